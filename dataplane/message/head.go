@@ -1,0 +1,108 @@
+package message
+
+// Span is a half-open range of an arena.
+type Span struct{ Start, End uint32 }
+
+// Len is the number of bytes in s.
+func (s Span) Len() int { return int(s.End - s.Start) }
+
+// Framing says how the end of a body is found (RFC 9112 section 6.3).
+type Framing uint8
+
+// The framings of a body.
+const (
+	FramingNone       Framing = iota // no body
+	FramingLength                    // Head.Length bytes
+	FramingChunked                   // chunked transfer coding
+	FramingUntilClose                // a response that ends with its connection
+)
+
+// Field is one field line. ID is 0 for a name without one.
+type Field struct {
+	Name, Value Span
+	ID          FieldID
+}
+
+// Head is the head of a request or of a response. The zero value is ready;
+// Reset makes it ready again and keeps the capacity of Fields.
+type Head struct {
+	// Arena holds the bytes that every span of the head points into. It is
+	// borrowed from the codec's caller.
+	Arena []byte
+
+	// Of a request.
+	Method     Method
+	MethodName Span // as received; methods are case-sensitive
+	Target     Span // as received
+	Authority  Span // Host, or the authority of an absolute target; port included
+	Path       Span // of the target, as received, without the query; empty for CONNECT and "*"
+	Query      Span // without the "?"
+	HasQuery   bool // tells "/?" from "/"
+
+	// Of a response.
+	Status uint16
+	Reason Span
+
+	// Of both.
+	Minor     uint8   // minor version of HTTP/1.x
+	Framing   Framing // how the body ends, decided by the codec in one place
+	Length    int64   // with FramingLength
+	KeepAlive bool    // the sender will take another message after this one
+	Expect100 bool    // the client waits for 100 (Continue) before its body
+	Upgrade   bool    // an Upgrade field named by Connection is present
+	Fields    []Field
+}
+
+// Reset empties h and keeps the memory of Fields.
+func (h *Head) Reset() {
+	fields := h.Fields[:0]
+	*h = Head{Fields: fields}
+}
+
+// Bytes returns the bytes of s, which die with the arena.
+func (h *Head) Bytes(s Span) []byte { return h.Arena[s.Start:s.End] }
+
+// Value returns the value of the first field line with the given id.
+func (h *Head) Value(id FieldID) (value []byte, ok bool) {
+	for i := range h.Fields {
+		if h.Fields[i].ID == id {
+			return h.Bytes(h.Fields[i].Value), true
+		}
+	}
+	return nil, false
+}
+
+// Out is a head that is about to be encoded. Its slices are borrowed until the
+// codec's Append function returns. Framing fields (Content-Length,
+// Transfer-Encoding, Connection) are not among Fields: the codec writes them
+// from Framing, Length and Close.
+type Out struct {
+	// Of a request.
+	Method    []byte
+	Target    []byte
+	Authority []byte
+
+	// Of a response.
+	Status uint16
+
+	// Of both.
+	Framing Framing
+	Length  int64
+	Close   bool
+	Minor   uint8 // of the peer: a chunked body goes to HTTP/1.1 peers only
+	Fields  []OutField
+}
+
+// OutField is one field line of an Out.
+type OutField struct{ Name, Value []byte }
+
+// Reset empties o and keeps the memory of Fields.
+func (o *Out) Reset() {
+	fields := o.Fields[:0]
+	*o = Out{Fields: fields}
+}
+
+// Add appends a field line.
+func (o *Out) Add(name, value []byte) {
+	o.Fields = append(o.Fields, OutField{Name: name, Value: value})
+}
