@@ -1,0 +1,142 @@
+package api
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// NodeState says how a node stands to the version that is wanted of it.
+type NodeState string
+
+// The states of a node.
+const (
+	// Synced: runs the wanted version, and what it runs is what it says.
+	Synced NodeState = "SYNCED"
+	// Updating: connected, and has yet to answer the wanted version.
+	Updating NodeState = "UPDATING"
+	// Rejected: refused the wanted version and serves an older one; Problems say why.
+	Rejected NodeState = "REJECTED"
+	// Drift: its live table was not built from the version that it names.
+	Drift NodeState = "DRIFT"
+	// Disconnected: known, and without a stream to this control plane.
+	Disconnected NodeState = "DISCONNECTED"
+)
+
+// NodeStates lists the states, the good one first.
+func NodeStates() []NodeState {
+	return []NodeState{Synced, Updating, Rejected, Drift, Disconnected}
+}
+
+// NodeStatus is a node as the fleet knows it and as it was last seen.
+type NodeStatus struct {
+	ID     string            `json:"id"`
+	Labels map[string]string `json:"labels,omitempty"`
+	// Expected, Cordoned and Drained are the node's spec, defaults applied.
+	Expected  bool      `json:"expected"`
+	Cordoned  bool      `json:"cordoned"`
+	Drained   bool      `json:"drained"`
+	Connected bool      `json:"connected"`
+	State     NodeState `json:"state"`
+	// Wanted is what the control plane wants the node to run.
+	Wanted Version `json:"wanted"`
+	// Running is what the node says it serves; nil: nothing, or never heard.
+	Running *Version `json:"running,omitempty"`
+	// Attested is the digest that the live table was really built from, in hex.
+	Attested string `json:"attested,omitempty"`
+	// Problems are those of the last refusal, while it stands.
+	Problems    []Problem  `json:"problems,omitempty"`
+	FirstSeen   *time.Time `json:"firstSeen,omitempty"`
+	LastSeen    *time.Time `json:"lastSeen,omitempty"`
+	Build       string     `json:"build,omitempty"`
+	SchemaLevel uint32     `json:"schemaLevel,omitempty"`
+	// UptimeSeconds counts since the node's process started.
+	UptimeSeconds uint64 `json:"uptimeSeconds,omitempty"`
+	// Requests counts finished requests since the start; Connections are open ones.
+	Requests    uint64 `json:"requests"`
+	Connections uint64 `json:"connections"`
+	Errors      uint64 `json:"errors"`
+	// Resource is the node as a resource of kind Node, to be edited and put back.
+	Resource json.RawMessage `json:"resource,omitempty"`
+}
+
+// NodeList is every known node, sorted by id.
+type NodeList struct {
+	// Wanted is the fleet's current version.
+	Wanted Version      `json:"wanted"`
+	Items  []NodeStatus `json:"items"`
+}
+
+// Status is the fleet at a glance.
+type Status struct {
+	// Version is the head: the configuration that is wanted.
+	Version
+	// LastChange is the change that led to it; nil before the first.
+	LastChange *HistoryEntry `json:"lastChange,omitempty"`
+	// Resources counts the resources of each kind that has any.
+	Resources map[string]int `json:"resources"`
+	// Nodes counts nodes by state; every state is present.
+	Nodes map[NodeState]int `json:"nodes"`
+	// NodesTotal and NodesConnected count nodes.
+	NodesTotal     int   `json:"nodesTotal"`
+	NodesConnected int   `json:"nodesConnected"`
+	Build          Build `json:"build"`
+}
+
+// Build says what program answers.
+type Build struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"`
+	Go      string `json:"go"`
+	// SchemaLevel is the highest level of the schema that the build knows.
+	SchemaLevel uint32 `json:"schemaLevel"`
+}
+
+// Health answers /healthz and /readyz.
+type Health struct {
+	OK     bool          `json:"ok"`
+	Checks []HealthCheck `json:"checks,omitempty"`
+}
+
+// HealthCheck is one of the things that readiness needs.
+type HealthCheck struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// EventType tells events apart.
+type EventType string
+
+// The events of /v1/events.
+const (
+	// EventStatus is the first of every stream; Status is set.
+	EventStatus EventType = "status"
+	// EventChange: a new head; Change is set.
+	EventChange EventType = "change"
+	// The node events; Node is set.
+	EventNodeConnected    EventType = "node.connected"
+	EventNodeDisconnected EventType = "node.disconnected"
+	EventNodeAcked        EventType = "node.acked"
+	EventNodeNacked       EventType = "node.nacked"
+	// EventLagged is the last of a stream whose reader was too slow.
+	EventLagged EventType = "lagged"
+)
+
+// EventTypes lists the types of events.
+func EventTypes() []EventType {
+	return []EventType{
+		EventStatus, EventChange, EventNodeConnected, EventNodeDisconnected,
+		EventNodeAcked, EventNodeNacked, EventLagged,
+	}
+}
+
+// Event is one thing that happened.
+type Event struct {
+	// ID counts within one control-plane process.
+	ID     uint64        `json:"id"`
+	Type   EventType     `json:"type"`
+	Time   time.Time     `json:"time"`
+	Status *Status       `json:"status,omitempty"`
+	Change *HistoryEntry `json:"change,omitempty"`
+	Node   *NodeStatus   `json:"node,omitempty"`
+}

@@ -1,0 +1,84 @@
+package api
+
+import (
+	"net/url"
+	"strconv"
+)
+
+// Paths of the REST interface. Those of configuration kinds are built by
+// CollectionPath and ResourcePath.
+const (
+	PathApply    = "/v1/apply"
+	PathHistory  = "/v1/history"
+	PathDiff     = "/v1/diff"
+	PathRollback = "/v1/rollback"
+	PathNodes    = "/v1/nodes"
+	PathEvents   = "/v1/events"
+	PathStatus   = "/v1/status"
+	PathVersion  = "/v1/version"
+	PathOpenAPI  = "/v1/openapi.json"
+	PathHealth   = "/healthz"
+	PathReady    = "/readyz"
+	PathMetrics  = "/metrics"
+)
+
+// CollectionPath is the path of all resources of a kind, by its plural.
+func CollectionPath(plural string) string { return "/v1/" + plural }
+
+// ResourcePath is the path of one resource of a kind, by the kind's plural.
+func ResourcePath(plural, name string) string {
+	return "/v1/" + plural + "/" + url.PathEscape(name)
+}
+
+// NodePath is the path of one node.
+func NodePath(id string) string { return PathNodes + "/" + url.PathEscape(id) }
+
+// RevisionPath is the path of one entry of the history.
+func RevisionPath(revision uint64) string {
+	return PathHistory + "/" + strconv.FormatUint(revision, 10)
+}
+
+// Query parameters.
+const (
+	QueryDryRun      = "dryRun"
+	QueryMessage     = "message"
+	QueryAllowShrink = "allowShrink"
+	QueryBefore      = "before"
+	QueryLimit       = "limit"
+	QueryFrom        = "from"
+	QueryTo          = "to"
+)
+
+// Header fields with a meaning of their own here.
+const (
+	// HeaderAuthor names who makes a change. It is not authenticated.
+	HeaderAuthor = "X-Author"
+)
+
+// Media types of bodies and answers.
+const (
+	MediaJSON    = "application/json"
+	MediaYAML    = "application/yaml"
+	MediaProblem = "application/problem+json"
+	MediaEvents  = "text/event-stream"
+)
+
+// Bounds that the server enforces.
+const (
+	// MaxBody bounds a request body: 100,000 routes of 600 bytes fit.
+	MaxBody = 64 << 20
+	// MaxMessage bounds the message of a change, in bytes.
+	MaxMessage = 1024
+	// MaxAuthor bounds the author of a change, in bytes.
+	MaxAuthor = 128
+	// DefaultHistoryLimit and MaxHistoryLimit bound one page of the history.
+	DefaultHistoryLimit = 50
+	MaxHistoryLimit     = 1000
+	// MaxDiffEntries bounds the entries of one Diff; what is beyond is counted only.
+	MaxDiffEntries = 10_000
+)
+
+// RevisionTag is the ETag of a fleet revision.
+func RevisionTag(revision uint64) string {
+	return `"` + strconv.FormatUint(revision, 10) + `"`
+}
