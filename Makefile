@@ -1,0 +1,150 @@
+# proxyfleet. `make help` lists what is here; `make run` and `make test` need Go
+# and make only.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Modules in the order of their dependencies. The tools module is apart: it only
+# pins what the build calls.
+MODULES := proto dataplane controlplane cli deployments/e2e
+
+# gin pulls a MessagePack codec of 6 MB into a binary unless told not to.
+TAGS    := nomsgpack
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI         := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
+PROTO_TOOLS      := bin/tools/buf bin/tools/protoc-gen-go bin/tools/protoc-gen-go-grpc
+TEST_TOOLS       := bin/tools/etcd bin/tools/testsummary
+
+FUZZTIME  ?= 5m
+BENCHTIME ?= 200ms
+BENCH     ?= .
+
+# What the tests call besides Go, by Debian's names.
+DEBIAN_PACKAGES := curl iproute2
+
+workspace_packages = $(foreach m,$(1),./$(m)/...)
+
+.PHONY: build
+build: ## build bin/proxy-controlplane, bin/proxy-dataplane and bin/proxyctl
+	go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ \
+		./controlplane/cmd/proxy-controlplane \
+		./dataplane/cmd/proxy-dataplane \
+		./cli/cmd/proxyctl
+
+.PHONY: run
+run: build ## build, then start the demo fleet (Ctrl-C ends it); ARGS go to `proxyctl demo`
+	@bin/proxyctl demo $(ARGS)
+
+.PHONY: test
+test: build $(TEST_TOOLS) ## run every test: the modules under the race detector, then the binaries end to end
+	@deployments/tools/test.sh '$(TAGS)'
+
+.PHONY: lint
+lint: lint-proto lint-go lint-tidy lint-cross ## check everything that is not a test (the lint-… targets one after another)
+
+.PHONY: lint-go
+lint-go: $(GOLANGCI) ## go vet, golangci-lint and the gofumpt format
+	go vet -tags $(TAGS) $(call workspace_packages,$(MODULES) deployments/tools)
+	$(GOLANGCI) run --build-tags $(TAGS) $(call workspace_packages,$(MODULES) deployments/tools)
+	$(GOLANGCI) fmt --diff
+
+.PHONY: lint-proto
+lint-proto: $(PROTO_TOOLS) ## buf lint, and that the generated code is what the schema gives
+	bin/tools/buf lint
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+	bin/tools/buf generate -o "$$tmp" && \
+	(cd "$$tmp" && find . -name '*.pb.go') | while read -r f; do \
+		diff -u "$$f" "$$tmp/$$f" >&2 || { echo "$$f is not what the schema gives: run make generate" >&2; exit 1; }; \
+	done
+
+.PHONY: lint-tidy
+lint-tidy: ## that every go.mod and go.sum is tidy
+	@for m in $(MODULES); do \
+		echo "go mod tidy -diff in $$m"; \
+		(cd $$m && GOWORK=off go mod tidy -diff) || { echo "$$m/go.mod is not tidy: run make tidy" >&2; exit 1; }; \
+	done
+
+.PHONY: lint-cross
+lint-cross: ## that each module builds alone, on every system and processor that we promise
+	@for p in $(PLATFORMS); do for m in $(MODULES); do \
+		echo "build $$m for $$p"; \
+		(cd $$m && GOWORK=off CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -tags $(TAGS) -o /dev/null ./...); \
+	done; done
+
+.PHONY: generate
+generate: $(PROTO_TOOLS) ## write the code that the protobuf schema gives
+	bin/tools/buf generate
+
+.PHONY: fmt
+fmt: $(GOLANGCI) ## format the Go code (gofumpt)
+	$(GOLANGCI) fmt
+
+.PHONY: tidy
+tidy: ## tidy every go.mod
+	@for m in $(MODULES); do (cd $$m && GOWORK=off go mod tidy); done
+
+.PHONY: bench
+bench: ## run the micro benchmarks, shortly; BENCH=<regexp> BENCHTIME=<time> choose
+	go test -tags $(TAGS) -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem \
+		$(call workspace_packages,$(filter-out deployments/e2e,$(MODULES))) | grep -v 'no test files'
+
+.PHONY: fuzz
+fuzz: ## fuzz every fuzz target, FUZZTIME=5m each
+	@deployments/tools/fuzz.sh '$(TAGS)' '$(FUZZTIME)' $(MODULES)
+
+.PHONY: fuzz-smoke
+fuzz-smoke: ## fuzz every fuzz target for 10 seconds
+	@deployments/tools/fuzz.sh '$(TAGS)' 10s $(MODULES)
+
+.PHONY: deps
+deps: ## install the Debian packages that tests call (root; elsewhere it says what is missing)
+	@deployments/tools/debian.sh $(DEBIAN_PACKAGES)
+
+.PHONY: tools
+tools: $(PROTO_TOOLS) $(TEST_TOOLS) $(GOLANGCI) ## build the pinned tools into bin/tools
+
+# Tools are built alone (GOWORK=off), so that their dependencies never move ours.
+tool_build = cd deployments/tools && GOWORK=off go build -o $(CURDIR)/$@
+
+bin/tools/buf: deployments/tools/go.mod
+	$(tool_build) github.com/bufbuild/buf/cmd/buf
+
+bin/tools/protoc-gen-go: deployments/tools/go.mod
+	$(tool_build) google.golang.org/protobuf/cmd/protoc-gen-go
+
+bin/tools/protoc-gen-go-grpc: deployments/tools/go.mod
+	$(tool_build) google.golang.org/grpc/cmd/protoc-gen-go-grpc
+
+bin/tools/etcd: deployments/tools/go.mod
+	$(tool_build) go.etcd.io/etcd/server/v3
+
+bin/tools/etcdctl: deployments/tools/go.mod
+	$(tool_build) go.etcd.io/etcd/etcdctl/v3
+
+bin/tools/h2spec: deployments/tools/go.mod
+	$(tool_build) github.com/summerwind/h2spec/cmd/h2spec
+
+bin/tools/testsummary: deployments/tools/go.mod $(wildcard deployments/tools/testsummary/*.go)
+	$(tool_build) ./testsummary
+
+# golangci-lint stays out of deployments/tools: its requirements would raise the
+# versions of everybody else there.
+$(GOLANGCI):
+	GOBIN=$(CURDIR)/bin/tools GOWORK=off go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv bin/tools/golangci-lint $@
+
+.PHONY: clean
+clean: ## remove what was built (bin) and what tests left behind
+	rm -rf bin deployments/e2e/artifacts
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Runs every test of the workspace and ends with one summary.
+#
+#   1. All modules but the end-to-end one, under the race detector.
+#   2. Tests of allocations once more without it, since it allocates by itself;
+#      such tests have "Alloc" in their name and skip under the detector.
+#   3. The end-to-end tests, on the binaries in bin/ as users get them.
+#
+# A part that fails does not keep the next from running.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+tags=$1
+failed=$(mktemp)
+trap 'rm -f "$failed"' EXIT
+
+part() {
+	go test -json -tags "$tags" -timeout 9m "$@" || echo "go test $*" >>"$failed"
+}
+
+status=0
+{
+	part -race ./proto/... ./dataplane/... ./controlplane/... ./cli/...
+	part -run Alloc ./proto/... ./dataplane/...
+	part ./deployments/e2e/...
+} | bin/tools/testsummary || status=1
+
+if [[ -s $failed ]]; then
+	sed 's/^/failed: /' "$failed" >&2
+	status=1
+fi
+exit $status
