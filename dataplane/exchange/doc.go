@@ -1,0 +1,29 @@
+// Package exchange is the life of one request, from its head to its log
+// record, as a pure state machine. It knows no sockets: a driver (evloop) turns
+// what codecs and descriptors say into events, calls Step, and carries out the
+// actions that come back, in the order of their bits.
+//
+//	          Begin
+//	            │ match, pick                       every path ends in
+//	            ▼                                   exactly one ActFinish
+//	 ┌──── Acquire ◀─────────┐ retry
+//	 │          │ acquired   │ (nothing sent, or nothing
+//	 │          ▼            │  back on a reused connection)
+//	 │        Send ──────────┘
+//	 │          │ response head
+//	 │          ▼
+//	 │       Stream ──▶ Done
+//	 ▼                   ▲
+//	Reply ───────────────┘   (local answers: errors, redirect, respond)
+//
+// Invariants, checked by the tests after every step: at most one finish; no
+// retry after a byte of the answer went to the client; an exchange that holds an
+// upstream connection gives it back or aborts it exactly once; a deadline exists
+// while an exchange is alive.
+//
+// An Exchange owns no buffer. It names spans of the request head, whose arena
+// belongs to the stream of the driver, and holds the compiled route only until
+// the head of the response was sent; afterwards it keeps names and timeouts, so
+// a long answer never keeps an old table alive. A retry is decided here and
+// nowhere else, by the class that the Failure carries.
+package exchange

@@ -1,0 +1,135 @@
+package exchange
+
+// Reason says why an answer is what it is. It stands in the access log, in the
+// metrics and in Proxy-Status (RFC 9209); reasons is the one table of what each
+// means.
+type Reason uint8
+
+// The reasons of answers.
+const (
+	ReasonNone Reason = iota // the upstream's or the route's own answer
+	ReasonMalformedRequest
+	ReasonBodyTooLarge
+	ReasonRequestHeadTimeout
+	ReasonRequestBodyTimeout
+	ReasonClientGone
+	ReasonNoRoute
+	ReasonMethodNotTunneled
+	ReasonNoEndpoint
+	ReasonPoolOverflow
+	ReasonConnectFailure
+	ReasonConnectTimeout
+	ReasonUpstreamClosed
+	ReasonUpstreamReset
+	ReasonUpstreamMalformed
+	ReasonUpstreamTruncated
+	ReasonRequestTimeout
+	ReasonStreamIdleTimeout
+	ReasonOverload
+	ReasonShutdown
+	reasonCount
+)
+
+// Source says whose fault a failure is.
+type Source uint8
+
+// The sources of failures.
+const (
+	SourceNone Source = iota
+	SourceDownstream
+	SourceUpstream
+	SourceInternal
+)
+
+type reasonInfo struct {
+	code   string // in logs and metrics
+	status uint16 // answered, or logged where no answer can be given
+	source Source
+	proxy  string // error type of RFC 9209 section 2.3; empty: none
+	text   string // for people
+}
+
+// 499 is never sent: it is logged for a client that left, as nginx does.
+const statusClientGone = 499
+
+func (r Reason) info() reasonInfo {
+	switch r {
+	case ReasonNone:
+		return reasonInfo{}
+	case ReasonMalformedRequest:
+		return reasonInfo{"malformed_request", 400, SourceDownstream, "http_request_error", "the request is malformed"}
+	case ReasonBodyTooLarge:
+		return reasonInfo{"body_too_large", 413, SourceDownstream, "http_request_denied", "the request's body is larger than this listener takes"}
+	case ReasonRequestHeadTimeout:
+		return reasonInfo{"request_head_timeout", 408, SourceDownstream, "http_request_error", "the request's head took too long"}
+	case ReasonRequestBodyTimeout:
+		return reasonInfo{"request_body_timeout", 408, SourceDownstream, "http_request_error", "the request's body took too long"}
+	case ReasonClientGone:
+		return reasonInfo{"client_gone", statusClientGone, SourceDownstream, "", "the client left"}
+	case ReasonNoRoute:
+		return reasonInfo{"no_route", 404, SourceNone, "", "no route takes this request"}
+	case ReasonMethodNotTunneled:
+		return reasonInfo{"connect_refused", 501, SourceDownstream, "http_request_denied", "CONNECT is not supported here"}
+	case ReasonNoEndpoint:
+		return reasonInfo{"no_endpoint", 503, SourceUpstream, "destination_unavailable", "no endpoint of the upstream takes requests"}
+	case ReasonPoolOverflow:
+		return reasonInfo{"pool_overflow", 503, SourceUpstream, "connection_limit_reached", "all connections to the endpoint are in use"}
+	case ReasonConnectFailure:
+		return reasonInfo{"connect_failure", 502, SourceUpstream, "connection_refused", "the endpoint did not accept a connection"}
+	case ReasonConnectTimeout:
+		return reasonInfo{"connect_timeout", 504, SourceUpstream, "connection_timeout", "the endpoint did not answer a connection attempt in time"}
+	case ReasonUpstreamClosed:
+		return reasonInfo{"upstream_closed", 502, SourceUpstream, "connection_terminated", "the endpoint closed the connection before it answered"}
+	case ReasonUpstreamReset:
+		return reasonInfo{"upstream_reset", 502, SourceUpstream, "connection_terminated", "the endpoint reset the connection before it answered"}
+	case ReasonUpstreamMalformed:
+		return reasonInfo{"upstream_malformed", 502, SourceUpstream, "http_protocol_error", "the endpoint's answer is malformed"}
+	case ReasonUpstreamTruncated:
+		return reasonInfo{"upstream_truncated", 502, SourceUpstream, "http_response_incomplete", "the endpoint's answer broke off"}
+	case ReasonRequestTimeout:
+		return reasonInfo{"request_timeout", 504, SourceUpstream, "http_response_timeout", "the answer took longer than the route allows"}
+	case ReasonStreamIdleTimeout:
+		return reasonInfo{"stream_idle_timeout", 504, SourceUpstream, "http_response_timeout", "no byte moved for too long"}
+	case ReasonOverload:
+		return reasonInfo{"overload", 503, SourceInternal, "connection_limit_reached", "this node takes no more work at the moment"}
+	case ReasonShutdown:
+		return reasonInfo{"shutdown", 503, SourceInternal, "proxy_internal_response", "this node is shutting down"}
+	}
+	return reasonInfo{"unknown", 500, SourceInternal, "proxy_internal_error", "an internal error"}
+}
+
+// String is the code in logs and metrics; empty for ReasonNone.
+func (r Reason) String() string { return r.info().code }
+
+// Status is the status that a local answer for r has.
+func (r Reason) Status() uint16 { return r.info().status }
+
+// Source says whose fault r is.
+func (r Reason) Source() Source { return r.info().source }
+
+// Reasons lists every reason that has a code, for metrics.
+func Reasons() []Reason {
+	out := make([]Reason, 0, int(reasonCount)-1)
+	for r := ReasonNone + 1; r < reasonCount; r++ {
+		out = append(out, r)
+	}
+	return out
+}
+
+// RetryClass says when a failed attempt may be made again.
+type RetryClass uint8
+
+// The retry classes.
+const (
+	RetryNever       RetryClass = iota
+	RetryNothingSent            // the endpoint saw no byte of the request: any request
+	RetryIfReused               // a kept connection died before a byte came back: idempotent requests
+)
+
+// Failure is a failed attempt, said where it happened.
+type Failure struct {
+	Reason Reason
+	Retry  RetryClass
+	// Detail is a constant text for the log: the codec's reason, an errno.
+	Detail string
+}

@@ -1,0 +1,49 @@
+package exchange
+
+import "net/netip"
+
+// Record is what the log and the metrics learn of one finished exchange. Its
+// byte slices are borrowed from the stream: they die when the sink returns.
+type Record struct {
+	StartUnixNano int64 // wall clock, when the first byte of the head was seen
+
+	// Phases in nanoseconds; 0: not reached.
+	Duration  int64 // first byte of the head to last byte of the answer queued
+	HeadTime  int64 // first byte to end of the request's head
+	Acquire   int64 // to get a connection of the last attempt
+	FirstByte int64 // request head sent to response head
+
+	RequestID []byte
+	TraceID   []byte // 32 hex digits of a valid traceparent; else empty
+	SpanID    []byte
+
+	Method    []byte
+	Host      []byte // normal form
+	Path      []byte // normal form
+	Query     []byte // as received
+	UserAgent []byte
+	Minor     uint8 // of HTTP/1.x
+
+	Client   netip.AddrPort // the peer, or what a trusted peer said
+	Status   uint16
+	Reason   Reason
+	Detail   string
+	Attempts uint8
+
+	Listener string
+	Route    string
+	Upstream string
+	Endpoint string
+
+	// Slots of the names above in the node's series.
+	ListenerSlot uint32
+	RouteSlot    uint32
+	UpstreamSlot uint32
+	EndpointSlot uint32
+
+	BytesIn  uint64 // body bytes from the client
+	BytesOut uint64 // body bytes to the client
+
+	Epoch    uint64
+	Revision uint64
+}
