@@ -1,0 +1,315 @@
+package session
+
+import (
+	"fmt"
+
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+// Version names one configuration. The zero Version means none: nothing runs,
+// or nothing is wanted yet.
+type Version struct {
+	Epoch    uint64
+	Revision uint64
+	Root     tree.Hash
+}
+
+// IsZero reports whether v names nothing.
+func (v Version) IsZero() bool { return v == Version{} }
+
+// String is "epoch/revision/first digits of the root".
+func (v Version) String() string {
+	if v.IsZero() {
+		return "none"
+	}
+	return fmt.Sprintf("%d/%d/%s", v.Epoch, v.Revision, v.Root.Short())
+}
+
+// State is where a subscription stands.
+type State uint8
+
+// The states of a Session.
+const (
+	// AwaitingHello: the node has not spoken yet.
+	AwaitingHello State = iota
+	// Synced: the node runs what is wanted, or nothing is wanted yet.
+	Synced
+	// InFlight: an update is unanswered.
+	InFlight
+	// Rejected: the node refused the wanted version for good. Only another
+	// wanted version ends this state.
+	Rejected
+	// Retrying: the node could not apply the wanted version locally and tries
+	// again by itself.
+	Retrying
+	// Closed: the stream has ended.
+	Closed
+)
+
+var stateNames = [...]string{"awaiting-hello", "synced", "in-flight", "rejected", "retrying", "closed"}
+
+// String is the state's name in lower case.
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return "invalid"
+}
+
+// InputKind tells what happened.
+type InputKind uint8
+
+// The kinds of Input.
+const (
+	// Hello: the node's first message; Version is what it runs, or zero.
+	Hello InputKind = iota + 1
+	// Want: Version is wanted of the node from now on.
+	Want
+	// Ack: the node serves Version.
+	Ack
+	// Nack: the node refuses Version; Reason says how.
+	Nack
+	// Disconnect: the stream ended.
+	Disconnect
+)
+
+// Reason is the kind of a refusal.
+type Reason uint8
+
+// The reasons of a Nack.
+const (
+	// Permanent: this version will never work on the node. A reason that is not
+	// known counts as this one: it must never cause a resend.
+	Permanent Reason = iota
+	// Local: the node tries again by itself.
+	Local
+	// BaseMismatch: the node does not have the base of the delta.
+	BaseMismatch
+)
+
+// Input is one thing that happened.
+type Input struct {
+	Kind    InputKind
+	Version Version
+	Reason  Reason // of a Nack
+}
+
+// Action is what to do after an Input: send the update from Base to Target, or
+// nothing if Send is false. A zero Base asks for the whole configuration; the
+// driver may always send the whole when it no longer has the base.
+type Action struct {
+	Send   bool
+	Base   tree.Hash
+	Target Version
+}
+
+// Outcome says how an Input was taken.
+type Outcome uint8
+
+// The outcomes of Step.
+const (
+	// Taken: the input was expected.
+	Taken Outcome = iota
+	// Ignored: an answer for a version that is not expected, or a second Hello.
+	Ignored
+)
+
+// Counts are totals over a session's life.
+type Counts struct {
+	Sent           uint64 // actions that asked to send
+	Acked          uint64
+	Permanent      uint64 // refusals by reason
+	Local          uint64
+	BaseMismatches uint64
+	Ignored        uint64 // unexpected answers
+}
+
+// maxRefused bounds the versions remembered as refused. Wanted versions only go
+// back and forth between a baseline and a candidate, so a few are enough; what
+// falls out would at worst be refused once more.
+const maxRefused = 16
+
+// Session is one node's subscription. The zero value awaits the node's Hello.
+type Session struct {
+	state   State
+	running Version // what the node serves, as far as it said
+	wanted  Version // the newest
+
+	inFlight Version // unanswered, while state is InFlight
+	whole    bool    // inFlight was sent again as a whole, after a mismatch
+	retrying Version // the node tries it by itself; zero: none
+
+	refused []Version // for good, oldest first, at most maxRefused
+	counts  Counts
+}
+
+// State is where the subscription stands.
+func (s *Session) State() State { return s.state }
+
+// Running is what the node serves, by its Hello and Acks.
+func (s *Session) Running() Version { return s.running }
+
+// Wanted is the newest version that is wanted of the node.
+func (s *Session) Wanted() Version { return s.wanted }
+
+// InFlight is the unanswered version, or zero.
+func (s *Session) InFlight() Version { return s.inFlight }
+
+// Counts are the totals so far.
+func (s *Session) Counts() Counts { return s.counts }
+
+// Step takes one input. All transitions are here and in the functions below.
+func (s *Session) Step(in Input) (Action, Outcome) {
+	if s.state == Closed {
+		return s.ignore()
+	}
+	switch in.Kind {
+	case Hello:
+		return s.hello(in.Version)
+	case Want:
+		return s.want(in.Version)
+	case Ack:
+		return s.ack(in.Version)
+	case Nack:
+		return s.nack(in.Version, in.Reason)
+	case Disconnect:
+		s.state = Closed
+		s.inFlight, s.retrying = Version{}, Version{}
+		return Action{}, Taken
+	}
+	return s.ignore()
+}
+
+func (s *Session) hello(running Version) (Action, Outcome) {
+	if s.state != AwaitingHello {
+		return s.ignore()
+	}
+	s.running = running
+	return s.next(), Taken
+}
+
+func (s *Session) want(v Version) (Action, Outcome) {
+	s.wanted = v
+	if s.state == AwaitingHello || s.state == InFlight {
+		return Action{}, Taken
+	}
+	return s.next(), Taken
+}
+
+func (s *Session) ack(v Version) (Action, Outcome) {
+	switch {
+	case s.state == AwaitingHello || v.IsZero():
+		return s.ignore()
+	case s.state == InFlight && v == s.inFlight:
+		s.running, s.retrying = v, Version{}
+		s.counts.Acked++
+		return s.next(), Taken
+	case v == s.retrying:
+		// The node's own retry worked, maybe while a newer update is on its way.
+		s.running, s.retrying = v, Version{}
+		s.counts.Acked++
+		if s.state == InFlight {
+			return Action{}, Taken
+		}
+		return s.next(), Taken
+	}
+	return s.ignore()
+}
+
+func (s *Session) nack(v Version, reason Reason) (Action, Outcome) {
+	switch {
+	case s.state == AwaitingHello || v.IsZero():
+		return s.ignore()
+	case s.state == InFlight && v == s.inFlight:
+		return s.nackInFlight(v, reason), Taken
+	case v == s.retrying && reason != BaseMismatch:
+		if reason == Local {
+			s.counts.Local++
+			return Action{}, Taken
+		}
+		s.refuse(v)
+		s.retrying = Version{}
+		if s.state == InFlight {
+			return Action{}, Taken
+		}
+		return s.next(), Taken
+	}
+	return s.ignore()
+}
+
+// nackInFlight takes the refusal of the unanswered version. Whatever the node
+// retried before was given up for this one.
+func (s *Session) nackInFlight(v Version, reason Reason) Action {
+	s.retrying = Version{}
+	switch reason {
+	case Local:
+		s.counts.Local++
+		s.retrying = v
+		return s.next()
+	case BaseMismatch:
+		s.counts.BaseMismatches++
+		if s.whole {
+			// Even the whole does not give what the version says to be.
+			s.refuse(v)
+			return s.next()
+		}
+		// What the node runs is not what we think, so even a wanted version
+		// that equals it is sent, unless it was refused.
+		if s.wanted.IsZero() || s.isRefused(s.wanted) {
+			return s.next()
+		}
+		a := s.send(tree.Hash{}, s.wanted)
+		s.whole = true
+		return a
+	default:
+		s.refuse(v)
+		return s.next()
+	}
+}
+
+// next decides what follows when nothing is unanswered.
+func (s *Session) next() Action {
+	s.inFlight, s.whole = Version{}, false
+	switch {
+	case s.wanted.IsZero() || s.wanted == s.running:
+		s.state = Synced
+	case s.isRefused(s.wanted):
+		s.state = Rejected
+	case s.wanted == s.retrying:
+		s.state = Retrying
+	default:
+		return s.send(s.running.Root, s.wanted)
+	}
+	return Action{}
+}
+
+func (s *Session) send(base tree.Hash, target Version) Action {
+	s.state, s.inFlight, s.whole = InFlight, target, false
+	s.counts.Sent++
+	return Action{Send: true, Base: base, Target: target}
+}
+
+func (s *Session) refuse(v Version) {
+	s.counts.Permanent++
+	if s.isRefused(v) {
+		return
+	}
+	if len(s.refused) == maxRefused {
+		s.refused = append(s.refused[:0], s.refused[1:]...)
+	}
+	s.refused = append(s.refused, v)
+}
+
+func (s *Session) isRefused(v Version) bool {
+	for _, r := range s.refused {
+		if r == v {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Session) ignore() (Action, Outcome) {
+	s.counts.Ignored++
+	return Action{}, Ignored
+}
