@@ -1,5 +1,7 @@
 package message
 
+import "bytes"
+
 // Span is a half-open range of an arena.
 type Span struct{ Start, End uint32 }
 
@@ -15,6 +17,17 @@ const (
 	FramingLength                    // Head.Length bytes
 	FramingChunked                   // chunked transfer coding
 	FramingUntilClose                // a response that ends with its connection
+)
+
+// TargetForm is the form of a request target (RFC 9112 section 3.2).
+type TargetForm uint8
+
+// The forms of a request target.
+const (
+	FormOrigin    TargetForm = iota // "/where?q=now"
+	FormAbsolute                    // "http://www.example.org/where"; Path may be empty
+	FormAuthority                   // "www.example.org:443", of CONNECT only
+	FormAsterisk                    // "*", of OPTIONS only
 )
 
 // Field is one field line. ID is 0 for a name without one.
@@ -38,6 +51,7 @@ type Head struct {
 	Path       Span // of the target, as received, without the query; empty for CONNECT and "*"
 	Query      Span // without the "?"
 	HasQuery   bool // tells "/?" from "/"
+	Form       TargetForm
 
 	// Of a response.
 	Status uint16
@@ -46,10 +60,12 @@ type Head struct {
 	// Of both.
 	Minor     uint8   // minor version of HTTP/1.x
 	Framing   Framing // how the body ends, decided by the codec in one place
-	Length    int64   // with FramingLength
+	Length    int64   // the declared Content-Length, with Declared == FramingLength
+	Declared  Framing // what the fields say: differs from Framing where no body may follow (HEAD, 304)
 	KeepAlive bool    // the sender will take another message after this one
 	Expect100 bool    // the client waits for 100 (Continue) before its body
 	Upgrade   bool    // an Upgrade field named by Connection is present
+	Named     bool    // Connection names fields of the message: ask NamedByConnection before forwarding one
 	Fields    []Field
 }
 
@@ -72,6 +88,60 @@ func (h *Head) Value(id FieldID) (value []byte, ok bool) {
 	return nil, false
 }
 
+// NamedByConnection tells whether a field of this name belongs to the
+// connection because Connection says so, and must not be forwarded (RFC 9110
+// section 7.6.1). A peer cannot use that to remove the fields that say who
+// asks for what: Host, Content-Length, Cookie, Authorization, Forwarded and
+// X-Forwarded-* are never reported.
+func (h *Head) NamedByConnection(name []byte) bool {
+	if !h.Named {
+		return false
+	}
+	switch LookupField(name) {
+	case FieldHost, FieldContentLength, FieldCookie, FieldAuthorization, FieldForwarded:
+		return false
+	}
+	const prefix = "x-forwarded-"
+	if len(name) >= len(prefix) && EqualFold(name[:len(prefix)], prefix) {
+		return false
+	}
+	for i := range h.Fields {
+		if h.Fields[i].ID == FieldConnection && listHas(h.Bytes(h.Fields[i].Value), name) {
+			return true
+		}
+	}
+	return false
+}
+
+// listHas tells whether a comma-separated list has an element that equals
+// name, whatever its case.
+func listHas(list, name []byte) bool {
+	for len(list) > 0 {
+		var element []byte
+		element, list = NextElement(list)
+		if EqualFoldBytes(element, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// NextElement cuts the first element off a comma-separated list (RFC 9110
+// section 5.6.1) and trims spaces and tabs around it. Elements may be empty.
+func NextElement(list []byte) (element, rest []byte) {
+	element = list
+	if i := bytes.IndexByte(list, ','); i >= 0 {
+		element, rest = list[:i], list[i+1:]
+	}
+	for len(element) > 0 && (element[0] == ' ' || element[0] == '\t') {
+		element = element[1:]
+	}
+	for n := len(element); n > 0 && (element[n-1] == ' ' || element[n-1] == '\t'); n-- {
+		element = element[:n-1]
+	}
+	return element, rest
+}
+
 // Out is a head that is about to be encoded. Its slices are borrowed until the
 // codec's Append function returns. Framing fields (Content-Length,
 // Transfer-Encoding, Connection) are not among Fields: the codec writes them
@@ -89,6 +159,7 @@ type Out struct {
 	Framing Framing
 	Length  int64
 	Close   bool
+	Upgrade bool  // write "Connection: upgrade"; the Upgrade field itself is among Fields
 	Minor   uint8 // of the peer: a chunked body goes to HTTP/1.1 peers only
 	Fields  []OutField
 }
