@@ -59,6 +59,10 @@ const (
 	Format_LISTEN_ADDRESS Format = 12
 	// CONNECT_FAILURE, RESET, TIMEOUT, REFUSED_STREAM, STATUS_5XX or STATUS_<code>.
 	Format_RETRY_CONDITION Format = 13
+	// A host name or an IP address (IPv6 in brackets), and ":port" or not.
+	Format_HOST Format = 14
+	// An IP address, with /32 (IPv6: /128) or without.
+	Format_SINGLE_ADDRESS Format = 15
 )
 
 // Enum value maps for Format.
@@ -78,6 +82,8 @@ var (
 		11: "PATH",
 		12: "LISTEN_ADDRESS",
 		13: "RETRY_CONDITION",
+		14: "HOST",
+		15: "SINGLE_ADDRESS",
 	}
 	Format_value = map[string]int32{
 		"FORMAT_UNSPECIFIED": 0,
@@ -94,6 +100,8 @@ var (
 		"PATH":               11,
 		"LISTEN_ADDRESS":     12,
 		"RETRY_CONDITION":    13,
+		"HOST":               14,
+		"SINGLE_ADDRESS":     15,
 	}
 )
 
@@ -248,7 +256,7 @@ var File_fleet_v1_options_proto protoreflect.FileDescriptor
 
 const file_fleet_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x16fleet/v1/options.proto\x12\bfleet.v1\x1a google/protobuf/descriptor.proto*\xe8\x01\n" +
+	"\x16fleet/v1/options.proto\x12\bfleet.v1\x1a google/protobuf/descriptor.proto*\x86\x02\n" +
 	"\x06Format\x12\x16\n" +
 	"\x12FORMAT_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bDURATION\x10\x01\x12\b\n" +
@@ -266,7 +274,9 @@ const file_fleet_v1_options_proto_rawDesc = "" +
 	"\x12\b\n" +
 	"\x04PATH\x10\v\x12\x12\n" +
 	"\x0eLISTEN_ADDRESS\x10\f\x12\x13\n" +
-	"\x0fRETRY_CONDITION\x10\r\x1a\x04:\x02\x10\x01:5\n" +
+	"\x0fRETRY_CONDITION\x10\r\x12\b\n" +
+	"\x04HOST\x10\x0e\x12\x12\n" +
+	"\x0eSINGLE_ADDRESS\x10\x0f\x1a\x04:\x02\x10\x01:5\n" +
 	"\x05since\x12\x1d.google.protobuf.FieldOptions\x18\xb9\x8e\x03 \x01(\rR\x05since:I\n" +
 	"\x06format\x12\x1d.google.protobuf.FieldOptions\x18\xba\x8e\x03 \x01(\x0e2\x10.fleet.v1.FormatR\x06format:1\n" +
 	"\x03ref\x12\x1d.google.protobuf.FieldOptions\x18\xbb\x8e\x03 \x01(\tR\x03ref:1\n" +
