@@ -1,0 +1,94 @@
+package table
+
+import (
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/balance"
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+)
+
+// ActionKind is what a route does with a request. Exactly one.
+type ActionKind uint8
+
+// The actions.
+const (
+	ActionForward  ActionKind = iota // Route.Pick
+	ActionRedirect                   // Route.Redirect
+	ActionRespond                    // Route.Respond
+)
+
+// Route is a compiled route. Immutable, and shared between tables while its
+// resource and what it refers to stay.
+type Route struct {
+	Name string
+
+	// What it matches; see Index.
+	Hosts      []string // normal form, sorted; "*.shop.test" is a wildcard; empty: any host
+	Path       PathMatch
+	Priority   int32
+	Conditions *Conditions // nil: none
+
+	// What it does.
+	Action   ActionKind
+	Targets  []Target // of ActionForward; at least one, weights not all 0
+	Split    balance.Split
+	Redirect *Redirect // of ActionRedirect
+	Respond  *Respond  // of ActionRespond
+
+	// What it changes. nil: nothing.
+	Rewrite         *Rewrite
+	RequestHeaders  *HeaderOps
+	ResponseHeaders *HeaderOps
+
+	// Timeout is from the end of the request's head to the end of the answer.
+	Timeout time.Duration
+	// ForwardRawPath sends the path as the client wrote it.
+	ForwardRawPath bool
+}
+
+// Target is an upstream with its share of a route's requests.
+type Target struct {
+	Upstream *Upstream
+	Weight   uint32
+}
+
+// Pick chooses the upstream of one request with 64 random bits. Never nil for
+// ActionForward.
+func (r *Route) Pick(rnd uint64) *Upstream {
+	i := r.Split.Pick(rnd)
+	if i < 0 {
+		return nil
+	}
+	return r.Targets[i].Upstream
+}
+
+// HeaderName is a field name in lower case, with its id if it has one.
+type HeaderName struct {
+	Name []byte
+	ID   message.FieldID
+}
+
+// HeaderField is a field line, its name in lower case.
+type HeaderField struct {
+	Name, Value []byte
+	ID          message.FieldID
+}
+
+// HeaderOps change a head: remove, then set, then add. Every name is one that a
+// route may touch; framing and hop-by-hop fields are not among them. A nil
+// *HeaderOps changes nothing.
+//
+// To apply: leave out each field for which Drops is true, then append Set, then
+// Add.
+type HeaderOps struct {
+	Remove []HeaderName
+	Set    []HeaderField
+	Add    []HeaderField
+}
+
+// Respond is an answer from the node itself.
+type Respond struct {
+	Status uint16
+	Body   []byte
+	Fields []HeaderField
+}

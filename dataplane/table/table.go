@@ -1,0 +1,111 @@
+package table
+
+import (
+	"net/netip"
+	"sort"
+	"sync/atomic"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+// Live points to the table in force. Load is what a loop calls once per
+// exchange; Store swaps the whole configuration at once.
+type Live struct{ atomic.Pointer[Table] }
+
+// Version names a configuration: revisions count within an epoch.
+type Version struct{ Epoch, Revision uint64 }
+
+// Table is a whole configuration, compiled.
+type Table struct {
+	Version Version
+	// Root is the digest of the resources that the table was really built from.
+	Root      tree.Hash
+	Listeners []Listener  // sorted by name
+	Upstreams []*Upstream // sorted by name
+	Routes    int         // how many routes there are
+}
+
+// Listener returns the listener with the given name, or nil.
+func (t *Table) Listener(name string) *Listener {
+	i := sort.Search(len(t.Listeners), func(i int) bool { return t.Listeners[i].Name >= name })
+	if i < len(t.Listeners) && t.Listeners[i].Name == name {
+		return &t.Listeners[i]
+	}
+	return nil
+}
+
+// Upstream returns the upstream with the given name, or nil.
+func (t *Table) Upstream(name string) *Upstream {
+	i := sort.Search(len(t.Upstreams), func(i int) bool { return t.Upstreams[i].Name >= name })
+	if i < len(t.Upstreams) && t.Upstreams[i].Name == name {
+		return t.Upstreams[i]
+	}
+	return nil
+}
+
+// Listener is a port with the limits of its clients and the routes that live on
+// it. Match and Explain find a request's route.
+type Listener struct {
+	Name      string
+	Port      uint16
+	Addresses []Address // at least one
+	Limits    Limits
+	Timeouts  ListenerTimeouts
+	Backlog   int
+	KeepAlive KeepAlive
+	// UserTimeout is TCP_USER_TIMEOUT; 0 leaves the kernel's.
+	UserTimeout    time.Duration
+	TrustedProxies []netip.Prefix
+	ErrorFormat    ErrorFormat
+	Path           message.PathOptions
+	// Routes are the routes of this listener, indexed.
+	Routes Index
+}
+
+// AddressKind tells the node's own listen address from a literal one.
+type AddressKind uint8
+
+// The kinds of addresses.
+const (
+	AddressNode    AddressKind = iota // the node's --listen-address
+	AddressLiteral                    // Address.IP
+)
+
+// Address is where a listener listens.
+type Address struct {
+	Kind AddressKind
+	IP   netip.Addr // of AddressLiteral
+}
+
+// Limits bound what one client may make a node hold.
+type Limits struct {
+	HeaderBytes  int
+	HeaderFields int
+	BodyBytes    int64 // -1: no limit
+	Connections  int   // of one node; 0: no limit but the node's
+}
+
+// ListenerTimeouts end what a client leaves hanging.
+type ListenerTimeouts struct {
+	RequestHead time.Duration // first byte of a request to the end of its head
+	Idle        time.Duration // a kept connection without a request
+	StreamIdle  time.Duration // an exchange in which no byte moves
+}
+
+// KeepAlive is TCP keep-alive (RFC 1122 section 4.2.3.6).
+type KeepAlive struct {
+	Idle, Interval time.Duration
+	Probes         int
+}
+
+// ErrorFormat is the shape of answers that the node makes itself.
+type ErrorFormat uint8
+
+// The shapes.
+const (
+	ErrorText ErrorFormat = iota
+	ErrorJSON
+	ErrorHTML
+)

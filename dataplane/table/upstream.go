@@ -1,0 +1,53 @@
+package table
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/balance"
+)
+
+// Algorithm chooses among an upstream's endpoints.
+type Algorithm uint8
+
+// The algorithms.
+const (
+	AlgorithmRoundRobin Algorithm = iota
+	AlgorithmLeastRequest
+)
+
+// Upstream is a set of endpoints that give the same answers.
+type Upstream struct {
+	Name      string
+	Endpoints []Endpoint
+	Algorithm Algorithm
+	// RoundRobin or LeastRequest is ready, as Algorithm says; an index that it
+	// picks is one of Endpoints.
+	RoundRobin     balance.RoundRobin
+	LeastRequest   balance.LeastRequest
+	ConnectTimeout time.Duration
+	Pool           Pool
+	KeepAlive      KeepAlive
+
+	// Slot is written once by upstream.Registry.Bind before a table with this
+	// object is published. Compile leaves it 0.
+	Slot uint32
+}
+
+// Endpoint is one server.
+type Endpoint struct {
+	Address  string // as written: the identity, and what logs show
+	AddrPort netip.AddrPort
+	Weight   uint32 // 0: no new requests
+
+	// Slot is written once by upstream.Registry.Bind, like Upstream.Slot.
+	Slot uint32
+}
+
+// Pool bounds the connections to one endpoint.
+type Pool struct {
+	MaxConnections int           // open, of one node
+	MaxIdle        int           // idle, of one loop; 0: none is kept
+	IdleTimeout    time.Duration // an idle connection is closed after this
+	MaxRequests    int           // per connection; 0: no limit
+}
