@@ -75,7 +75,7 @@ func (x Nack_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Nack_Kind.Descriptor instead.
 func (Nack_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{5, 0}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{6, 0}
 }
 
 // Version names one configuration. Two versions hold the same resources if
@@ -264,6 +264,7 @@ type ServerMessage struct {
 	//	*ServerMessage_Update
 	//	*ServerMessage_FleetState
 	//	*ServerMessage_Order
+	//	*ServerMessage_Welcome
 	Message       isServerMessage_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -333,6 +334,15 @@ func (x *ServerMessage) GetOrder() *Order {
 	return nil
 }
 
+func (x *ServerMessage) GetWelcome() *Welcome {
+	if x != nil {
+		if x, ok := x.Message.(*ServerMessage_Welcome); ok {
+			return x.Welcome
+		}
+	}
+	return nil
+}
+
 type isServerMessage_Message interface {
 	isServerMessage_Message()
 }
@@ -349,11 +359,17 @@ type ServerMessage_Order struct {
 	Order *Order `protobuf:"bytes,3,opt,name=order,oneof"`
 }
 
+type ServerMessage_Welcome struct {
+	Welcome *Welcome `protobuf:"bytes,4,opt,name=welcome,oneof"`
+}
+
 func (*ServerMessage_Update) isServerMessage_Message() {}
 
 func (*ServerMessage_FleetState) isServerMessage_Message() {}
 
 func (*ServerMessage_Order) isServerMessage_Message() {}
+
+func (*ServerMessage_Welcome) isServerMessage_Message() {}
 
 // Hello is a node's first message. With an unchanged running version it costs
 // no configuration bytes.
@@ -445,6 +461,63 @@ func (x *Hello) GetBootId() string {
 	return ""
 }
 
+// Welcome is the server's first message: the node is who it says to be, as far
+// as the server can tell, and is listed as connected. A refused node gets the
+// stream's status instead.
+type Welcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Build version of the control plane, for people.
+	Build string `protobuf:"bytes,1,opt,name=build" json:"build,omitempty"`
+	// The highest schema level that the control plane writes.
+	SchemaLevel   uint32 `protobuf:"varint,2,opt,name=schema_level,json=schemaLevel" json:"schema_level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Welcome) Reset() {
+	*x = Welcome{}
+	mi := &file_fleet_v1_sync_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Welcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Welcome) ProtoMessage() {}
+
+func (x *Welcome) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_sync_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
+func (*Welcome) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Welcome) GetBuild() string {
+	if x != nil {
+		return x.Build
+	}
+	return ""
+}
+
+func (x *Welcome) GetSchemaLevel() uint32 {
+	if x != nil {
+		return x.SchemaLevel
+	}
+	return 0
+}
+
 // Ack says that the node serves the version.
 type Ack struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -457,7 +530,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[4]
+	mi := &file_fleet_v1_sync_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +542,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[4]
+	mi := &file_fleet_v1_sync_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +555,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{4}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Ack) GetVersion() *Version {
@@ -511,7 +584,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[5]
+	mi := &file_fleet_v1_sync_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -523,7 +596,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[5]
+	mi := &file_fleet_v1_sync_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -536,7 +609,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{5}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Nack) GetVersion() *Version {
@@ -577,7 +650,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[6]
+	mi := &file_fleet_v1_sync_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -589,7 +662,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[6]
+	mi := &file_fleet_v1_sync_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -602,7 +675,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{6}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Status) GetRunning() *Version {
@@ -666,7 +739,7 @@ type Update struct {
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[7]
+	mi := &file_fleet_v1_sync_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +751,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[7]
+	mi := &file_fleet_v1_sync_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +764,7 @@ func (x *Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Update.ProtoReflect.Descriptor instead.
 func (*Update) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{7}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Update) GetBase() []byte {
@@ -746,7 +819,7 @@ type ResourceKey struct {
 
 func (x *ResourceKey) Reset() {
 	*x = ResourceKey{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[8]
+	mi := &file_fleet_v1_sync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +831,7 @@ func (x *ResourceKey) String() string {
 func (*ResourceKey) ProtoMessage() {}
 
 func (x *ResourceKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[8]
+	mi := &file_fleet_v1_sync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +844,7 @@ func (x *ResourceKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceKey.ProtoReflect.Descriptor instead.
 func (*ResourceKey) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{8}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ResourceKey) GetKind() string {
@@ -799,7 +872,7 @@ type FleetState struct {
 
 func (x *FleetState) Reset() {
 	*x = FleetState{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[9]
+	mi := &file_fleet_v1_sync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +884,7 @@ func (x *FleetState) String() string {
 func (*FleetState) ProtoMessage() {}
 
 func (x *FleetState) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[9]
+	mi := &file_fleet_v1_sync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +897,7 @@ func (x *FleetState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FleetState.ProtoReflect.Descriptor instead.
 func (*FleetState) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{9}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FleetState) GetRevision() uint64 {
@@ -852,7 +925,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[10]
+	mi := &file_fleet_v1_sync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +937,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[10]
+	mi := &file_fleet_v1_sync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +950,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{10}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Member) GetNodeId() string {
@@ -912,7 +985,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[11]
+	mi := &file_fleet_v1_sync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +997,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[11]
+	mi := &file_fleet_v1_sync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +1010,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{11}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Order) GetDeadlineUnixMs() int64 {
@@ -967,7 +1040,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[12]
+	mi := &file_fleet_v1_sync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -979,7 +1052,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[12]
+	mi := &file_fleet_v1_sync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -992,7 +1065,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{12}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Problem) GetKind() string {
@@ -1072,12 +1145,13 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\x03ack\x18\x02 \x01(\v2\r.fleet.v1.AckH\x00R\x03ack\x12$\n" +
 	"\x04nack\x18\x03 \x01(\v2\x0e.fleet.v1.NackH\x00R\x04nack\x12*\n" +
 	"\x06status\x18\x04 \x01(\v2\x10.fleet.v1.StatusH\x00R\x06statusB\t\n" +
-	"\amessage\"\xa8\x01\n" +
+	"\amessage\"\xd7\x01\n" +
 	"\rServerMessage\x12*\n" +
 	"\x06update\x18\x01 \x01(\v2\x10.fleet.v1.UpdateH\x00R\x06update\x127\n" +
 	"\vfleet_state\x18\x02 \x01(\v2\x14.fleet.v1.FleetStateH\x00R\n" +
 	"fleetState\x12'\n" +
-	"\x05order\x18\x03 \x01(\v2\x0f.fleet.v1.OrderH\x00R\x05orderB\t\n" +
+	"\x05order\x18\x03 \x01(\v2\x0f.fleet.v1.OrderH\x00R\x05order\x12-\n" +
+	"\awelcome\x18\x04 \x01(\v2\x11.fleet.v1.WelcomeH\x00R\awelcomeB\t\n" +
 	"\amessage\"\x8f\x02\n" +
 	"\x05Hello\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x123\n" +
@@ -1088,7 +1162,10 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\aboot_id\x18\x06 \x01(\tR\x06bootId\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"N\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"B\n" +
+	"\aWelcome\x12\x14\n" +
+	"\x05build\x18\x01 \x01(\tR\x05build\x12!\n" +
+	"\fschema_level\x18\x02 \x01(\rR\vschemaLevel\"N\n" +
 	"\x03Ack\x12+\n" +
 	"\aversion\x18\x01 \x01(\v2\x11.fleet.v1.VersionR\aversion\x12\x1a\n" +
 	"\battested\x18\x02 \x01(\fR\battested\"\xd6\x01\n" +
@@ -1159,51 +1236,53 @@ func file_fleet_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_fleet_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fleet_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_fleet_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_fleet_v1_sync_proto_goTypes = []any{
 	(Nack_Kind)(0),        // 0: fleet.v1.Nack.Kind
 	(*Version)(nil),       // 1: fleet.v1.Version
 	(*NodeMessage)(nil),   // 2: fleet.v1.NodeMessage
 	(*ServerMessage)(nil), // 3: fleet.v1.ServerMessage
 	(*Hello)(nil),         // 4: fleet.v1.Hello
-	(*Ack)(nil),           // 5: fleet.v1.Ack
-	(*Nack)(nil),          // 6: fleet.v1.Nack
-	(*Status)(nil),        // 7: fleet.v1.Status
-	(*Update)(nil),        // 8: fleet.v1.Update
-	(*ResourceKey)(nil),   // 9: fleet.v1.ResourceKey
-	(*FleetState)(nil),    // 10: fleet.v1.FleetState
-	(*Member)(nil),        // 11: fleet.v1.Member
-	(*Order)(nil),         // 12: fleet.v1.Order
-	(*Problem)(nil),       // 13: fleet.v1.Problem
-	nil,                   // 14: fleet.v1.Hello.LabelsEntry
-	nil,                   // 15: fleet.v1.Member.LabelsEntry
+	(*Welcome)(nil),       // 5: fleet.v1.Welcome
+	(*Ack)(nil),           // 6: fleet.v1.Ack
+	(*Nack)(nil),          // 7: fleet.v1.Nack
+	(*Status)(nil),        // 8: fleet.v1.Status
+	(*Update)(nil),        // 9: fleet.v1.Update
+	(*ResourceKey)(nil),   // 10: fleet.v1.ResourceKey
+	(*FleetState)(nil),    // 11: fleet.v1.FleetState
+	(*Member)(nil),        // 12: fleet.v1.Member
+	(*Order)(nil),         // 13: fleet.v1.Order
+	(*Problem)(nil),       // 14: fleet.v1.Problem
+	nil,                   // 15: fleet.v1.Hello.LabelsEntry
+	nil,                   // 16: fleet.v1.Member.LabelsEntry
 }
 var file_fleet_v1_sync_proto_depIdxs = []int32{
 	4,  // 0: fleet.v1.NodeMessage.hello:type_name -> fleet.v1.Hello
-	5,  // 1: fleet.v1.NodeMessage.ack:type_name -> fleet.v1.Ack
-	6,  // 2: fleet.v1.NodeMessage.nack:type_name -> fleet.v1.Nack
-	7,  // 3: fleet.v1.NodeMessage.status:type_name -> fleet.v1.Status
-	8,  // 4: fleet.v1.ServerMessage.update:type_name -> fleet.v1.Update
-	10, // 5: fleet.v1.ServerMessage.fleet_state:type_name -> fleet.v1.FleetState
-	12, // 6: fleet.v1.ServerMessage.order:type_name -> fleet.v1.Order
-	14, // 7: fleet.v1.Hello.labels:type_name -> fleet.v1.Hello.LabelsEntry
-	1,  // 8: fleet.v1.Hello.running:type_name -> fleet.v1.Version
-	1,  // 9: fleet.v1.Ack.version:type_name -> fleet.v1.Version
-	1,  // 10: fleet.v1.Nack.version:type_name -> fleet.v1.Version
-	0,  // 11: fleet.v1.Nack.kind:type_name -> fleet.v1.Nack.Kind
-	13, // 12: fleet.v1.Nack.problems:type_name -> fleet.v1.Problem
-	1,  // 13: fleet.v1.Status.running:type_name -> fleet.v1.Version
-	1,  // 14: fleet.v1.Update.target:type_name -> fleet.v1.Version
-	9,  // 15: fleet.v1.Update.removed:type_name -> fleet.v1.ResourceKey
-	11, // 16: fleet.v1.FleetState.members:type_name -> fleet.v1.Member
-	15, // 17: fleet.v1.Member.labels:type_name -> fleet.v1.Member.LabelsEntry
-	2,  // 18: fleet.v1.Fleet.Sync:input_type -> fleet.v1.NodeMessage
-	3,  // 19: fleet.v1.Fleet.Sync:output_type -> fleet.v1.ServerMessage
-	19, // [19:20] is the sub-list for method output_type
-	18, // [18:19] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	6,  // 1: fleet.v1.NodeMessage.ack:type_name -> fleet.v1.Ack
+	7,  // 2: fleet.v1.NodeMessage.nack:type_name -> fleet.v1.Nack
+	8,  // 3: fleet.v1.NodeMessage.status:type_name -> fleet.v1.Status
+	9,  // 4: fleet.v1.ServerMessage.update:type_name -> fleet.v1.Update
+	11, // 5: fleet.v1.ServerMessage.fleet_state:type_name -> fleet.v1.FleetState
+	13, // 6: fleet.v1.ServerMessage.order:type_name -> fleet.v1.Order
+	5,  // 7: fleet.v1.ServerMessage.welcome:type_name -> fleet.v1.Welcome
+	15, // 8: fleet.v1.Hello.labels:type_name -> fleet.v1.Hello.LabelsEntry
+	1,  // 9: fleet.v1.Hello.running:type_name -> fleet.v1.Version
+	1,  // 10: fleet.v1.Ack.version:type_name -> fleet.v1.Version
+	1,  // 11: fleet.v1.Nack.version:type_name -> fleet.v1.Version
+	0,  // 12: fleet.v1.Nack.kind:type_name -> fleet.v1.Nack.Kind
+	14, // 13: fleet.v1.Nack.problems:type_name -> fleet.v1.Problem
+	1,  // 14: fleet.v1.Status.running:type_name -> fleet.v1.Version
+	1,  // 15: fleet.v1.Update.target:type_name -> fleet.v1.Version
+	10, // 16: fleet.v1.Update.removed:type_name -> fleet.v1.ResourceKey
+	12, // 17: fleet.v1.FleetState.members:type_name -> fleet.v1.Member
+	16, // 18: fleet.v1.Member.labels:type_name -> fleet.v1.Member.LabelsEntry
+	2,  // 19: fleet.v1.Fleet.Sync:input_type -> fleet.v1.NodeMessage
+	3,  // 20: fleet.v1.Fleet.Sync:output_type -> fleet.v1.ServerMessage
+	20, // [20:21] is the sub-list for method output_type
+	19, // [19:20] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_fleet_v1_sync_proto_init() }
@@ -1221,6 +1300,7 @@ func file_fleet_v1_sync_proto_init() {
 		(*ServerMessage_Update)(nil),
 		(*ServerMessage_FleetState)(nil),
 		(*ServerMessage_Order)(nil),
+		(*ServerMessage_Welcome)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1228,7 +1308,7 @@ func file_fleet_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_sync_proto_rawDesc), len(file_fleet_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
