@@ -23,8 +23,6 @@ const (
 	AcceptExhausted
 	// Retries counts attempts after the first.
 	Retries
-	// LogDropped counts lines that the access log had no room for.
-	LogDropped
 	counterCount
 )
 
@@ -96,51 +94,48 @@ func (l *Loop) Get(c Counter) uint64 { return l.counters[c] }
 func (l *Loop) Late(nanoseconds int64) { l.late.Observe(nanoseconds) }
 
 // Refused counts a message that a codec refused, by the codec's reason.
-func (l *Loop) Refused(listener Slot, reason uint8) {
+func (l *Loop) Refused(listener string, reason uint8) {
 	add(&l.refusals[reason%maxReasons], 1)
-	c, j := l.listeners.at(listener)
+	c, j := l.listeners.at(l.listeners.slot("", listener))
 	add(&c.rows[j][rowExtra], 1)
 }
 
-// ClientOpened counts an accepted connection.
-func (l *Loop) ClientOpened(listener Slot) {
+// ClientOpened counts an accepted connection. The slot is for ClientClosed.
+func (l *Loop) ClientOpened(listener string) Slot {
 	add(&l.counters[ClientsOpen], 1)
-	c, j := l.clients.at(listener)
-	add(&c.rows[j][rowOpened], 1)
-	add(&c.rows[j][rowOpen], 1)
+	return l.clients.opened("", listener)
 }
 
 // ClientClosed counts the end of a connection. It may be on another loop than
 // its beginning: the loops' numbers are added up.
-func (l *Loop) ClientClosed(listener Slot) {
+func (l *Loop) ClientClosed(s Slot) {
 	l.Sub(ClientsOpen, 1)
-	l.clients.closed(listener)
+	l.clients.closed(s)
 }
 
-// ServerOpened counts a connection to an endpoint that was established.
-func (l *Loop) ServerOpened(endpoint Slot) {
+// ServerOpened counts a connection to an endpoint that was established. The slot
+// is for ServerClosed.
+func (l *Loop) ServerOpened(upstream, endpoint string) Slot {
 	add(&l.counters[ServersOpen], 1)
-	c, j := l.servers.at(endpoint)
-	add(&c.rows[j][rowOpened], 1)
-	add(&c.rows[j][rowOpen], 1)
+	return l.servers.opened(upstream, endpoint)
 }
 
 // ServerClosed counts the end of a connection to an endpoint.
-func (l *Loop) ServerClosed(endpoint Slot) {
+func (l *Loop) ServerClosed(s Slot) {
 	l.Sub(ServersOpen, 1)
-	l.servers.closed(endpoint)
+	l.servers.closed(s)
 }
 
 // ServerReused counts a request that found a kept connection.
-func (l *Loop) ServerReused(endpoint Slot) {
-	c, j := l.servers.at(endpoint)
+func (l *Loop) ServerReused(s Slot) {
+	c, j := l.servers.at(s)
 	add(&c.rows[j][rowReused], 1)
 }
 
 // ConnectFailed counts a connection that an endpoint did not accept, or not in
 // time.
-func (l *Loop) ConnectFailed(endpoint Slot, timeout bool) {
-	c, j := l.servers.at(endpoint)
+func (l *Loop) ConnectFailed(upstream, endpoint string, timeout bool) {
+	c, j := l.servers.at(l.servers.slot(upstream, endpoint))
 	add(&c.rows[j][rowFailed], 1)
 	if timeout {
 		add(&c.rows[j][rowTimedOut], 1)
@@ -149,17 +144,16 @@ func (l *Loop) ConnectFailed(endpoint Slot, timeout bool) {
 
 // Finish is what is counted of a finished exchange.
 type Finish struct {
-	Listener, Route, Upstream, Endpoint Slot
-	// Forwarded: Upstream and Endpoint are meant, even if they are slot 0.
-	Forwarded bool
+	// Names, as the table has them. Empty: not reached, and not counted for.
+	Listener, Route, Upstream, Endpoint string
 	// Answered: the endpoint sent a response head.
 	Answered bool
 	Status   uint16
 	Reason   uint8 // 0: none
-	Retries  uint8
+	Retries  uint8 // attempts after the first
 
 	// Nanoseconds. Duration is that of the whole exchange, Acquire the wait for a
-	// connection, FirstByte that for the response's head; 0: not reached.
+	// connection, FirstByte that for the response's head.
 	Duration, Acquire, FirstByte int64
 
 	BytesIn, BytesOut uint64
@@ -178,42 +172,45 @@ func (l *Loop) Finished(f *Finish) {
 	if f.Retries != 0 {
 		add(&l.counters[Retries], uint64(f.Retries))
 	}
-
-	c, j := l.listeners.at(f.Listener)
-	r := &c.rows[j]
-	add(&r[class], 1)
-	add(&r[rowBytesIn], f.BytesIn)
-	add(&r[rowBytesOut], f.BytesOut)
-	c.observe(j, f.Duration)
-
-	c, j = l.routes.at(f.Route)
-	r = &c.rows[j]
-	add(&r[class], 1)
-	add(&r[rowBytesIn], f.BytesIn)
-	add(&r[rowBytesOut], f.BytesOut)
-	add(&r[rowExtra], uint64(f.Retries))
-	c.observe(j, f.Duration)
-
-	if f.Forwarded {
+	if f.Listener != "" {
+		c, j := l.listeners.at(l.listeners.slot("", f.Listener))
+		c.rows[j].request(f, class)
+		c.observe(j, f.Duration)
+	}
+	if f.Route != "" {
+		c, j := l.routes.at(l.routes.slot("", f.Route))
+		c.rows[j].request(f, class)
+		add(&c.rows[j][rowExtra], uint64(f.Retries))
+		c.observe(j, f.Duration)
+	}
+	if f.Upstream != "" {
 		l.forwarded(f, class)
 	}
 }
 
-func (l *Loop) forwarded(f *Finish, class Class) {
-	c, j := l.upstreams.at(f.Upstream)
-	r := &c.rows[j]
+func (r *row) request(f *Finish, class Class) {
+	add(&r[class], 1)
 	add(&r[rowBytesIn], f.BytesIn)
 	add(&r[rowBytesOut], f.BytesOut)
-	e, k := l.endpoints.at(f.Endpoint)
-	q := &e.rows[k]
-	if !f.Answered {
+}
+
+func (l *Loop) forwarded(f *Finish, class Class) {
+	u, j := l.upstreams.at(l.upstreams.slot("", f.Upstream))
+	if f.Answered {
+		u.rows[j].request(f, class)
+		u.observe(j, f.FirstByte)
+		l.acquire.Observe(f.Acquire)
+	} else {
 		// The status is ours and not the upstream's.
-		add(&r[rowExtra], 1)
-		add(&q[rowExtra], 1)
+		add(&u.rows[j][rowExtra], 1)
+	}
+	if f.Endpoint == "" {
 		return
 	}
-	add(&r[class], 1)
-	add(&q[class], 1)
-	c.observe(j, f.FirstByte)
-	l.acquire.Observe(f.Acquire)
+	e, k := l.endpoints.at(l.endpoints.slot(f.Upstream, f.Endpoint))
+	if f.Answered {
+		e.rows[k].request(f, class)
+	} else {
+		add(&e.rows[k][rowExtra], 1)
+	}
 }
