@@ -1,8 +1,11 @@
 package resource
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
-	"iter"
+
+	"google.golang.org/protobuf/proto"
 
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
@@ -16,11 +19,23 @@ type Document struct {
 	Resource *fleetv1.Resource
 	Broken   bool // a problem was found in it
 	Key      Key  // kind and name, as far as they could be read
+
+	file string
+	root node
 }
 
 // LineOf is the line on which the field at a path ("spec.endpoints[0].address")
 // stands, or the nearest line above it in the document.
-func (d *Document) LineOf(fieldPath string) int { return d.Line }
+func (d *Document) LineOf(fieldPath string) int {
+	return d.root.lineOf(parsePath(fieldPath), d.Line)
+}
+
+// Locate adds to a problem that was found in the document's resource where it
+// stands: file, document and line.
+func (d *Document) Locate(p Problem) Problem {
+	p.File, p.Document, p.Line = d.file, d.Index, d.LineOf(p.Field)
+	return p
+}
 
 // DecodeOptions say how to read an input.
 type DecodeOptions struct {
@@ -31,35 +46,152 @@ type DecodeOptions struct {
 }
 
 // Decode reads YAML or JSON, several documents to an input, and tells everything
-// that is wrong with it.
+// that is wrong with it, by document and line. Every document that holds
+// something is in the result, a broken one too. An input without a resource
+// gives neither documents nor problems.
+//
+// Of one document, either what is wrong or what is not supported yet is told: a
+// wrong value is wrong today and later. References to resources that do not
+// exist are for Dangling to find.
 func Decode(data []byte, o DecodeOptions) ([]Document, []Problem) {
-	return nil, []Problem{{File: o.File, Expected: "a later build: this one cannot decode"}}
+	in := input{options: o, seen: map[Key]int{}}
+	if len(data) > maxInput {
+		in.add(Problem{File: o.File, Line: 1, Got: fmt.Sprintf("%d bytes", len(data)), Expected: "an input of at most 64 MiB"})
+		return nil, in.problems
+	}
+	text := string(newlines(bytes.TrimPrefix(data, []byte("\uFEFF"))))
+	if what, line := badByte(text); what != "" {
+		in.add(Problem{File: o.File, Line: line, Got: what, Expected: "printable text in UTF-8"})
+		return nil, in.problems
+	}
+	for c := range func(yield func(chunk) bool) { chunks(text, yield) } {
+		if !in.chunk(c) {
+			break
+		}
+	}
+	SortProblems(in.problems)
+	return in.documents, in.problems
 }
 
-// AppendYAML appends the text form of r, as YAML.
-func AppendYAML(dst []byte, r *fleetv1.Resource) ([]byte, error) {
-	return dst, fmt.Errorf("%s: this build cannot print", KeyOf(r))
+// input is the state of one Decode.
+type input struct {
+	options   DecodeOptions
+	documents []Document
+	problems  []Problem
+	seen      map[Key]int // index in documents of the first that declares a key
 }
 
-// AppendJSON appends the text form of r, as JSON.
-func AppendJSON(dst []byte, r *fleetv1.Resource) ([]byte, error) {
-	return dst, fmt.Errorf("%s: this build cannot print", KeyOf(r))
+// add keeps a problem; false if no more are kept.
+func (in *input) add(ps ...Problem) bool {
+	for _, p := range ps {
+		if len(in.problems) == maxProblems {
+			in.problems = append(in.problems, Problem{
+				File: p.File, Document: p.Document, Line: p.Line,
+				Got: "more problems than are told at once", Expected: fmt.Sprintf("at most %d", maxProblems),
+			})
+		}
+		if len(in.problems) > maxProblems {
+			return false
+		}
+		in.problems = append(in.problems, p)
+	}
+	return true
 }
 
-// WithDefaults is r with all defaults of the schema applied. r is not changed.
-func WithDefaults(r *fleetv1.Resource) *fleetv1.Resource { return r }
-
-// Check tells what is wrong with a resource that came as bytes.
-func Check(r *fleetv1.Resource) []Problem { return nil }
-
-// References lists what r refers to, by field path. It leaves out fields and
-// kinds that are not supported yet.
-func References(r *fleetv1.Resource) iter.Seq2[string, Key] {
-	return func(func(string, Key) bool) {}
+// chunk reads what stands between two separators: one YAML document, or JSON
+// values in a row. It is false when nothing more needs to be read.
+func (in *input) chunk(c chunk) bool {
+	values, err := parseChunk(c)
+	if err != nil {
+		d := Document{Index: len(in.documents) + 1, Line: c.line, Broken: true, file: in.options.File}
+		in.documents = append(in.documents, d)
+		p := Problem{File: d.file, Document: d.Index, Line: c.line, Got: err.Error(), Expected: "YAML or JSON"}
+		var se *syntaxProblem
+		if errors.As(err, &se) {
+			p.Line = se.line
+		}
+		return in.add(p) && len(in.documents) < maxDocuments
+	}
+	for _, v := range values {
+		if !in.document(v, len(c.text)) {
+			return false
+		}
+	}
+	return true
 }
 
-// Dangling reports the references of docs that neither exists nor a document of
-// docs declares. Suggestions are made from candidates and the documents' keys.
-func Dangling(docs []Document, exists func(Key) bool, candidates ...Key) []Problem {
-	return nil
+// parseChunk tries JSON where it looks like that, and YAML otherwise.
+func parseChunk(c chunk) ([]node, error) {
+	var jsonErr error
+	if first := bytes.TrimLeft([]byte(c.text[:min(len(c.text), 256)]), " \t\n"); len(first) > 0 && first[0] == '{' {
+		var values []node
+		if values, jsonErr = parseJSON(c.text, c.line); jsonErr == nil {
+			return values, nil
+		}
+		if rest := bytes.TrimLeft(first[1:], " \t\n"); len(rest) == 0 || rest[0] != '"' {
+			jsonErr = nil // {name: x} is meant to be YAML
+		}
+	}
+	if len(c.text) > maxText {
+		return nil, &syntaxProblem{c.line, tooLongMessage}
+	}
+	root, err := parseYAML(c.text, c.line)
+	if err != nil && jsonErr != nil {
+		err = jsonErr
+	}
+	return []node{root}, err
+}
+
+// document decodes one value. It is false when nothing more needs to be read.
+func (in *input) document(root node, size int) bool {
+	d := Document{Index: len(in.documents) + 1, Line: int(root.line), file: in.options.File, root: root}
+	if d.Index > maxDocuments {
+		in.add(Problem{File: d.file, Document: d.Index, Line: d.Line, Got: "more documents", Expected: fmt.Sprintf("at most %d in one input", maxDocuments)})
+		return false
+	}
+	dec := decoder{document: &d}
+	dec.resource(&d.root)
+	problems := dec.problems
+	if d.Resource != nil {
+		c := checker{filesAllowed: in.options.FilesAllowed, reported: dec.reported}
+		c.resource(d.Resource)
+		for _, p := range c.values {
+			problems = append(problems, d.Locate(p))
+		}
+		if size > MaxSize/4 && proto.Size(d.Resource) > MaxSize {
+			problems = append(problems, d.Locate(Problem{
+				Got: fmt.Sprintf("%d bytes", proto.Size(d.Resource)), Expected: "a resource of at most 256 KiB",
+			}))
+		}
+		if p, again := in.repeated(&d); again {
+			problems = append(problems, p)
+		}
+		if len(problems) == 0 {
+			for _, p := range c.unsupported {
+				problems = append(problems, d.Locate(p))
+			}
+		}
+	}
+	for i := range problems {
+		problems[i].Kind, problems[i].Name = d.Key.Kind, d.Key.Name
+	}
+	d.Broken = len(problems) > 0
+	in.documents = append(in.documents, d)
+	return in.add(problems...)
+}
+
+// repeated is the problem of a document whose kind and name an earlier one has.
+func (in *input) repeated(d *Document) (Problem, bool) {
+	if d.Key.Kind == "" || d.Key.Name == "" {
+		return Problem{}, false
+	}
+	first, again := in.seen[d.Key]
+	if !again {
+		in.seen[d.Key] = d.Index - 1
+		return Problem{}, false
+	}
+	return d.Locate(Problem{
+		Field: "name", Got: d.Key.String() + " again",
+		Expected: fmt.Sprintf("each kind and name once; the first is on line %d", in.documents[first].Line),
+	}), true
 }

@@ -59,12 +59,12 @@ func (p Problem) Error() string {
 func (p Problem) Message() string {
 	var b strings.Builder
 	switch {
-	case p.Expected == NotSupported && p.Got != "":
+	case p.Expected == NotSupported && p.Got != "" && !strings.HasSuffix(p.Field, p.Got):
 		fmt.Fprintf(&b, "%s: %s", p.Got, NotSupported)
-	case p.Got != "" && p.Expected != "":
-		fmt.Fprintf(&b, "got %s, expected %s", p.Got, p.Expected)
 	case p.Expected == NotSupported:
 		b.WriteString(NotSupported)
+	case p.Got != "" && p.Expected != "":
+		fmt.Fprintf(&b, "got %s, expected %s", p.Got, p.Expected)
 	case p.Expected != "":
 		fmt.Fprintf(&b, "expected %s", p.Expected)
 	default:

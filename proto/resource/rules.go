@@ -1,7 +1,272 @@
 package resource
 
-import "google.golang.org/protobuf/reflect/protoreflect"
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 
-type rule func(m protoreflect.Message)
+	"google.golang.org/protobuf/reflect/protoreflect"
 
-func rulesOf(protoreflect.FullName) []rule { return nil }
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+// rule is what the schema's options cannot say about a message, mostly because
+// it concerns several fields.
+type rule func(c *checker, ms *messageSchema, m protoreflect.Message)
+
+// maxBody bounds the body that a route answers with: nodes hold it in memory.
+const maxBody = 64 << 10
+
+// rulesOf lists the rules of a message.
+func rulesOf(message protoreflect.FullName) []rule {
+	switch message {
+	case "fleet.v1.Route":
+		return []rule{exactlyOne("forward", "redirect", "respond"), checkPrefixes}
+	case "fleet.v1.PathMatch":
+		return []rule{exactlyOne("exact", "prefix", "regex")}
+	case "fleet.v1.HeaderMatch":
+		return []rule{atMostOne("exact", "prefix", "regex", "present"), onlyTrue("present")}
+	case "fleet.v1.QueryMatch":
+		return []rule{atMostOne("exact", "prefix", "regex", "present"), onlyTrue("present"), checkQueryMatch}
+	case "fleet.v1.Rewrite":
+		return []rule{atMostOne("path", "prefix", "regex")}
+	case "fleet.v1.RegexRewrite":
+		return []rule{checkSubstitution}
+	case "fleet.v1.Redirect":
+		return []rule{atMostOne("path", "prefix"), checkRedirect}
+	case "fleet.v1.Respond":
+		return []rule{checkRespond}
+	case "fleet.v1.HeaderChanges":
+		return []rule{checkHeaderChanges}
+	case "fleet.v1.Upstream":
+		return []rule{checkEndpoints}
+	case "fleet.v1.HealthCheck":
+		return []rule{atMostOne("http", "tcp")}
+	case "fleet.v1.RateLimit.Key":
+		return []rule{exactlyOne("clientIP", "header", "cookie", "route", "all"), onlyTrue("clientIP", "route", "all")}
+	case "fleet.v1.Certificate":
+		return []rule{atMostOne("chain", "chainFile"), atMostOne("key", "keyFile")}
+	case "fleet.v1.RolloutPolicy.Wave":
+		return []rule{atMostOne("nodes", "percent")}
+	}
+	return nil
+}
+
+// set lists which of the fields are set, or were meant to be.
+func (c *checker) set(ms *messageSchema, m protoreflect.Message, names []string) []string {
+	var set []string
+	for _, name := range names {
+		if c.present(ms.byName[name], m) {
+			set = append(set, name)
+		}
+	}
+	return set
+}
+
+func atMostOne(names ...string) rule {
+	return func(c *checker, ms *messageSchema, m protoreflect.Message) {
+		if set := c.set(ms, m, names); len(set) > 1 {
+			c.tellAt(set[1], strings.Join(set, " and "), "at most one of "+strings.Join(names, ", "), "")
+		}
+	}
+}
+
+func exactlyOne(names ...string) rule {
+	return func(c *checker, ms *messageSchema, m protoreflect.Message) {
+		switch set := c.set(ms, m, names); {
+		case len(set) == 0:
+			c.tell("none of them", "exactly one of "+strings.Join(names, ", "), "")
+		case len(set) > 1:
+			c.tellAt(set[1], strings.Join(set, " and "), "exactly one of "+strings.Join(names, ", "), "")
+		}
+	}
+}
+
+// onlyTrue is for switches whose presence is the choice: "present: false" would
+// read as "absent" to one and as nothing to another.
+func onlyTrue(names ...string) rule {
+	return func(c *checker, ms *messageSchema, m protoreflect.Message) {
+		for _, name := range names {
+			if f := ms.byName[name]; m.Has(f.desc) && !m.Get(f.desc).Bool() {
+				c.tellAt(name, "false", "true, or nothing", "")
+			}
+		}
+	}
+}
+
+// checkPrefixes: who replaces the matched prefix must match one.
+func checkPrefixes(c *checker, _ *messageSchema, m protoreflect.Message) {
+	r := m.Interface().(*fleetv1.Route)
+	if r.GetMatch().GetPath().GetPrefix() != "" {
+		return
+	}
+	const expected = "match.path.prefix in the same route, whose match it replaces"
+	if p := r.GetRewrite(); p != nil && p.Prefix != nil {
+		c.push(step{key: "rewrite"})
+		c.tellAt("prefix", quote(*p.Prefix), expected, "")
+		c.pop()
+	}
+	if p := r.GetRedirect(); p != nil && p.Prefix != nil {
+		c.push(step{key: "redirect"})
+		c.tellAt("prefix", quote(*p.Prefix), expected, "")
+		c.pop()
+	}
+}
+
+func checkQueryMatch(c *checker, _ *messageSchema, m protoreflect.Message) {
+	if q := m.Interface().(*fleetv1.QueryMatch); q.Name != nil && *q.Name == "" {
+		c.tellAt("name", quote(""), "the name of a query parameter", "")
+	}
+}
+
+// checkSubstitution: $1 and ${name} must be groups of the pattern.
+func checkSubstitution(c *checker, _ *messageSchema, m protoreflect.Message) {
+	r := m.Interface().(*fleetv1.RegexRewrite)
+	pattern, err := regexp.Compile(r.GetPattern())
+	if err != nil || r.Substitution == nil {
+		return
+	}
+	for _, group := range groupsOf(r.GetSubstitution()) {
+		n, err := strconv.Atoi(group)
+		if err == nil && n <= pattern.NumSubexp() || err != nil && pattern.SubexpIndex(group) >= 0 {
+			continue
+		}
+		c.tellAt("substitution", quote(r.GetSubstitution()), fmt.Sprintf(
+			"groups of the pattern, which has %d: $%s is none ($$ is a dollar sign)", pattern.NumSubexp(), group), "")
+		return
+	}
+}
+
+// groupsOf lists the groups that a substitution names, as regexp.Expand reads it.
+func groupsOf(substitution string) []string {
+	var groups []string
+	for {
+		_, rest, found := strings.Cut(substitution, "$")
+		if !found {
+			return groups
+		}
+		substitution = rest
+		if after, isDollar := strings.CutPrefix(rest, "$"); isDollar {
+			substitution = after
+			continue
+		}
+		name := rest
+		if inner, braced := strings.CutPrefix(rest, "{"); braced {
+			name, substitution, _ = strings.Cut(inner, "}")
+			groups = append(groups, name)
+			continue
+		}
+		for i := range len(rest) {
+			if !isAlnum(rest[i]) && rest[i] != '_' {
+				name, substitution = rest[:i], rest[i:]
+				break
+			}
+		}
+		groups = append(groups, name)
+		if name == rest {
+			return groups
+		}
+	}
+}
+
+func checkRedirect(c *checker, ms *messageSchema, m protoreflect.Message) {
+	r := m.Interface().(*fleetv1.Redirect)
+	if len(c.set(ms, m, []string{"scheme", "host", "port", "path", "prefix"})) == 0 {
+		c.tell("a redirect to the same place", "one of scheme, host, port, path, prefix", "")
+	}
+	if r.Scheme != nil && *r.Scheme != "http" && *r.Scheme != "https" {
+		c.tellAt("scheme", quote(*r.Scheme), "http or https", Nearest(*r.Scheme, []string{"http", "https"}))
+	}
+	if host, port, cut := cutPort(r.GetHost()); cut && validPort(port) {
+		c.tellAt("host", quote(*r.Host), "a host without a port, which is a field of its own", host)
+	}
+	if r.Status != nil {
+		switch *r.Status {
+		case 304, 305, 306: // those are no redirects (RFC 9110 section 15.4)
+			c.tellAt("status", strconv.Itoa(int(*r.Status)), "301, 302, 303, 307 or 308", "")
+		}
+	}
+}
+
+func checkRespond(c *checker, _ *messageSchema, m protoreflect.Message) {
+	r := m.Interface().(*fleetv1.Respond)
+	if len(r.GetBody()) > maxBody {
+		c.tellAt("body", fmt.Sprintf("%d bytes", len(r.GetBody())), "at most 64KiB", "")
+	}
+	// Answers with these statuses have no content (RFC 9110 sections 15.3.5,
+	// 15.3.6 and 15.4.5): a body would be read as the next answer.
+	if s := r.GetStatus(); (s == 204 || s == 205 || s == 304) && r.GetBody() != "" {
+		c.tellAt("body", quote(r.GetBody()), fmt.Sprintf("no body with status %d", s), "")
+	}
+	c.push(step{key: "headers"})
+	for _, name := range slices.Sorted(maps.Keys(r.GetHeaders())) {
+		if ownField(name) {
+			c.tellAt(name, quote(name), ownFieldExpected, "")
+		}
+	}
+	c.pop()
+}
+
+const ownFieldExpected = "a field that is not the proxy's own: it frames messages and manages connections itself"
+
+func checkHeaderChanges(c *checker, _ *messageSchema, m protoreflect.Message) {
+	h := m.Interface().(*fleetv1.HeaderChanges)
+	told := func(name string) (got, expected, suggestion string, bad bool) {
+		switch {
+		case ownField(name):
+			return quote(name), ownFieldExpected, "", true
+		case strings.EqualFold(name, "host"):
+			return quote(name), "another field: Host decides where a request goes", "spec.rewrite.host", true
+		}
+		return "", "", "", false
+	}
+	for _, dict := range []struct {
+		key    string
+		fields map[string]string
+	}{{"set", h.GetSet()}, {"add", h.GetAdd()}} {
+		c.push(step{key: dict.key})
+		for _, name := range slices.Sorted(maps.Keys(dict.fields)) {
+			if got, expected, suggestion, bad := told(name); bad {
+				c.tellAt(name, got, expected, suggestion)
+			}
+		}
+		c.pop()
+	}
+	c.push(step{key: "remove"})
+	for i, name := range h.GetRemove() {
+		if got, expected, suggestion, bad := told(name); bad {
+			c.push(step{index: i})
+			c.tell(got, expected, suggestion)
+			c.pop()
+		}
+	}
+	c.pop()
+}
+
+// checkEndpoints: an endpoint is known by its address, so one stands there once.
+func checkEndpoints(c *checker, _ *messageSchema, m protoreflect.Message) {
+	seen := map[string]int{}
+	c.push(step{key: "endpoints"})
+	for i, e := range m.Interface().(*fleetv1.Upstream).GetEndpoints() {
+		if e.Address == nil || *e.Address == "" {
+			continue
+		}
+		id := strings.ToLower(*e.Address)
+		if ap, err := netip.ParseAddrPort(id); err == nil {
+			id = ap.String()
+		}
+		first, again := seen[id]
+		if !again {
+			seen[id] = i
+			continue
+		}
+		c.push(step{index: i})
+		c.tellAt("address", quote(*e.Address), fmt.Sprintf("each address once; it is endpoints[%d] too", first), "")
+		c.pop()
+	}
+	c.pop()
+}

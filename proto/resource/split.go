@@ -1,0 +1,103 @@
+package resource
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	// maxInput bounds an input: 100,000 routes with room to spare.
+	maxInput = 64 << 20
+	// maxText bounds the text of one document. Indentation, key names and comments
+	// make text up to four times as long as the canonical bytes.
+	maxText = 4 * MaxSize
+	// maxDocuments bounds what a small input of tiny documents makes of itself.
+	maxDocuments = 250_000
+	// maxDepth bounds how deep values nest; the schema needs 8.
+	maxDepth = 32
+	// maxProblems bounds what is told about one input.
+	maxProblems = 10_000
+
+	tooDeepMessage = "values nest deeper than 32 levels"
+	tooLongMessage = "the text of the document is longer than 1 MiB"
+)
+
+// chunk is the text of one document, between separators.
+type chunk struct {
+	text string
+	line int // 1-based line of the input on which text begins
+}
+
+// chunks gives the documents of a stream that hold something. A line that begins
+// with --- or ... and a space or its end separates documents wherever it stands:
+// YAML forbids it inside of any scalar (YAML 1.2.2 section 9.1.2, rule
+// c-forbidden), so no syntax needs to be known here. Parsing documents one by
+// one keeps an error in its document, and memory to that of one syntax tree.
+func chunks(text string, yield func(chunk) bool) {
+	start, startLine, line := 0, 1, 1
+	for at := 0; at < len(text); line++ {
+		end := strings.IndexByte(text[at:], '\n')
+		if end < 0 {
+			end = len(text)
+		} else {
+			end += at + 1
+		}
+		if separates(text[at:end]) {
+			if c := (chunk{text[start:at], startLine}); c.hasContent() && !yield(c) {
+				return
+			}
+			start, startLine = at+len("---"), line
+		}
+		at = end
+	}
+	if c := (chunk{text[start:], startLine}); c.hasContent() {
+		yield(c)
+	}
+}
+
+func separates(line string) bool {
+	return (strings.HasPrefix(line, "---") || strings.HasPrefix(line, "...")) &&
+		(len(line) == 3 || line[3] == ' ' || line[3] == '\t' || line[3] == '\n')
+}
+
+// hasContent is false for a chunk of blank lines and comments. It also moves the
+// chunk's beginning past the blank lines and comments that it begins with.
+func (c *chunk) hasContent() bool {
+	for c.text != "" {
+		line, rest, _ := strings.Cut(c.text, "\n")
+		if trimmed := strings.TrimLeft(line, " \t"); trimmed != "" && trimmed[0] != '#' {
+			return true
+		}
+		c.text = rest
+		c.line++
+	}
+	return false
+}
+
+// newlines turns the line breaks of other systems into \n, as YAML reads them
+// (YAML 1.2.2 section 5.4).
+func newlines(data []byte) []byte {
+	if bytes.IndexByte(data, '\r') < 0 {
+		return data
+	}
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	return bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
+}
+
+// badByte finds what no YAML text may hold (YAML 1.2.2 section 5.1): bytes that
+// are not UTF-8, and control characters.
+func badByte(text string) (what string, line int) {
+	for i, r := range text {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(text[i:], "\uFFFD"):
+			what = "a byte that is not UTF-8"
+		case r < ' ' && r != '\t' && r != '\n', r == 0x7f, r >= 0x80 && r < 0xa0 && r != 0x85, r == 0xfffe, r == 0xffff:
+			what = "a control character"
+		default:
+			continue
+		}
+		return what, 1 + strings.Count(text[:i], "\n")
+	}
+	return "", 0
+}

@@ -1,0 +1,282 @@
+package resource
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// maxSuggest bounds the length of what suggestions are made for: distances cost
+// the product of two lengths, and nobody mistypes a long string.
+const maxSuggest = 64
+
+// Nearest is the candidate that s was probably meant to be, or "": the same but
+// for case, "-" and "_", else the one with the least edit distance, at most a
+// third of its length.
+func Nearest(s string, candidates []string) string {
+	if s == "" || len(s) > maxSuggest {
+		return ""
+	}
+	folded := fold(s)
+	best, bestDistance := "", 0
+	for _, c := range candidates {
+		if c == s || len(c) > maxSuggest {
+			continue
+		}
+		fc := fold(c)
+		if fc == folded {
+			return c
+		}
+		limit := max(1, (len(fc)+1)/3)
+		if best != "" {
+			limit = min(limit, bestDistance-1)
+		}
+		if d, ok := distance(folded, fc, limit); ok {
+			best, bestDistance = c, d
+		}
+	}
+	return best
+}
+
+// fold drops what people get wrong without noticing.
+func fold(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '-' || r == '_' || r == ' ' || r == '.' {
+			return -1
+		}
+		return r
+	}, strings.ToLower(s))
+}
+
+// distance counts the insertions, deletions, replacements and swaps of
+// neighbours that turn a into b; not ok if it is more than limit.
+func distance(a, b string, limit int) (d int, ok bool) {
+	if limit < 0 || len(a)-len(b) > limit || len(b)-len(a) > limit {
+		return 0, false
+	}
+	var rows [3][maxSuggest + 1]int
+	before, last, row := &rows[0], &rows[1], &rows[2]
+	for j := range len(b) + 1 {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		least := i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+			least = min(least, row[j])
+		}
+		if least > limit {
+			return 0, false
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)], last[len(b)] <= limit
+}
+
+// fieldHint is what people who know other proxies write for a field of a
+// message, and where that stands here. Paths begin at the document.
+func fieldHint(message, name string) string {
+	name = fold(name)
+	switch message {
+	case "Resource":
+		switch name {
+		case "metadata":
+			return "name and labels at the top of the document"
+		case "type", "apiversion":
+			return "kind"
+		case "id":
+			return "name"
+		case "tags", "annotations":
+			return "labels"
+		}
+	case "Route":
+		switch name {
+		case "upstream", "upstreams", "backend", "backends", "backendrefs", "service", "services", "cluster", "proxypass", "to", "targets":
+			return "forward"
+		case "host", "hostname", "hostnames", "domain", "domains", "servername", "vhost", "virtualhost":
+			return "hosts"
+		case "listener", "entrypoints", "gateways", "parentrefs":
+			return "listeners"
+		case "rules", "matches", "when", "conditions":
+			return "match"
+		case "return", "directresponse", "response", "fixedresponse":
+			return "respond"
+		case "timeout":
+			return "timeouts"
+		case "retries", "retrypolicy":
+			return "retry"
+		case "ratelimit", "limits":
+			return "rateLimits"
+		case "stripprefix", "urlrewrite", "prefixrewrite":
+			return "rewrite"
+		case "weight":
+			return "priority"
+		}
+	case "Match":
+		switch name {
+		case "uri", "url", "prefix", "exact", "regex":
+			return "path"
+		case "method":
+			return "methods"
+		case "header":
+			return "headers"
+		case "queryparams", "params", "querystring":
+			return "query"
+		case "clientip", "sourceip", "cidr", "ip":
+			return "clientCIDRs"
+		}
+	case "PathMatch", "HeaderMatch", "QueryMatch":
+		switch name {
+		case "equals", "value", "is":
+			return "exact"
+		case "startswith", "beginswith", "pathprefix":
+			return "prefix"
+		case "pattern", "regexp", "matches", "saferegex":
+			return "regex"
+		case "exists":
+			return "present"
+		case "not":
+			return "invert"
+		}
+	case "Upstream":
+		switch name {
+		case "servers", "server", "hosts", "backends", "targets", "addresses", "members", "nodes":
+			return "endpoints"
+		case "lb", "balance", "lbpolicy", "balancing", "algorithm", "loadbalancer":
+			return "loadBalancing"
+		case "health", "check", "healthchecks", "readiness":
+			return "healthCheck"
+		case "breaker", "circuitbreakers":
+			return "circuitBreaker"
+		case "timeout", "connecttimeout":
+			return "timeouts"
+		case "keepalive":
+			return "pool, or tcpKeepAlive"
+		case "outlier", "outliers":
+			return "outlierDetection"
+		}
+	case "Endpoint":
+		switch name {
+		case "host", "ip", "addr", "url", "server", "target", "hostport", "port", "socketaddress":
+			return "address"
+		}
+	case "Listener":
+		switch name {
+		case "bind", "address", "host", "ip":
+			return "addresses"
+		case "timeout":
+			return "timeouts"
+		case "certificates", "certs", "ssl":
+			return "tls"
+		case "type", "mode":
+			return "protocol"
+		}
+	case "Redirect", "Respond":
+		switch name {
+		case "code", "statuscode":
+			return "status"
+		case "to", "location", "url", "uri":
+			return "scheme, host and path"
+		case "content", "text", "data":
+			return "body"
+		}
+	case "RateLimit":
+		switch name {
+		case "limit", "requests", "qps", "rps":
+			return "rate"
+		case "by", "per":
+			return "key"
+		}
+	case "Forward":
+		switch name {
+		case "name", "backend", "service", "cluster", "to":
+			return "upstream"
+		}
+	case "VirtualIP":
+		switch name {
+		case "ip", "vip", "addr":
+			return "address"
+		case "dev", "device", "iface", "nic":
+			return "interface"
+		}
+	}
+	return ""
+}
+
+// kindHint is the kind that people who know other proxies mean.
+func kindHint(kind string) string {
+	switch fold(kind) {
+	case "backend", "cluster", "service", "pool", "target", "targetgroup", "servers", "up":
+		return Upstream
+	case "frontend", "gateway", "server", "entrypoint", "port":
+		return Listener
+	case "ingress", "httproute", "virtualhost", "virtualserver", "virtualservice", "location", "rule", "path":
+		return Route
+	case "vip", "floatingip", "vrrpinstance", "keepalived":
+		return VirtualIP
+	case "cert", "tls", "secret":
+		return Certificate
+	case "limit", "limiter", "throttle", "quota":
+		return RateLimit
+	case "rollout", "canary":
+		return RolloutPolicy
+	}
+	for _, k := range Kinds() {
+		if fold(kind) == fold(k.Plural) {
+			return k.Kind
+		}
+	}
+	return ""
+}
+
+// enumHint is the value of an enum that people who know other proxies mean.
+func enumHint(enum, value string) string {
+	switch enum {
+	case "Algorithm":
+		switch fold(value) {
+		case "leastconn", "leastconnections", "leastrequests", "p2c":
+			return "LEAST_REQUEST"
+		case "rr", "roundrobin", "weighted", "wrr":
+			return "ROUND_ROBIN"
+		}
+	case "Version":
+		switch fold(strings.TrimPrefix(strings.ToUpper(value), "TLSV")) {
+		case "12", "tls12":
+			return "TLS1_2"
+		case "13", "tls13":
+			return "TLS1_3"
+		}
+	case "Protocol":
+		switch fold(value) {
+		case "h2", "http/2", "grpc", "h2c":
+			return "HTTP2"
+		case "h1", "http/1", "http/11":
+			return "HTTP1"
+		case "ssl", "tls":
+			return "HTTPS"
+		}
+	}
+	return ""
+}
+
+// maxGot bounds what a problem quotes from its input.
+const maxGot = 60
+
+// clip shortens s for a problem.
+func clip(s string) string {
+	if len(s) <= maxGot {
+		return s
+	}
+	cut := maxGot
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "…"
+}

@@ -1,0 +1,181 @@
+package resource
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// syntaxProblem is text that is neither YAML nor JSON.
+type syntaxProblem struct {
+	line    int // of the input
+	message string
+}
+
+func (e *syntaxProblem) Error() string { return e.message }
+
+// parseYAML reads one document. Anchors, aliases, tags, directives and merge
+// keys become nodes of kind nodeRefused: they can make a small text large, and
+// hide from a reader what a resource holds.
+func parseYAML(text string, firstLine int) (root node, err error) {
+	defer func() {
+		// The parser is not ours, and what it reads is a peer's.
+		if recover() != nil {
+			err = &syntaxProblem{firstLine, "the YAML parser cannot read this document"}
+		}
+	}()
+	tokens := lexer.Tokenize(text)
+	if line := tooDeep(tokens); line > 0 {
+		return node{}, &syntaxProblem{firstLine + line - 1, tooDeepMessage}
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		return node{}, yamlSyntax(err, firstLine)
+	}
+	y := yamlReader{offset: firstLine - 1}
+	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
+		return node{}, &syntaxProblem{firstLine, "no value"}
+	}
+	root = y.node(file.Docs[0].Body)
+	return root, nil
+}
+
+// yamlSyntax takes the place and the reason out of a parser's error.
+func yamlSyntax(err error, firstLine int) error {
+	var se interface {
+		GetToken() *token.Token
+		GetMessage() string
+	}
+	if !errors.As(err, &se) || se.GetToken() == nil || se.GetToken().Position == nil {
+		return &syntaxProblem{firstLine, err.Error()}
+	}
+	return &syntaxProblem{firstLine + se.GetToken().Position.Line - 1, se.GetMessage()}
+}
+
+// tooDeep finds the line of the first token that nests deeper than maxDepth,
+// before the parser, which recurses, sees it: brackets of flow collections, and
+// columns at which block collections stand open.
+func tooDeep(tokens token.Tokens) int {
+	flow := 0
+	var columns []int
+	lastLine := 0
+	for _, t := range tokens {
+		if t.Position == nil {
+			continue
+		}
+		switch t.Type {
+		case token.MappingStartType, token.SequenceStartType:
+			flow++
+		case token.MappingEndType, token.SequenceEndType:
+			flow = max(flow-1, 0)
+		}
+		opens := t.Position.Line != lastLine || t.Type == token.SequenceEntryType || t.Type == token.MappingKeyType
+		lastLine = t.Position.Line
+		if flow == 0 && opens {
+			for len(columns) > 0 && columns[len(columns)-1] >= t.Position.Column {
+				columns = columns[:len(columns)-1]
+			}
+			columns = append(columns, t.Position.Column)
+		}
+		if flow+len(columns) > maxDepth {
+			return t.Position.Line
+		}
+	}
+	return 0
+}
+
+// yamlReader turns a syntax tree into nodes.
+type yamlReader struct {
+	offset int // lines of the input before the document
+}
+
+func (y *yamlReader) line(t *token.Token) int32 {
+	if t == nil || t.Position == nil {
+		return int32(y.offset + 1)
+	}
+	return int32(y.offset + t.Position.Line)
+}
+
+func (y *yamlReader) node(n ast.Node) node {
+	switch n := n.(type) {
+	case nil:
+		return node{kind: nodeNull, line: int32(y.offset + 1)}
+	case *ast.StringNode:
+		return y.scalar(n.Token, n.Value)
+	case *ast.LiteralNode:
+		text := ""
+		if n.Value != nil {
+			text = n.Value.Value
+		}
+		return node{kind: nodeQuoted, text: text, line: y.line(n.Start)}
+	case *ast.MappingNode:
+		return y.mapping(n.Start, n.Values)
+	case *ast.MappingValueNode:
+		return y.mapping(n.Start, []*ast.MappingValueNode{n})
+	case *ast.SequenceNode:
+		return y.list(n)
+	case *ast.NullNode:
+		return node{kind: nodeNull, line: y.line(n.Token)}
+	case *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		return y.scalar(n.GetToken(), n.GetToken().Value)
+	case *ast.AnchorNode:
+		return y.refused(n, "an anchor")
+	case *ast.AliasNode:
+		return y.refused(n, "an alias")
+	case *ast.TagNode:
+		return y.refused(n, "a tag")
+	case *ast.DirectiveNode:
+		return y.refused(n, "a directive")
+	default:
+		return y.refused(n, fmt.Sprintf("YAML's %s", n.Type()))
+	}
+}
+
+func (y *yamlReader) refused(n ast.Node, what string) node {
+	return node{kind: nodeRefused, text: what, line: y.line(n.GetToken())}
+}
+
+func (y *yamlReader) scalar(t *token.Token, text string) node {
+	kind := nodeQuoted
+	if t == nil || t.Type != token.SingleQuoteType && t.Type != token.DoubleQuoteType {
+		kind = plainKind(text)
+	}
+	return node{kind: kind, text: text, line: y.line(t)}
+}
+
+func (y *yamlReader) mapping(start *token.Token, values []*ast.MappingValueNode) node {
+	m := node{kind: nodeMapping, line: y.line(start), entries: make([]entry, 0, len(values))}
+	for _, v := range values {
+		m.entries = append(m.entries, y.pair(v))
+	}
+	if len(m.entries) > 0 {
+		m.line = min(m.line, m.entries[0].line)
+	}
+	return m
+}
+
+func (y *yamlReader) pair(v *ast.MappingValueNode) entry {
+	switch k := v.Key.(type) {
+	case *ast.StringNode:
+		return entry{key: k.Value, line: y.line(k.Token), value: y.node(v.Value)}
+	case *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		return entry{key: k.GetToken().Value, line: y.line(k.GetToken()), value: y.node(v.Value)}
+	case *ast.MergeKeyNode:
+		return entry{key: "<<", line: y.line(k.Token), value: y.refused(k, "a merge key")}
+	default:
+		return entry{key: "?", line: y.line(v.Start), value: node{kind: nodeRefused, text: "a key that is no string", line: y.line(v.Start)}}
+	}
+}
+
+func (y *yamlReader) list(s *ast.SequenceNode) node {
+	l := node{kind: nodeList, line: y.line(s.Start), entries: make([]entry, 0, len(s.Values))}
+	for _, v := range s.Values {
+		n := y.node(v)
+		l.entries = append(l.entries, entry{line: n.line, value: n})
+	}
+	return l
+}
