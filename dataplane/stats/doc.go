@@ -7,13 +7,13 @@
 // another while the loops go on, so they may differ by the requests that
 // finished meanwhile; each counter by itself only grows.
 //
-// Series belong to names (listener, route, upstream, endpoint) and are kept under
-// slots, small numbers that an Interner gives to a name when it is first counted
-// for. A slot stays with its name until Retain is told that the name is gone;
-// then its number is used again with another generation, and the first loop that
-// counts for the new name starts from zero. There are at most as many slots as
-// Limits says: names beyond share slot 0, which is shown as "other". So memory
-// and the number of series are bounded whatever is configured.
+// Series are keyed by slots, small numbers that an Interner gives to names
+// (listener, route, upstream, endpoint) when a table is bound. A slot stays with
+// its name as long as the name lives; afterwards its number is used again with
+// another generation, and the first loop that counts for the new name starts
+// from zero. There are at most as many slots as Limits says: names beyond share
+// slot 0, which is shown as "other". So memory and the number of series are
+// bounded whatever is configured. A slot that was never given is 0 too.
 //
 // Latencies are kept in log-linear histograms: 16 buckets for each doubling,
 // which is an error of at most 3.2 % for any quantile between 4 µs and 137 s.

@@ -27,15 +27,12 @@ type chunk struct {
 
 // family is one kind of series on one loop.
 type family struct {
-	names
 	chunks []atomic.Pointer[chunk]
 	limit  uint32
 }
 
-func newFamily(in *Interner, places int) family {
-	limit := in.limit
+func newFamily(limit uint32) family {
 	return family{
-		names:  newNames(in, places),
 		chunks: make([]atomic.Pointer[chunk], (limit+chunkSlots-1)/chunkSlots),
 		limit:  limit,
 	}
@@ -43,7 +40,7 @@ func newFamily(in *Interner, places int) family {
 
 // at finds the place of a slot. It allocates when a chunk is met first.
 func (f *family) at(s Slot) (*chunk, uint32) {
-	i := uint32(s & indexMask)
+	i := s & indexMask
 	if i >= f.limit {
 		i, s = 0, 0
 	}
@@ -67,21 +64,12 @@ func (f *family) turn(c *chunk, j uint32, s Slot) (*chunk, uint32) {
 	if c.slots[j] != 0 && (s>>indexBits-c.slots[j]>>indexBits)&(2*half-1) >= half {
 		return f.at(0)
 	}
-	store32((*uint32)(&c.slots[j]), uint32(s))
+	store32(&c.slots[j], s)
 	for w := range c.rows[j] {
 		add(&c.rows[j][w], -c.rows[j][w])
 	}
 	c.histograms[j].Store(nil)
 	return c, j
-}
-
-// opened counts a connection, and returns the slot that it is counted under.
-func (f *family) opened(parent, name string) Slot {
-	s := f.slot(parent, name)
-	c, j := f.at(s)
-	add(&c.rows[j][rowOpened], 1)
-	add(&c.rows[j][rowOpen], 1)
-	return s
 }
 
 // closed takes one from the slot's open connections. Where the row counts for a
@@ -104,10 +92,10 @@ func (c *chunk) observe(j uint32, nanoseconds int64) {
 
 // read adds what the family holds for a slot to the totals.
 func (f *family) read(s Slot, total *row, d *Distribution) {
-	i := uint32(s & indexMask)
+	i := s & indexMask
 	c := f.chunks[i>>chunkBits].Load()
 	j := i & (chunkSlots - 1)
-	if c == nil || atomic.LoadUint32((*uint32)(&c.slots[j])) != uint32(s) {
+	if c == nil || atomic.LoadUint32(&c.slots[j]) != s {
 		return
 	}
 	for w := range total {

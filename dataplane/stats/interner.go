@@ -4,13 +4,11 @@ import (
 	"cmp"
 	"slices"
 	"sync"
-	"sync/atomic"
-	"unsafe"
 )
 
 // Slot is what a name's series are kept under: the low bits are a small index,
 // the high ones the generation of its use. Slot 0 is everything that has none.
-type Slot uint32
+type Slot = uint32
 
 const (
 	indexBits = 20
@@ -30,13 +28,9 @@ func compareKeys(a, b Key) int {
 	return cmp.Or(cmp.Compare(a.Parent, b.Parent), cmp.Compare(a.Name, b.Name))
 }
 
-// Interner gives slots to names, in the order in which they are met.
+// Interner gives slots to names.
 type Interner struct {
 	limit uint32 // immutable; slots are below it
-
-	// retained counts calls of Retain that took a slot: what loops remember from
-	// before does not hold.
-	retained atomic.Uint32
 
 	mu    sync.Mutex
 	slots map[Key]Slot // guarded by mu
@@ -54,30 +48,30 @@ func newInterner(limit int) *Interner {
 	}
 }
 
-// acquire returns the slot of a name, a new one if it has none, or 0 if all are
-// taken, and what retained was meanwhile.
-func (in *Interner) acquire(k Key) (s Slot, retained uint32) {
+// Acquire returns the slot of a name, a new one if it has none, or 0 if all are
+// taken.
+func (in *Interner) Acquire(k Key) Slot {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	retained = in.retained.Load()
 	if s, ok := in.slots[k]; ok {
-		return s, retained
+		return s
 	}
+	var s Slot
 	switch {
 	case in.next < in.limit:
-		s = Slot(in.next)
+		s = in.next
 		in.next++
 	case len(in.free) > 0:
 		s = in.free[0]
 		in.free = in.free[1:]
 	default:
-		return 0, retained
+		return 0
 	}
 	in.slots[k] = s
-	return s, retained
+	return s
 }
 
-// Retain takes the slots of all names that keep does not want: their series end.
+// Retain takes the slots of all names that keep does not want.
 func (in *Interner) Retain(keep func(Key) bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -88,13 +82,9 @@ func (in *Interner) Retain(keep func(Key) bool) {
 			gone = append(gone, s+1<<indexBits)
 		}
 	}
-	if len(gone) == 0 {
-		return
-	}
 	// In one order, so that equal histories give equal slots.
 	slices.Sort(gone)
 	in.free = append(in.free, gone...)
-	in.retained.Add(1)
 }
 
 // Len is the number of names that have a slot.
@@ -120,39 +110,4 @@ func (in *Interner) all() []series {
 	in.mu.Unlock()
 	slices.SortFunc(out, func(a, b series) int { return compareKeys(a.key, b.key) })
 	return append(out, series{Key{Name: Other}, 0})
-}
-
-// names is a loop's memory of slots. The names that it is asked for live in the
-// compiled table, so the same name comes from the same address again and again:
-// the address chooses the place, and equal strings at one address compare
-// without a look at their bytes. The lock of the Interner is taken by names that
-// are met first, and by those that lost their place to another.
-type names struct {
-	interner *Interner
-	places   []place // a power of two
-}
-
-type place struct {
-	key      Key
-	slot     Slot
-	retained uint32
-	used     bool
-}
-
-func newNames(in *Interner, places int) names {
-	return names{interner: in, places: make([]place, places)}
-}
-
-func (n *names) slot(parent, name string) Slot {
-	// Fibonacci hashing of the address; its low bits are alignment.
-	address := uint64(uintptr(unsafe.Pointer(unsafe.StringData(name))))
-	hash := (address >> 3) * 0x9e3779b97f4a7c15
-	p := &n.places[(hash>>32)&uint64(len(n.places)-1)]
-	if p.used && p.retained == n.interner.retained.Load() && p.key.Name == name && p.key.Parent == parent {
-		return p.slot
-	}
-	k := Key{parent, name}
-	s, retained := n.interner.acquire(k)
-	*p = place{key: k, slot: s, retained: retained, used: true}
-	return s
 }

@@ -94,48 +94,51 @@ func (l *Loop) Get(c Counter) uint64 { return l.counters[c] }
 func (l *Loop) Late(nanoseconds int64) { l.late.Observe(nanoseconds) }
 
 // Refused counts a message that a codec refused, by the codec's reason.
-func (l *Loop) Refused(listener string, reason uint8) {
+func (l *Loop) Refused(listener Slot, reason uint8) {
 	add(&l.refusals[reason%maxReasons], 1)
-	c, j := l.listeners.at(l.listeners.slot("", listener))
+	c, j := l.listeners.at(listener)
 	add(&c.rows[j][rowExtra], 1)
 }
 
-// ClientOpened counts an accepted connection. The slot is for ClientClosed.
-func (l *Loop) ClientOpened(listener string) Slot {
+// ClientOpened counts an accepted connection.
+func (l *Loop) ClientOpened(listener Slot) {
 	add(&l.counters[ClientsOpen], 1)
-	return l.clients.opened("", listener)
+	c, j := l.clients.at(listener)
+	add(&c.rows[j][rowOpened], 1)
+	add(&c.rows[j][rowOpen], 1)
 }
 
 // ClientClosed counts the end of a connection. It may be on another loop than
 // its beginning: the loops' numbers are added up.
-func (l *Loop) ClientClosed(s Slot) {
+func (l *Loop) ClientClosed(listener Slot) {
 	l.Sub(ClientsOpen, 1)
-	l.clients.closed(s)
+	l.clients.closed(listener)
 }
 
-// ServerOpened counts a connection to an endpoint that was established. The slot
-// is for ServerClosed.
-func (l *Loop) ServerOpened(upstream, endpoint string) Slot {
+// ServerOpened counts a connection to an endpoint that was established.
+func (l *Loop) ServerOpened(endpoint Slot) {
 	add(&l.counters[ServersOpen], 1)
-	return l.servers.opened(upstream, endpoint)
+	c, j := l.servers.at(endpoint)
+	add(&c.rows[j][rowOpened], 1)
+	add(&c.rows[j][rowOpen], 1)
 }
 
 // ServerClosed counts the end of a connection to an endpoint.
-func (l *Loop) ServerClosed(s Slot) {
+func (l *Loop) ServerClosed(endpoint Slot) {
 	l.Sub(ServersOpen, 1)
-	l.servers.closed(s)
+	l.servers.closed(endpoint)
 }
 
 // ServerReused counts a request that found a kept connection.
-func (l *Loop) ServerReused(s Slot) {
-	c, j := l.servers.at(s)
+func (l *Loop) ServerReused(endpoint Slot) {
+	c, j := l.servers.at(endpoint)
 	add(&c.rows[j][rowReused], 1)
 }
 
 // ConnectFailed counts a connection that an endpoint did not accept, or not in
 // time.
-func (l *Loop) ConnectFailed(upstream, endpoint string, timeout bool) {
-	c, j := l.servers.at(l.servers.slot(upstream, endpoint))
+func (l *Loop) ConnectFailed(endpoint Slot, timeout bool) {
+	c, j := l.servers.at(endpoint)
 	add(&c.rows[j][rowFailed], 1)
 	if timeout {
 		add(&c.rows[j][rowTimedOut], 1)
@@ -144,16 +147,18 @@ func (l *Loop) ConnectFailed(upstream, endpoint string, timeout bool) {
 
 // Finish is what is counted of a finished exchange.
 type Finish struct {
-	// Names, as the table has them. Empty: not reached, and not counted for.
-	Listener, Route, Upstream, Endpoint string
+	Listener, Route, Upstream, Endpoint Slot
+	// NoRoute: there is none, whatever Route says. Forwarded: Upstream and Endpoint
+	// are meant, even if they are slot 0.
+	NoRoute, Forwarded bool
 	// Answered: the endpoint sent a response head.
 	Answered bool
 	Status   uint16
 	Reason   uint8 // 0: none
-	Retries  uint8 // attempts after the first
+	Retries  uint8
 
 	// Nanoseconds. Duration is that of the whole exchange, Acquire the wait for a
-	// connection, FirstByte that for the response's head.
+	// connection, FirstByte that for the response's head; 0: not reached.
 	Duration, Acquire, FirstByte int64
 
 	BytesIn, BytesOut uint64
@@ -172,45 +177,43 @@ func (l *Loop) Finished(f *Finish) {
 	if f.Retries != 0 {
 		add(&l.counters[Retries], uint64(f.Retries))
 	}
-	if f.Listener != "" {
-		c, j := l.listeners.at(l.listeners.slot("", f.Listener))
-		c.rows[j].request(f, class)
+
+	c, j := l.listeners.at(f.Listener)
+	r := &c.rows[j]
+	add(&r[class], 1)
+	add(&r[rowBytesIn], f.BytesIn)
+	add(&r[rowBytesOut], f.BytesOut)
+	c.observe(j, f.Duration)
+
+	if !f.NoRoute {
+		c, j = l.routes.at(f.Route)
+		r = &c.rows[j]
+		add(&r[class], 1)
+		add(&r[rowBytesIn], f.BytesIn)
+		add(&r[rowBytesOut], f.BytesOut)
+		add(&r[rowExtra], uint64(f.Retries))
 		c.observe(j, f.Duration)
 	}
-	if f.Route != "" {
-		c, j := l.routes.at(l.routes.slot("", f.Route))
-		c.rows[j].request(f, class)
-		add(&c.rows[j][rowExtra], uint64(f.Retries))
-		c.observe(j, f.Duration)
-	}
-	if f.Upstream != "" {
+	if f.Forwarded {
 		l.forwarded(f, class)
 	}
 }
 
-func (r *row) request(f *Finish, class Class) {
-	add(&r[class], 1)
+func (l *Loop) forwarded(f *Finish, class Class) {
+	c, j := l.upstreams.at(f.Upstream)
+	r := &c.rows[j]
 	add(&r[rowBytesIn], f.BytesIn)
 	add(&r[rowBytesOut], f.BytesOut)
-}
-
-func (l *Loop) forwarded(f *Finish, class Class) {
-	u, j := l.upstreams.at(l.upstreams.slot("", f.Upstream))
-	if f.Answered {
-		u.rows[j].request(f, class)
-		u.observe(j, f.FirstByte)
-		l.acquire.Observe(f.Acquire)
-	} else {
+	e, k := l.endpoints.at(f.Endpoint)
+	q := &e.rows[k]
+	if !f.Answered {
 		// The status is ours and not the upstream's.
-		add(&u.rows[j][rowExtra], 1)
-	}
-	if f.Endpoint == "" {
+		add(&r[rowExtra], 1)
+		add(&q[rowExtra], 1)
 		return
 	}
-	e, k := l.endpoints.at(l.endpoints.slot(f.Upstream, f.Endpoint))
-	if f.Answered {
-		e.rows[k].request(f, class)
-	} else {
-		add(&e.rows[k][rowExtra], 1)
-	}
+	add(&r[class], 1)
+	add(&q[class], 1)
+	c.observe(j, f.FirstByte)
+	l.acquire.Observe(f.Acquire)
 }

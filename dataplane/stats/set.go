@@ -28,18 +28,9 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// How many names a loop remembers the slots of, at 48 bytes each. More names than
-// places cost those that share one a locked lookup, not a wrong count.
-const (
-	fewNames  = 64
-	someNames = 1024
-	manyNames = 4096
-)
-
 // Set holds the counters of all loops of a node.
 type Set struct {
-	// Listeners, Routes, Upstreams and Endpoints know the names. Whoever changes
-	// the configuration calls their Retain, else names that went keep their slots.
+	// Listeners, Routes, Upstreams and Endpoints give the slots.
 	Listeners, Routes, Upstreams, Endpoints *Interner
 
 	loops []*Loop // immutable
@@ -57,12 +48,12 @@ func New(loops int, limits Limits) *Set {
 	}
 	for i := range s.loops {
 		s.loops[i] = &Loop{
-			listeners: newFamily(s.Listeners, fewNames),
-			routes:    newFamily(s.Routes, manyNames),
-			upstreams: newFamily(s.Upstreams, someNames),
-			endpoints: newFamily(s.Endpoints, someNames),
-			clients:   newFamily(s.Listeners, fewNames),
-			servers:   newFamily(s.Endpoints, someNames),
+			listeners: newFamily(s.Listeners.limit),
+			routes:    newFamily(s.Routes.limit),
+			upstreams: newFamily(s.Upstreams.limit),
+			endpoints: newFamily(s.Endpoints.limit),
+			clients:   newFamily(s.Listeners.limit),
+			servers:   newFamily(s.Endpoints.limit),
 		}
 	}
 	return s
@@ -125,7 +116,7 @@ type Totals struct {
 	// Requests by class. Those of an upstream and an endpoint have the status
 	// that the endpoint gave.
 	Requests          [Classes]uint64
-	BytesIn, BytesOut uint64 // of bodies
+	BytesIn, BytesOut uint64 // of bodies; not of an endpoint
 	// Refused is what a listener's codec refused; Retries are a route's;
 	// Unanswered are requests to an upstream or endpoint that got no head.
 	Refused, Retries, Unanswered uint64
