@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"bytes"
 	"math"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
@@ -86,7 +87,8 @@ func encodingReason(value []byte) Reason {
 			return BadTransferEncoding
 		}
 		chunked = message.EqualFold(coding[:n], "chunked")
-		if n < len(coding) && (chunked || coding[n] != ';' && coding[n] != ' ' && coding[n] != '\t') {
+		parameters := bytes.TrimLeft(coding[n:], " \t")
+		if len(parameters) > 0 && (chunked || parameters[0] != ';') {
 			return BadTransferEncoding
 		}
 		if value == nil {
