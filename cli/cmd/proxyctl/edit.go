@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/proxyfleet/proxyfleet/cli/client"
+	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+)
+
+// editMark begins the lines that edit puts on top of a text and takes off again.
+const editMark = "#| "
+
+func (a *app) editCommand() *cobra.Command {
+	var flags writeFlags
+	cmd := &cobra.Command{
+		Use:   "edit KIND NAME | KIND/NAME",
+		Short: "Change a resource in an editor",
+		Long: `Change a resource in an editor: that of VISUAL or EDITOR, else vi (notepad on
+Windows). A refused text is opened again with the problems on top; saving it
+unchanged ends the command. A text that was not applied is kept in its file.`,
+		Example: `  proxyctl edit route/api
+  EDITOR="code --wait" proxyctl edit upstream front --wait`,
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: a.completeNamed,
+		RunE: runner(func(ctx context.Context, args []string) error {
+			if err := flags.check(); err != nil {
+				return err
+			}
+			o, err := parseOne(args)
+			if err != nil {
+				return err
+			}
+			if o.kind.Kind == resource.Node && (flags.DryRun || flags.wait) {
+				return wrongUse("a node has neither --dry-run nor --wait: it is no part of the configuration")
+			}
+			return a.withClient(func(c *client.Client) error { return a.edit(ctx, c, o, flags) })
+		}),
+	}
+	flags.add(cmd)
+	offer(cmd, formatTable, formatJSON)
+	return cmd
+}
+
+// edit opens the resource, and again as long as the text is refused and changes.
+func (a *app) edit(ctx context.Context, c *client.Client, o object, flags writeFlags) error {
+	text, tag, err := getText(ctx, c, o)
+	if err != nil {
+		return objectError(o, err)
+	}
+	flags.IfMatch = tag
+	file, err := editFile(o)
+	if err != nil {
+		return err
+	}
+	top := []string{"Save and leave to change " + o.String() + ". An empty text changes nothing."}
+	last := text
+	for {
+		edited, err := a.editOnce(ctx, file, top, last)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w; the text is in %s", err, file)
+		case len(bytes.TrimSpace(edited)) == 0 || bytes.Equal(edited, text):
+			a.note("%s: nothing to change", o)
+			return os.Remove(file)
+		case bytes.Equal(edited, last):
+			return fmt.Errorf("%s: not changed; the refused text is in %s", o, file)
+		}
+		last = edited
+		err = a.putText(ctx, c, o, edited, flags)
+		var refused *api.Error
+		switch {
+		case err == nil:
+			return os.Remove(file)
+		case errors.As(err, &refused) && (refused.Type == api.TypeInvalid || refused.Type == api.TypeMalformed):
+			top = problemComments(refused)
+		default:
+			return fmt.Errorf("%w; the text is in %s", err, file)
+		}
+	}
+}
+
+func getText(ctx context.Context, c *client.Client, o object) ([]byte, string, error) {
+	if o.kind.Kind == resource.Node {
+		return c.NodeYAML(ctx, o.name)
+	}
+	return c.GetYAML(ctx, o.kind.Plural, o.name)
+}
+
+func (a *app) putText(ctx context.Context, c *client.Client, o object, text []byte, flags writeFlags) error {
+	if o.kind.Kind == resource.Node {
+		n, err := c.PutNode(ctx, o.name, text, flags.Write)
+		if err != nil {
+			return err
+		}
+		if a.output == formatJSON {
+			return a.printJSON(n)
+		}
+		a.printf("%s configured\n", o)
+		return nil
+	}
+	result, err := c.Put(ctx, o.kind.Plural, o.name, text, flags.Write)
+	if err != nil {
+		return err
+	}
+	return a.changed(ctx, c, result, flags)
+}
+
+// editFile makes the file for the text; only its owner can read it.
+func editFile(o object) (string, error) {
+	f, err := os.CreateTemp("", "proxyctl-edit-"+strings.ToLower(o.kind.Kind)+"-*.yaml")
+	if err != nil {
+		return "", err
+	}
+	return f.Name(), f.Close()
+}
+
+// editOnce shows the text below the top lines and returns what became of it,
+// without them.
+func (a *app) editOnce(ctx context.Context, file string, top []string, text []byte) ([]byte, error) {
+	var b bytes.Buffer
+	for _, line := range top {
+		b.WriteString(editMark + line + "\n")
+	}
+	b.Write(text)
+	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
+		return nil, err
+	}
+	editor := cmp.Or(a.getenv("VISUAL"), a.getenv("EDITOR"), defaultEditor())
+	if err := a.runEditor(ctx, editor, file); err != nil {
+		return nil, fmt.Errorf("editor %q: %w", editor, err)
+	}
+	edited, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	for bytes.HasPrefix(edited, []byte(strings.TrimSpace(editMark))) {
+		_, edited, _ = bytes.Cut(edited, []byte("\n"))
+	}
+	return edited, nil
+}
+
+// problemComments says on top of a text why it was refused. Lines count in the
+// file that is shown, these comments included.
+func problemComments(e *api.Error) []string {
+	if len(e.Problems) == 0 {
+		return []string{"Refused: " + strings.ReplaceAll(errorText(e), "\n", " ")}
+	}
+	lines := []string{"Refused. Change it and save again; saved unchanged, it is given up."}
+	for _, p := range e.Problems {
+		line := problemText(p)
+		if p.Field != "" {
+			line = p.Field + ": " + line
+		}
+		if p.Line > 0 {
+			line = fmt.Sprintf("line %d: %s", p.Line+len(e.Problems)+1, line)
+		}
+		lines = append(lines, visible(line))
+	}
+	return lines
+}
+
+func defaultEditor() string {
+	if runtime.GOOS == "windows" {
+		return "notepad"
+	}
+	return "vi"
+}
+
+// runEditor runs the editor in the foreground. The command line may have
+// arguments, as shells take it elsewhere.
+func runEditor(_ context.Context, editor, file string) error {
+	var cmd *exec.Cmd
+	if runtime.GOOS == "windows" {
+		words := append(strings.Fields(editor), file)
+		cmd = exec.Command(words[0], words[1:]...)
+	} else {
+		cmd = exec.Command("/bin/sh", "-c", editor+` "$1"`, "sh", file)
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return cmd.Run()
+}

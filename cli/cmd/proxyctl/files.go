@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+
+	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+)
+
+// stdinName is how messages name what came from standard input.
+const stdinName = "stdin"
+
+// documents are resources as they were read from files, joined to one body for
+// the server, with what is needed to tell file and line of what it says.
+type documents struct {
+	body  []byte
+	parts []part
+}
+
+// part is one file's share of the body.
+type part struct {
+	file  string
+	first int // the body's line that is the file's first, from 1
+}
+
+// readDocuments reads files, folders and "-" (standard input) into one body.
+func (a *app) readDocuments(paths []string) (documents, error) {
+	var d documents
+	if len(paths) == 0 {
+		return d, wrongUse("expected -f FILE, -f FOLDER or -f -")
+	}
+	usedStdin := false
+	for _, path := range paths {
+		if path == "-" {
+			if usedStdin {
+				return d, wrongUse("-f -: standard input can be read once only")
+			}
+			usedStdin = true
+			data, err := io.ReadAll(io.LimitReader(a.stdin, api.MaxBody+1))
+			if err != nil {
+				return d, fmt.Errorf("stdin: %w", err)
+			}
+			if err := d.add(stdinName, data); err != nil {
+				return d, err
+			}
+			continue
+		}
+		files, err := filesOf(path)
+		if err != nil {
+			return d, err
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				return d, err
+			}
+			if err := d.add(file, data); err != nil {
+				return d, err
+			}
+		}
+	}
+	return d, nil
+}
+
+// filesOf is the file itself, or the YAML and JSON files of a folder, sorted.
+func filesOf(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return []string{path}, nil
+	}
+	entries, err := os.ReadDir(path) // sorted by name
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, e := range entries {
+		if slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(e.Name())) && !e.IsDir() {
+			files = append(files, filepath.Join(path, e.Name()))
+		}
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("%s: no *.yaml, *.yml or *.json in this folder", path)
+	}
+	return files, nil
+}
+
+// add appends a file to the body, apart from what was before.
+func (d *documents) add(file string, data []byte) error {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	if len(d.body)+len(data) > api.MaxBody {
+		return fmt.Errorf("%s: with it the resources are more than %d MiB, which no server takes", file, api.MaxBody>>20)
+	}
+	if len(d.parts) > 0 {
+		if !bytes.HasSuffix(d.body, []byte("\n")) {
+			d.body = append(d.body, '\n')
+		}
+		d.body = append(d.body, "---\n"...)
+	}
+	d.parts = append(d.parts, part{file, bytes.Count(d.body, []byte("\n")) + 1})
+	d.body = append(d.body, data...)
+	return nil
+}
+
+// partOf is the index of the part that a line of the body belongs to.
+func (d *documents) partOf(line int) int {
+	return max(0, sort.Search(len(d.parts), func(i int) bool { return d.parts[i].first > line })-1)
+}
+
+// explain adds file and line to the problems of a refusal, which speak of the
+// body. Other errors stay as they are.
+func (d *documents) explain(err error) error {
+	var refused *api.Error
+	if !errors.As(err, &refused) || len(refused.Problems) == 0 || len(d.parts) == 0 {
+		return err
+	}
+	// The same decoder as the server's: it counts documents alike.
+	docs, _ := resource.Decode(d.body, resource.DecodeOptions{})
+	for i := range refused.Problems {
+		d.place(&refused.Problems[i], docs)
+	}
+	slices.SortStableFunc(refused.Problems, func(x, y api.Problem) int {
+		return d.order(x) - d.order(y)
+	})
+	return err
+}
+
+// order is the position of the problem's file; problems of no file come last.
+func (d *documents) order(p api.Problem) int {
+	for i := range d.parts {
+		if d.parts[i].file == p.File {
+			return i
+		}
+	}
+	return len(d.parts)
+}
+
+// place turns the problem's document and line in the body into file, document
+// and line of a file.
+func (d *documents) place(p *api.Problem, docs []resource.Document) {
+	if p.Document == 0 && p.Line == 0 {
+		// The server may speak of a resource without knowing that it was sent.
+		p.Document = documentOf(docs, p.Kind, p.Name)
+	}
+	if p.Line == 0 && p.Document > 0 && p.Document <= len(docs) {
+		doc := &docs[p.Document-1]
+		p.Line = doc.Line
+		if p.Field != "" {
+			p.Line = doc.LineOf(p.Field)
+		}
+	}
+	if p.Line == 0 {
+		if len(d.parts) == 1 && p.Kind == "" && p.Name == "" {
+			p.File = d.parts[0].file // about the input as a whole
+		}
+		return
+	}
+	in := d.parts[d.partOf(p.Line)]
+	p.File = in.file
+	p.Line -= in.first - 1
+	for i := range docs {
+		if docs[i].Line < in.first && p.Document > 0 {
+			p.Document--
+		}
+	}
+}
+
+func documentOf(docs []resource.Document, kind, name string) int {
+	for i := range docs {
+		if docs[i].Key.Kind == kind && docs[i].Key.Name == name && name != "" {
+			return docs[i].Index
+		}
+	}
+	return 0
+}
+
+// objects are what the documents name. They need not be valid otherwise: to
+// delete a resource its name is enough.
+func (d *documents) objects() ([]object, error) {
+	docs, problems := resource.Decode(d.body, resource.DecodeOptions{FilesAllowed: true})
+	var objects []object
+	for i := range docs {
+		key := docs[i].Key
+		if key.Kind == "" || key.Name == "" {
+			continue // then problems say why
+		}
+		kind, err := parseKind(key.Kind)
+		if err != nil {
+			continue
+		}
+		objects = append(objects, object{kind, key.Name})
+	}
+	if len(objects) == len(docs) && len(docs) > 0 {
+		return objects, nil
+	}
+	if len(problems) == 0 {
+		return nil, errors.New("the files hold no resources")
+	}
+	refused := api.NewError(api.TypeInvalid, "")
+	for _, p := range problems {
+		refused.Problems = append(refused.Problems, api.Problem(p))
+	}
+	return nil, d.explain(refused)
+}

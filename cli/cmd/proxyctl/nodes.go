@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/proxyfleet/proxyfleet/cli/client"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+)
+
+func (a *app) nodesCommand() *cobra.Command {
+	var selector string
+	cmd := &cobra.Command{
+		Use:     "nodes",
+		Aliases: []string{"node"},
+		Short:   "List nodes, describe or delete one",
+		Example: `  proxyctl nodes
+  proxyctl nodes -o wide -l role=edge
+  proxyctl nodes describe node-2
+  proxyctl nodes delete node-9`,
+		Args: noSuchCommand,
+		RunE: runner(func(ctx context.Context, _ []string) error {
+			wanted, err := parseSelector(selector)
+			if err != nil {
+				return err
+			}
+			return a.withClient(func(c *client.Client) error {
+				items, err := fetchList(ctx, c, nodeKind())
+				if err != nil {
+					return err
+				}
+				items = slices.DeleteFunc(items, func(it item) bool { return !wanted.matches(it.labels) })
+				return a.printItems(items, true)
+			})
+		}),
+	}
+	cmd.Flags().StringVarP(&selector, "selector", "l", "", "labels to have: k=v, k!=v, k, !k, by comma")
+	offer(cmd, allFormats()...)
+	cmd.AddCommand(a.nodesDescribeCommand(), a.nodesDeleteCommand())
+	return cmd
+}
+
+// nodeKind is the kind Node.
+func nodeKind() resource.KindInfo {
+	return resource.KindInfo{Kind: resource.Node, Plural: "nodes"}
+}
+
+func nodeObjects(ids []string) []object {
+	objects := make([]object, len(ids))
+	for i, id := range ids {
+		objects[i] = object{nodeKind(), id}
+	}
+	return objects
+}
+
+func (a *app) nodesDescribeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "describe NODE…",
+		Short:             "Show all that is known of nodes",
+		Example:           "  proxyctl nodes describe node-2",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeNodes,
+		RunE: runner(func(ctx context.Context, args []string) error {
+			return a.withClient(func(c *client.Client) error { return a.describe(ctx, c, nodeObjects(args)) })
+		}),
+	}
+	offer(cmd, formatTable, formatJSON)
+	return cmd
+}
+
+func (a *app) nodesDeleteCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "delete NODE…",
+		Short: "Forget nodes",
+		Long: `Forget nodes that are gone for good, so that nothing waits for them. A node that
+still runs says hello again and is back.`,
+		Example:           "  proxyctl nodes delete node-9",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeNodes,
+		RunE: runner(func(ctx context.Context, args []string) error {
+			return a.withClient(func(c *client.Client) error {
+				var failures manyErrors
+				for _, o := range nodeObjects(args) {
+					err := c.DeleteNode(ctx, o.name)
+					switch {
+					case errors.Is(err, client.ErrNoServer):
+						return err
+					case err != nil:
+						failures = append(failures, objectError(o, err))
+					default:
+						a.printf("%s deleted\n", o)
+					}
+				}
+				return failures.orNil()
+			})
+		}),
+	}
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/proxyfleet/proxyfleet/cli/client"
+	"github.com/proxyfleet/proxyfleet/proto/api"
+)
+
+// maxProblemsListed bounds how many problems of one node a status shows.
+const maxProblemsListed = 20
+
+// fleet is what status shows.
+type fleet struct {
+	api.Status
+	Items  []api.NodeStatus `json:"items"`
+	InSync bool             `json:"inSync"`
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	var watch bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show the fleet: the wanted revision, and what each node runs and why",
+		Long: `Show the fleet: the wanted revision, and for each node what it should run, what
+it runs and why they differ. The exit status is 0 if every node is in sync and 1
+if not. A node that is neither connected nor expected does not count.`,
+		Example: `  proxyctl status
+  proxyctl status --watch
+  proxyctl status -o json | jq .nodes`,
+		Args: cobra.NoArgs,
+		RunE: runner(func(ctx context.Context, _ []string) error {
+			return a.withClient(func(c *client.Client) error {
+				if watch {
+					return a.watchStatus(ctx, c)
+				}
+				f, err := readFleet(ctx, c)
+				if err != nil {
+					return err
+				}
+				if a.output == formatJSON {
+					if err := a.printJSON(f); err != nil {
+						return err
+					}
+				} else {
+					a.printf("%s", a.fleetText(f))
+				}
+				if !f.InSync {
+					return &quietError{statusFailed}
+				}
+				return nil
+			})
+		}),
+	}
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again whenever it changes, until Ctrl-C")
+	offer(cmd, formatTable, formatWide, formatJSON)
+	return cmd
+}
+
+func readFleet(ctx context.Context, c *client.Client) (fleet, error) {
+	status, err := c.Status(ctx)
+	if err != nil {
+		return fleet{}, err
+	}
+	nodes, err := c.Nodes(ctx)
+	if err != nil {
+		return fleet{}, err
+	}
+	f := fleet{Status: status, Items: nodes.Items, InSync: true}
+	for _, n := range nodes.Items {
+		if counts(n) && n.State != api.Synced {
+			f.InSync = false
+		}
+	}
+	return f, nil
+}
+
+// watchStatus shows the status until the context ends. On a terminal the new
+// one takes the place of the old one; elsewhere it is printed again when a
+// revision or a state changed.
+func (a *app) watchStatus(ctx context.Context, c *client.Client) error {
+	if a.output == formatJSON {
+		return wrongUse("--watch has no -o json: read /v1/events instead")
+	}
+	looks, stop := watchFleet(ctx, c)
+	defer stop()
+	terminal := a.terminal(a.stdout)
+	shown := ""
+	for {
+		f, err := readFleet(ctx, c)
+		var text, mark string
+		switch {
+		case err == nil:
+			text, mark = a.fleetText(f), fleetMark(f)
+		case ctx.Err() != nil:
+			return nil // Ctrl-C is how one leaves
+		case errors.Is(err, client.ErrNoServer) && shown != "":
+			text = paint(a.colours(a.stdout), red, errorText(err)) + "\n" // it may come back
+			mark = text
+		default:
+			return err
+		}
+		switch {
+		case terminal:
+			a.printf("\x1b[H\x1b[2J%s", text)
+		case mark != shown && shown != "":
+			a.printf("\n%s", text)
+		case mark != shown:
+			a.printf("%s", text)
+		}
+		shown = mark
+		select {
+		case <-looks:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// fleetMark changes when something happened, other than time and traffic.
+func fleetMark(f fleet) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d", f.Revision)
+	for _, n := range f.Items {
+		fmt.Fprintf(&b, " %s %s %d %s", n.ID, n.State, n.Wanted.Revision, runningText(n))
+	}
+	return b.String()
+}
+
+// fleetText is the status for people.
+func (a *app) fleetText(f fleet) string {
+	var b strings.Builder
+	on := a.colours(a.stdout)
+	fmt.Fprintf(&b, "%s %d", paint(on, bold, "revision"), f.Revision)
+	if last := f.LastChange; last != nil {
+		at := last.Time
+		fmt.Fprintf(&b, ", %s by %s", ago(&at, a.now()), visible(last.Author))
+		if last.Message != "" {
+			fmt.Fprintf(&b, ": %s", visible(last.Message))
+		}
+	}
+	b.WriteByte('\n')
+	fmt.Fprintf(&b, "%s  %s\n", paint(on, bold, "content"), resourceCounts(f.Resources))
+	fmt.Fprintf(&b, "%s    %s\n\n", paint(on, bold, "nodes"), nodeCounts(f.Items))
+	if len(f.Items) == 0 {
+		b.WriteString("No node has said hello yet.\n")
+		return b.String()
+	}
+	var items []item
+	for _, n := range f.Items {
+		items = append(items, item{name: n.ID, labels: n.Labels, node: &n})
+	}
+	header, rows := nodeTable(items, a.output == formatWide, a.now())
+	header = append(header, "REASON")
+	for i, n := range f.Items {
+		rows[i] = append(rows[i], cell{text: reason(n)})
+	}
+	b.WriteString(tableText(on, header, rows))
+	writeReasons(&b, f.Items, on)
+	return b.String()
+}
+
+// reason is why a node is not in sync, in a few words.
+func reason(n api.NodeStatus) string {
+	switch n.State {
+	case api.Synced:
+		return ""
+	case api.Updating:
+		return "is getting the wanted revision"
+	case api.Rejected:
+		return counted(len(n.Problems), "problem") + ", see below"
+	case api.Drift:
+		return "its live table is not what its revision says"
+	case api.Disconnected:
+		return "no stream to the control plane"
+	default:
+		return string(n.State)
+	}
+}
+
+// writeReasons lists the problems of the nodes that refuse.
+func writeReasons(b *strings.Builder, nodes []api.NodeStatus, colour bool) {
+	for _, n := range nodes {
+		if len(n.Problems) == 0 {
+			continue
+		}
+		running := "nothing"
+		if n.Running != nil {
+			running = fmt.Sprintf("revision %d", n.Running.Revision)
+		}
+		fmt.Fprintf(b, "\n%s refuses revision %d and serves %s:\n", paint(colour, red, n.ID), n.Wanted.Revision, running)
+		for i, p := range n.Problems {
+			if i == maxProblemsListed {
+				fmt.Fprintf(b, "  … and %d more\n", len(n.Problems)-i)
+				break
+			}
+			fmt.Fprintf(b, "  %s\n", problemLine(p, colour))
+		}
+	}
+}
+
+func resourceCounts(resources map[string]int) string {
+	kinds := make([]string, 0, len(resources))
+	for kind := range resources {
+		kinds = append(kinds, kind)
+	}
+	slices.Sort(kinds)
+	var words []string
+	for _, kind := range kinds {
+		if resources[kind] > 0 {
+			words = append(words, fmt.Sprintf("%d %s", resources[kind], kind))
+		}
+	}
+	if len(words) == 0 {
+		return "empty"
+	}
+	return strings.Join(words, ", ")
+}
+
+func nodeCounts(nodes []api.NodeStatus) string {
+	synced := 0
+	for _, n := range nodes {
+		if n.State == api.Synced {
+			synced++
+		}
+	}
+	return fmt.Sprintf("%d of %d in sync", synced, len(nodes))
+}

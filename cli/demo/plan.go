@@ -1,0 +1,113 @@
+package demo
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"runtime"
+	"strconv"
+)
+
+const (
+	// MaxNodes is how many nodes a demo can have: 127.0.0.11 to 127.0.0.19.
+	MaxNodes     = 9
+	defaultNodes = 3
+	maxLoops     = 64
+
+	restAddress  = "127.0.0.1:7400"
+	grpcAddress  = "127.0.0.1:7401"
+	listenPort   = 8080
+	adminPort    = 7402
+	nodeIPFormat = "127.0.0.1%d"
+
+	controlPlaneBinary = "proxy-controlplane"
+	dataPlaneBinary    = "proxy-dataplane"
+	contextFile        = "proxyctl.yaml"
+)
+
+// Plan is what a demo runs. It is computed from a Config and changes nothing.
+type Plan struct {
+	Dir       string
+	Server    string // URL of the REST API
+	Context   string // path of the context file
+	Processes []Process
+	Nodes     []Node
+	Ports     []Port
+}
+
+// Process is one child process.
+type Process struct {
+	Name string
+	Path string
+	Args []string
+	// Log is the file for what the process prints; OutLog, if not empty, the
+	// one for what it prints to standard output.
+	Log, OutLog string
+}
+
+// Node is one node of the demo.
+type Node struct {
+	ID  string
+	URL string // where its listener of the first configuration answers
+}
+
+// Port is a TCP address that the demo needs, and what for.
+type Port struct {
+	Address string
+	Use     string
+}
+
+// newPlan lays the demo out. binaries is the folder of the fleet's programs,
+// self this program, which is also the sample backend.
+func newPlan(dir, binaries, self string, nodes, loops int) Plan {
+	p := Plan{
+		Dir:     dir,
+		Server:  "http://" + restAddress,
+		Context: filepath.Join(dir, contextFile),
+		Ports: []Port{
+			{restAddress, "the control plane's REST API"},
+			{grpcAddress, "the control plane's node stream"},
+		},
+	}
+	log := func(name string) string { return filepath.Join(dir, name+".log") }
+	p.Processes = append(p.Processes, Process{
+		Name: "controlplane",
+		Path: filepath.Join(binaries, executable(controlPlaneBinary)),
+		Args: []string{"--data-dir", filepath.Join(dir, "controlplane"), "--rest-address", restAddress, "--grpc-address", grpcAddress},
+		Log:  log("controlplane"),
+	})
+	for i := 1; i <= nodes; i++ {
+		id, ip := "node-"+strconv.Itoa(i), fmt.Sprintf(nodeIPFormat, i)
+		web, admin := net.JoinHostPort(ip, strconv.Itoa(listenPort)), net.JoinHostPort(ip, strconv.Itoa(adminPort))
+		p.Ports = append(p.Ports, Port{web, id + "'s listener"}, Port{admin, id + "'s admin endpoint"})
+		p.Nodes = append(p.Nodes, Node{ID: id, URL: "http://" + web})
+		p.Processes = append(p.Processes, Process{
+			Name: id,
+			Path: filepath.Join(binaries, executable(dataPlaneBinary)),
+			Args: []string{
+				"--node-id", id,
+				"--listen-address", ip,
+				"--admin-address", admin,
+				"--control-plane", grpcAddress,
+				"--state-dir", filepath.Join(dir, id),
+				"--loops", strconv.Itoa(loops),
+			},
+			// A node writes messages to standard error, its access log to standard output.
+			Log: log(id), OutLog: log(id + ".access"),
+		})
+	}
+	for _, address := range BackendAddresses() {
+		p.Ports = append(p.Ports, Port{address, "the sample backend"})
+	}
+	p.Processes = append(p.Processes, Process{
+		Name: "backend", Path: self, Args: []string{"demo", "backend"}, Log: log("backend"),
+	})
+	return p
+}
+
+func executable(name string) string {
+	if runtime.GOOS == "windows" {
+		return name + ".exe"
+	}
+	return name
+}
