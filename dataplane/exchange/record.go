@@ -35,12 +35,6 @@ type Record struct {
 	Upstream string
 	Endpoint string
 
-	// Slots of the names above in the node's series.
-	ListenerSlot uint32
-	RouteSlot    uint32
-	UpstreamSlot uint32
-	EndpointSlot uint32
-
 	BytesIn  uint64 // body bytes from the client
 	BytesOut uint64 // body bytes to the client
 

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/balance"
@@ -44,7 +45,23 @@ type Route struct {
 	Timeout time.Duration
 	// ForwardRawPath sends the path as the client wrote it.
 	ForwardRawPath bool
+
+	// Series is the route's slot in the node's metrics. It is found by the first
+	// request, since most routes of a large table have no traffic.
+	Series Series
 }
+
+// Series is a slot that is found late, by any loop. The zero value is unknown.
+type Series struct{ v atomic.Uint64 }
+
+// Load returns the slot once it is known.
+func (s *Series) Load() (slot uint32, known bool) {
+	v := s.v.Load()
+	return uint32(v), v>>32 != 0
+}
+
+// Store makes the slot known.
+func (s *Series) Store(slot uint32) { s.v.Store(1<<32 | uint64(slot)) }
 
 // Target is an upstream with its share of a route's requests.
 type Target struct {

@@ -25,6 +25,8 @@ type Table struct {
 	Listeners []Listener  // sorted by name
 	Upstreams []*Upstream // sorted by name
 	Routes    int         // how many routes there are
+	// HasRoute tells whether a route of that name is in the table.
+	HasRoute func(name string) bool
 }
 
 // Listener returns the listener with the given name, or nil.
@@ -62,6 +64,10 @@ type Listener struct {
 	Path           message.PathOptions
 	// Routes are the routes of this listener, indexed.
 	Routes Index
+
+	// Series is the listener's slot in the node's metrics, written by the engine
+	// before the table is published.
+	Series uint32
 }
 
 // AddressKind tells the node's own listen address from a literal one.

@@ -30,8 +30,10 @@ type Upstream struct {
 	KeepAlive      KeepAlive
 
 	// Slot is written once by upstream.Registry.Bind before a table with this
-	// object is published. Compile leaves it 0.
-	Slot uint32
+	// object is published. Compile leaves it 0. Series is the slot in the node's
+	// metrics, written at the same time.
+	Slot   uint32
+	Series uint32
 }
 
 // Endpoint is one server.
@@ -40,8 +42,9 @@ type Endpoint struct {
 	AddrPort netip.AddrPort
 	Weight   uint32 // 0: no new requests
 
-	// Slot is written once by upstream.Registry.Bind, like Upstream.Slot.
-	Slot uint32
+	// Slot and Series are written once, like those of Upstream.
+	Slot   uint32
+	Series uint32
 }
 
 // Pool bounds the connections to one endpoint.

@@ -1,0 +1,37 @@
+// Package evloop is the driver of the engine: it owns descriptors, buffers,
+// timers and connections, feeds the codecs, steps the exchanges and carries out
+// what they ask. Nothing here decides what an answer is.
+//
+// One Loop runs on one locked thread. It owns its listening sockets
+// (SO_REUSEPORT spreads connections over loops), its client connections, its
+// pools of upstream connections, its timer wheel and its buffers; nothing of it
+// is touched by another goroutine. Others reach a loop by its bounded mailbox
+// and one coalesced wake-up: a new or removed listening socket, a connection
+// that another loop gives away, retired endpoints, shutdown.
+//
+// # A descriptor
+//
+// A link is one descriptor with what both sides have in common: the transport
+// that moves its bytes (plain; TLS later), what the last edges said, bytes that
+// were read and not yet understood, bytes that wait to be written, and its place
+// in the timer wheel. A downstream or an upstream connection owns a link and a
+// codec. A stream binds one exchange to (connection, stream) on both sides; an
+// HTTP/1.1 connection carries one at a time.
+//
+// # Edges
+//
+// Registration is edge-triggered and for life. A read that got less than it
+// asked for ends the edge; whatever stops before that (a budget, back-pressure)
+// leaves link.readable set and puts the link on the ready list, or is resumed by
+// the side it waits for. Whoever queues bytes goes through send, which either
+// writes them in this turn or leaves them in link.out for the next writable
+// edge: there is no third way.
+//
+// # Memory
+//
+// Reads go to one buffer of the loop. Only what could not be understood or
+// written at once is copied, into pooled buffers; a head is copied to its
+// stream's arena. A connection stops being read while what it feeds has more
+// than highWater bytes unsent, so it holds at most highWater and one read. An
+// idle connection holds no buffer at all.
+package evloop

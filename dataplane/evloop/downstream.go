@@ -1,0 +1,410 @@
+//go:build linux
+
+package evloop
+
+import (
+	"net/netip"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/http1"
+	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"golang.org/x/sys/unix"
+)
+
+// downstream is a client's connection: a link, a codec, and at most one stream.
+type downstream struct {
+	link   *link
+	reader http1.Reader
+	socket *socket // where it was accepted
+	peer   netip.AddrPort
+	stream *stream
+	phase  phase
+	series stats.Slot
+
+	since     int64 // when the phase began, for its timeout
+	headStart int64 // first byte of the head at hand; 0: none came
+	refused   bool  // the codec gave up: what follows is not understood
+	closing   bool  // closes when everything queued has gone
+	lingered  int   // bytes thrown away while lingering
+}
+
+// phase is what a client's connection is doing.
+type phase uint8
+
+const (
+	phaseHead   phase = iota // waits for a request, or for the rest of a head
+	phaseBody                // the request's body comes
+	phaseAnswer              // the request is complete, the answer is not
+	phaseLinger              // answered and shut; what still comes is thrown away
+)
+
+const (
+	// A client that still sends when its answer ends the connection would see a
+	// reset, and perhaps not the answer, if we closed at once (RFC 9112 section
+	// 9.6). So we shut our side and read on for a while.
+	lingerTime  = int64(2e9)
+	lingerBytes = 1 << 20
+)
+
+// newDown begins a client's connection.
+func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
+	k := l.newLink(fd, true)
+	if k == nil {
+		return
+	}
+	d := l.takeDown()
+	*d = downstream{link: k, socket: s, peer: peer, since: l.now}
+	k.down = d
+	limits := s.listener.Limits
+	d.reader.Init(http1.Server, http1.Limits{HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields})
+	l.clientsChanged(1)
+	s.binding.clients.Add(1)
+	d.series = s.listener.Series
+	l.stats.ClientOpened(d.series)
+	l.wheel.arm(k, d.deadline())
+}
+
+// turnDown serves a client's connection: what waits goes out first, so that what
+// it paused can go on.
+func (l *Loop) turnDown(d *downstream) {
+	k := d.link
+	if k.broken {
+		l.goneDown(d)
+		return
+	}
+	if k.writable && k.out.len() > 0 {
+		moved, drained := l.flushOut(k)
+		if moved > 0 && d.stream != nil {
+			d.stream.x.Touch(l.now)
+		}
+		if drained {
+			l.drainedDown(d)
+		}
+		if k.closed {
+			return
+		}
+	}
+	l.readDown(d)
+}
+
+// drainedDown goes on with what waited for this client to read.
+func (l *Loop) drainedDown(d *downstream) {
+	if d.closing {
+		l.shutDown(d)
+		return
+	}
+	if d.stream != nil && d.stream.up != nil {
+		l.makeReady(d.stream.up.link)
+	}
+}
+
+// wantsInput says that the codec may be given bytes. A request behind the one at
+// hand waits: answers go in order, and one exchange at a time is what HTTP/1.1
+// can carry.
+func (d *downstream) wantsInput() bool {
+	switch d.phase {
+	case phaseHead:
+		return !d.closing && d.link.out.len() <= highWater
+	case phaseBody:
+		return d.stream != nil && d.stream.up != nil && d.stream.up.link.out.len() <= highWater
+	case phaseLinger:
+		return true
+	}
+	return false
+}
+
+// readDown reads and parses for one turn.
+func (l *Loop) readDown(d *downstream) {
+	k := d.link
+	// First what is kept; a body's End may follow without further bytes.
+	if d.wantsInput() && (k.in.len() > 0 || d.phase == phaseBody) {
+		l.consumeDown(d, k.in.bytes())
+		if k.closed {
+			return
+		}
+	}
+	for budget := readSize; d.wantsInput(); {
+		if budget <= 0 {
+			l.makeReady(k)
+			return
+		}
+		if !k.readable {
+			break
+		}
+		data, n, state := l.fill(k)
+		budget -= n
+		if n > 0 {
+			l.consumeDown(d, data)
+			if k.closed {
+				return
+			}
+		}
+		if state == readEnd || state == readReset {
+			l.goneDown(d)
+			return
+		}
+	}
+	// A client that closes its side while its answer is being made has left, as
+	// nginx and Envoy take it.
+	if k.readHup && d.stream != nil {
+		l.goneDown(d)
+	}
+}
+
+// consumeDown gives bytes to the codec until it wants more or the connection
+// must wait, and keeps the rest.
+func (l *Loop) consumeDown(d *downstream, data []byte) {
+	k := d.link
+	used := 0
+	for d.wantsInput() {
+		if d.phase == phaseLinger {
+			d.lingered += len(data) - used
+			used = len(data)
+			if d.lingered > lingerBytes {
+				l.closeDown(d)
+				return
+			}
+			break
+		}
+		ev := d.reader.Next(data[used:], &l.head)
+		if ev.Kind == http1.NeedMore {
+			if d.headStart == 0 && len(data) > used && d.phase == phaseHead {
+				d.headStart = l.now
+				l.wheel.arm(k, d.deadline())
+			}
+			break
+		}
+		start := used
+		used += ev.N
+		l.eventDown(d, ev, data[start:])
+		if k.closed {
+			return
+		}
+	}
+	l.keep(k, data, used)
+}
+
+// eventDown handles one event of the client's codec. in begins where the event
+// does.
+func (l *Loop) eventDown(d *downstream, ev http1.Event, in []byte) {
+	switch ev.Kind {
+	case http1.Head:
+		l.beginExchange(d, in[:ev.N])
+	case http1.Data:
+		s := d.stream
+		s.body = in[ev.Start:ev.End]
+		l.step(s, exchange.Event{Kind: exchange.EventRequestData, N: len(s.body)})
+	case http1.End:
+		if d.phase == phaseBody {
+			d.phase = phaseAnswer
+			l.step(d.stream, exchange.Event{Kind: exchange.EventRequestEnd})
+		}
+	case http1.Failed:
+		l.refusedDown(d, ev.Reason)
+	case http1.Closed:
+		l.closeDownAfter(d)
+	}
+}
+
+// beginExchange starts the exchange of the head in l.head, whose bytes are head.
+func (l *Loop) beginExchange(d *downstream, head []byte) {
+	l.look()
+	s := l.newStream(d)
+	s.arena = append(s.arena[:0], head...)
+	s.head, l.head = l.head, s.head
+	s.head.Arena = s.arena
+	arrival := l.arrival(d)
+	d.headStart = 0
+	d.phase = phaseBody
+	actions := s.x.Begin(l.lend(s), &s.head, arrival)
+	if s.x.RequestDone() {
+		// The codec's End is still to come, and says nothing new.
+		d.reader.Next(nil, &l.head)
+		d.phase = phaseAnswer
+	}
+	if r := s.x.Route(); r != nil {
+		s.routeSeries = l.routeSeries(r)
+	}
+	l.wheel.arm(d.link, s.x.NextDeadline())
+	l.act(s, actions)
+}
+
+// newStream makes the stream of the next exchange on d.
+func (l *Loop) newStream(d *downstream) *stream {
+	s := l.streams.take()
+	s.down, d.stream = d, s
+	s.listener = d.socket.listener
+	l.stats.Add(stats.ExchangesOpen, 1)
+	return s
+}
+
+func (l *Loop) arrival(d *downstream) exchange.Arrival {
+	start := d.headStart
+	if start == 0 {
+		start = l.now
+	}
+	return exchange.Arrival{Peer: d.peer, Start: start, WallTime: l.wallBase + start, Now: l.now}
+}
+
+// refusedDown answers what the codec refuses, if an answer can still be given.
+func (l *Loop) refusedDown(d *downstream, reason http1.Reason) {
+	d.refused = true
+	l.stats.Refused(d.socket.listener.Series, uint8(reason))
+	f := exchange.Failure{Reason: exchange.ReasonMalformedRequest, Detail: reason.String()}
+	if d.stream != nil {
+		l.step(d.stream, exchange.Event{Kind: exchange.EventRequestFailed, Failure: f})
+		return
+	}
+	l.failHead(d, f, reason.Status())
+}
+
+// failHead answers a request that has no exchange yet.
+func (l *Loop) failHead(d *downstream, f exchange.Failure, status uint16) {
+	l.look()
+	s := l.newStream(d)
+	s.head.Reset()
+	l.act(s, s.x.BeginFailed(l.lend(s), &s.head, l.arrival(d), f, status))
+}
+
+// nextRequest makes a kept connection ready for the request behind this one.
+func (l *Loop) nextRequest(d *downstream) {
+	if d.link.closed {
+		return
+	}
+	if d.socket.removed || l.draining {
+		l.closeDownAfter(d)
+		return
+	}
+	d.phase, d.since = phaseHead, l.now
+	k := d.link
+	if k.in.len() > 0 || k.readable || k.readHup {
+		l.makeReady(k)
+	}
+	l.wheel.arm(k, d.deadline())
+}
+
+// closeDownAfter ends a connection when everything queued has gone.
+func (l *Loop) closeDownAfter(d *downstream) {
+	k := d.link
+	if k.closed || d.closing {
+		return
+	}
+	d.closing = true
+	l.unstage(k)
+	if k.out.len() == 0 {
+		l.shutDown(d)
+		return
+	}
+	d.since = l.now
+	l.wheel.arm(k, d.deadline())
+}
+
+// shutDown closes a connection on which everything was sent: at once if the
+// client sends nothing more that we know of, else after lingering.
+func (l *Loop) shutDown(d *downstream) {
+	k := d.link
+	if k.readHup || k.broken {
+		l.closeDown(d)
+		return
+	}
+	if d.phase != phaseBody && !d.refused && k.in.len() == 0 && !k.readable {
+		l.closeDown(d)
+		return
+	}
+	d.phase, d.since = phaseLinger, l.now
+	k.in.release(&l.buffers)
+	unix.Shutdown(k.fd, unix.SHUT_WR)
+	l.wheel.arm(k, d.deadline())
+	l.makeReady(k)
+}
+
+// goneDown ends a connection whose client is gone.
+func (l *Loop) goneDown(d *downstream) {
+	if d.stream != nil {
+		l.step(d.stream, exchange.Event{Kind: exchange.EventClientGone})
+		return
+	}
+	l.closeDown(d)
+}
+
+// cutDown ends a connection now, answering if an answer can still be given.
+func (l *Loop) cutDown(d *downstream, f exchange.Failure) {
+	if d.stream != nil {
+		l.step(d.stream, exchange.Event{Kind: exchange.EventCut, Failure: f})
+	}
+	l.closeDown(d)
+}
+
+// abortDown cuts an answer short so that the client sees it: a reset, not an end
+// that looks like one (RFC 9112 section 8).
+func (l *Loop) abortDown(d *downstream) {
+	k := d.link
+	if k.closed {
+		return
+	}
+	l.unstage(k)
+	_ = unix.SetsockoptLinger(k.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	l.closeDown(d)
+}
+
+// closeDown ends a client's connection. Its exchange has finished.
+func (l *Loop) closeDown(d *downstream) {
+	k := d.link
+	if k.closed {
+		return
+	}
+	l.clientsChanged(-1)
+	d.socket.binding.clients.Add(-1)
+	l.stats.ClientClosed(d.series)
+	l.closeLink(k)
+	l.giveDown(d)
+}
+
+// deadline is when timeDown has something to do.
+func (d *downstream) deadline() int64 {
+	t := &d.socket.listener.Timeouts
+	switch {
+	case d.stream != nil:
+		return d.stream.x.NextDeadline()
+	case d.phase == phaseLinger:
+		return d.since + lingerTime
+	case d.closing:
+		return d.since + int64(t.StreamIdle)
+	case d.headStart > 0:
+		return d.headStart + int64(t.RequestHead)
+	}
+	return d.since + int64(t.Idle)
+}
+
+// timeDown looks what is due.
+func (l *Loop) timeDown(d *downstream) {
+	if due := d.deadline(); l.now < due {
+		l.wheel.arm(d.link, due)
+		return
+	}
+	switch {
+	case d.stream != nil:
+		l.step(d.stream, exchange.Event{Kind: exchange.EventDeadline})
+		if !d.link.closed {
+			l.wheel.arm(d.link, d.deadline())
+		}
+	case d.phase == phaseHead && d.headStart > 0 && !d.closing:
+		l.failHead(d, exchange.Failure{Reason: exchange.ReasonRequestHeadTimeout}, 408)
+	default:
+		l.closeDown(d)
+	}
+}
+
+func (l *Loop) takeDown() *downstream {
+	if last := len(l.freeDowns) - 1; last >= 0 {
+		d := l.freeDowns[last]
+		l.freeDowns = l.freeDowns[:last]
+		return d
+	}
+	return new(downstream)
+}
+
+func (l *Loop) giveDown(d *downstream) {
+	*d = downstream{}
+	l.freeDowns = append(l.freeDowns, d)
+}

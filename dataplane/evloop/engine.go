@@ -1,0 +1,269 @@
+//go:build linux
+
+package evloop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
+)
+
+// Config is what an engine needs. Fields without a default must be set.
+type Config struct {
+	// Loops is how many event loops run. Default 1.
+	Loops int
+	// NodeAddress is where listeners with the address NODE listen. Default "::",
+	// which takes IPv4 too.
+	NodeAddress netip.Addr
+	// DrainTimeout is how long Run lets exchanges end after it was told to stop.
+	// Default 30 s.
+	DrainTimeout time.Duration
+	// Stats counts; it has as many loops as the engine.
+	Stats *stats.Set
+	// NewSink makes the sink of one loop.
+	NewSink func(loop int) Sink
+	Logger  *slog.Logger
+}
+
+// Engine runs the loops of a node and applies tables to them.
+type Engine struct {
+	// immutable
+	config   Config
+	log      *slog.Logger
+	base     time.Time
+	stats    *stats.Set
+	registry *upstream.Registry
+	loops    []*Loop
+
+	live table.Live
+
+	mu       sync.Mutex                  // one Apply at a time
+	bindings map[netip.AddrPort]*binding // guarded by mu
+	stopped  chan struct{}               // closed when Run has ended
+}
+
+// New makes an engine. It starts nothing; Run does.
+func New(c Config) (*Engine, error) {
+	if c.Loops <= 0 {
+		c.Loops = 1
+	}
+	if !c.NodeAddress.IsValid() {
+		c.NodeAddress = netip.IPv6Unspecified()
+	}
+	if c.DrainTimeout <= 0 {
+		c.DrainTimeout = 30 * time.Second
+	}
+	e := &Engine{
+		config:   c,
+		log:      c.Logger,
+		base:     time.Now(),
+		stats:    c.Stats,
+		registry: upstream.NewRegistry(c.Loops),
+		bindings: make(map[netip.AddrPort]*binding),
+		stopped:  make(chan struct{}),
+	}
+	e.live.Store(&table.Table{})
+	for i := range c.Loops {
+		l, err := newLoop(e, i)
+		if err != nil {
+			for _, l := range e.loops {
+				l.poller.Close()
+				l.reserve.close()
+			}
+			return nil, err
+		}
+		e.loops = append(e.loops, l)
+	}
+	return e, nil
+}
+
+// Live is the table in force. Before the first Apply it is empty.
+func (e *Engine) Live() *table.Table { return e.live.Load() }
+
+// Run runs the loops until ctx ends; then it accepts no more, lets the exchanges
+// at hand end, and cuts what is left after DrainTimeout. A loop that fails ends
+// the others.
+func (e *Engine) Run(ctx context.Context) error {
+	defer close(e.stopped)
+	errs := make(chan error, len(e.loops))
+	for _, l := range e.loops {
+		go func() { errs <- l.run() }()
+	}
+	var first error
+	left := len(e.loops)
+	select {
+	case <-ctx.Done():
+		e.tellAll(mail{kind: mailDrain})
+	case first = <-errs:
+		left--
+		e.tellAll(mail{kind: mailStop})
+	}
+	timeout := time.NewTimer(e.config.DrainTimeout)
+	defer timeout.Stop()
+	for left > 0 {
+		select {
+		case err := <-errs:
+			left--
+			first = errors.Join(first, err)
+		case <-timeout.C:
+			e.log.Warn("drain timeout: connections are cut", "timeout", e.config.DrainTimeout)
+			e.tellAll(mail{kind: mailStop})
+		}
+	}
+	return first
+}
+
+func (e *Engine) tellAll(m mail) {
+	for _, l := range e.loops {
+		l.mailbox <- m
+		l.poller.Wake()
+	}
+}
+
+// tellOthers sends a hint; a full box loses it.
+func (e *Engine) tellOthers(from *Loop, m mail) {
+	for _, l := range e.loops {
+		if l != from {
+			l.post(m)
+		}
+	}
+}
+
+// Apply makes a table live: listeners that are new are opened first, then the
+// table is swapped, then what it no longer has is let go. When Apply returns nil
+// every loop serves the table. An error leaves the table before in force; it is
+// a matter of this node (a port in use, memory), not of the table.
+func (e *Engine) Apply(ctx context.Context, t *table.Table) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	wanted := e.wanted(t)
+	changes := make([]change, len(e.loops))
+	var opened []*binding
+	for address, l := range wanted {
+		if e.bindings[address] != nil {
+			continue
+		}
+		b := &binding{address: address}
+		sockets, err := openSockets(b, l, len(e.loops))
+		if err != nil {
+			for i := range changes {
+				closeSockets(changes[i].open)
+			}
+			return err
+		}
+		opened = append(opened, b)
+		for i, s := range sockets {
+			changes[i].open = append(changes[i].open, s)
+		}
+	}
+	retired, err := e.registry.Bind(t)
+	if err != nil {
+		for i := range changes {
+			closeSockets(changes[i].open)
+		}
+		return err
+	}
+	bindSeries(e.stats, t)
+	e.live.Store(t)
+	for _, b := range opened {
+		e.bindings[b.address] = b
+	}
+	var remove []netip.AddrPort
+	for address := range e.bindings {
+		if wanted[address] == nil {
+			remove = append(remove, address)
+			delete(e.bindings, address)
+		}
+	}
+	if len(opened) == 0 && len(remove) == 0 && retired.Empty() {
+		return nil
+	}
+	for i := range changes {
+		changes[i].remove, changes[i].retired = remove, retired
+	}
+	return e.deliver(ctx, changes)
+}
+
+// wanted is where a table's listeners listen on this node.
+func (e *Engine) wanted(t *table.Table) map[netip.AddrPort]*table.Listener {
+	wanted := make(map[netip.AddrPort]*table.Listener)
+	for i := range t.Listeners {
+		l := &t.Listeners[i]
+		for _, a := range l.Addresses {
+			wanted[e.resolve(l, a)] = l
+		}
+	}
+	return wanted
+}
+
+func (e *Engine) resolve(l *table.Listener, a table.Address) netip.AddrPort {
+	if a.Kind == table.AddressNode {
+		return netip.AddrPortFrom(e.config.NodeAddress, l.Port)
+	}
+	return netip.AddrPortFrom(a.IP, l.Port)
+}
+
+// listenerAt finds the listener of an address in a table; nil: it has none.
+func (e *Engine) listenerAt(t *table.Table, address netip.AddrPort) *table.Listener {
+	for i := range t.Listeners {
+		l := &t.Listeners[i]
+		if l.Port != address.Port() {
+			continue
+		}
+		for _, a := range l.Addresses {
+			if e.resolve(l, a) == address {
+				return l
+			}
+		}
+	}
+	return nil
+}
+
+// deliver hands each loop its part of a change and waits until all have it.
+func (e *Engine) deliver(ctx context.Context, changes []change) error {
+	done := make(chan error, len(changes))
+	for i, l := range e.loops {
+		changes[i].done = done
+		select {
+		case l.mailbox <- mail{kind: mailChange, change: &changes[i]}:
+			l.poller.Wake()
+		case <-e.stopped:
+			return errors.New("engine: it has stopped")
+		}
+	}
+	var first error
+	for range e.loops {
+		select {
+		case err := <-done:
+			first = errors.Join(first, err)
+		case <-e.stopped:
+			return errors.New("engine: it has stopped")
+		case <-ctx.Done():
+			return fmt.Errorf("engine: a loop did not take the change: %w", ctx.Err())
+		}
+	}
+	return first
+}
+
+// follow finds the socket's listener in a new table. A socket that the table
+// does not have keeps its listener until it is removed.
+func (s *socket) follow(e *Engine, t *table.Table) error {
+	l := e.listenerAt(t, s.binding.address)
+	if l == nil {
+		return nil
+	}
+	old := s.listener
+	s.listener = l
+	if old.Backlog == l.Backlog && old.KeepAlive == l.KeepAlive && old.UserTimeout == l.UserTimeout {
+		return nil
+	}
+	return configure(s.fd, l)
+}

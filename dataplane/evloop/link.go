@@ -1,0 +1,257 @@
+//go:build linux
+
+package evloop
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// readSize is the loop's read buffer and what one connection may read in one
+	// turn before the next has its turn.
+	readSize = 64 << 10
+	// highWater is how many bytes may wait for one descriptor before what feeds
+	// it is no longer read. With one more read that is what a connection can hold.
+	highWater = 64 << 10
+)
+
+// transport moves bytes between a descriptor and a codec. Plain sockets need no
+// state; TLS will be another one, so a codec sees bytes only. 0 bytes without an
+// error is the end of the stream.
+type transport interface {
+	read(fd int, p []byte) (int, unix.Errno)
+	write(fd int, p []byte) (int, unix.Errno)
+	write2(fd int, a, b []byte) (int, unix.Errno)
+}
+
+// plain is the transport without encryption.
+type plain struct{}
+
+func (plain) read(fd int, p []byte) (int, unix.Errno)      { return sysRead(fd, p) }
+func (plain) write(fd int, p []byte) (int, unix.Errno)     { return sysWrite(fd, p) }
+func (plain) write2(fd int, a, b []byte) (int, unix.Errno) { return sysWrite2(fd, a, b) }
+
+// link is one descriptor and what both sides have in common. It is owned by its
+// loop, and by exactly one of down and up.
+type link struct {
+	fd    int
+	index uint32 // in the loop's slab
+	gen   uint32 // tells events of an earlier owner of index
+	io    transport
+
+	down *downstream
+	up   *upstreamConn
+
+	// What edges said and was not used up.
+	readable bool
+	writable bool
+	readHup  bool // the peer sends no more
+	broken   bool // reset, or an error is pending
+
+	closed bool
+	ready  bool // on the ready list
+
+	in    queue // read and not yet understood
+	out   queue // to be written
+	timer timer
+}
+
+// token is what epoll gives back.
+func (k *link) token() uint64 { return uint64(k.gen)<<32 | uint64(k.index) }
+
+// readState is how a read ended.
+type readState uint8
+
+const (
+	readMore  readState = iota // there may be more
+	readEmpty                  // the edge is used up
+	readEnd                    // the peer will send no more
+	readReset                  // the connection is gone
+)
+
+// fill reads once. With nothing kept the bytes are in the loop's buffer, else
+// they are appended to what is kept: data is all that is not yet understood,
+// valid until the next fill of any link.
+func (l *Loop) fill(k *link) (data []byte, n int, state readState) {
+	buf := l.readBuf
+	if k.in.len() > 0 {
+		k.in.buf = l.buffers.grow(k.in.buf, minRead)
+		buf = k.in.buf[len(k.in.buf):cap(k.in.buf)]
+	}
+	n, errno := k.io.read(k.fd, buf)
+	switch {
+	case errno == unix.EAGAIN:
+		k.readable = false
+		return k.in.bytes(), 0, readEmpty
+	case errno != 0:
+		k.readable, k.broken = false, true
+		return k.in.bytes(), 0, readReset
+	case n == 0:
+		k.readable, k.readHup = false, true
+		return k.in.bytes(), 0, readEnd
+	}
+	state = readMore
+	// A short read has emptied the socket: the next bytes make a new edge. Not so
+	// where the peer has closed: the end of the stream makes none.
+	if n < len(buf) && !k.readHup {
+		k.readable, state = false, readEmpty
+	}
+	if k.in.len() > 0 {
+		k.in.buf = k.in.buf[:len(k.in.buf)+n]
+		return k.in.bytes(), n, state
+	}
+	return buf[:n], n, state
+}
+
+// minRead is the least that a read with kept bytes asks for.
+const minRead = 2 << 10
+
+// keep stores what fill returned and nobody consumed.
+func (l *Loop) keep(k *link, data []byte, consumed int) {
+	if k.in.len() > 0 {
+		k.in.drop(&l.buffers, consumed)
+		return
+	}
+	if rest := data[consumed:]; len(rest) > 0 {
+		k.in.add(&l.buffers, rest)
+	}
+}
+
+// send hands bytes to a link. Small pieces for one link are gathered and written
+// together by flushStage at the end of the turn's work; what the kernel does not
+// take waits in link.out for the next writable edge.
+func (l *Loop) send(k *link, p []byte) {
+	if len(p) == 0 || k.closed {
+		return
+	}
+	if k.out.len() > 0 || !k.writable {
+		l.unstage(k)
+		k.out.add(&l.buffers, p)
+		return
+	}
+	if l.staged != k {
+		l.flushStage()
+		l.staged = k
+	}
+	if len(l.stage)+len(p) <= stageSize {
+		l.stage = append(l.stage, p...)
+		return
+	}
+	l.flushWith(k, p)
+}
+
+// stageSize bounds what is gathered: above it copying costs more than a second
+// slice in the call.
+const stageSize = 16 << 10
+
+// unstage moves what is gathered for k behind what waits already.
+func (l *Loop) unstage(k *link) {
+	if l.staged == k {
+		l.flushStage()
+	}
+}
+
+// flushStage writes what is gathered.
+func (l *Loop) flushStage() {
+	k := l.staged
+	if k == nil {
+		return
+	}
+	l.staged = nil
+	if !k.closed {
+		n, errno := k.io.write(k.fd, l.stage)
+		l.wrote(k, len(l.stage), n, errno)
+		k.out.add2(&l.buffers, l.stage[n:], nil)
+	}
+	l.stage = l.stage[:0]
+}
+
+// flushWith writes what is gathered and p by one call.
+func (l *Loop) flushWith(k *link, p []byte) {
+	l.staged = nil
+	head := l.stage
+	l.stage = l.stage[:0]
+	if len(head) == 0 {
+		n, errno := k.io.write(k.fd, p)
+		l.wrote(k, len(p), n, errno)
+		k.out.add2(&l.buffers, nil, p[n:])
+		return
+	}
+	n, errno := k.io.write2(k.fd, head, p)
+	l.wrote(k, len(head)+len(p), n, errno)
+	if n < len(head) {
+		k.out.add2(&l.buffers, head[n:], p)
+		return
+	}
+	k.out.add2(&l.buffers, nil, p[n-len(head):])
+}
+
+// wrote notes what a write told: a short one has filled the socket, so a
+// writable edge will come; an error is handled when the link has its turn.
+func (l *Loop) wrote(k *link, asked, n int, errno unix.Errno) {
+	switch {
+	case errno == unix.EAGAIN || (errno == 0 && n < asked):
+		k.writable = false
+	case errno != 0:
+		k.writable, k.broken = false, true
+		l.makeReady(k)
+	}
+}
+
+// flushOut writes what waits. drained says that nothing waits any more.
+func (l *Loop) flushOut(k *link) (moved int, drained bool) {
+	for k.out.len() > 0 && k.writable {
+		p := k.out.bytes()
+		n, errno := k.io.write(k.fd, p)
+		l.wrote(k, len(p), n, errno)
+		k.out.drop(&l.buffers, n)
+		moved += n
+	}
+	return moved, k.out.len() == 0
+}
+
+// makeReady gives a link another turn without an edge.
+func (l *Loop) makeReady(k *link) {
+	if k.ready || k.closed {
+		return
+	}
+	k.ready = true
+	l.ready = append(l.ready, k)
+}
+
+// newLink takes a descriptor under the loop's care. It closes fd if that fails.
+func (l *Loop) newLink(fd int, writable bool) *link {
+	var k *link
+	if last := len(l.freeLinks) - 1; last >= 0 {
+		k = l.freeLinks[last]
+		l.freeLinks = l.freeLinks[:last]
+	} else {
+		k = &link{index: uint32(len(l.links))}
+		l.links = append(l.links, k)
+	}
+	*k = link{fd: fd, index: k.index, gen: k.gen + 1, io: plain{}, writable: writable}
+	if err := l.poller.Add(fd, k.token()); err != nil {
+		unix.Close(fd)
+		k.closed = true
+		l.freeLinks = append(l.freeLinks, k)
+		return nil
+	}
+	return k
+}
+
+// closeLink ends a descriptor. Bytes that wait are lost: who wants them sent
+// waits for them first.
+func (l *Loop) closeLink(k *link) {
+	if k.closed {
+		return
+	}
+	l.unstage(k)
+	l.wheel.disarm(k)
+	k.in.release(&l.buffers)
+	k.out.release(&l.buffers)
+	unix.Close(k.fd)
+	k.closed = true
+	k.fd = -1
+	k.down, k.up = nil, nil
+	l.freed = append(l.freed, k)
+}

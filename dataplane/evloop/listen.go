@@ -1,0 +1,292 @@
+//go:build linux
+
+package evloop
+
+import (
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// socketIndex is where the tokens of listening sockets begin.
+	socketIndex = 1 << 31
+	// acceptBurst bounds the accepts of one socket in one turn.
+	acceptBurst = 64
+	// acceptPause is how long a loop without descriptors waits before it tries
+	// again: the edge that told of the connection is gone for good.
+	acceptPause = int64(10e6)
+)
+
+// binding is a listening address of the node: one socket in each loop.
+type binding struct {
+	address netip.AddrPort
+	clients atomic.Int64 // open connections, in all loops
+}
+
+// socket is one loop's listening socket of a binding. Opened by the engine,
+// given to its loop.
+type socket struct {
+	fd      int
+	index   uint32 // of its token
+	binding *binding
+
+	// owned by the loop
+	listener *table.Listener // of the table that the loop has seen last
+	readable bool
+	removed  bool // no table has it any more; connections end after their answer
+}
+
+// openSockets opens one listening socket a loop, before the table that wants
+// them goes live. An address that another program has is told, also where that
+// program would let us share it.
+func openSockets(b *binding, l *table.Listener, loops int) (sockets []*socket, err error) {
+	if err := probe(b.address); err != nil {
+		return nil, fmt.Errorf("listener %q: %s: %w", l.Name, b.address, err)
+	}
+	for range loops {
+		fd, err := openSocket(b.address, l, true)
+		if err != nil {
+			closeSockets(sockets)
+			return nil, fmt.Errorf("listener %q: %s: %w", l.Name, b.address, err)
+		}
+		sockets = append(sockets, &socket{fd: fd, binding: b, listener: l})
+	}
+	return sockets, nil
+}
+
+func closeSockets(sockets []*socket) {
+	for _, s := range sockets {
+		s.close()
+	}
+}
+
+// probe binds without SO_REUSEPORT: two nodes on one address would otherwise
+// share its connections without anybody noticing.
+func probe(a netip.AddrPort) error {
+	fd, err := openSocket(a, nil, false)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+func openSocket(a netip.AddrPort, l *table.Listener, share bool) (fd int, err error) {
+	family := unix.AF_INET
+	if a.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer func() {
+		if err != nil {
+			unix.Close(fd)
+		}
+	}()
+	if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return -1, err
+	}
+	if share {
+		if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+			return -1, err
+		}
+	}
+	if family == unix.AF_INET6 && a.Addr().IsUnspecified() {
+		// "::" takes IPv4 too, whatever the system's default.
+		if err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
+			return -1, err
+		}
+	}
+	if err = unix.Bind(fd, sockaddrOf(a)); err != nil {
+		return -1, err
+	}
+	if l == nil {
+		return fd, unix.Listen(fd, 1)
+	}
+	return fd, configure(fd, l)
+}
+
+// configure sets what accepted connections inherit, so that accepting needs no
+// further calls, and listens. It may be called again when the settings change.
+func configure(fd int, l *table.Listener) error {
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return err
+	}
+	setKeepAlive(fd, l.KeepAlive)
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(l.UserTimeout.Milliseconds())); err != nil {
+		return err
+	}
+	return unix.Listen(fd, l.Backlog)
+}
+
+// setKeepAlive asks the kernel to look after silent peers. A kernel that does
+// not know an option leaves its own default in force.
+func setKeepAlive(fd int, k table.KeepAlive) {
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(k.Idle.Seconds()))
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(k.Interval.Seconds()))
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, k.Probes)
+}
+
+func (s *socket) close() {
+	if s.fd >= 0 {
+		unix.Close(s.fd)
+		s.fd = -1
+	}
+}
+
+// addSocket takes a listening socket under the loop's care.
+func (l *Loop) addSocket(s *socket) error {
+	l.socketCount++
+	s.index = socketIndex + l.socketCount
+	s.readable = true // a client may have come before
+	l.sockets = append(l.sockets, s)
+	return l.poller.Add(s.fd, uint64(s.index))
+}
+
+// removeSocket ends a listening socket. What the kernel has completed is taken
+// first: closing would reset it.
+func (l *Loop) removeSocket(address netip.AddrPort) {
+	for i, s := range l.sockets {
+		if s.binding.address != address {
+			continue
+		}
+		l.sockets = append(l.sockets[:i:i], l.sockets[i+1:]...)
+		s.removed = true
+		for s.readable = true; s.readable; {
+			l.accept(s)
+		}
+		s.close()
+		l.closeIdleOf(s)
+		return
+	}
+}
+
+// closeIdleOf ends the connections of a removed socket that are between
+// requests; the others end after their answer.
+func (l *Loop) closeIdleOf(s *socket) {
+	for _, k := range l.links {
+		if d := k.down; !k.closed && d != nil && d.socket == s && d.phase == phaseHead && d.headStart == 0 && !k.readable {
+			l.closeDownAfter(d)
+		}
+	}
+}
+
+func (l *Loop) socketAt(address netip.AddrPort) *socket {
+	for _, s := range l.sockets {
+		if s.binding.address == address {
+			return s
+		}
+	}
+	return nil
+}
+
+// acceptEdge notes that connections wait.
+func (l *Loop) acceptEdge(index uint32) {
+	for _, s := range l.sockets {
+		if s.index == index {
+			s.readable = true
+			return
+		}
+	}
+}
+
+// accept takes connections, a bounded number.
+func (l *Loop) accept(s *socket) {
+	for range acceptBurst {
+		fd, peer, errno := sysAccept(s.fd)
+		switch errno {
+		case 0:
+		case unix.EAGAIN:
+			s.readable = false
+			return
+		case unix.ECONNABORTED, unix.EPROTO, unix.EPERM:
+			continue // the client left already, or a firewall refused
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			l.exhausted(s)
+			return
+		default:
+			s.readable = false
+			l.log.Error("accept failed", "listener", s.listener.Name, "error", error(errno))
+			return
+		}
+		if limit := s.listener.Limits.Connections; limit > 0 && s.binding.clients.Load() >= int64(limit) {
+			refuse(fd)
+			continue
+		}
+		if other := l.lighter(); other != nil && other.post(mail{kind: mailAdopt, fd: fd, peer: peer, address: s.binding.address}) {
+			l.stats.Add(stats.ClientsHandedOver, 1)
+			continue
+		}
+		l.newDown(s, fd, peer)
+	}
+}
+
+// lighter is a random other loop if that has clearly fewer connections: the
+// kernel's hash spreads connections by chance.
+func (l *Loop) lighter() *Loop {
+	loops := l.engine.loops
+	if len(loops) < 2 {
+		return nil
+	}
+	i := int(l.random.Uint64() % uint64(len(loops)-1))
+	if i >= l.id {
+		i++
+	}
+	if other := loops[i]; other.load.Load()+1 < int64(l.downs) {
+		return other
+	}
+	return nil
+}
+
+// refusal is what a client gets that cannot be served: there is no exchange, so
+// nothing stands in the log but the counter.
+const refusal = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n"
+
+// refuse answers and closes without reading.
+func refuse(fd int) {
+	_, _ = unix.Write(fd, []byte(refusal))
+	unix.Shutdown(fd, unix.SHUT_WR)
+	unix.Close(fd)
+}
+
+// reserve is a descriptor that is held to be given up when there are no more.
+type reserve struct{ fd int }
+
+func (r *reserve) open() error {
+	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		r.fd = -1
+		return fmt.Errorf("reserve descriptor: %w", err)
+	}
+	r.fd = fd
+	return nil
+}
+
+func (r *reserve) close() {
+	if r.fd >= 0 {
+		unix.Close(r.fd)
+		r.fd = -1
+	}
+}
+
+// exhausted answers one client by means of the reserve descriptor and pauses
+// accepting: without a new edge the timer must ask again.
+func (l *Loop) exhausted(s *socket) {
+	l.stats.Add(stats.AcceptExhausted, 1)
+	l.reserve.close()
+	if fd, _, errno := sysAccept(s.fd); errno == 0 {
+		refuse(fd)
+	}
+	if err := l.reserve.open(); err != nil {
+		l.log.Warn("no descriptor to spare", "error", err)
+	}
+	s.readable = false
+	l.acceptAgain = l.now + acceptPause
+}

@@ -1,0 +1,315 @@
+//go:build linux
+
+package evloop
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+	"github.com/proxyfleet/proxyfleet/dataplane/poll"
+	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
+)
+
+// Sink takes the record of each finished exchange, on the loop's thread. It must
+// not block, and keeps nothing of the record's slices.
+type Sink interface {
+	Finish(r *exchange.Record)
+	// Flush is called about every second, and before the loop ends.
+	Flush()
+}
+
+// flushEvery is how long a record may wait in a sink's buffer.
+const flushEvery = int64(time.Second)
+
+// Loop is one event loop. Everything in it belongs to its thread but the mailbox.
+type Loop struct {
+	engine *Engine
+	id     int
+	log    *slog.Logger
+
+	poller  *poll.Poller
+	mailbox chan mail
+	random  *rand.PCG
+	picker  *upstream.Picker
+	sink    Sink
+	stats   *stats.Loop
+
+	// time of this turn
+	base     time.Time // monotonic zero
+	now      int64     // nanoseconds since base
+	wallBase int64     // unix nanoseconds at base
+	dateAt   int64     // second that date says
+	date     [len(http.TimeFormat)]byte
+	flushAt  int64
+
+	// connections
+	links     []*link
+	freeLinks []*link
+	freeDowns []*downstream
+	freeUps   []*upstreamConn
+	freed     []*link // closed in this turn: an event of this turn may name them
+	ready     []*link
+	spare     []*link // the ready list of the turn before, emptied
+	wheel     wheel
+	buffers   buffers
+	readBuf   []byte
+	staged    *link
+	stage     []byte
+	streams   streamPool
+	pools     []*endpointPool // by endpoint slot
+	sockets   []*socket
+	// socketCount numbers listening sockets, which never get a number again.
+	socketCount uint32
+	table       *table.Table // of the last turn that looked
+	reserve     reserve
+
+	// scratch of one step
+	env    exchange.Env
+	head   message.Head
+	out    message.Out
+	record exchange.Record
+	frame  []byte
+
+	draining    bool
+	downs       int   // client connections
+	acceptAgain int64 // after descriptors ran out; 0: they have not
+
+	// shared
+	load atomic.Int64 // downs, for the other loops
+}
+
+func newLoop(e *Engine, id int) (*Loop, error) {
+	p, err := poll.New()
+	if err != nil {
+		return nil, err
+	}
+	l := &Loop{
+		engine:   e,
+		id:       id,
+		log:      e.log.With("loop", id),
+		poller:   p,
+		mailbox:  make(chan mail, mailboxSize),
+		random:   rand.NewPCG(rand.Uint64(), rand.Uint64()),
+		stats:    e.stats.Loop(id),
+		base:     e.base,
+		wallBase: e.base.UnixNano(),
+		readBuf:  make([]byte, readSize),
+		stage:    make([]byte, 0, stageSize),
+	}
+	l.picker = upstream.NewPicker(e.registry, l.random)
+	l.env.Picker = l.picker
+	l.env.Random = l.random
+	l.sink = e.config.NewSink(id)
+	if err := l.reserve.open(); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// run is the loop. It ends when it was told to stop and the last connection is
+// gone or cut.
+func (l *Loop) run() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer l.close()
+	l.tick()
+	l.wheel.start(l.now)
+	for {
+		events, err := l.poller.Wait(l.patience())
+		if err != nil {
+			return fmt.Errorf("loop %d: %w", l.id, err)
+		}
+		l.tick()
+		started := l.now
+		for i := range events {
+			l.edge(&events[i])
+		}
+		l.takeTurns()
+		l.expire()
+		if stop := l.readMail(); stop {
+			return nil
+		}
+		l.endTurn(started)
+		if l.draining && l.downs == 0 {
+			return nil
+		}
+	}
+}
+
+// patience is how long the loop may sleep.
+func (l *Loop) patience() time.Duration {
+	if len(l.ready) > 0 || len(l.mailbox) > 0 {
+		return 0
+	}
+	for _, s := range l.sockets {
+		if s.readable {
+			return 0
+		}
+	}
+	wait := l.wheel.wait(l.now)
+	for _, at := range [...]int64{l.flushAt, l.acceptAgain} {
+		if d := time.Duration(at - l.now); at > 0 && (wait < 0 || d < wait) {
+			wait = max(d, 0)
+		}
+	}
+	return wait
+}
+
+// clientsChanged counts client connections and tells the other loops.
+func (l *Loop) clientsChanged(by int) {
+	l.downs += by
+	l.load.Store(int64(l.downs))
+}
+
+// tick reads the clock, once a turn.
+func (l *Loop) tick() {
+	l.now = int64(time.Since(l.base))
+}
+
+// edge notes what an event says and gives its link a turn.
+func (l *Loop) edge(ev *poll.Event) {
+	index, gen := uint32(ev.Token), uint32(ev.Token>>32)
+	if index >= socketIndex {
+		l.acceptEdge(index)
+		return
+	}
+	if int(index) >= len(l.links) {
+		return
+	}
+	k := l.links[index]
+	if k.gen != gen || k.closed {
+		return // of a connection that this turn has closed already
+	}
+	k.readable = k.readable || ev.Readable
+	k.writable = k.writable || ev.Writable
+	k.readHup = k.readHup || ev.ReadHup
+	k.broken = k.broken || ev.Hup
+	l.turn(k)
+}
+
+// takeTurns serves what an earlier turn left over. What becomes ready now waits
+// for the next turn, behind the new edges.
+func (l *Loop) takeTurns() {
+	list := l.ready
+	l.ready = l.spare
+	for i, k := range list {
+		list[i] = nil
+		if k.ready && !k.closed {
+			k.ready = false
+			l.turn(k)
+		}
+	}
+	l.spare = list[:0]
+	if l.acceptAgain > 0 && l.now >= l.acceptAgain {
+		l.acceptAgain = 0
+		for _, s := range l.sockets {
+			s.readable = true
+		}
+	}
+	for _, s := range l.sockets {
+		if s.readable {
+			l.accept(s)
+		}
+	}
+}
+
+// turn serves one link.
+func (l *Loop) turn(k *link) {
+	switch {
+	case k.down != nil:
+		l.turnDown(k.down)
+	case k.up != nil:
+		l.turnUp(k.up)
+	}
+	l.flushStage()
+}
+
+// expire serves the links whose time has come.
+func (l *Loop) expire() {
+	for k := l.wheel.expire(l.now); k != nil; k = l.wheel.expire(l.now) {
+		switch {
+		case k.down != nil:
+			l.timeDown(k.down)
+		case k.up != nil:
+			l.timeUp(k.up)
+		}
+		l.flushStage()
+	}
+}
+
+// endTurn gives back what closed in this turn and looks after the log.
+func (l *Loop) endTurn(started int64) {
+	if len(l.freed) > 0 {
+		l.freeLinks = append(l.freeLinks, l.freed...)
+		clear(l.freed)
+		l.freed = l.freed[:0]
+	}
+	if l.flushAt > 0 && l.now >= l.flushAt {
+		l.flushAt = 0
+		l.sink.Flush()
+	}
+	l.stats.Add(stats.Turns, 1)
+	l.stats.Late(int64(time.Since(l.base)) - started)
+}
+
+// lend makes the scratch of a step ready for a stream's exchange.
+func (l *Loop) lend(s *stream) *exchange.Env {
+	l.env.Table, l.env.Listener = l.table, s.listener
+	l.env.Draining = l.draining || s.down.socket.removed
+	if second := (l.wallBase + l.now) / int64(time.Second); second != l.dateAt {
+		l.dateAt = second
+		time.Unix(second, 0).UTC().AppendFormat(l.date[:0], http.TimeFormat)
+	}
+	l.env.Date = l.date[:]
+	return &l.env
+}
+
+// look loads the live table, once for each new exchange, and follows a swap.
+func (l *Loop) look() {
+	t := l.engine.live.Load()
+	if t == l.table {
+		return
+	}
+	l.table = t
+	for _, s := range l.sockets {
+		if err := s.follow(l.engine, t); err != nil {
+			l.log.Error("listener settings", "listener", s.listener.Name, "error", err)
+		}
+	}
+}
+
+// close ends the loop: every connection is cut.
+func (l *Loop) close() {
+	for _, k := range l.links {
+		if k.closed {
+			continue
+		}
+		switch {
+		case k.down != nil:
+			l.cutDown(k.down, cut)
+		case k.up != nil && k.up.stream == nil:
+			l.closeUp(k.up)
+		}
+	}
+	for _, k := range l.links {
+		if !k.closed {
+			l.closeLink(k)
+		}
+	}
+	for _, s := range l.sockets {
+		s.close()
+	}
+	l.sink.Flush()
+	l.reserve.close()
+	l.poller.Close()
+}

@@ -1,0 +1,125 @@
+//go:build linux
+
+package evloop
+
+import (
+	"net/netip"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
+	"golang.org/x/sys/unix"
+)
+
+// mailboxSize bounds what waits for a loop. A full box refuses: a connection
+// then stays where it is, a hint is dropped, a change waits.
+const mailboxSize = 1024
+
+type mailKind uint8
+
+const (
+	mailChange    mailKind = iota // change: what a new table asks of the loop
+	mailAdopt                     // fd, peer, address: a connection that another loop accepted
+	mailCloseIdle                 // slot: another loop waits for a connection to the endpoint
+	mailSlotFree                  // slot: another loop has closed one
+	mailDrain                     // accept no more, end when the last exchange has
+	mailStop                      // end now
+)
+
+// mail is what others say to a loop.
+type mail struct {
+	kind    mailKind
+	fd      int
+	slot    uint32
+	peer    netip.AddrPort
+	address netip.AddrPort
+	change  *change
+}
+
+// change is what a new table asks of one loop besides looking at it.
+type change struct {
+	open    []*socket
+	remove  []netip.AddrPort
+	retired upstream.Retired
+	done    chan<- error
+}
+
+// post puts mail into the box and wakes the loop. False: the box is full.
+func (l *Loop) post(m mail) bool {
+	select {
+	case l.mailbox <- m:
+		l.poller.Wake()
+		return true
+	default:
+		return false
+	}
+}
+
+// readMail handles what is in the box. stop ends the loop.
+func (l *Loop) readMail() (stop bool) {
+	for range len(l.mailbox) {
+		m := <-l.mailbox
+		switch m.kind {
+		case mailChange:
+			m.change.done <- l.change(m.change)
+		case mailAdopt:
+			l.adopt(m)
+		case mailCloseIdle:
+			l.closeOneIdle(m.slot)
+		case mailSlotFree:
+			l.slotFree(m.slot)
+		case mailDrain:
+			l.drain()
+		case mailStop:
+			return true
+		}
+		l.flushStage()
+	}
+	return false
+}
+
+func (l *Loop) change(c *change) error {
+	l.look()
+	for _, s := range c.open {
+		if err := l.addSocket(s); err != nil {
+			return err
+		}
+	}
+	for _, address := range c.remove {
+		l.removeSocket(address)
+	}
+	if !c.retired.Empty() {
+		l.retire(c.retired)
+		l.engine.registry.Released(c.retired)
+	}
+	return nil
+}
+
+// adopt takes a connection that another loop accepted.
+func (l *Loop) adopt(m mail) {
+	s := l.socketAt(m.address)
+	if s == nil || l.draining {
+		unix.Close(m.fd)
+		return
+	}
+	l.newDown(s, m.fd, m.peer)
+}
+
+// drain stops accepting and lets the exchanges at hand end.
+func (l *Loop) drain() {
+	if l.draining {
+		return
+	}
+	l.look()
+	for len(l.sockets) > 0 {
+		l.removeSocket(l.sockets[0].binding.address)
+	}
+	l.draining = true
+	for _, k := range l.links {
+		if d := k.down; !k.closed && d != nil && d.phase == phaseHead && d.headStart == 0 && !k.readable {
+			l.closeDownAfter(d)
+		}
+	}
+}
+
+// cut is the failure of an exchange that a stopping loop ends.
+var cut = exchange.Failure{Reason: exchange.ReasonShutdown}

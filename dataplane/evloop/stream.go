@@ -1,0 +1,208 @@
+//go:build linux
+
+package evloop
+
+import (
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/http1"
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
+)
+
+// stream binds one exchange to its place on both connections. It owns the arena
+// in which the request's head lives.
+type stream struct {
+	id   upstream.ID
+	x    exchange.Exchange
+	head message.Head
+	// arena holds the bytes of the head.
+	arena    []byte
+	listener *table.Listener // of the exchange
+
+	down *downstream
+	up   *upstreamConn // while the attempt has a connection
+	wait *endpointPool // while it waits in a pool's queue
+	at   *endpointPool // where the attempt is counted in flight
+	body []byte        // of this event, for the actions that forward it
+	resp *message.Head // of this event
+
+	// Slots of what the exchange met, in the metrics.
+	routeSeries, upSeries, epSeries stats.Slot
+}
+
+// maxArena is what a stream keeps of a large head's memory.
+const maxArena = 8 << 10
+
+// streamPool gives numbers and memory to streams.
+type streamPool struct {
+	all  []*stream
+	free []*stream
+}
+
+func (p *streamPool) take() *stream {
+	var s *stream
+	if last := len(p.free) - 1; last >= 0 {
+		s = p.free[last]
+		p.free = p.free[:last]
+	} else {
+		s = &stream{id: upstream.ID(len(p.all))}
+		p.all = append(p.all, s)
+	}
+	return s
+}
+
+func (p *streamPool) give(s *stream) {
+	s.x.Reset()
+	s.head.Reset()
+	if cap(s.arena) > maxArena {
+		s.arena = nil
+	}
+	s.down, s.up, s.wait, s.at, s.listener, s.body, s.resp = nil, nil, nil, nil, nil, nil, nil
+	s.routeSeries, s.upSeries, s.epSeries = 0, 0, 0
+	p.free = append(p.free, s)
+}
+
+// step tells a stream's exchange what happened and carries out what it asks. The
+// stream may be gone afterwards.
+func (l *Loop) step(s *stream, ev exchange.Event) {
+	l.act(s, s.x.Step(l.lend(s), l.now, ev))
+}
+
+// act carries out actions in the order of their bits. It is the whole driver:
+// one loop over a set, one function an action.
+func (l *Loop) act(s *stream, actions exchange.Actions) {
+	if actions == 0 {
+		return
+	}
+	if actions&exchange.ActLeaveQueue != 0 {
+		l.leaveQueue(s)
+	}
+	if actions&exchange.ActReleaseUpstream != 0 {
+		l.releaseUp(s)
+	}
+	if actions&exchange.ActAbortUpstream != 0 {
+		l.abortUp(s)
+	}
+	if actions&exchange.ActSendHead != 0 {
+		l.sendRequestHead(s)
+	}
+	if actions&exchange.ActForwardRequest != 0 {
+		l.sendBody(s.up.link, s.body, s.x.ChunkedUp())
+	}
+	if actions&exchange.ActEndRequest != 0 && s.up != nil && s.x.ChunkedUp() {
+		l.send(s.up.link, lastChunk)
+	}
+	if actions&exchange.ActForwardInterim != 0 {
+		s.x.InterimHead(s.resp, &l.out)
+		l.sendResponse(s.down.link)
+	}
+	if actions&exchange.ActForwardHead != 0 {
+		s.x.ResponseHead(l.lend(s), s.resp, &l.out)
+		l.sendResponse(s.down.link)
+	}
+	if actions&exchange.ActForwardResponse != 0 {
+		l.sendBody(s.down.link, s.body, s.x.ChunkedDown())
+	}
+	if actions&exchange.ActEndResponse != 0 && s.x.ChunkedDown() {
+		l.send(s.down.link, lastChunk)
+	}
+	if actions&exchange.ActReply != 0 {
+		body := s.x.Reply(l.lend(s), &l.out)
+		l.sendResponse(s.down.link)
+		l.send(s.down.link, body)
+	}
+	l.actAfter(s, actions)
+}
+
+// actAfter carries out what moves the connections on. Acquire stands last of
+// those that keep the exchange alive: it may step the exchange again at once.
+func (l *Loop) actAfter(s *stream, actions exchange.Actions) {
+	d := s.down
+	if actions&exchange.ActReadRequest != 0 {
+		l.makeReady(d.link)
+	}
+	if actions&exchange.ActAcquire != 0 {
+		l.acquire(s)
+		return
+	}
+	if actions&exchange.ActFinish != 0 {
+		l.finish(s)
+	}
+	switch {
+	case actions&exchange.ActAbortClient != 0:
+		l.abortDown(d)
+	case actions&exchange.ActCloseClient != 0:
+		l.closeDownAfter(d)
+	case actions&exchange.ActFinish != 0:
+		l.nextRequest(d)
+	}
+}
+
+var lastChunk = http1.AppendLastChunk(nil)
+
+// sendResponse encodes l.out for a client.
+func (l *Loop) sendResponse(k *link) {
+	l.frame = http1.AppendResponse(l.frame[:0], &l.out)
+	l.send(k, l.frame)
+}
+
+// sendRequestHead encodes the request for the endpoint.
+func (l *Loop) sendRequestHead(s *stream) {
+	s.x.RequestHead(l.lend(s), &l.out)
+	s.up.reader.ExpectResponseTo(s.x.Method())
+	l.frame = http1.AppendRequest(l.frame[:0], &l.out)
+	l.send(s.up.link, l.frame)
+}
+
+// sendBody sends a piece of a body, as a chunk if need be.
+func (l *Loop) sendBody(k *link, p []byte, chunked bool) {
+	if !chunked {
+		l.send(k, p)
+		return
+	}
+	l.frame = http1.AppendChunkHeader(l.frame[:0], len(p))
+	l.send(k, l.frame)
+	l.send(k, p)
+	l.send(k, chunkEnd)
+}
+
+var chunkEnd = http1.AppendChunkEnd(nil)
+
+// finish writes the record and gives the stream back.
+func (l *Loop) finish(s *stream) {
+	r := &l.record
+	s.x.Record(l.now, r)
+	l.count(s, r)
+	if l.flushAt == 0 {
+		l.flushAt = l.now + flushEvery
+	}
+	l.sink.Finish(r)
+	l.stats.Sub(stats.ExchangesOpen, 1)
+	if d := s.down; d.stream == s {
+		d.stream = nil
+	}
+	l.streams.give(s)
+}
+
+// count adds the exchange to the loop's series.
+func (l *Loop) count(s *stream, r *exchange.Record) {
+	l.stats.Finished(&stats.Finish{
+		Listener:  s.listener.Series,
+		Route:     s.routeSeries,
+		Upstream:  s.upSeries,
+		Endpoint:  s.epSeries,
+		NoRoute:   r.Route == "",
+		Forwarded: r.Endpoint != "",
+		Answered:  r.FirstByte > 0,
+		Status:    r.Status,
+		Reason:    uint8(r.Reason),
+		Retries:   max(r.Attempts, 1) - 1,
+		Duration:  r.Duration,
+		Acquire:   r.Acquire,
+		FirstByte: r.FirstByte,
+		BytesIn:   r.BytesIn,
+		BytesOut:  r.BytesOut,
+	})
+}

@@ -1,0 +1,471 @@
+//go:build linux
+
+package evloop
+
+import (
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/http1"
+	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
+	"golang.org/x/sys/unix"
+)
+
+// endpointPool is this loop's pool for one endpoint, with the settings of the
+// table that used it last.
+type endpointPool struct {
+	upstream.Pool
+	address string // whose pool it is
+	retired bool   // no table has the endpoint any more
+	config  table.Pool
+	series  uint32
+	to      *table.Endpoint
+	keep    table.KeepAlive
+}
+
+// upstreamConn is a connection to an endpoint: a link, a codec, and at most one
+// stream.
+type upstreamConn struct {
+	link      *link
+	reader    http1.Reader
+	pool      *endpointPool
+	stream    *stream
+	connected bool
+	idle      bool
+	served    int // requests
+	series    stats.Slot
+	idleUntil int64 // while idle
+}
+
+// pool finds the pool of an endpoint of the current table.
+func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
+	for int(e.Slot) >= len(l.pools) {
+		l.pools = append(l.pools, nil)
+	}
+	p := l.pools[e.Slot]
+	if p == nil {
+		p = &endpointPool{Pool: *upstream.NewPool(l.engine.registry.Endpoint(e.Slot)), address: e.Address}
+		l.pools[e.Slot] = p
+	}
+	if p.to != e { // another table: the settings may have changed
+		p.to, p.config, p.keep, p.series = e, u.Pool, u.KeepAlive, e.Series
+	}
+	return p
+}
+
+// acquire gets a connection for the attempt at hand: a kept one, a new one, or a
+// place in the queue.
+func (l *Loop) acquire(s *stream) {
+	u, e := s.x.Upstream()
+	p := l.pool(u, e)
+	p.Endpoint().Begin()
+	s.at, s.upSeries, s.epSeries = p, u.Series, e.Series
+	if !s.x.Fresh() {
+		if id, ok := p.TakeIdle(); ok {
+			c := l.links[id].up
+			c.idle = false
+			l.assign(s, c)
+			l.stats.ServerReused(c.series)
+			l.step(s, exchange.Event{Kind: exchange.EventAcquired, Reused: true})
+			return
+		}
+	}
+	if p.TryOpen(p.config.MaxConnections) {
+		l.connect(s, p)
+		return
+	}
+	if !p.Wait(s.id) {
+		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{Reason: exchange.ReasonPoolOverflow}})
+		return
+	}
+	s.wait = p
+	l.engine.tellOthers(l, mail{kind: mailCloseIdle, slot: e.Slot})
+}
+
+// assign binds a stream to a connection.
+func (l *Loop) assign(s *stream, c *upstreamConn) {
+	s.up, c.stream = c, s
+	s.wait = nil
+	c.served++
+}
+
+// connect opens a connection for a stream. TryOpen has counted it.
+func (l *Loop) connect(s *stream, p *endpointPool) {
+	fd, errno := sysConnect(p.to.AddrPort)
+	if errno != 0 {
+		l.connectFailed(p)
+		l.step(s, acquireFailed(errno))
+		return
+	}
+	setKeepAlive(fd, p.keep)
+	k := l.newLink(fd, false)
+	if k == nil {
+		l.connectFailed(p)
+		l.step(s, acquireFailed(unix.ENOMEM))
+		return
+	}
+	c := l.takeUp()
+	*c = upstreamConn{link: k, pool: p}
+	k.up = c
+	c.reader.Init(http1.Client, http1.Limits{})
+	l.assign(s, c)
+}
+
+func (l *Loop) connectFailed(p *endpointPool) {
+	p.Closed()
+	l.stats.ConnectFailed(p.series, false)
+}
+
+// acquireFailed is the event of a connection that could not be had: nothing was
+// sent, so any request may be tried again.
+func acquireFailed(errno unix.Errno) exchange.Event {
+	return exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
+		Reason: exchange.ReasonConnectFailure,
+		Retry:  exchange.RetryNothingSent,
+		Detail: errnoName(errno),
+	}}
+}
+
+// turnUp serves a connection to an endpoint.
+func (l *Loop) turnUp(c *upstreamConn) {
+	k := c.link
+	if !c.connected {
+		if !k.writable && !k.broken {
+			return
+		}
+		l.connectDone(c)
+		return
+	}
+	if c.idle {
+		// Bytes that nobody asked for, or the end: it cannot serve again.
+		if k.readable || k.broken || k.readHup {
+			l.dropIdle(c)
+		}
+		return
+	}
+	if k.writable && k.out.len() > 0 {
+		moved, drained := l.flushOut(k)
+		if s := c.stream; s != nil && moved > 0 {
+			s.x.Touch(l.now)
+			if drained && !s.x.RequestDone() {
+				l.makeReady(s.down.link)
+			}
+		}
+	}
+	l.readUp(c)
+}
+
+// connectDone learns how a connect ended.
+func (l *Loop) connectDone(c *upstreamConn) {
+	s := c.stream
+	if errno := sysError(c.link.fd); errno != 0 {
+		l.stats.ConnectFailed(c.pool.series, false)
+		l.closeUp(c)
+		if s != nil {
+			s.up = nil
+			l.step(s, acquireFailed(errno))
+		}
+		return
+	}
+	c.connected = true
+	c.link.broken = false
+	c.series = c.pool.series
+	l.stats.ServerOpened(c.series)
+	if s == nil { // who wanted it has left
+		l.makeIdle(c)
+		return
+	}
+	l.step(s, exchange.Event{Kind: exchange.EventAcquired})
+}
+
+// readUp reads and parses for one turn.
+func (l *Loop) readUp(c *upstreamConn) {
+	k := c.link
+	if k.in.len() > 0 && l.wantsAnswer(c) {
+		l.consumeUp(c, k.in.bytes())
+		if k.closed || c.stream == nil {
+			return
+		}
+	}
+	for budget := readSize; l.wantsAnswer(c); {
+		if budget <= 0 {
+			l.makeReady(k)
+			return
+		}
+		if !k.readable {
+			break
+		}
+		data, n, state := l.fill(k)
+		budget -= n
+		if n > 0 {
+			l.consumeUp(c, data)
+		}
+		if k.closed || c.stream == nil {
+			return
+		}
+		if state == readEnd || state == readReset {
+			l.endUp(c, state)
+			return
+		}
+	}
+	if k.broken && c.stream != nil && !k.readable {
+		l.endUp(c, readReset)
+	}
+}
+
+// wantsAnswer says that the answer may be read: the client takes it.
+func (l *Loop) wantsAnswer(c *upstreamConn) bool {
+	return c.stream != nil && c.stream.down.link.out.len() <= highWater
+}
+
+// consumeUp gives bytes to the codec until it wants more or the answer is
+// complete, and keeps the rest.
+func (l *Loop) consumeUp(c *upstreamConn, data []byte) {
+	k := c.link
+	used := 0
+	for c.stream != nil {
+		ev := c.reader.Next(data[used:], &l.head)
+		if ev.Kind == http1.NeedMore {
+			break
+		}
+		start := used
+		used += ev.N
+		l.eventUp(c, ev, data[start:], len(data)-used)
+		if k.closed {
+			return
+		}
+	}
+	if k.closed {
+		return
+	}
+	l.keep(k, data, used)
+}
+
+// eventUp handles one event of the endpoint's codec. in begins where the event
+// does; rest is how many bytes follow it.
+func (l *Loop) eventUp(c *upstreamConn, ev http1.Event, in []byte, rest int) {
+	s := c.stream
+	switch ev.Kind {
+	case http1.Interim:
+		s.resp = &l.head
+		l.step(s, exchange.Event{Kind: exchange.EventInterim, Head: s.resp})
+	case http1.Head:
+		s.resp = &l.head
+		l.step(s, exchange.Event{Kind: exchange.EventResponseHead, Head: s.resp})
+	case http1.Data:
+		s.body = in[ev.Start:ev.End]
+		l.step(s, exchange.Event{Kind: exchange.EventResponseData, N: len(s.body)})
+	case http1.End:
+		l.step(s, exchange.Event{Kind: exchange.EventResponseEnd, Reusable: c.reader.Idle() && rest == 0})
+	case http1.Failed:
+		l.step(s, exchange.Event{Kind: exchange.EventUpstreamFailed, Failure: exchange.Failure{
+			Reason: exchange.ReasonUpstreamMalformed, Detail: ev.Reason.String(),
+		}})
+	case http1.Closed:
+		l.failUp(c, exchange.ReasonUpstreamClosed, "")
+	}
+}
+
+// endUp handles the end of a connection in the middle of an exchange.
+func (l *Loop) endUp(c *upstreamConn, state readState) {
+	if state == readReset {
+		l.failUp(c, exchange.ReasonUpstreamReset, "")
+		return
+	}
+	switch ev := c.reader.EOF(); ev.Kind {
+	case http1.End:
+		l.step(c.stream, exchange.Event{Kind: exchange.EventResponseEnd})
+	case http1.Failed:
+		l.failUp(c, exchange.ReasonUpstreamClosed, ev.Reason.String())
+	default:
+		l.failUp(c, exchange.ReasonUpstreamClosed, "")
+	}
+}
+
+// failUp tells the exchange that its connection died. Whether a byte of the
+// answer had come decides about a retry.
+func (l *Loop) failUp(c *upstreamConn, reason exchange.Reason, detail string) {
+	f := exchange.Failure{Reason: reason, Detail: detail}
+	if c.link.in.len() == 0 && detail == "" {
+		f.Retry = exchange.RetryIfReused
+	}
+	l.step(c.stream, exchange.Event{Kind: exchange.EventUpstreamFailed, Failure: f})
+}
+
+// releaseUp gives a connection back after a complete exchange.
+func (l *Loop) releaseUp(s *stream) {
+	c := s.up
+	s.up, c.stream = nil, nil
+	l.endInFlight(s)
+	p := c.pool
+	if p.retired || c.link.broken || c.link.readHup || c.link.out.len() > 0 ||
+		(p.config.MaxRequests > 0 && c.served >= p.config.MaxRequests) || l.draining {
+		l.closeUp(c)
+		l.serveWaiting(p)
+		return
+	}
+	l.makeIdle(c)
+}
+
+// makeIdle gives a connection to the stream that waits longest, or to the pool.
+func (l *Loop) makeIdle(c *upstreamConn) {
+	p := c.pool
+	if s := l.nextWaiting(p); s != nil {
+		reused := c.served > 0
+		l.assign(s, c)
+		l.step(s, exchange.Event{Kind: exchange.EventAcquired, Reused: reused})
+		return
+	}
+	// Where a stream of another loop waits it is closed too: it cannot change
+	// loops, and the endpoint takes no more connections.
+	if p.retired || p.Endpoint().Waiting() > 0 || !p.Put(upstream.ID(c.link.index), p.config.MaxIdle) {
+		l.closeUp(c)
+		return
+	}
+	c.idle = true
+	c.idleUntil = l.now + int64(p.config.IdleTimeout)
+	l.wheel.arm(c.link, c.idleUntil)
+}
+
+func (l *Loop) nextWaiting(p *endpointPool) *stream {
+	id, ok := p.NextWaiting()
+	if !ok {
+		return nil
+	}
+	s := l.streams.all[id]
+	s.wait = nil
+	return s
+}
+
+// serveWaiting opens a connection for the stream that waits longest, now that
+// one has closed.
+func (l *Loop) serveWaiting(p *endpointPool) {
+	if p.Queued() == 0 || !p.TryOpen(p.config.MaxConnections) {
+		return
+	}
+	s := l.nextWaiting(p)
+	l.connect(s, p)
+}
+
+// abortUp closes the connection of an attempt that did not end well.
+func (l *Loop) abortUp(s *stream) {
+	c := s.up
+	l.endInFlight(s)
+	if c == nil {
+		return
+	}
+	s.up, c.stream = nil, nil
+	p := c.pool
+	l.closeUp(c)
+	l.serveWaiting(p)
+}
+
+// leaveQueue ends an attempt that has no connection yet.
+func (l *Loop) leaveQueue(s *stream) {
+	l.endInFlight(s)
+	if s.wait != nil {
+		s.wait.Leave(s.id)
+		s.wait = nil
+	}
+	if c := s.up; c != nil {
+		s.up, c.stream = nil, nil
+		l.closeUp(c)
+	}
+}
+
+func (l *Loop) endInFlight(s *stream) {
+	if s.at != nil {
+		s.at.Endpoint().End()
+		s.at = nil
+	}
+}
+
+// dropIdle closes an idle connection.
+func (l *Loop) dropIdle(c *upstreamConn) {
+	c.pool.RemoveIdle(upstream.ID(c.link.index))
+	c.idle = false
+	l.closeUp(c)
+}
+
+// closeUp ends a connection that is not idle and has no stream.
+func (l *Loop) closeUp(c *upstreamConn) {
+	c.pool.Closed()
+	if c.connected {
+		l.stats.ServerClosed(c.series)
+	}
+	if p := c.pool; p.Endpoint().Waiting() > p.Queued() {
+		l.engine.tellOthers(l, mail{kind: mailSlotFree, slot: p.to.Slot})
+	}
+	l.closeLink(c.link)
+	l.giveUp(c)
+}
+
+// timeUp closes an idle connection that was idle for long enough.
+func (l *Loop) timeUp(c *upstreamConn) {
+	if !c.idle {
+		return // the exchange's deadline is armed on the client's link
+	}
+	if l.now < c.idleUntil {
+		l.wheel.arm(c.link, c.idleUntil)
+		return
+	}
+	l.dropIdle(c)
+}
+
+// retire lets go of endpoints that no table has any more.
+func (l *Loop) retire(r upstream.Retired) {
+	for _, slot := range r.Endpoints {
+		if int(slot) >= len(l.pools) || l.pools[slot] == nil {
+			continue
+		}
+		p := l.pools[slot]
+		l.pools[slot] = nil
+		p.retired = true
+		for id, ok := p.TakeIdle(); ok; id, ok = p.TakeIdle() {
+			c := l.links[id].up
+			c.idle = false
+			l.closeUp(c)
+		}
+		for s := l.nextWaiting(p); s != nil; s = l.nextWaiting(p) {
+			l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
+				Reason: exchange.ReasonNoEndpoint, Retry: exchange.RetryNothingSent,
+			}})
+		}
+	}
+}
+
+// closeOneIdle makes room for a stream of another loop.
+func (l *Loop) closeOneIdle(slot uint32) {
+	if int(slot) >= len(l.pools) || l.pools[slot] == nil {
+		return
+	}
+	if id, ok := l.pools[slot].TakeIdle(); ok {
+		c := l.links[id].up
+		c.idle = false
+		l.closeUp(c)
+	}
+}
+
+// slotFree tries again for the streams that wait here: another loop has closed a
+// connection.
+func (l *Loop) slotFree(slot uint32) {
+	if int(slot) < len(l.pools) && l.pools[slot] != nil {
+		l.serveWaiting(l.pools[slot])
+	}
+}
+
+func (l *Loop) takeUp() *upstreamConn {
+	if last := len(l.freeUps) - 1; last >= 0 {
+		c := l.freeUps[last]
+		l.freeUps = l.freeUps[:last]
+		return c
+	}
+	return new(upstreamConn)
+}
+
+func (l *Loop) giveUp(c *upstreamConn) {
+	*c = upstreamConn{}
+	l.freeUps = append(l.freeUps, c)
+}
+
+func errnoName(errno unix.Errno) string { return unix.ErrnoName(errno) }

@@ -1,0 +1,198 @@
+package exchange
+
+import (
+	"net/netip"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+// Exchange is one request and its answer. The zero value is ready for Begin;
+// Reset makes it ready again and keeps its memory. It belongs to one stream.
+type Exchange struct {
+	state State
+
+	// The request, from Begin on. The head belongs to the stream.
+	head   *message.Head
+	client netip.AddrPort // the peer, or what a trusted peer said
+	peer   netip.AddrPort
+	local  requestNames // normal forms and ids, in memory of the exchange
+
+	// The route, until the head of the response was sent.
+	route    *table.Route
+	upstream *table.Upstream
+	endpoint int // index in upstream.Endpoints, while upstream is set
+
+	// What remains of them for the record.
+	listener  string
+	routeName string
+	upName    string
+	epName    string
+	version   table.Version
+
+	// Progress.
+	attempts    uint8
+	maxBody     int64 // -1: no limit
+	requestDone bool  // the whole request came from the client
+	headSent    bool  // the head of an answer went to the client
+	reused      bool  // the attempt runs on a connection that served before
+	fresh       bool  // the next attempt wants a new connection
+	close       bool  // the client's connection ends after this answer
+	chunkedDown bool  // the answer goes down chunked
+	reason      Reason
+	detail      string
+	status      uint16
+	bytesIn     uint64
+	bytesOut    uint64
+	format      table.ErrorFormat
+
+	// Clocks, in nanoseconds of the loop's clock; 0: not set.
+	startWall       int64
+	start           int64 // first byte of the head
+	begun           int64 // end of the head
+	acquireStart    int64
+	acquired        int64
+	answered        int64 // response head
+	touched         int64 // last byte moved
+	requestDeadline int64
+	connectDeadline int64
+	streamIdle      int64 // duration
+}
+
+// requestNames is the memory of an exchange for what it derives from the head.
+type requestNames struct {
+	path, host []byte // normal forms: alias the head's arena or the scratch
+	pathBuf    []byte
+	hostBuf    []byte
+	pathRaw    bool // path is the very bytes of the head
+	requestID  [64]byte
+	idLen      uint8
+}
+
+// Arrival is what the driver knows of a request besides its head.
+type Arrival struct {
+	Peer     netip.AddrPort
+	Start    int64 // loop clock at the first byte
+	WallTime int64 // unix nanoseconds at the first byte
+	Now      int64 // loop clock at the end of the head
+}
+
+// Picker chooses the endpoint of an attempt. It may use state that outlives the
+// table (cursors, loads). except is the index that failed in the attempt before,
+// or -1; it is avoided where there is another. ok is false when no endpoint takes
+// requests.
+type Picker interface {
+	Pick(u *table.Upstream, except int) (endpoint int, ok bool)
+}
+
+// Random gives 64 random bits.
+type Random interface{ Uint64() uint64 }
+
+// Env is what the loop lends an exchange for one step: the table of this turn
+// and scratch memory. Slices of heads that are built with it are valid until the
+// next use of Env.
+type Env struct {
+	Table    *table.Table
+	Listener *table.Listener
+	Picker   Picker
+	Random   Random
+	Draining bool   // kept connections end after the answer at hand
+	Date     []byte // of now, as RFC 9110 section 5.6.7 writes it
+
+	query   table.Query
+	scratch []byte
+}
+
+// Reset empties x and keeps its memory.
+func (x *Exchange) Reset() {
+	pathBuf, hostBuf := x.local.pathBuf, x.local.hostBuf
+	*x = Exchange{}
+	x.local.pathBuf, x.local.hostBuf = pathBuf[:0], hostBuf[:0]
+}
+
+// Upstream is the upstream and endpoint of the attempt at hand; nil where there
+// is none or the answer's head was sent.
+func (x *Exchange) Upstream() (*table.Upstream, *table.Endpoint) {
+	if x.upstream == nil {
+		return nil, nil
+	}
+	return x.upstream, &x.upstream.Endpoints[x.endpoint]
+}
+
+// Route is the route of the request, until the head of the answer was sent.
+func (x *Exchange) Route() *table.Route { return x.route }
+
+// Fresh says that the attempt at hand must not use a kept connection.
+func (x *Exchange) Fresh() bool { return x.fresh }
+
+// State is where the exchange is.
+func (x *Exchange) State() State { return x.state }
+
+// RequestDone says that the whole request came from the client.
+func (x *Exchange) RequestDone() bool { return x.requestDone }
+
+// ChunkedUp and ChunkedDown say that a body goes on its way in chunks.
+func (x *Exchange) ChunkedUp() bool { return x.head.Framing == message.FramingChunked }
+
+// ChunkedDown says that the answer's body goes to the client in chunks.
+func (x *Exchange) ChunkedDown() bool { return x.chunkedDown }
+
+// Method is the request's method.
+func (x *Exchange) Method() message.Method { return x.head.Method }
+
+// Touch notes that bytes moved.
+func (x *Exchange) Touch(now int64) { x.touched = now }
+
+// NextDeadline is when EventDeadline is due.
+func (x *Exchange) NextDeadline() int64 {
+	if x.state == StateAcquire {
+		return min(x.requestDeadline, x.connectDeadline)
+	}
+	return min(x.requestDeadline, x.touched+x.streamIdle)
+}
+
+// Record fills r with what is known of the exchange. Its slices belong to x and
+// to the head.
+func (x *Exchange) Record(now int64, r *Record) {
+	h := x.head
+	*r = Record{
+		StartUnixNano: x.startWall,
+		Duration:      now - x.start,
+		HeadTime:      x.begun - x.start,
+		RequestID:     x.local.requestID[:x.local.idLen],
+		Method:        h.Bytes(h.MethodName),
+		Host:          x.local.host,
+		Path:          x.local.path,
+		Minor:         h.Minor,
+		Client:        x.client,
+		Status:        x.status,
+		Reason:        x.reason,
+		Detail:        x.detail,
+		Attempts:      x.attempts,
+		Listener:      x.listener,
+		Route:         x.routeName,
+		Upstream:      x.upName,
+		Endpoint:      x.epName,
+		BytesIn:       x.bytesIn,
+		BytesOut:      x.bytesOut,
+		Epoch:         x.version.Epoch,
+		Revision:      x.version.Revision,
+	}
+	if h.HasQuery {
+		r.Query = h.Bytes(h.Query)
+	}
+	if x.acquired > 0 {
+		r.Acquire = x.acquired - x.acquireStart
+	}
+	if x.answered > 0 && x.acquired > 0 {
+		r.FirstByte = x.answered - x.acquired
+	}
+	for i := range h.Fields {
+		switch h.Fields[i].ID {
+		case message.FieldUserAgent:
+			r.UserAgent = h.Bytes(h.Fields[i].Value)
+		case message.FieldTraceparent:
+			r.TraceID, r.SpanID = parseTraceparent(h.Bytes(h.Fields[i].Value))
+		}
+	}
+}

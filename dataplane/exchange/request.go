@@ -1,0 +1,311 @@
+package exchange
+
+import (
+	"encoding/hex"
+	"net/netip"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+// This file reads the request's head and builds the one that goes up.
+
+var (
+	slash           = []byte("/")
+	asterisk        = []byte("*")
+	nameForwardedTo = []byte("x-forwarded-host")
+	nameForwardedBy = []byte("x-forwarded-for")
+	nameForwardedIn = []byte("x-forwarded-proto")
+	nameRequestID   = []byte("x-request-id")
+	schemeHTTP      = []byte("http")
+)
+
+// normalise brings path and host into the one form that matching, logging and
+// forwarding share. It returns what is wrong, or nothing.
+func (x *Exchange) normalise(env *Env) string {
+	h, names := x.head, &x.local
+	raw := h.Bytes(h.Path)
+	switch {
+	case h.Form == message.FormAsterisk || h.Form == message.FormAuthority:
+		names.path = nil
+	case len(raw) == 0: // RFC 9112 section 3.2.1: an empty path is sent as "/"
+		names.path = slash
+	default:
+		path, buf, problem := message.NormalPath(raw, names.pathBuf[:0], env.Listener.Path)
+		if problem != message.PathOK {
+			return problem.String()
+		}
+		names.path, names.pathBuf = path, buf
+		names.pathRaw = &path[0] == &raw[0] && len(path) == len(raw)
+	}
+	authority := h.Bytes(h.Authority)
+	if len(authority) == 0 {
+		return "" // HTTP/1.0 without Host: routes of any host
+	}
+	host, buf, ok := message.NormalHost(authority, names.hostBuf[:0])
+	if !ok {
+		return "host"
+	}
+	names.host, names.hostBuf = host, buf
+	return ""
+}
+
+// match finds the route in the table of this turn.
+func (x *Exchange) match(env *Env) *table.Route {
+	h, q := x.head, &env.query
+	q.Method, q.MethodName = h.Method, h.Bytes(h.MethodName)
+	q.Host, q.Path = x.local.host, x.local.path
+	q.RawQuery, q.HasQuery = nil, h.HasQuery
+	if h.HasQuery {
+		q.RawQuery = h.Bytes(h.Query)
+	}
+	q.Head, q.Client = h, x.client.Addr()
+	route := env.Listener.Match(q)
+	q.Head = nil // it belongs to the stream
+	return route
+}
+
+// identify finds out who asks, and gives the request an id: the client's words
+// count only if the peer is a trusted proxy.
+func (x *Exchange) identify(env *Env) {
+	trusted := env.Listener.TrustedProxies
+	if !contains(trusted, x.peer.Addr()) {
+		x.makeID(env)
+		return
+	}
+	h := x.head
+	for i := range h.Fields {
+		switch f := &h.Fields[i]; f.ID {
+		case message.FieldXForwardedFor:
+			if client, ok := forwardedClient(h.Bytes(f.Value), trusted); ok {
+				x.client = netip.AddrPortFrom(client, 0)
+			}
+		case message.FieldXRequestID:
+			x.takeID(h.Bytes(f.Value))
+		}
+	}
+	if x.local.idLen == 0 {
+		x.makeID(env)
+	}
+}
+
+func contains(prefixes []netip.Prefix, a netip.Addr) bool {
+	for _, p := range prefixes {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// forwardedClient is the rightmost address of a list that is not a trusted
+// proxy's; where all are, the leftmost. An element that is no address ends the
+// walk: what stands left of it is hearsay.
+func forwardedClient(list []byte, trusted []netip.Prefix) (client netip.Addr, ok bool) {
+	var elements [16][]byte // a longer chain of proxies is believed as far as this
+	n := 0
+	for len(list) > 0 {
+		var element []byte
+		element, list = message.NextElement(list)
+		if n == len(elements) {
+			copy(elements[:], elements[1:])
+			n--
+		}
+		elements[n] = element
+		n++
+	}
+	for i := n - 1; i >= 0; i-- {
+		a, err := netip.ParseAddr(string(elements[i]))
+		if err != nil {
+			return client, ok
+		}
+		client, ok = a.Unmap(), true
+		if !contains(trusted, client) {
+			return client, true
+		}
+	}
+	return client, ok
+}
+
+// takeID keeps an id that a trusted peer sent, if it is one: up to 64 visible
+// characters that need no quoting anywhere.
+func (x *Exchange) takeID(id []byte) {
+	if len(id) == 0 || len(id) > len(x.local.requestID) {
+		return
+	}
+	for _, c := range id {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_' && c != '.' {
+			return
+		}
+	}
+	x.local.idLen = uint8(copy(x.local.requestID[:], id))
+}
+
+// makeID makes an id of 128 random bits.
+func (x *Exchange) makeID(env *Env) {
+	var raw [16]byte
+	a, b := env.Random.Uint64(), env.Random.Uint64()
+	for i := range 8 {
+		raw[i], raw[8+i] = byte(a>>(8*i)), byte(b>>(8*i))
+	}
+	hex.Encode(x.local.requestID[:32], raw[:])
+	x.local.idLen = 32
+}
+
+// RequestHead builds the head that goes up. Valid until env is used again.
+func (x *Exchange) RequestHead(env *Env, out *message.Out) {
+	out.Reset()
+	env.scratch = env.scratch[:0]
+	h := x.head
+	out.Method = h.Bytes(h.MethodName)
+	out.Minor = 1
+	out.Framing, out.Length = h.Framing, h.Length
+	out.Target = x.target(env)
+	out.Authority = h.Bytes(h.Authority)
+	if rw := x.route.Rewrite; rw != nil && len(rw.Host) > 0 {
+		out.Authority = rw.Host
+	}
+	if len(out.Authority) == 0 { // HTTP/1.0 without Host; upstream speaks 1.1
+		_, endpoint := x.Upstream()
+		start := len(env.scratch)
+		env.scratch = append(env.scratch, endpoint.Address...)
+		out.Authority = env.scratch[start:]
+	}
+	trusted := contains(env.Listener.TrustedProxies, x.peer.Addr())
+	ops := x.route.RequestHeaders
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if dropsUp(f.ID, trusted) {
+			continue
+		}
+		name := h.Bytes(f.Name)
+		if h.Named && h.NamedByConnection(name) {
+			continue
+		}
+		if ops != nil && ops.Drops(name, f.ID) {
+			continue
+		}
+		out.Add(name, h.Bytes(f.Value))
+	}
+	x.addForwarded(env, out, trusted)
+	addOps(ops, out)
+}
+
+// dropsUp says which fields of a request never go up as they came: those of the
+// connection, those that the codec writes, those that we write, and what an
+// untrusted peer says about where a request came from.
+func dropsUp(id message.FieldID, trusted bool) bool {
+	switch id {
+	case message.Unnumbered:
+		return false
+	case message.FieldHost, message.FieldConnection, message.FieldKeepAlive, message.FieldProxyConnection,
+		message.FieldTransferEncoding, message.FieldContentLength, message.FieldUpgrade, message.FieldTE,
+		message.FieldTrailer, message.FieldHTTP2Settings, message.FieldXRequestID, message.FieldXForwardedFor:
+		return true
+	case message.FieldXForwardedProto, message.FieldXForwardedHost, message.FieldXForwardedPort,
+		message.FieldForwarded, message.FieldXRealIP:
+		return !trusted
+	}
+	return false
+}
+
+// addForwarded says where the request came from. What a trusted peer said of
+// protocol and host stays; its X-Forwarded-For is continued.
+func (x *Exchange) addForwarded(env *Env, out *message.Out, trusted bool) {
+	h := x.head
+	start := len(env.scratch)
+	sawProto, sawHost := false, false
+	if trusted {
+		for i := range h.Fields {
+			switch f := &h.Fields[i]; f.ID {
+			case message.FieldXForwardedFor:
+				env.scratch = append(append(env.scratch, h.Bytes(f.Value)...), ", "...)
+			case message.FieldXForwardedProto:
+				sawProto = true
+			case message.FieldXForwardedHost:
+				sawHost = true
+			}
+		}
+	}
+	env.scratch = x.peer.Addr().AppendTo(env.scratch)
+	out.Add(nameForwardedBy, env.scratch[start:])
+	if !sawProto {
+		out.Add(nameForwardedIn, schemeHTTP)
+	}
+	if authority := h.Bytes(h.Authority); !sawHost && len(authority) > 0 {
+		out.Add(nameForwardedTo, authority)
+	}
+	out.Add(nameRequestID, x.local.requestID[:x.local.idLen])
+}
+
+// target is what stands in the request line: the normal form, unless the route
+// says otherwise.
+func (x *Exchange) target(env *Env) []byte {
+	h, names, rw := x.head, &x.local, x.route.Rewrite
+	if h.Form == message.FormAsterisk {
+		return asterisk
+	}
+	rewritten := rw != nil && rw.Change != table.PathKeep
+	raw := h.Bytes(h.Path)
+	if !rewritten && len(raw) > 0 && (names.pathRaw || x.route.ForwardRawPath) {
+		if h.HasQuery { // path, "?" and query stand in one piece
+			return h.Arena[h.Path.Start:h.Query.End]
+		}
+		return raw
+	}
+	start := len(env.scratch)
+	if rewritten {
+		env.scratch = rw.AppendPath(env.scratch, names.path)
+	} else {
+		env.scratch = append(env.scratch, names.path...)
+	}
+	if h.HasQuery {
+		env.scratch = append(append(env.scratch, '?'), h.Bytes(h.Query)...)
+	}
+	return env.scratch[start:]
+}
+
+// addOps appends what a route sets and adds.
+func addOps(ops *table.HeaderOps, out *message.Out) {
+	if ops == nil {
+		return
+	}
+	for i := range ops.Set {
+		out.Add(ops.Set[i].Name, ops.Set[i].Value)
+	}
+	for i := range ops.Add {
+		out.Add(ops.Add[i].Name, ops.Add[i].Value)
+	}
+}
+
+// parseTraceparent returns the ids of a valid traceparent (W3C Trace Context
+// section 3.2), else nothing.
+func parseTraceparent(v []byte) (trace, span []byte) {
+	if len(v) < 55 || v[2] != '-' || v[35] != '-' || v[52] != '-' {
+		return nil, nil
+	}
+	trace, span = v[3:35], v[36:52]
+	if !lowerHex(v[:2]) || !lowerHex(trace) || !lowerHex(span) || !lowerHex(v[53:55]) ||
+		allZero(trace) || allZero(span) || string(v[:2]) == "ff" || (string(v[:2]) == "00" && len(v) != 55) {
+		return nil, nil
+	}
+	return trace, span
+}
+
+func lowerHex(b []byte) bool {
+	for _, c := range b {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != '0' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,173 @@
+package exchange
+
+import (
+	"strconv"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+// This file builds the heads that go down: the endpoint's, and our own.
+
+var (
+	nameContentType = []byte("content-type")
+	nameDate        = []byte("date")
+	nameLocation    = []byte("location")
+	nameProxyStatus = []byte("proxy-status")
+	typeText        = []byte("text/plain; charset=utf-8")
+	typeHTML        = []byte("text/html; charset=utf-8")
+	typeProblem     = []byte("application/problem+json")
+)
+
+// frameDown decides how the body goes down. A body of unknown length goes in
+// chunks to HTTP/1.1 and until close to HTTP/1.0 (RFC 9112 section 6).
+func (x *Exchange) frameDown(h *message.Head) {
+	switch h.Framing {
+	case message.FramingChunked, message.FramingUntilClose:
+		if x.head.Minor == 0 {
+			x.close = true
+		} else {
+			x.chunkedDown = true
+		}
+	}
+}
+
+// ResponseHead builds the head that goes down from the endpoint's. It is the
+// last use of the route. Valid until env is used again.
+func (x *Exchange) ResponseHead(env *Env, h *message.Head, out *message.Out) {
+	out.Reset()
+	env.scratch = env.scratch[:0]
+	out.Status = h.Status
+	out.Minor = x.head.Minor
+	out.Close = x.close
+	out.Framing, out.Length = h.Framing, h.Length
+	switch {
+	case x.chunkedDown:
+		out.Framing = message.FramingChunked
+	case h.Framing == message.FramingChunked:
+		out.Framing = message.FramingUntilClose
+	case h.Framing == message.FramingNone && (h.Declared == message.FramingLength || x.head.Minor > 0):
+		out.Framing = h.Declared // HEAD and 304: what the fields say, and no body
+	}
+	ops := x.route.ResponseHeaders
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if dropsDown(f.ID) {
+			continue
+		}
+		name := h.Bytes(f.Name)
+		if h.Named && h.NamedByConnection(name) {
+			continue
+		}
+		if ops != nil && ops.Drops(name, f.ID) {
+			continue
+		}
+		out.Add(name, h.Bytes(f.Value))
+	}
+	addOps(ops, out)
+	x.route, x.upstream = nil, nil
+}
+
+// InterimHead builds a 1xx head that goes down.
+func (x *Exchange) InterimHead(h *message.Head, out *message.Out) {
+	out.Reset()
+	out.Status = h.Status
+	out.Minor = x.head.Minor
+	for i := range h.Fields {
+		if f := &h.Fields[i]; !dropsDown(f.ID) {
+			out.Add(h.Bytes(f.Name), h.Bytes(f.Value))
+		}
+	}
+}
+
+func dropsDown(id message.FieldID) bool {
+	switch id {
+	case message.FieldConnection, message.FieldKeepAlive, message.FieldProxyConnection,
+		message.FieldTransferEncoding, message.FieldContentLength, message.FieldUpgrade, message.FieldTrailer:
+		return true
+	}
+	return false
+}
+
+// Reply builds the head of an answer of our own and returns its body. Valid
+// until env is used again.
+func (x *Exchange) Reply(env *Env, out *message.Out) (body []byte) {
+	out.Reset()
+	env.scratch = env.scratch[:0]
+	out.Minor, out.Close = x.head.Minor, x.close
+	out.Add(nameDate, env.Date)
+	switch {
+	case x.reason != ReasonNone:
+		body = x.errorReply(env, out)
+	case x.route.Action == table.ActionRedirect:
+		x.redirectReply(env, out)
+	default:
+		r := x.route.Respond
+		x.status, body = r.Status, r.Body
+		for i := range r.Fields {
+			out.Add(r.Fields[i].Name, r.Fields[i].Value)
+		}
+	}
+	if x.route != nil {
+		addOps(x.route.ResponseHeaders, out)
+	}
+	x.route, x.upstream = nil, nil
+	out.Status = x.status
+	if x.status == 204 || x.status == 304 { // RFC 9110 section 6.4.1
+		return nil
+	}
+	out.Framing, out.Length = message.FramingLength, int64(len(body))
+	if x.head.Method == message.MethodHead {
+		return nil
+	}
+	x.bytesOut = uint64(len(body))
+	return body
+}
+
+func (x *Exchange) redirectReply(env *Env, out *message.Out) {
+	h, r := x.head, x.route.Redirect
+	x.status = r.Status
+	var query []byte
+	if h.HasQuery {
+		query = h.Bytes(h.Query)
+	}
+	start := len(env.scratch)
+	env.scratch = r.AppendLocation(env.scratch, "http", h.Bytes(h.Authority), x.local.path, query, h.HasQuery)
+	out.Add(nameLocation, env.scratch[start:])
+}
+
+// errorReply says what went wrong in the listener's format, with the request's
+// id, so that what a user sees can be found in the log.
+func (x *Exchange) errorReply(env *Env, out *message.Out) []byte {
+	info := x.reason.info()
+	id := x.local.requestID[:x.local.idLen]
+	b := env.scratch
+	if info.proxy != "" {
+		b = append(append(b, "proxyfleet; error="...), info.proxy...)
+		out.Add(nameProxyStatus, b)
+	}
+	out.Add(nameRequestID, id)
+	start := len(b)
+	switch x.format {
+	case table.ErrorJSON:
+		out.Add(nameContentType, typeProblem)
+		b = append(b, `{"type":"about:blank","status":`...)
+		b = strconv.AppendUint(b, uint64(x.status), 10)
+		b = append(append(append(b, `,"title":"`...), info.code...), `","detail":"`...)
+		b = append(append(append(b, info.text...), `","requestId":"`...), id...)
+		b = append(b, "\"}\n"...)
+	case table.ErrorHTML:
+		out.Add(nameContentType, typeHTML)
+		b = append(b, "<!doctype html><title>"...)
+		b = strconv.AppendUint(b, uint64(x.status), 10)
+		b = append(append(b, "</title><p>"...), info.text...)
+		b = append(append(append(b, "</p><p>request "...), id...), "</p>\n"...)
+	default:
+		out.Add(nameContentType, typeText)
+		b = strconv.AppendUint(b, uint64(x.status), 10)
+		b = append(append(b, ' '), info.text...)
+		b = append(append(append(b, "\nrequest "...), id...), '\n')
+	}
+	env.scratch = b
+	return b[start:]
+}

@@ -1,0 +1,373 @@
+package exchange
+
+import (
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+// All transitions live in this file.
+
+// State is where an exchange is in its life.
+type State uint8
+
+// The states.
+const (
+	StateIdle    State = iota // before Begin
+	StateAcquire              // waits for a connection to the endpoint
+	StateSend                 // the request goes up; no answer yet
+	StateStream               // the answer goes down
+	StateDone                 // finished
+)
+
+// EventKind is a member of the closed set of events.
+type EventKind uint8
+
+// The events.
+const (
+	EventAcquired       EventKind = iota // Reused says whether the connection served before
+	EventAcquireFailed                   // Failure
+	EventRequestData                     // N bytes of body came from the client
+	EventRequestEnd                      // the request's body is complete
+	EventRequestFailed                   // Failure: the request's body is malformed
+	EventInterim                         // Head: a 1xx answer
+	EventResponseHead                    // Head
+	EventResponseData                    // N bytes of body came from the endpoint
+	EventResponseEnd                     // Reusable says whether the connection may serve again
+	EventUpstreamFailed                  // Failure: before the answer was complete
+	EventClientGone                      // the client's connection is over
+	EventDeadline                        // NextDeadline has passed
+	EventCut                             // Failure: the node ends the exchange now
+)
+
+// Event is what happened.
+type Event struct {
+	Kind     EventKind
+	Reused   bool
+	Reusable bool
+	N        int
+	Head     *message.Head
+	Failure  Failure
+}
+
+// Actions is a set; the driver carries its members out in the order of their
+// bits.
+type Actions uint32
+
+// The actions.
+const (
+	ActLeaveQueue      Actions = 1 << iota // stop waiting for a connection
+	ActReleaseUpstream                     // the connection may serve another request
+	ActAbortUpstream                       // close the connection
+	ActAcquire                             // get a connection to Upstream(); Fresh() tells the kind
+	ActSendHead                            // encode RequestHead
+	ActForwardRequest                      // this event's data goes up
+	ActEndRequest                          // the body that went up is complete
+	ActForwardInterim                      // this event's head goes down as it is
+	ActForwardHead                         // encode ResponseHead with this event's head
+	ActForwardResponse                     // this event's data goes down
+	ActEndResponse                         // the body that went down is complete
+	ActReply                               // encode Reply
+	ActReadRequest                         // the body may be read
+	ActAbortClient                         // close the client's connection at once, mid-answer
+	ActCloseClient                         // close it when everything queued has gone
+	ActFinish                              // the exchange is over; Record is complete
+)
+
+// maxAttempts is the first attempt and one retry. A retry is made only where it
+// cannot act twice; see mayRetry.
+const maxAttempts = 2
+
+// Begin starts the exchange of a request whose head is complete.
+func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
+	x.head = head
+	x.peer, x.client = in.Peer, in.Peer
+	x.start, x.startWall = in.Start, in.WallTime
+	x.begun, x.touched = in.Now, in.Now
+	l := env.Listener
+	x.listener = l.Name
+	x.version = env.Table.Version
+	x.format = l.ErrorFormat
+	x.maxBody = l.Limits.BodyBytes
+	x.streamIdle = int64(l.Timeouts.StreamIdle)
+	x.requestDeadline = in.Now + int64(l.Timeouts.StreamIdle)
+	x.requestDone = head.Framing == message.FramingNone || (head.Framing == message.FramingLength && head.Length == 0)
+	x.close = !head.KeepAlive || env.Draining
+	x.identify(env)
+
+	if problem := x.normalise(env); problem != "" {
+		return x.refuse(ReasonMalformedRequest, problem)
+	}
+	if head.Method == message.MethodConnect {
+		return x.refuse(ReasonMethodNotTunneled, "")
+	}
+	if x.maxBody >= 0 && head.Framing == message.FramingLength && head.Length > x.maxBody {
+		return x.refuse(ReasonBodyTooLarge, "")
+	}
+	route := x.match(env)
+	if route == nil {
+		return x.refuse(ReasonNoRoute, "")
+	}
+	x.route, x.routeName = route, route.Name
+	x.requestDeadline = in.Now + int64(route.Timeout)
+	if route.Action != table.ActionForward {
+		return x.reply()
+	}
+	x.upstream = route.Pick(env.Random.Uint64())
+	return x.attempt(env, in.Now, -1)
+}
+
+// BeginFailed starts, and ends, the exchange of a request whose head could not be
+// understood or did not come. The head may be empty.
+func (x *Exchange) BeginFailed(env *Env, head *message.Head, in Arrival, f Failure, status uint16) Actions {
+	x.head = head
+	x.peer, x.client = in.Peer, in.Peer
+	x.start, x.startWall, x.begun = in.Start, in.WallTime, in.Now
+	x.listener, x.version = env.Listener.Name, env.Table.Version
+	x.format = env.Listener.ErrorFormat
+	x.status = status
+	x.makeID(env)
+	return x.refuse(f.Reason, f.Detail)
+}
+
+// Step tells the exchange what happened and returns what is to be done.
+func (x *Exchange) Step(env *Env, now int64, ev Event) Actions {
+	switch ev.Kind {
+	case EventClientGone:
+		return x.clientGone()
+	case EventCut:
+		return x.fail(env, now, ev.Failure)
+	case EventDeadline:
+		return x.deadline(env, now)
+	case EventRequestData:
+		return x.requestData(env, now, ev.N)
+	case EventRequestEnd:
+		x.requestDone, x.touched = true, now
+		if x.state == StateSend || x.state == StateStream {
+			return ActEndRequest
+		}
+		return 0
+	case EventRequestFailed:
+		x.close = true
+		return x.fail(env, now, ev.Failure)
+	}
+	switch x.state {
+	case StateAcquire:
+		return x.inAcquire(env, now, ev)
+	case StateSend:
+		return x.inSend(env, now, ev)
+	case StateStream:
+		return x.inStream(now, ev)
+	}
+	return 0
+}
+
+func (x *Exchange) inAcquire(env *Env, now int64, ev Event) Actions {
+	switch ev.Kind {
+	case EventAcquired:
+		x.state = StateSend
+		x.reused = ev.Reused
+		x.acquired, x.touched = now, now
+		if x.requestDone {
+			return ActSendHead
+		}
+		return ActSendHead | ActReadRequest
+	case EventAcquireFailed:
+		return x.fail(env, now, ev.Failure)
+	}
+	return 0
+}
+
+func (x *Exchange) inSend(env *Env, now int64, ev Event) Actions {
+	switch ev.Kind {
+	case EventInterim:
+		x.touched = now
+		// RFC 9110 section 15.2: an HTTP/1.0 client must not get a 1xx.
+		if x.head.Minor == 0 {
+			return 0
+		}
+		return ActForwardInterim
+	case EventResponseHead:
+		x.state = StateStream
+		x.headSent = true
+		x.status = ev.Head.Status
+		x.answered, x.touched = now, now
+		x.frameDown(ev.Head)
+		return ActForwardHead
+	case EventUpstreamFailed:
+		return x.fail(env, now, ev.Failure)
+	}
+	return 0
+}
+
+func (x *Exchange) inStream(now int64, ev Event) Actions {
+	switch ev.Kind {
+	case EventResponseData:
+		x.bytesOut += uint64(ev.N)
+		x.touched = now
+		return ActForwardResponse
+	case EventResponseEnd:
+		x.state = StateDone
+		actions := ActEndResponse | ActFinish
+		if ev.Reusable && x.requestDone {
+			actions |= ActReleaseUpstream
+		} else {
+			actions |= ActAbortUpstream
+		}
+		// An answer that came before the request was complete ends the
+		// connection: what is left of the body has nowhere to go.
+		if x.close || !x.requestDone {
+			actions |= ActCloseClient
+		}
+		return actions
+	case EventUpstreamFailed:
+		x.state = StateDone
+		x.reason, x.detail = ReasonUpstreamTruncated, ev.Failure.Detail
+		return ActAbortUpstream | ActAbortClient | ActFinish
+	}
+	return 0
+}
+
+func (x *Exchange) requestData(env *Env, now int64, n int) Actions {
+	x.bytesIn += uint64(n)
+	x.touched = now
+	if x.maxBody >= 0 && x.bytesIn > uint64(x.maxBody) {
+		return x.fail(env, now, Failure{Reason: ReasonBodyTooLarge})
+	}
+	if x.state == StateSend || x.state == StateStream {
+		return ActForwardRequest
+	}
+	return 0
+}
+
+// clientGone ends the exchange without an answer.
+func (x *Exchange) clientGone() Actions {
+	if x.state == StateDone {
+		return 0
+	}
+	undo := x.letGo()
+	x.state = StateDone
+	if x.reason == ReasonNone {
+		x.reason = ReasonClientGone
+	}
+	if !x.headSent {
+		x.status = statusClientGone
+	}
+	return undo | ActAbortClient | ActFinish
+}
+
+func (x *Exchange) deadline(env *Env, now int64) Actions {
+	if x.state == StateDone || now < x.NextDeadline() {
+		return 0
+	}
+	f := Failure{Reason: ReasonStreamIdleTimeout}
+	switch {
+	case now >= x.requestDeadline:
+		f.Reason = ReasonRequestTimeout
+	case x.state == StateAcquire:
+		f = Failure{Reason: ReasonConnectTimeout, Retry: RetryNothingSent}
+	case !x.requestDone && !x.headSent:
+		f.Reason = ReasonRequestBodyTimeout
+	}
+	return x.fail(env, now, f)
+}
+
+// fail ends the attempt: with another one, with an error answer, or by cutting
+// an answer that had begun.
+func (x *Exchange) fail(env *Env, now int64, f Failure) Actions {
+	if x.state == StateDone {
+		return 0
+	}
+	undo := x.letGo()
+	if x.headSent {
+		x.state = StateDone
+		x.reason, x.detail = f.Reason, f.Detail
+		return undo | ActAbortClient | ActFinish
+	}
+	if x.mayRetry(f) {
+		except := -1
+		if f.Retry == RetryNothingSent {
+			except = x.endpoint
+		}
+		x.fresh = f.Retry == RetryIfReused
+		// The slots of an earlier table may serve others by now: look again.
+		if u := env.Table.Upstream(x.upstream.Name); u != nil {
+			if u != x.upstream {
+				except = -1
+			}
+			x.upstream = u
+			return undo | x.attempt(env, now, except)
+		}
+	}
+	return undo | x.refuse(f.Reason, f.Detail)
+}
+
+// letGo gives up what the attempt holds.
+func (x *Exchange) letGo() Actions {
+	switch x.state {
+	case StateAcquire:
+		return ActLeaveQueue
+	case StateSend, StateStream:
+		return ActAbortUpstream
+	}
+	return 0
+}
+
+// mayRetry decides by the class of the failure. Where nothing was sent any
+// request may be tried again, since its body is not read before a connection is
+// there. Where a kept connection died without a byte of an answer the endpoint
+// may have acted: idempotent requests without a body only (RFC 9110 section
+// 9.2.2).
+func (x *Exchange) mayRetry(f Failure) bool {
+	if x.attempts >= maxAttempts || x.upstream == nil {
+		return false
+	}
+	switch f.Retry {
+	case RetryNothingSent:
+		return true
+	case RetryIfReused:
+		return x.reused && x.head.Method.Idempotent() && x.head.Framing == message.FramingNone
+	}
+	return false
+}
+
+// attempt picks an endpoint and asks for a connection.
+func (x *Exchange) attempt(env *Env, now int64, except int) Actions {
+	endpoint, ok := env.Picker.Pick(x.upstream, except)
+	x.upName = x.upstream.Name
+	if !ok {
+		return x.refuse(ReasonNoEndpoint, "")
+	}
+	x.endpoint = endpoint
+	x.epName = x.upstream.Endpoints[endpoint].Address
+	x.state = StateAcquire
+	x.attempts++
+	x.acquireStart, x.acquired = now, 0
+	x.connectDeadline = now + int64(x.upstream.ConnectTimeout)
+	return ActAcquire
+}
+
+// refuse answers with an error of our own.
+func (x *Exchange) refuse(r Reason, detail string) Actions {
+	x.reason, x.detail = r, detail
+	return x.reply()
+}
+
+// reply answers from the node itself. A request whose body is still to come ends
+// its connection.
+func (x *Exchange) reply() Actions {
+	x.state = StateDone
+	x.headSent = true
+	if x.status == 0 {
+		x.status = x.reason.Status()
+	}
+	if !x.requestDone || (x.reason != ReasonNone && x.reason.Source() == SourceDownstream) {
+		x.close = true
+	}
+	if x.close {
+		return ActReply | ActCloseClient | ActFinish
+	}
+	return ActReply | ActFinish
+}
+
+// Close says that the client's connection ends after this answer.
+func (x *Exchange) Close() bool { return x.close }

@@ -1,0 +1,10 @@
+// Package poll waits for descriptors: one edge-triggered epoll instance and one
+// eventfd that wakes it from other threads. It exists on Linux only.
+//
+// A descriptor is registered once, for its whole life, for reading, writing and
+// the peer's half-close, edge-triggered. An edge that was not used up is the
+// caller's to remember: after a short read or EAGAIN the next edge comes, before
+// that it does not. Closing a descriptor ends its registration.
+//
+// A Poller belongs to one goroutine; only Wake may be called from others.
+package poll

@@ -1,0 +1,178 @@
+package poll
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxEvents bounds what one Wait returns: enough that a busy loop rarely asks
+// twice, few enough that timers and mailboxes are looked at in between.
+const maxEvents = 256
+
+// edges is what every descriptor is registered for, for life.
+const edges = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | uint32(unix.EPOLLET&0xffffffff)
+
+// Event is one edge. More than one of its parts may hold.
+type Event struct {
+	Token    uint64
+	Readable bool // bytes, an end of stream, or a connection to accept
+	Writable bool
+	ReadHup  bool // the peer will send no more
+	Hup      bool // both directions are over, or an error is pending
+}
+
+// Poller is one epoll instance with its wake-up.
+type Poller struct {
+	// owned by the polling goroutine
+	epfd   int
+	raw    [maxEvents]unix.EpollEvent
+	events [maxEvents]Event
+
+	// shared
+	wakefd int
+	awake  atomic.Bool // a wake-up is written and not yet read
+}
+
+// wakeToken marks the eventfd; no caller's token is this.
+const wakeToken = ^uint64(0)
+
+// New opens a poller.
+func New() (*Poller, error) {
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("poll: epoll_create1: %w", err)
+	}
+	wakefd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		unix.Close(epfd)
+		return nil, fmt.Errorf("poll: eventfd: %w", err)
+	}
+	p := &Poller{epfd: epfd, wakefd: wakefd}
+	if err := p.Add(wakefd, wakeToken); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// Close closes the poller's own descriptors. No other goroutine may call Wake
+// any more.
+func (p *Poller) Close() {
+	unix.Close(p.wakefd)
+	unix.Close(p.epfd)
+}
+
+// Add registers fd for life. Tokens come back in events; ^uint64(0) is taken.
+func (p *Poller) Add(fd int, token uint64) error {
+	return p.add(fd, token, edges)
+}
+
+// AddExclusive registers a listening socket that several pollers share: the
+// kernel wakes one of them.
+func (p *Poller) AddExclusive(fd int, token uint64) error {
+	return p.add(fd, token, unix.EPOLLIN|unix.EPOLLEXCLUSIVE|uint32(unix.EPOLLET&0xffffffff))
+}
+
+func (p *Poller) add(fd int, token uint64, interest uint32) error {
+	ev := unix.EpollEvent{Events: interest}
+	*tokenOf(&ev) = token
+	if err := unix.EpollCtl(p.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		return fmt.Errorf("poll: epoll_ctl add: %w", err)
+	}
+	return nil
+}
+
+// Remove ends a registration while the descriptor stays open, for a descriptor
+// that moves to another poller.
+func (p *Poller) Remove(fd int) error {
+	if err := unix.EpollCtl(p.epfd, unix.EPOLL_CTL_DEL, fd, nil); err != nil {
+		return fmt.Errorf("poll: epoll_ctl del: %w", err)
+	}
+	return nil
+}
+
+// tokenOf is the kernel's 64 bit data word, which the Go type splits in two.
+// It is 4-byte aligned on amd64, where the struct is packed.
+func tokenOf(ev *unix.EpollEvent) *uint64 {
+	return (*uint64)(unsafe.Pointer(&ev.Fd))
+}
+
+// Wait returns the edges that are there, or waits for the first one, at most
+// timeout (negative: without end). The result is valid until the next Wait. A
+// Wake ends the wait, with or without events.
+func (p *Poller) Wait(timeout time.Duration) ([]Event, error) {
+	n, errno := p.wait(0)
+	if n == 0 && errno == 0 && timeout != 0 {
+		ms := -1
+		if timeout > 0 {
+			ms = int((timeout + time.Millisecond - 1) / time.Millisecond)
+		}
+		n, errno = p.block(ms)
+	}
+	if errno == unix.EINTR {
+		return nil, nil
+	}
+	if errno != 0 {
+		return nil, fmt.Errorf("poll: epoll_pwait: %w", errno)
+	}
+	out := p.events[:0]
+	for i := range n {
+		raw := &p.raw[i]
+		token := *tokenOf(raw)
+		if token == wakeToken {
+			p.drainWake()
+			continue
+		}
+		out = append(out, Event{
+			Token:    token,
+			Readable: raw.Events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0,
+			Writable: raw.Events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0,
+			ReadHup:  raw.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP) != 0,
+			Hup:      raw.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0,
+		})
+	}
+	return out, nil
+}
+
+// wait asks without blocking, so the scheduler need not know.
+func (p *Poller) wait(ms int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd),
+		uintptr(unsafe.Pointer(&p.raw[0])), maxEvents, uintptr(ms), 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
+
+// block is the one ordinary blocking call of a loop: the scheduler lends the
+// processor to others meanwhile.
+func (p *Poller) block(ms int) (int, unix.Errno) {
+	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd),
+		uintptr(unsafe.Pointer(&p.raw[0])), maxEvents, uintptr(ms), 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
+
+// Wake ends a wait of the poller. Wake-ups that nobody has seen yet are one.
+func (p *Poller) Wake() {
+	if p.awake.Swap(true) {
+		return
+	}
+	one := [8]byte{0: 1}
+	// The counter cannot overflow with one write outstanding.
+	_, _ = unix.Write(p.wakefd, one[:])
+}
+
+// drainWake clears the flag before the counter is read, so that a Wake in
+// between writes again instead of being lost.
+func (p *Poller) drainWake() {
+	var buf [8]byte
+	p.awake.Store(false)
+	_, _ = unix.Read(p.wakefd, buf[:])
+}
