@@ -62,7 +62,7 @@ func TestErrorIsReadBackAsAnError(t *testing.T) {
 	if !errors.As(error(got), &as) || as.Status != http.StatusUnprocessableEntity || as.Type != TypeInvalid {
 		t.Errorf("got %+v", got)
 	}
-	want := "2 problems\ndocument 1, line 2: Route/typo: spec.hots, expected a field of Route; did you mean hosts?"
+	want := "2 problems\nline 2: document 1: Route/typo: spec.hots: expected a field of Route; did you mean hosts?"
 	if got.Error() != want {
 		t.Errorf("got  %q\nwant %q", got.Error(), want)
 	}

@@ -3,8 +3,9 @@ package api
 import (
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
+
+	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
 // ErrorType tells errors apart for programs. It is a URI (RFC 9457 section
@@ -142,39 +143,4 @@ type Problem struct {
 }
 
 // String is the problem on one line.
-func (p Problem) String() string {
-	var b strings.Builder
-	part := func(sep, s string) {
-		if s == "" {
-			return
-		}
-		if b.Len() > 0 {
-			b.WriteString(sep)
-		}
-		b.WriteString(s)
-	}
-	part("", p.File)
-	if p.Document > 0 {
-		part(", ", "document "+strconv.Itoa(p.Document))
-	}
-	if p.Line > 0 {
-		part(", ", "line "+strconv.Itoa(p.Line))
-	}
-	switch {
-	case p.Kind != "" && p.Name != "":
-		part(": ", p.Kind+"/"+p.Name)
-	default:
-		part(": ", p.Kind+p.Name)
-	}
-	part(": ", p.Field)
-	if p.Got != "" {
-		part(": ", "got "+p.Got)
-	}
-	if p.Expected != "" {
-		part(", ", "expected "+p.Expected)
-	}
-	if p.Suggestion != "" {
-		part("; ", "did you mean "+p.Suggestion+"?")
-	}
-	return b.String()
-}
+func (p Problem) String() string { return resource.Problem(p).String() }
