@@ -24,6 +24,7 @@ type Route struct {
 	Name string
 
 	// What it matches; see Index.
+	Listeners  []string // sorted; empty: every HTTP and HTTPS listener
 	Hosts      []string // normal form, sorted; "*.shop.test" is a wildcard; empty: any host
 	Path       PathMatch
 	Priority   int32
@@ -77,6 +78,21 @@ func (r *Route) Pick(rnd uint64) *Upstream {
 		return nil
 	}
 	return r.Targets[i].Upstream
+}
+
+// WithTargets is a copy of r that forwards to other objects of the same upstreams:
+// what becomes of a route when only its upstreams changed.
+func (r *Route) WithTargets(targets []Target) *Route {
+	n := &Route{
+		Name: r.Name, Listeners: r.Listeners, Hosts: r.Hosts, Path: r.Path, Priority: r.Priority, Conditions: r.Conditions,
+		Action: r.Action, Targets: targets, Split: r.Split, Redirect: r.Redirect, Respond: r.Respond,
+		Rewrite: r.Rewrite, RequestHeaders: r.RequestHeaders, ResponseHeaders: r.ResponseHeaders,
+		Timeout: r.Timeout, ForwardRawPath: r.ForwardRawPath,
+	}
+	if slot, known := r.Series.Load(); known {
+		n.Series.Store(slot)
+	}
+	return n
 }
 
 // HeaderName is a field name in lower case, with its id if it has one.

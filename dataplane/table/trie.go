@@ -1,0 +1,232 @@
+package table
+
+import (
+	"iter"
+
+	"github.com/zeebo/xxh3"
+)
+
+const (
+	trieBits = 5
+	trieFan  = 1 << trieBits
+	// trieLeaf is how many entries stand side by side before they are spread one
+	// level further: 16 to 64 entries of a leaf's parent keep a lookup at about
+	// three cache lines that are not hot.
+	trieLeaf = 8
+	// trieShift is the last shift that still has bits of a 64-bit hash below it.
+	trieShift = 60
+)
+
+// Trie is a persistent map from strings to values: a 32-way hash trie whose
+// versions share what did not change, so that changing one of 100,000 entries
+// copies a few kilobytes and leaves every older version as it was. It is what
+// an Index is made of; package compile keeps what it knows in the same way.
+//
+// The zero value is empty. A Trie is immutable and may be read by any number of
+// goroutines; Edit changes a copy.
+type Trie[V any] struct {
+	root trieSlot[V]
+	n    int
+}
+
+// trieSlot is a subtree: nothing, a leaf of entries, or a branch.
+type trieSlot[V any] struct {
+	branch  *trieBranch[V]
+	entries []trieEntry[V] // never changed in place, except by Upsert of an owner
+}
+
+type trieBranch[V any] struct {
+	owner *Edit // who may change it in place; compared only
+	slots [trieFan]trieSlot[V]
+}
+
+type trieEntry[V any] struct {
+	hash  uint64
+	key   string
+	value V
+}
+
+// Edit is the right to change in place what it has already copied: one is made
+// for a batch of changes and forgotten with it.
+type Edit struct{ _ byte }
+
+// Len is the number of entries.
+func (t *Trie[V]) Len() int { return t.n }
+
+// Get returns the value of key.
+func (t *Trie[V]) Get(key string) (value V, ok bool) {
+	if p := t.find(xxh3.HashString(key), key); p != nil {
+		return *p, true
+	}
+	return value, false
+}
+
+// find returns a pointer to the value of key, which must only be read, or nil.
+// The hash may be any function of the key, the same for all calls.
+func (t *Trie[V]) find(hash uint64, key string) *V {
+	slot := &t.root
+	for h := hash; slot.branch != nil; h >>= trieBits {
+		slot = &slot.branch.slots[h%trieFan]
+	}
+	for i := range slot.entries {
+		e := &slot.entries[i]
+		if e.hash == hash && e.key == key {
+			return &e.value
+		}
+	}
+	return nil
+}
+
+// findBytes is find for a key that is not a string yet.
+func (t *Trie[V]) findBytes(hash uint64, key []byte) *V {
+	slot := &t.root
+	for h := hash; slot.branch != nil; h >>= trieBits {
+		slot = &slot.branch.slots[h%trieFan]
+	}
+	for i := range slot.entries {
+		e := &slot.entries[i]
+		if e.hash == hash && e.key == string(key) {
+			return &e.value
+		}
+	}
+	return nil
+}
+
+// All yields the entries in no useful order, the same for equal histories.
+func (t *Trie[V]) All() iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) { t.root.all(yield) }
+}
+
+func (s *trieSlot[V]) all(yield func(string, V) bool) bool {
+	if s.branch != nil {
+		for i := range s.branch.slots {
+			if !s.branch.slots[i].all(yield) {
+				return false
+			}
+		}
+		return true
+	}
+	for i := range s.entries {
+		if !yield(s.entries[i].key, s.entries[i].value) {
+			return false
+		}
+	}
+	return true
+}
+
+// Set returns t with key set to value.
+func (t Trie[V]) Set(e *Edit, key string, value V) Trie[V] {
+	*t.upsert(e, xxh3.HashString(key), key) = value
+	return t
+}
+
+// Delete returns t without key.
+func (t Trie[V]) Delete(e *Edit, key string) Trie[V] {
+	t.remove(e, xxh3.HashString(key), key)
+	return t
+}
+
+// upsert returns a pointer to key's value in a copy of its leaf, to be written at
+// once; a new key has the zero value. It changes t, and no other version.
+func (t *Trie[V]) upsert(e *Edit, hash uint64, key string) *V {
+	slot, shift := &t.root, 0
+	for {
+		if slot.branch == nil {
+			if i := slot.index(hash, key); i >= 0 {
+				slot.entries = append(make([]trieEntry[V], 0, len(slot.entries)), slot.entries...)
+				return &slot.entries[i].value
+			}
+			if len(slot.entries) < trieLeaf || shift > trieShift {
+				break
+			}
+			slot.split(e, shift)
+		}
+		slot.own(e)
+		slot = &slot.branch.slots[hash>>shift%trieFan]
+		shift += trieBits
+	}
+	t.n++
+	n := len(slot.entries)
+	grown := make([]trieEntry[V], n+1)
+	copy(grown, slot.entries)
+	grown[n] = trieEntry[V]{hash: hash, key: key}
+	slot.entries = grown
+	return &grown[n].value
+}
+
+// remove takes key out of t, and of no other version.
+func (t *Trie[V]) remove(e *Edit, hash uint64, key string) {
+	if t.find(hash, key) == nil {
+		return
+	}
+	t.n--
+	t.root.remove(e, hash, 0, key)
+}
+
+func (s *trieSlot[V]) remove(e *Edit, hash uint64, shift int, key string) {
+	if s.branch == nil {
+		i := s.index(hash, key)
+		var less []trieEntry[V]
+		if len(s.entries) > 1 {
+			less = make([]trieEntry[V], 0, len(s.entries)-1)
+			less = append(append(less, s.entries[:i]...), s.entries[i+1:]...)
+		}
+		s.entries = less
+		return
+	}
+	s.own(e)
+	s.branch.slots[hash>>shift%trieFan].remove(e, hash, shift+trieBits, key)
+	s.merge()
+}
+
+func (s *trieSlot[V]) index(hash uint64, key string) int {
+	for i := range s.entries {
+		if s.entries[i].hash == hash && s.entries[i].key == key {
+			return i
+		}
+	}
+	return -1
+}
+
+// own makes s's branch one that e may change.
+func (s *trieSlot[V]) own(e *Edit) {
+	if s.branch.owner == e {
+		return
+	}
+	b := *s.branch
+	b.owner = e
+	s.branch = &b
+}
+
+// split spreads a full leaf over a branch.
+func (s *trieSlot[V]) split(e *Edit, shift int) {
+	b := &trieBranch[V]{owner: e}
+	for i := range s.entries {
+		to := &b.slots[s.entries[i].hash>>shift%trieFan]
+		to.entries = append(to.entries[:len(to.entries):len(to.entries)], s.entries[i])
+	}
+	*s = trieSlot[V]{branch: b}
+}
+
+// merge turns an owned branch that a leaf could hold back into a leaf.
+func (s *trieSlot[V]) merge() {
+	n := 0
+	for i := range s.branch.slots {
+		if s.branch.slots[i].branch != nil {
+			return
+		}
+		if n += len(s.branch.slots[i].entries); n > trieLeaf {
+			return
+		}
+	}
+	var entries []trieEntry[V]
+	for i := range s.branch.slots {
+		if own := s.branch.slots[i].entries; len(own) > 0 {
+			if entries == nil {
+				entries = make([]trieEntry[V], 0, n)
+			}
+			entries = append(entries, own...)
+		}
+	}
+	*s = trieSlot[V]{entries: entries}
+}
