@@ -63,11 +63,13 @@ func valueEnd(in []byte, i int) int {
 // fieldLine reads the field line at pos (RFC 9112 section 5). next is where
 // the following line begins, and 0 if the line is wrong or not all there.
 func fieldLine(in []byte, pos int) (f message.Field, next int) {
-	colon := pos
-	for colon < len(in) && message.IsTokenByte(in[colon]) {
-		colon++
+	colon := colonAt(in, pos)
+	if colon == len(in) {
+		return f, 0
 	}
-	if colon == pos || colon == len(in) || in[colon] != ':' {
+	name := in[pos:colon]
+	f.ID = message.LookupField(name) // then it is a token
+	if f.ID == message.Unnumbered && !message.ValidFieldName(name) {
 		return f, 0
 	}
 	start := colon + 1
@@ -84,6 +86,21 @@ func fieldLine(in []byte, pos int) (f message.Field, next int) {
 	}
 	f.Name = message.Span{Start: uint32(pos), End: uint32(colon)}
 	f.Value = message.Span{Start: uint32(start), End: uint32(end)}
-	f.ID = message.LookupField(in[pos:colon])
 	return f, next
+}
+
+// colonAt returns the index of the first colon at or after i, len(in) if there
+// is none.
+func colonAt(in []byte, i int) int {
+	for i+8 <= len(in) {
+		x := binary.LittleEndian.Uint64(in[i:]) ^ ones*':'
+		if m := (x - ones) &^ x & highs; m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+		i += 8
+	}
+	for i < len(in) && in[i] != ':' {
+		i++
+	}
+	return i
 }

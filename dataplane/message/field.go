@@ -108,7 +108,7 @@ const (
 const Unnumbered FieldID = 0
 
 // fieldNames holds the lower-case name of each id. Letters, digits and "-"
-// only: equalName depends on it.
+// only: fieldKey.matches depends on it.
 var fieldNames = [fieldEnd]string{
 	FieldHost:                          "host",
 	FieldConnection:                    "connection",
@@ -205,39 +205,78 @@ var fieldNames = [fieldEnd]string{
 
 const (
 	// fieldMultiplier was found by trial: it sends the well-known names to
-	// slots of their own, which a test checks. When a name is added and
-	// collides, the test says how to find the next.
-	fieldMultiplier = 0x92d2d1f3
+	// slots of their own, which a test checks and says how to repair.
+	fieldMultiplier = 0xafc723a5a9fbdc4d
 	fieldSlotBits   = 9
 	maxFieldName    = 32 // of the well-known ones
+
+	spaces  = 0x2020202020202020 // the bit that tells capitals from small letters
+	letters = 0x4040404040404040 // set in letters, not in digits and "-"
 )
 
-// fieldSlots is the perfect hash table of fieldNames.
-var fieldSlots = fillFieldSlots(fieldMultiplier)
+// fieldKey is what two loads see of a name: all of it up to 16 bytes.
+type fieldKey struct{ first, last uint64 }
 
-func fillFieldSlots(multiplier uint32) (slots [1 << fieldSlotBits]FieldID) {
+// keyOf reads the key of a name of two bytes or more.
+func keyOf(name []byte) (k fieldKey) {
+	n := len(name)
+	switch {
+	case n >= 8:
+		k.first = binary.LittleEndian.Uint64(name)
+		k.last = binary.LittleEndian.Uint64(name[n-8:])
+	case n >= 4:
+		k.first = uint64(binary.LittleEndian.Uint32(name)) | uint64(binary.LittleEndian.Uint32(name[n-4:]))<<32
+	default:
+		k.first = uint64(name[0]) | uint64(name[1])<<8 | uint64(name[n-1])<<16
+	}
+	return k
+}
+
+// slot hashes a key, whatever its case, to a place in fieldSlots.
+func (k fieldKey) slot(length int, multiplier uint64) uint64 {
+	return ((k.first | spaces) + (k.last|spaces)*2 + uint64(length)) * multiplier >> (64 - fieldSlotBits)
+}
+
+// matches compares with the key of a well-known name. Only where its byte is a
+// letter may the case differ.
+func (k fieldKey) matches(known fieldKey) bool {
+	return k.first|known.first&letters>>1 == known.first && k.last|known.last&letters>>1 == known.last
+}
+
+// The perfect hash table of fieldNames: a name's slot holds its id, and the
+// key of that id must match.
+var (
+	fieldSlots = fillFieldSlots(fieldMultiplier)
+	fieldKeys  = fillFieldKeys()
+)
+
+func fillFieldSlots(multiplier uint64) (slots [1 << fieldSlotBits]FieldID) {
 	for id := FieldID(1); id < fieldEnd; id++ {
-		name := fieldNames[id]
-		slots[fieldSlot([]byte(name), multiplier)] = id
+		name := []byte(fieldNames[id])
+		slots[keyOf(name).slot(len(name), multiplier)] = id
 	}
 	return slots
 }
 
-// fieldSlot hashes three characters and the length of a name of two or more.
-func fieldSlot(name []byte, multiplier uint32) uint32 {
-	n := len(name)
-	key := uint32(name[0]) | uint32(name[n/2])<<8 | uint32(name[n-2])<<16 | 0x202020 | uint32(n)<<24
-	return key * multiplier >> (32 - fieldSlotBits)
+func fillFieldKeys() (keys [fieldEnd]fieldKey) {
+	for id := FieldID(1); id < fieldEnd; id++ {
+		keys[id] = keyOf([]byte(fieldNames[id]))
+	}
+	return keys
 }
 
 // LookupField returns the id of name, whatever its case; 0 when it has none.
 func LookupField(name []byte) FieldID {
-	if len(name) < 2 || len(name) > maxFieldName {
+	n := len(name)
+	if n < 2 || n > maxFieldName {
 		return 0
 	}
-	id := fieldSlots[fieldSlot(name, fieldMultiplier)]
-	known := fieldNames[id]
-	if len(known) != len(name) || !equalName(name, known) {
+	k := keyOf(name)
+	id := fieldSlots[k.slot(n, fieldMultiplier)]
+	if !k.matches(fieldKeys[id]) || len(fieldNames[id]) != n {
+		return 0
+	}
+	if n > 16 && !EqualFold(name[8:n-8], fieldNames[id][8:n-8]) {
 		return 0
 	}
 	return id
@@ -261,45 +300,6 @@ func (id FieldID) HopByHop() bool {
 		return true
 	}
 	return id >= FieldKeepAlive && id <= FieldProxyAuthorization
-}
-
-// equalName compares, ignoring case, with a name of the same length made of
-// lower-case letters, digits and "-". Only where the known byte is a letter
-// (bit 6 is set) may bit 5 differ.
-func equalName(name []byte, known string) bool {
-	const letter = 0x4040404040404040
-	n := len(known)
-	if len(name) != n {
-		return false
-	}
-	if n < 8 {
-		for i := 0; i < n; i++ {
-			k := known[i]
-			if name[i]|k&0x40>>1 != k {
-				return false
-			}
-		}
-		return true
-	}
-	for i := 0; ; i += 8 {
-		if i+8 > n {
-			if i == n {
-				return true
-			}
-			i = n - 8
-		}
-		k := load64(known, i)
-		if binary.LittleEndian.Uint64(name[i:])|k&letter>>1 != k {
-			return false
-		}
-	}
-}
-
-// load64 reads eight bytes of a string; the compiler makes it one load.
-func load64(s string, i int) uint64 {
-	s = s[i : i+8]
-	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
 // EqualFold compares a with lower, which must be in lower case, ignoring the

@@ -7,7 +7,8 @@ import (
 )
 
 // TestEveryFieldNameIsFound fails when two names fall into one slot. Then try
-// other odd multipliers with fillFieldSlots until all names are found.
+// other odd multipliers until fillFieldSlots fills as many slots as there are
+// names; a million tries are to be expected.
 func TestEveryFieldNameIsFound(t *testing.T) {
 	for id := FieldID(1); id < fieldEnd; id++ {
 		name := id.String()
