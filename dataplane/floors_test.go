@@ -14,6 +14,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 		Name: "dataplane",
 		Packages: []floorstest.Package{
 			{Dir: "message", Floor: 0, Pure: true},
+			{Dir: "permit", Floor: 0},
 			{Dir: "stats", Floor: 0},
 			{Dir: "http1", Floor: 1, Pure: true},
 			{Dir: "balance", Floor: 1, Pure: true},

@@ -106,7 +106,10 @@ func (d *downstream) wantsInput() bool {
 	case phaseHead:
 		return !d.closing && d.link.out.len() <= highWater
 	case phaseBody:
-		return d.stream != nil && d.stream.up != nil && d.stream.up.link.out.len() <= highWater
+		// Before the endpoint's connection stands, the body stays where it is: so
+		// an attempt that fails has lost nothing.
+		s := d.stream
+		return s != nil && s.up != nil && s.up.connected && s.up.link.out.len() <= highWater
 	case phaseLinger:
 		return true
 	}

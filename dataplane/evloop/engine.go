@@ -16,23 +16,6 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
 )
 
-// Config is what an engine needs. Fields without a default must be set.
-type Config struct {
-	// Loops is how many event loops run. Default 1.
-	Loops int
-	// NodeAddress is where listeners with the address NODE listen. Default "::",
-	// which takes IPv4 too.
-	NodeAddress netip.Addr
-	// DrainTimeout is how long Run lets exchanges end after it was told to stop.
-	// Default 30 s.
-	DrainTimeout time.Duration
-	// Stats counts; it has as many loops as the engine.
-	Stats *stats.Set
-	// NewSink makes the sink of one loop.
-	NewSink func(loop int) Sink
-	Logger  *slog.Logger
-}
-
 // Engine runs the loops of a node and applies tables to them.
 type Engine struct {
 	// immutable
@@ -85,8 +68,14 @@ func New(c Config) (*Engine, error) {
 	return e, nil
 }
 
-// Live is the table in force. Before the first Apply it is empty.
-func (e *Engine) Live() *table.Table { return e.live.Load() }
+// Live points to the table in force. Before the first Apply it is empty.
+func (e *Engine) Live() *table.Live { return &e.live }
+
+// EndpointLoad is what the node has at an endpoint, by its slot.
+func (e *Engine) EndpointLoad(slot uint32) (inFlight, connections, waiting int) {
+	p := e.registry.Endpoint(slot)
+	return p.InFlight(), p.Connections(), p.Waiting()
+}
 
 // Run runs the loops until ctx ends; then it accepts no more, lets the exchanges
 // at hand end, and cuts what is left after DrainTimeout. A loop that fails ends

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -19,13 +18,8 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
 )
 
-// Sink takes the record of each finished exchange, on the loop's thread. It must
-// not block, and keeps nothing of the record's slices.
-type Sink interface {
-	Finish(r *exchange.Record)
-	// Flush is called about every second, and before the loop ends.
-	Flush()
-}
+// httpTime is the form of Date (RFC 9110 section 5.6.7).
+const httpTime = "Mon, 02 Jan 2006 15:04:05 GMT"
 
 // flushEvery is how long a record may wait in a sink's buffer.
 const flushEvery = int64(time.Second)
@@ -48,7 +42,7 @@ type Loop struct {
 	now      int64     // nanoseconds since base
 	wallBase int64     // unix nanoseconds at base
 	dateAt   int64     // second that date says
-	date     [len(http.TimeFormat)]byte
+	date     [len(httpTime)]byte
 	flushAt  int64
 
 	// connections
@@ -268,7 +262,7 @@ func (l *Loop) lend(s *stream) *exchange.Env {
 	l.env.Draining = l.draining || s.down.socket.removed
 	if second := (l.wallBase + l.now) / int64(time.Second); second != l.dateAt {
 		l.dateAt = second
-		time.Unix(second, 0).UTC().AppendFormat(l.date[:0], http.TimeFormat)
+		time.Unix(second, 0).UTC().AppendFormat(l.date[:0], httpTime)
 	}
 	l.env.Date = l.date[:]
 	return &l.env

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/settings"
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// world is what the program touches besides files and sockets.
+type world struct {
+	getenv         func(string) (string, bool)
+	stdout, stderr io.Writer
+	reload         <-chan os.Signal
+}
+
+const longHelp = `proxy-dataplane is a node of a fleet: it carries HTTP traffic as its control plane
+says, or, with --resources, as a file says.
+
+Each flag is also an environment variable (--node-id: PROXYFLEET_NODE_ID) and a
+key of the configuration file (node-id: …). A flag wins over a variable, a
+variable over the file. Lists and pairs are written with commas, or as lists and
+maps in the file.
+
+Messages go to standard error, the access log to standard output. On SIGHUP the
+access log's file is opened again and --resources is read again.`
+
+const examples = `  # A node of the fleet of a control plane on this machine:
+  proxy-dataplane --control-plane 127.0.0.1:7401
+
+  # The same on another machine, on a network that is trusted:
+  proxy-dataplane --control-plane 10.0.0.5:7401,10.0.0.6:7401 --insecure --labels zone=a,role=edge
+
+  # On its own, with a file of resources that is read again when it changes:
+  proxy-dataplane --resources shop.yaml --access-log /var/log/proxyfleet/access.log`
+
+// errFailed is a failure that was logged already.
+var errFailed = errors.New("failed")
+
+// run is the program: it returns the exit status.
+func run(ctx context.Context, args []string, w world) int {
+	command := newCommand(w)
+	command.SetArgs(args)
+	command.SetOut(w.stdout)
+	command.SetErr(w.stderr)
+	err := command.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errFailed):
+		return exitFailed
+	default:
+		fmt.Fprintf(w.stderr, "proxy-dataplane: %v\nTry proxy-dataplane --help.\n", err)
+		return exitUsage
+	}
+}
+
+func newCommand(w world) *cobra.Command {
+	var o options
+	command := &cobra.Command{
+		Use:           "proxy-dataplane",
+		Short:         "Carries the traffic of a fleet",
+		Long:          longHelp,
+		Example:       examples,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := settings.Fill(c.Flags(), w.getenv); err != nil {
+				return err
+			}
+			if err := o.check(c.Flags()); err != nil {
+				return err
+			}
+			logger := slog.New(slog.NewTextHandler(w.stderr, &slog.HandlerOptions{Level: o.level}))
+			err := serve(c.Context(), o, w, logger)
+			if err == nil || errors.Is(err, settings.ErrUsage) {
+				return err
+			}
+			logger.Error("proxy-dataplane failed", "error", err)
+			return errFailed
+		},
+	}
+	o.define(command.Flags())
+	command.CompletionOptions.DisableDefaultCmd = true
+	command.AddCommand(&cobra.Command{
+		Use:   "version",
+		Short: "Print version, commit, schema level and Go version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			b := buildInfo()
+			_, err := fmt.Fprintf(w.stdout, "proxy-dataplane %s (commit %s, schema level %d, %s)\n", b.Version, b.Commit, b.SchemaLevel, b.Go)
+			return err
+		},
+	})
+	return command
+}
+
+// buildInfo says what program this is.
+func buildInfo() api.Build {
+	b := api.Build{Version: version, Commit: "unknown", Go: runtime.Version(), SchemaLevel: resource.SchemaLevel}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" {
+			b.Commit = setting.Value
+		}
+	}
+	return b
+}

@@ -1,0 +1,38 @@
+// Command proxy-dataplane is a node: it carries the traffic, as its control plane
+// or a file of resources says.
+//
+// # Exit status
+//
+//	0  stopped by a signal; the exchanges at hand have ended
+//	1  failed
+//	2  wrong use: a flag, a variable, the configuration file, or a resource file
+//	   that does not hold at the start
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	os.Exit(mainStatus())
+}
+
+func mainStatus() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// The first signal asks for a clean end; after it signals kill, as they do
+	// to any program.
+	context.AfterFunc(ctx, stop)
+	// The end of whoever reads the access log must not end the traffic.
+	signal.Ignore(syscall.SIGPIPE)
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	return run(ctx, os.Args[1:], world{getenv: os.LookupEnv, stdout: os.Stdout, stderr: os.Stderr, reload: reload})
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/accesslog"
+	"github.com/proxyfleet/proxyfleet/proto/settings"
+	"github.com/spf13/pflag"
+)
+
+// Defaults of the flags.
+const (
+	defaultControlPlane = "127.0.0.1:7401"
+	defaultAdmin        = "127.0.0.1:7402"
+	defaultDrain        = 30 * time.Second
+	// maxLoops is more than any machine that we know has use for.
+	maxLoops = 256
+)
+
+// options are what flags, variables and the configuration file say.
+type options struct {
+	nodeID        string
+	controlPlanes []string
+	resources     string
+	listenAddress string
+	adminAddress  string
+	labels        map[string]string
+	loops         int
+	accessLog     string
+	drainTimeout  time.Duration
+	insecure      bool
+	logLevel      string
+	config        string
+
+	// read from the above by check
+	listen netip.Addr
+	level  slog.Level
+}
+
+func (o *options) define(f *pflag.FlagSet) {
+	f.SortFlags = false
+	f.StringVar(&o.nodeID, "node-id", hostName(), "`NAME` of the node in the fleet")
+	f.StringSliceVar(&o.controlPlanes, "control-plane", []string{defaultControlPlane}, "`HOST:PORT,HOST:PORT`… of the control plane's gRPC addresses; one is used at a time")
+	f.StringVar(&o.resources, "resources", "", "run without a control plane, on the resources of a YAML `FILE`; it is read again on SIGHUP and when it changes")
+	f.StringVar(&o.listenAddress, "listen-address", "[::]", "`ADDRESS` of listeners that say NODE; [::] takes IPv4 too")
+	f.StringVar(&o.adminAddress, "admin-address", defaultAdmin, "`HOST:PORT` of health, metrics and the live configuration")
+	f.StringToStringVar(&o.labels, "labels", nil, "labels of the node, `KEY=VALUE,KEY=VALUE`…")
+	f.IntVar(&o.loops, "loops", 0, "event loops (default: one for each processor that the quota allows)")
+	f.StringVar(&o.accessLog, "access-log", accesslog.Stdout, "where the access log goes: stdout, off, or a `FILE`, opened again on SIGHUP")
+	f.DurationVar(&o.drainTimeout, "drain-timeout", defaultDrain, "how long exchanges may take to end after SIGTERM")
+	f.BoolVar(&o.insecure, "insecure", false, "allow plaintext to control planes, and an admin address, that are not on loopback")
+	f.StringVar(&o.logLevel, "log-level", "info", "least `LEVEL` of messages: debug, info, warn, error")
+	f.StringVar(&o.config, settings.ConfigFlag, "", "YAML `FILE` whose keys are the names of these flags")
+}
+
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "node"
+	}
+	return name
+}
+
+// check refuses what cannot work before anything is started.
+func (o *options) check(f *pflag.FlagSet) error {
+	if o.nodeID == "" {
+		return settings.Usage("--node-id: expected a name")
+	}
+	if o.resources != "" && f.Changed("control-plane") {
+		return settings.Usage("--resources runs a node without a control plane: leave --control-plane out")
+	}
+	text := o.listenAddress
+	if n := len(text); n > 2 && text[0] == '[' && text[n-1] == ']' {
+		text = text[1 : n-1]
+	}
+	listen, err := netip.ParseAddr(text)
+	if err != nil {
+		return settings.Usage("--listen-address: %q: expected an IP address without a port", o.listenAddress)
+	}
+	o.listen = listen
+	if _, err := netip.ParseAddrPort(o.adminAddress); err != nil {
+		return settings.Usage("--admin-address: %q: expected an IP address and a port, such as %s", o.adminAddress, defaultAdmin)
+	}
+	if o.loops < 0 || o.loops > maxLoops {
+		return settings.Usage("--loops: %d: expected 1 to %d, or 0 for the default", o.loops, maxLoops)
+	}
+	if o.loops == 0 {
+		o.loops = runtime.GOMAXPROCS(0)
+	}
+	if o.drainTimeout < 0 {
+		return settings.Usage("--drain-timeout: %s: expected a duration from 0", o.drainTimeout)
+	}
+	if err := o.level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return settings.Usage("--log-level: %q: expected debug, info, warn or error", o.logLevel)
+	}
+	return nil
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/admin"
+	"github.com/proxyfleet/proxyfleet/dataplane/compile"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/settings"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+const (
+	// stopGrace is what the engine gets beyond the drain timeout.
+	stopGrace = 5 * time.Second
+	// lookEvery is how often the file is looked at. Asking the file system works
+	// where notifications do not: on network file systems, and for files that are
+	// replaced through links.
+	lookEvery = time.Second
+)
+
+// standalone keeps the node on the resources of a file.
+type standalone struct {
+	node *node
+	path string
+	asks chan struct{} // SIGHUP
+
+	// owned by Run
+	result *compile.Result
+	seen   stamp
+
+	mu    sync.Mutex
+	state admin.Status // guarded by mu
+	tree  tree.Tree    // guarded by mu
+}
+
+// stamp is how a file looks from outside.
+type stamp struct {
+	size     int64
+	modified time.Time
+}
+
+func newStandalone(n *node) *standalone {
+	s := &standalone{node: n, path: n.options.resources, asks: make(chan struct{}, 1)}
+	s.state = admin.Status{Source: s.path, Connected: true, Since: time.Now()}
+	return s
+}
+
+// reload asks Run to read the file even if it looks the same.
+func (s *standalone) reload() {
+	select {
+	case s.asks <- struct{}{}:
+	default: // it is asked already
+	}
+}
+
+func (s *standalone) status() admin.Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+func (s *standalone) resources() tree.Tree {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tree
+}
+
+// check reads the file before anything is started: a node that cannot serve at
+// all says so and ends.
+func (s *standalone) check() error {
+	next, problems, err := s.read()
+	if err != nil {
+		return settings.Usage("--resources: %v", err)
+	}
+	if len(problems) == 0 {
+		_, problems = compile.Compile(s.node.permit, nil, next, table.Version{})
+	}
+	if len(problems) > 0 {
+		return settings.Usage("--resources: %s", list(s.path, problems))
+	}
+	return nil
+}
+
+// list prints problems one to a line, each with its place.
+func list(path string, problems []resource.Problem) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d problems in %s", len(problems), path)
+	if len(problems) == 1 {
+		b.Reset()
+		fmt.Fprintf(&b, "1 problem in %s", path)
+	}
+	for _, p := range problems {
+		b.WriteString("\n  ")
+		b.WriteString(p.String())
+	}
+	return b.String()
+}
+
+// Run applies the file, and again whenever it changes, until ctx ends. What does
+// not hold changes nothing and is logged.
+func (s *standalone) Run(ctx context.Context) error {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	retry := s.apply(ctx)
+	for {
+		force := false
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.asks:
+			force = true
+		case <-ticker.C:
+		}
+		if force || retry || s.changed() {
+			retry = s.apply(ctx)
+		}
+	}
+}
+
+// changed says that the file looks different from the one that was read.
+func (s *standalone) changed() bool {
+	now, err := look(s.path)
+	return err == nil && now != s.seen
+}
+
+func look(path string) (stamp, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return stamp{}, err
+	}
+	return stamp{info.Size(), info.ModTime()}, nil
+}
+
+// read decodes the file. Its stamp is taken before, so that a write meanwhile is
+// seen as a change.
+func (s *standalone) read() (next tree.Tree, problems []resource.Problem, err error) {
+	seen, err := look(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return next, nil, fmt.Errorf("%s: no such file", s.path)
+	}
+	if err != nil {
+		return next, nil, err
+	}
+	text, err := os.ReadFile(s.path)
+	if err != nil {
+		return next, nil, err
+	}
+	s.seen = seen
+	docs, problems := resource.Decode(text, resource.DecodeOptions{File: s.path})
+	problems = append(problems, resource.Dangling(docs, func(resource.Key) bool { return false })...)
+	if len(problems) > 0 {
+		for i := range problems {
+			problems[i].File = s.path
+		}
+		resource.SortProblems(problems)
+		return next, problems, nil
+	}
+	for i := range docs {
+		bytes, err := resource.Canonical(docs[i].Resource)
+		if err != nil {
+			return next, nil, err
+		}
+		next = next.Set(docs[i].Key, bytes)
+	}
+	return next, nil, nil
+}
+
+// apply reads the file and makes it live. retry says that it may work later
+// although the file stays the same.
+func (s *standalone) apply(ctx context.Context) (retry bool) {
+	next, problems, err := s.read()
+	if err == nil && len(problems) == 0 {
+		if s.result != nil && s.result.Tree.Root() == next.Root() {
+			return false
+		}
+		revision := uint64(1)
+		if s.result != nil {
+			revision = s.result.Table.Version.Revision + 1
+		}
+		var result *compile.Result
+		result, problems = compile.Compile(s.node.permit, s.result, next, table.Version{Epoch: 1, Revision: revision})
+		if len(problems) == 0 {
+			if err = s.node.apply(ctx, result.Table); err == nil {
+				s.result = result
+			}
+			retry = err != nil
+		}
+	}
+	s.note(next, problems, err)
+	return retry
+}
+
+// note remembers how reading went, for the admin endpoint and the log.
+func (s *standalone) note(next tree.Tree, problems []resource.Problem, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.state.LastError
+	s.state.Problems, s.state.LastError, s.state.Retrying = problems, "", err != nil
+	switch {
+	case err != nil:
+		if before != err.Error() { // retried every second: said once
+			s.node.logger.Error("resources are not in force; the last good ones stay", "file", s.path, "error", err)
+		}
+		s.state.LastError = err.Error()
+		return
+	case len(problems) > 0:
+		for _, p := range problems {
+			s.node.logger.Error("resources are not in force; the last good ones stay", "problem", p.String())
+		}
+		return
+	}
+	v := s.result.Table.Version
+	s.state.Running = api.Version{Epoch: v.Epoch, Revision: v.Revision, Digest: next.Root().String()}
+	s.state.Wanted = s.state.Running
+	s.state.AppliedAt = time.Now()
+	s.tree = next
+	s.node.logger.Info("resources in force", "file", s.path, "revision", v.Revision, "digest", next.Root().String()[:12], "resources", next.Len())
+}

@@ -1,0 +1,35 @@
+package evloop
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+)
+
+// Config is what an engine needs. Fields without a default must be set.
+type Config struct {
+	// Loops is how many event loops run. Default 1.
+	Loops int
+	// NodeAddress is where listeners with the address NODE listen. Default "::",
+	// which takes IPv4 too.
+	NodeAddress netip.Addr
+	// DrainTimeout is how long Run lets exchanges end after it was told to stop.
+	// Default 30 s.
+	DrainTimeout time.Duration
+	// Stats counts; it has as many loops as the engine.
+	Stats *stats.Set
+	// NewSink makes the sink of one loop.
+	NewSink func(loop int) Sink
+	Logger  *slog.Logger
+}
+
+// Sink takes the record of each finished exchange, on the loop's thread. It must
+// not block, and keeps nothing of the record's slices.
+type Sink interface {
+	Finish(r *exchange.Record)
+	// Flush is called about every second, and before the loop ends.
+	Flush()
+}

@@ -1,0 +1,31 @@
+//go:build !linux
+
+package evloop
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+// Engine does not exist on this system yet.
+type Engine struct{}
+
+// New says that there is no engine for this system.
+func New(Config) (*Engine, error) {
+	return nil, fmt.Errorf("engine: there is none for %s yet; nodes run on linux", runtime.GOOS)
+}
+
+// Live is never called.
+func (*Engine) Live() *table.Live { return nil }
+
+// EndpointLoad is never called.
+func (*Engine) EndpointLoad(uint32) (inFlight, connections, waiting int) { return 0, 0, 0 }
+
+// Run is never called.
+func (*Engine) Run(context.Context) error { return nil }
+
+// Apply is never called.
+func (*Engine) Apply(context.Context, *table.Table) error { return nil }
