@@ -16,6 +16,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "load", Floor: 0},
 			{Dir: "load/loadtest", Floor: 1},
 			{Dir: "textdiff", Floor: 0, Pure: true},
+			{Dir: "fleettest", Floor: 0},
 			{Dir: "client", Floor: 1},
 			{Dir: "demo", Floor: 2},
 			{Dir: main, Floor: 3},

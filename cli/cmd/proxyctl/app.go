@@ -27,6 +27,7 @@ type world struct {
 	// terminal reports whether a person looks at w.
 	terminal func(w io.Writer) bool
 	now      func() time.Time
+	zone     *time.Location // of the times that people read
 	// runEditor runs a shell-like command line on a file, in the foreground.
 	runEditor func(ctx context.Context, editor, file string) error
 }
@@ -43,6 +44,7 @@ func hostWorld() world {
 			return ok && term.IsTerminal(int(f.Fd()))
 		},
 		now:       time.Now,
+		zone:      time.Local,
 		runEditor: runEditor,
 	}
 }
@@ -83,12 +85,10 @@ Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answer
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
-		// Two letters wrong are still near.
-		SuggestionsMinimumDistance: 2,
-		PersistentPreRunE:          func(cmd *cobra.Command, _ []string) error { return a.checkOutput(cmd) },
-		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
-		Args:                       noSuchCommand,
-		RunE:                       showHelp,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.checkOutput(cmd) },
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Args:              noSuchCommand,
+		RunE:              showHelp,
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.server, "server", "", "URL of the control plane (default: the current context's, else "+client.DefaultServer+")")
@@ -132,6 +132,7 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	cmd.SuggestionsMinimumDistance = 2 // two letters wrong are still near
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		return fmt.Errorf("unknown command %q (did you mean %q?)", args[0], near[0])
 	}

@@ -194,7 +194,7 @@ func (a *app) printNode(n api.NodeStatus, head func(name, value string)) {
 		if t == nil {
 			return ""
 		}
-		return t.Local().Format(time.DateTime) + " (" + ago(t, a.now()) + ")"
+		return t.In(a.zone).Format(time.DateTime) + " (" + ago(t, a.now()) + ")"
 	}
 	head("state", string(n.State))
 	head("reason", reason(n))

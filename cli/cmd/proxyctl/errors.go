@@ -123,10 +123,10 @@ func (a *app) printError(cmd *cobra.Command, err error, status int) {
 			}
 		}
 		// The first line is the sentence; what follows is material, such as a log.
-		first, rest, more := strings.Cut(errorText(one), "\n")
-		a.note("%s %s", paint(on, red, "error:"), first)
-		if more {
-			a.note("%s", rest)
+		label := paint(on, red, "error:") + " "
+		for line := range strings.Lines(errorText(one)) {
+			a.note("%s%s", label, visible(strings.TrimSuffix(line, "\n")))
+			label = ""
 		}
 	}
 	if hint := a.hint(cmd, err, status); hint != "" {
@@ -154,11 +154,8 @@ func errorText(err error) string {
 		if refused.Type == api.TypeInvalid {
 			text = "refused: " + counted(len(refused.Problems), "problem") + "; nothing was changed"
 		}
-		// What a command put around it: which resource, which file.
-		if context := strings.TrimSuffix(err.Error(), refused.Error()); context != err.Error() {
-			text = context + text
-		}
-		return text
+		// Around it stands what a command added: which resource, which file.
+		return strings.Replace(err.Error(), refused.Error(), text, 1)
 	}
 	if errors.Is(err, context.Canceled) {
 		return "interrupted"
@@ -251,6 +248,9 @@ func problemLine(p api.Problem, colour bool) string {
 func problemText(p api.Problem) string {
 	suggestion := p.Suggestion
 	p.Suggestion = ""
+	if p.Got == "an unknown field" && suggestion != "" {
+		p.Got, p.Expected = "unknown field", "" // the one that was meant, not all that there are
+	}
 	text := resource.Problem(p).Message()
 	if suggestion != "" {
 		text += fmt.Sprintf(" (did you mean %q?)", suggestion)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -164,12 +165,27 @@ func (d *documents) place(p *api.Problem, docs []resource.Document) {
 		}
 		return
 	}
+	if again, ok := strings.CutSuffix(p.Got, " again"); ok && p.Field == "name" {
+		d.placeFirst(p, docs, again)
+	}
 	in := d.parts[d.partOf(p.Line)]
 	p.File = in.file
 	p.Line -= in.first - 1
 	for i := range docs {
 		if docs[i].Line < in.first && p.Document > 0 {
 			p.Document--
+		}
+	}
+}
+
+// placeFirst says where a resource that is named twice stands for the first
+// time: the server can only tell the line of the body.
+func (d *documents) placeFirst(p *api.Problem, docs []resource.Document, key string) {
+	for i := range docs {
+		if docs[i].Key.String() == key {
+			in := d.parts[d.partOf(docs[i].Line)]
+			p.Expected = fmt.Sprintf("each kind and name once; the first is at %s:%d", in.file, docs[i].Line-in.first+1)
+			return
 		}
 	}
 }

@@ -83,7 +83,7 @@ func (a *app) printHistory(entries []api.HistoryEntry) {
 	var rows [][]cell
 	for _, e := range entries {
 		cells := row(
-			strconv.FormatUint(e.Revision, 10), e.Time.Local().Format(time.DateTime), e.Author,
+			strconv.FormatUint(e.Revision, 10), e.Time.In(a.zone).Format(time.DateTime), e.Author,
 			strconv.FormatUint(uint64(e.Upserted), 10), strconv.FormatUint(uint64(e.Removed), 10), e.Message)
 		if wide {
 			cells = append(cells, row(strconv.FormatUint(e.Epoch, 10), cut(e.Digest, 12))...)
@@ -107,7 +107,7 @@ func (a *app) showChange(ctx context.Context, c *client.Client, arg string) erro
 		return a.printJSON(d)
 	}
 	a.printf("revision  %d (epoch %d)\ntime      %s\nauthor    %s\nmessage   %s\ndigest    %s\nbefore    %s\nchanges   %d set, %d removed\n",
-		d.Revision, d.Epoch, d.Time.Local().Format(time.DateTime), visible(d.Author), visible(d.Message),
+		d.Revision, d.Epoch, d.Time.In(a.zone).Format(time.DateTime), visible(d.Author), visible(d.Message),
 		d.Digest, d.DigestBefore, d.Upserted, d.Removed)
 	if d.EntriesLost {
 		a.note("what it did is no longer kept")

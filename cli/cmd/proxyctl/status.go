@@ -194,7 +194,7 @@ func writeReasons(b *strings.Builder, nodes []api.NodeStatus, colour bool) {
 		if n.Running != nil {
 			running = fmt.Sprintf("revision %d", n.Running.Revision)
 		}
-		fmt.Fprintf(b, "\n%s refuses revision %d and serves %s:\n", paint(colour, red, n.ID), n.Wanted.Revision, running)
+		fmt.Fprintf(b, "\n%s refuses revision %d and serves %s:\n", paint(colour, red, visible(n.ID)), n.Wanted.Revision, running)
 		for i, p := range n.Problems {
 			if i == maxProblemsListed {
 				fmt.Fprintf(b, "  … and %d more\n", len(n.Problems)-i)

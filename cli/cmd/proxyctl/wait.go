@@ -136,7 +136,7 @@ func (p *waitProgress) tell(id, text string) {
 	if id != "" {
 		text = id + " " + text
 	}
-	p.app.note("%s (%s)", text, p.elapsed())
+	p.app.note("%s (%s)", visible(text), p.elapsed())
 }
 
 func (p *waitProgress) elapsed() time.Duration {

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/proxyfleet/proxyfleet/cli/fleettest"
+	"github.com/proxyfleet/proxyfleet/proto/api"
+)
+
+func TestSetWeightChangesWhatItNames(t *testing.T) {
+	sh := withFleet(t)
+	sh.must("set", "weight", "route/api", "api-v2=0")
+	contains(t, sh.must("get", "route", "api"), "forward api-v1=95,api-v2=0")
+	sh.must("set", "weight", "u/front", "127.0.0.1:9001=7", "127.0.0.1:9002=9")
+	contains(t, sh.must("get", "u", "front"), "127.0.0.1:9001=7,127.0.0.1:9002=9")
+	contains(t, sh.fails(statusFailed, "set", "weight", "route/api", "api-v3=1"), `"api-v3" is not there; it forwards to api-v1, api-v2`)
+	contains(t, sh.fails(statusFailed, "set", "weight", "route/ping", "x=1"), "forwards to no upstream")
+	contains(t, sh.fails(statusFailed, "set", "weight", "route/none", "x=1"), "there is no such resource")
+}
+
+func TestSetWeightIsComputedAgainWhenAnotherChangeWins(t *testing.T) {
+	sh := withFleet(t)
+	races := 0
+	sh.server.Before(func(r *http.Request) *api.Error {
+		if r.Method == http.MethodPut {
+			if races++; races < maxRaces {
+				return api.NewError(api.TypeStale, "it was changed since")
+			}
+		}
+		return nil
+	})
+	sh.must("set", "weight", "route/api", "api-v2=0")
+	if races != maxRaces {
+		t.Errorf("%d attempts, want %d", races, maxRaces)
+	}
+}
+
+func TestCreateRefusesWhatExists(t *testing.T) {
+	sh := newShell(t)
+	sh.must("create", "-f", firstFile)
+	more := sh.file("more.yaml", "kind: Route\nname: new\nspec: {match: {path: {exact: /new}}, respond: {status: 204}}\n---\n"+
+		"kind: Route\nname: ping\nspec: {match: {path: {exact: /ping}}, respond: {status: 204}}\n")
+	contains(t, sh.fails(statusFailed, "create", "-f", more), "Route/ping: exists already")
+	if sh.server.Revision() != 1 {
+		t.Errorf("revision %d, want 1", sh.server.Revision())
+	}
+}
+
+func TestCreateFromFlags(t *testing.T) {
+	sh := newShell(t)
+	sh.must("create", "listener", "web", "--port", "8080")
+	sh.must("create", "upstream", "api", "--endpoint", "10.0.0.1:80", "--endpoint", "[2001:db8::1]:80=3", "--balancing", "least_request")
+	sh.must("create", "route", "api", "--host", "shop.test", "--prefix", "/api", "--method", "GET", "--header", "x-group=testers",
+		"--forward", "api=3", "--priority", "7", "--label", "team=orders", "--label", "tier=gold")
+	sh.must("create", "route", "old", "--exact", "/home", "--redirect", "/", "--status", "301")
+	golden(t, "create_flags", sh.must("get", "all", "-o", "yaml"))
+	got := sh.must("create", "route", "ping", "--exact", "/ping", "--respond", "200", "--body", "pong", "--dry-run", "-o", "yaml")
+	golden(t, "create_dry_run", got)
+	contains(t, sh.fails(statusFailed, "create", "route", "bad", "--regex", "([", "--respond", "200"), "Route/bad: spec.match.path.regex")
+	contains(t, sh.fails(statusWrongUse, "create", "upstream", "bad", "--endpoint", "10.0.0.1:80=x"), "expected a number")
+}
+
+func TestDeleteFollowsReferences(t *testing.T) {
+	sh := withFleet(t)
+	got := sh.fails(statusFailed, "delete", "upstream/api-v2", "route/api", "listener/web")
+	contains(t, got, "Upstream/api-v2", "Route/api-testers: spec.forward[0].upstream")
+	contains(t, sh.fails(statusFailed, "get", "route/api", "listener/web"), "Route/api: there", "Listener/web: there")
+	sh.must("delete", "upstream/api-v2", "route/api-testers")
+	sh.must("delete", "route", "none", "--ignore-not-found")
+	contains(t, sh.fails(statusFailed, "delete", "route", "none"), "there is no such resource")
+	contains(t, sh.must("delete", "route", "ping", "--dry-run"), "dry run")
+	sh.must("get", "route", "ping")
+}
+
+func TestDeleteNodes(t *testing.T) {
+	sh := withFleet(t)
+	contains(t, sh.must("nodes", "delete", "node-2"), "Node/node-2 deleted")
+	contains(t, sh.fails(statusFailed, "nodes", "delete", "node-2", "node-4"), "Node/node-2: there is no", "Node/node-4: there is no")
+	contains(t, sh.must("delete", "node/node-3"), "Node/node-3 deleted")
+}
+
+func TestEditReopensARefusedTextWithItsProblems(t *testing.T) {
+	sh := withFleet(t)
+	var shown []string
+	sh.editor = func(text string) string {
+		shown = append(shown, text)
+		if len(shown) == 1 {
+			return strings.Replace(text, "status: 301", "status: 999", 1)
+		}
+		return strings.Replace(text, "status: 999", "status: 308", 1)
+	}
+	sh.must("edit", "route/old-home", "-m", "permanent")
+	if len(shown) != 2 {
+		t.Fatalf("the editor opened %d times, want 2", len(shown))
+	}
+	golden(t, "edit_refused", shown[1])
+	contains(t, sh.must("get", "route", "old-home"), "redirect 308")
+}
+
+func TestEditKeepsATextThatWasNotApplied(t *testing.T) {
+	sh := withFleet(t)
+	sh.editor = func(text string) string { return strings.Replace(text, "status: 301", "status: 999", 1) }
+	kept := func(stderr string) {
+		t.Helper()
+		_, path, ok := strings.Cut(stderr, "text is in ")
+		path, _, _ = strings.Cut(path, "\n")
+		data, err := os.ReadFile(path)
+		if !ok || err != nil || !strings.Contains(string(data), "status: 999") {
+			t.Errorf("%v: %q in %q", err, data, stderr)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Setenv("TMPDIR", t.TempDir())
+	kept(sh.fails(statusFailed, "edit", "route/old-home"))
+	sh.server.Before(func(r *http.Request) *api.Error {
+		if r.Method == http.MethodPut {
+			return api.NewError(api.TypeStale, "it was changed since")
+		}
+		return nil
+	})
+	kept(sh.fails(statusFailed, "edit", "route/old-home"))
+}
+
+func TestEditWithoutAChangeDoesNothing(t *testing.T) {
+	sh := withFleet(t)
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	for _, editor := range []func(string) string{
+		func(text string) string { return text },
+		func(string) string { return "" },
+	} {
+		sh.editor = editor
+		contains(t, sh.run("edit", "route", "api").stderr, "nothing to change")
+	}
+	if sh.server.Revision() != 1 {
+		t.Errorf("revision %d, want 1", sh.server.Revision())
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v are left", err, left)
+	}
+}
+
+func TestEditANode(t *testing.T) {
+	sh := newShell(t)
+	sh.server.SetNodes(fleettest.Node("node-1", api.Synced, 1, 1))
+	sh.editor = func(text string) string { return strings.Replace(text, "expected: true", "expected: false", 1) }
+	contains(t, sh.must("edit", "node/node-1"), "Node/node-1 configured")
+	contains(t, sh.must("get", "node/node-1", "-o", "yaml"), "expected: false")
+}
+
+func TestCompletion(t *testing.T) {
+	sh := withFleet(t)
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		if got := sh.must("completion", shell); !strings.Contains(got, "proxyctl") {
+			t.Errorf("%s: %d bytes without proxyctl", shell, len(got))
+		}
+	}
+	for args, want := range map[string][]string{
+		"get ":                       {"route", "upstream", "all"},
+		"get route ":                 {"api", "api-testers", "ping"},
+		"describe route/":            {"route/api", "route/ping"},
+		"delete route/api upstream/": {"upstream/front"},
+		"nodes describe ":            {"node-1", "node-3"},
+		"rollback ":                  {"1"},
+		"set weight ":                {"route/"},
+		"set weight route/api ":      {"api-v1=", "api-v2="},
+		"set weight upstream/front ": {"127.0.0.1:9001="},
+		"context use ":               {"test"},
+		"status --context ":          {"test"},
+		"get -o ":                    {"table", "yaml"},
+		"completion ":                {"bash"},
+	} {
+		got := sh.must(append([]string{"__complete"}, strings.Split(args, " ")...)...)
+		for _, w := range want {
+			if !strings.Contains("\n"+got, "\n"+w+"\n") && !strings.Contains("\n"+got, "\n"+w+"\t") {
+				t.Errorf("%s: %q is missing in\n%s", args, w, got)
+			}
+		}
+	}
+	if got := sh.must("__complete", "get", "route", "api", ""); strings.Contains(got, "api\n") {
+		t.Errorf("a name is offered twice:\n%s", got)
+	}
+}

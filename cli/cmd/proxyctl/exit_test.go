@@ -1,0 +1,114 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/proxyfleet/proxyfleet/proto/api"
+)
+
+func TestExitStatus(t *testing.T) {
+	nobody := httptest.NewServer(nil)
+	nobody.Close()
+	stranger := httptest.NewServer(http.NotFoundHandler())
+	defer stranger.Close()
+	sh := newShell(t)
+	sh.must("apply", "-f", firstFile)
+	for _, c := range []struct {
+		args   string
+		status int
+		says   string
+	}{
+		{"get routes", statusDone, ""},
+		{"--help", statusDone, ""},
+		{"apply --help", statusDone, ""},
+		{"diff -f testdata/first.yaml", statusDone, ""},
+		{"diff 0", statusFailed, "9 created"},
+		{"get route none", statusFailed, "Route/none: there is no such resource"},
+		{"delete upstream api-v1", statusFailed, "Upstream/api-v1"},
+		{"apply -f testdata/none.yaml", statusFailed, "none.yaml"},
+		{"rollback 99", statusFailed, "revision 99"},
+		{"--server " + stranger.URL + " get routes", statusFailed, "not one of a proxyfleet control plane"},
+		{"", statusDone, ""},
+		{"aply", statusWrongUse, `did you mean "apply"?`},
+		{"set wieght", statusWrongUse, `did you mean "weight"?`},
+		{"apply", statusWrongUse, "expected -f FILE"},
+		{"apply --no-such-flag", statusWrongUse, "unknown flag"},
+		{"apply -f x --timeout 0s", statusWrongUse, "--timeout"},
+		{"apply -f x --wait --dry-run", statusWrongUse, "exclude"},
+		{"apply -f - -f -", statusWrongUse, "once only"},
+		{"get", statusWrongUse, ""},
+		{"get rout", statusWrongUse, "expected one of listeners, routes"},
+		{"get routes -o xml", statusWrongUse, "expected one of table, wide, json, yaml"},
+		{"get routes -l =x", statusWrongUse, "-l"},
+		{"apply -f x -o yaml", statusWrongUse, "expected one of table, json"},
+		{"completion tcsh", statusWrongUse, "tcsh"},
+		{"rollback two", statusWrongUse, "expected a number"},
+		{"delete routes", statusWrongUse, "expected a name"},
+		{"delete route a -f x", statusWrongUse, ""},
+		{"set weight listener/web a=1", statusWrongUse, "expected a route or an upstream"},
+		{"set weight route/api api-v1", statusWrongUse, "NAME=WEIGHT"},
+		{"create route r", statusWrongUse, ""},
+		{"create listener l", statusWrongUse, "port"},
+		{"status --server x --context y", statusWrongUse, "exclude each other"},
+		{"status --server ftp://x", statusWrongUse, "expected a URL"},
+		{"status --context nowhere", statusWrongUse, "no such context"},
+		{"history --limit 0", statusWrongUse, "--limit"},
+		{"demo --nodes 10", statusWrongUse, "1 to 9"},
+		{"diff", statusWrongUse, "expected -f FILE or a REVISION"},
+		{"diff 1 2 3", statusWrongUse, ""},
+		{"diff 99", statusCannotCompare, "revision 99"},
+		{"diff -f testdata/bad.yaml", statusCannotCompare, "8 problems"},
+		{"diff 1 --server " + nobody.URL, statusNoServer, "no control plane answers"},
+		{"status --server " + nobody.URL, statusNoServer, "proxyctl demo"},
+		{"apply -f testdata/bad.yaml --dry-run --server " + nobody.URL, statusNoServer, ""},
+		{"version --server " + nobody.URL, statusNoServer, ""},
+		{"version --client --server " + nobody.URL, statusDone, ""},
+		{"delete route/a route/b --server " + nobody.URL, statusNoServer, ""},
+		{"nodes delete node-1 --server " + nobody.URL, statusNoServer, ""},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			sh.t = t
+			r := sh.run(strings.Fields(c.args)...)
+			if r.status != c.status || !strings.Contains(r.stderr, c.says) {
+				t.Errorf("status %d, want %d\n%s%s", r.status, c.status, r.stdout, r.stderr)
+			}
+			if c.status == statusWrongUse && !strings.Contains(r.stderr, "--help' for usage") {
+				t.Errorf("no word about --help in %q", r.stderr)
+			}
+		})
+	}
+}
+
+func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
+	a := &app{}
+	root := a.root()
+	commands := root.Commands()
+	for i := 0; i < len(commands); i++ {
+		c := commands[i]
+		commands = append(commands, c.Commands()...)
+		if c.Short == "" || strings.HasSuffix(c.Short, ".") {
+			t.Errorf("%s: short help %q", c.CommandPath(), c.Short)
+		}
+		if c.Example == "" && !c.HasSubCommands() && !c.Hidden && c.Name() != "help" {
+			t.Errorf("%s: no example", c.CommandPath())
+		}
+		for line := range strings.Lines(c.Example) {
+			if !strings.HasPrefix(line, "  ") {
+				t.Errorf("%s: example %q is not indented", c.CommandPath(), line)
+			}
+		}
+	}
+}
+
+func TestServerErrorsAreFailures(t *testing.T) {
+	sh := newShell(t)
+	for _, e := range api.ErrorTypes() {
+		sh.server.Before(func(*http.Request) *api.Error { return api.NewError(e, "it went wrong") })
+		if r := sh.run("status"); r.status != statusFailed || r.stderr == "" {
+			t.Errorf("%s: status %d, %q", e, r.status, r.stderr)
+		}
+	}
+}
