@@ -1,0 +1,79 @@
+//go:build linux
+
+package evloop
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+func TestTimersComeUpOnceAndWithinATick(t *testing.T) {
+	const horizon = wheelTick * wheelSlots
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var w wheel
+	now := int64(12345)
+	w.start(now)
+	due := map[*link]int64{}
+	for step := range 20000 {
+		if rnd.IntN(3) == 0 {
+			k := &link{}
+			due[k] = now + rnd.Int64N(3*horizon)
+			w.arm(k, due[k])
+		}
+		if wait := w.wait(now); len(due) > 0 && wait < 0 {
+			t.Fatalf("step %d: the wheel says that it is empty and holds %d", step, len(due))
+		}
+		now += rnd.Int64N(2 * wheelTick)
+		for k := w.expire(now); k != nil; k = w.expire(now) {
+			at, ok := due[k]
+			if !ok {
+				t.Fatalf("step %d: came up twice", step)
+			}
+			if now < at { // beyond the horizon: looked at again, as a loop does
+				w.arm(k, at)
+				continue
+			}
+			delete(due, k)
+		}
+		for _, at := range due {
+			if now > at+2*wheelTick {
+				t.Fatalf("step %d: a timer is late by %d", step, now-at)
+			}
+		}
+	}
+}
+
+func TestALaterDeadlineDoesNotMoveATimerAndAnEarlierOneDoes(t *testing.T) {
+	var w wheel
+	w.start(0)
+	k := &link{}
+	w.arm(k, 100*wheelTick)
+	first := k.timer.tick
+	w.arm(k, 200*wheelTick)
+	if k.timer.tick != first {
+		t.Error("a later deadline moved the timer")
+	}
+	w.arm(k, 50*wheelTick)
+	if k.timer.tick >= first {
+		t.Error("an earlier deadline did not move the timer")
+	}
+	w.disarm(k)
+	if w.wait(0) >= 0 {
+		t.Error("the wheel is not empty")
+	}
+}
+
+func TestTheWheelNeverWaitsPastATimer(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 6))
+	for range 1000 {
+		var w wheel
+		now := rnd.Int64N(1 << 40)
+		w.start(now)
+		k := &link{}
+		w.arm(k, now+rnd.Int64N(wheelTick*wheelSlots/2))
+		now += int64(w.wait(now))
+		if w.expire(now) != k {
+			t.Fatalf("woke at %d and nothing was due", now)
+		}
+	}
+}
