@@ -85,18 +85,22 @@ func (x *Head) GetRoot() []byte {
 	return nil
 }
 
-// Change is one entry of the history.
+// Change is one entry of the history. It is written in the transaction that
+// moves the head to its revision.
 type Change struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch" json:"epoch,omitempty"`
-	Revision      uint64                 `protobuf:"varint,2,opt,name=revision" json:"revision,omitempty"`
-	TimeUnixMs    int64                  `protobuf:"varint,3,opt,name=time_unix_ms,json=timeUnixMs" json:"time_unix_ms,omitempty"`
-	Author        string                 `protobuf:"bytes,4,opt,name=author" json:"author,omitempty"`
-	Message       string                 `protobuf:"bytes,5,opt,name=message" json:"message,omitempty"`
-	RootBefore    []byte                 `protobuf:"bytes,6,opt,name=root_before,json=rootBefore" json:"root_before,omitempty"`
-	RootAfter     []byte                 `protobuf:"bytes,7,opt,name=root_after,json=rootAfter" json:"root_after,omitempty"`
-	Upserted      uint32                 `protobuf:"varint,8,opt,name=upserted" json:"upserted,omitempty"`
-	Removed       uint32                 `protobuf:"varint,9,opt,name=removed" json:"removed,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Epoch      uint64                 `protobuf:"varint,1,opt,name=epoch" json:"epoch,omitempty"`
+	Revision   uint64                 `protobuf:"varint,2,opt,name=revision" json:"revision,omitempty"`
+	TimeUnixMs int64                  `protobuf:"varint,3,opt,name=time_unix_ms,json=timeUnixMs" json:"time_unix_ms,omitempty"`
+	Author     string                 `protobuf:"bytes,4,opt,name=author" json:"author,omitempty"`
+	Message    string                 `protobuf:"bytes,5,opt,name=message" json:"message,omitempty"`
+	RootBefore []byte                 `protobuf:"bytes,6,opt,name=root_before,json=rootBefore" json:"root_before,omitempty"`
+	RootAfter  []byte                 `protobuf:"bytes,7,opt,name=root_after,json=rootAfter" json:"root_after,omitempty"`
+	Upserted   uint32                 `protobuf:"varint,8,opt,name=upserted" json:"upserted,omitempty"`
+	Removed    uint32                 `protobuf:"varint,9,opt,name=removed" json:"removed,omitempty"`
+	// Random, of one attempt to commit: whoever lost the answer of the
+	// transaction finds out by it whether the change is its own.
+	CommitId      []byte `protobuf:"bytes,10,opt,name=commit_id,json=commitId" json:"commit_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -194,14 +198,24 @@ func (x *Change) GetRemoved() uint32 {
 	return 0
 }
 
+func (x *Change) GetCommitId() []byte {
+	if x != nil {
+		return x.CommitId
+	}
+	return nil
+}
+
 // Envelope is a blob's value: plain, or sealed under the named key.
 type Envelope struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Plain         []byte                 `protobuf:"bytes,1,opt,name=plain" json:"plain,omitempty"`
-	Sealed        []byte                 `protobuf:"bytes,2,opt,name=sealed" json:"sealed,omitempty"`
-	KeyId         string                 `protobuf:"bytes,3,opt,name=key_id,json=keyId" json:"key_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Plain  []byte                 `protobuf:"bytes,1,opt,name=plain" json:"plain,omitempty"`
+	Sealed []byte                 `protobuf:"bytes,2,opt,name=sealed" json:"sealed,omitempty"`
+	KeyId  string                 `protobuf:"bytes,3,opt,name=key_id,json=keyId" json:"key_id,omitempty"`
+	// When the blob was written last, by the writer's clock. Garbage collection
+	// spares what is young.
+	WrittenAtUnixMs int64 `protobuf:"varint,4,opt,name=written_at_unix_ms,json=writtenAtUnixMs" json:"written_at_unix_ms,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Envelope) Reset() {
@@ -253,6 +267,13 @@ func (x *Envelope) GetKeyId() string {
 		return x.KeyId
 	}
 	return ""
+}
+
+func (x *Envelope) GetWrittenAtUnixMs() int64 {
+	if x != nil {
+		return x.WrittenAtUnixMs
+	}
+	return 0
 }
 
 // EpochRecord ties an epoch to one etcd cluster.
@@ -308,6 +329,99 @@ func (x *EpochRecord) GetClusterId() uint64 {
 	return 0
 }
 
+// SweepRecord is written by each garbage collection before it looks. A commit
+// whose blobs were written before it is refused, and writes them again.
+type SweepRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TimeUnixMs    int64                  `protobuf:"varint,1,opt,name=time_unix_ms,json=timeUnixMs" json:"time_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SweepRecord) Reset() {
+	*x = SweepRecord{}
+	mi := &file_fleet_v1_store_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SweepRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SweepRecord) ProtoMessage() {}
+
+func (x *SweepRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_store_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SweepRecord.ProtoReflect.Descriptor instead.
+func (*SweepRecord) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SweepRecord) GetTimeUnixMs() int64 {
+	if x != nil {
+		return x.TimeUnixMs
+	}
+	return 0
+}
+
+// FleetRecord counts the changes of the node records. It never goes back, not
+// even when the store is replaced: it is at least the Unix milliseconds of its
+// first change.
+type FleetRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FleetRecord) Reset() {
+	*x = FleetRecord{}
+	mi := &file_fleet_v1_store_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FleetRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FleetRecord) ProtoMessage() {}
+
+func (x *FleetRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_store_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FleetRecord.ProtoReflect.Descriptor instead.
+func (*FleetRecord) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *FleetRecord) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 // NodeRecord is a node as the fleet knows it.
 type NodeRecord struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -321,7 +435,7 @@ type NodeRecord struct {
 
 func (x *NodeRecord) Reset() {
 	*x = NodeRecord{}
-	mi := &file_fleet_v1_store_proto_msgTypes[4]
+	mi := &file_fleet_v1_store_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -333,7 +447,7 @@ func (x *NodeRecord) String() string {
 func (*NodeRecord) ProtoMessage() {}
 
 func (x *NodeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_store_proto_msgTypes[4]
+	mi := &file_fleet_v1_store_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -346,7 +460,7 @@ func (x *NodeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRecord.ProtoReflect.Descriptor instead.
 func (*NodeRecord) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NodeRecord) GetNodeId() string {
@@ -385,7 +499,7 @@ const file_fleet_v1_store_proto_rawDesc = "" +
 	"\x04Head\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x12\n" +
-	"\x04root\x18\x03 \x01(\fR\x04root\"\x84\x02\n" +
+	"\x04root\x18\x03 \x01(\fR\x04root\"\xa1\x02\n" +
 	"\x06Change\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12 \n" +
@@ -398,15 +512,23 @@ const file_fleet_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"root_after\x18\a \x01(\fR\trootAfter\x12\x1a\n" +
 	"\bupserted\x18\b \x01(\rR\bupserted\x12\x18\n" +
-	"\aremoved\x18\t \x01(\rR\aremoved\"O\n" +
+	"\aremoved\x18\t \x01(\rR\aremoved\x12\x1b\n" +
+	"\tcommit_id\x18\n" +
+	" \x01(\fR\bcommitId\"|\n" +
 	"\bEnvelope\x12\x14\n" +
 	"\x05plain\x18\x01 \x01(\fR\x05plain\x12\x16\n" +
 	"\x06sealed\x18\x02 \x01(\fR\x06sealed\x12\x15\n" +
-	"\x06key_id\x18\x03 \x01(\tR\x05keyId\"B\n" +
+	"\x06key_id\x18\x03 \x01(\tR\x05keyId\x12+\n" +
+	"\x12written_at_unix_ms\x18\x04 \x01(\x03R\x0fwrittenAtUnixMs\"B\n" +
 	"\vEpochRecord\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x02 \x01(\x04R\tclusterId\"\xeb\x01\n" +
+	"cluster_id\x18\x02 \x01(\x04R\tclusterId\"/\n" +
+	"\vSweepRecord\x12 \n" +
+	"\ftime_unix_ms\x18\x01 \x01(\x03R\n" +
+	"timeUnixMs\")\n" +
+	"\vFleetRecord\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\xeb\x01\n" +
 	"\n" +
 	"NodeRecord\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x128\n" +
@@ -429,19 +551,21 @@ func file_fleet_v1_store_proto_rawDescGZIP() []byte {
 	return file_fleet_v1_store_proto_rawDescData
 }
 
-var file_fleet_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_fleet_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_fleet_v1_store_proto_goTypes = []any{
 	(*Head)(nil),        // 0: fleet.v1.Head
 	(*Change)(nil),      // 1: fleet.v1.Change
 	(*Envelope)(nil),    // 2: fleet.v1.Envelope
 	(*EpochRecord)(nil), // 3: fleet.v1.EpochRecord
-	(*NodeRecord)(nil),  // 4: fleet.v1.NodeRecord
-	nil,                 // 5: fleet.v1.NodeRecord.LabelsEntry
-	(*Node)(nil),        // 6: fleet.v1.Node
+	(*SweepRecord)(nil), // 4: fleet.v1.SweepRecord
+	(*FleetRecord)(nil), // 5: fleet.v1.FleetRecord
+	(*NodeRecord)(nil),  // 6: fleet.v1.NodeRecord
+	nil,                 // 7: fleet.v1.NodeRecord.LabelsEntry
+	(*Node)(nil),        // 8: fleet.v1.Node
 }
 var file_fleet_v1_store_proto_depIdxs = []int32{
-	5, // 0: fleet.v1.NodeRecord.labels:type_name -> fleet.v1.NodeRecord.LabelsEntry
-	6, // 1: fleet.v1.NodeRecord.spec:type_name -> fleet.v1.Node
+	7, // 0: fleet.v1.NodeRecord.labels:type_name -> fleet.v1.NodeRecord.LabelsEntry
+	8, // 1: fleet.v1.NodeRecord.spec:type_name -> fleet.v1.Node
 	2, // [2:2] is the sub-list for method output_type
 	2, // [2:2] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
@@ -461,7 +585,7 @@ func file_fleet_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_store_proto_rawDesc), len(file_fleet_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
