@@ -144,11 +144,14 @@ type connectionOptions struct {
 }
 
 func (f *facts) options(h *message.Head) (o connectionOptions) {
-	switch {
-	case f.connections == 0:
+	switch f.connections {
+	case 0:
 		return o
-	case f.connections == 1:
-		o.add(h.Bytes(f.connection))
+	case 1:
+		value := h.Bytes(f.connection)
+		if o.keepAlive = message.EqualFold(value, "keep-alive"); !o.keepAlive { // mostly it is
+			o.add(value)
+		}
 		return o
 	}
 	for i := range h.Fields {

@@ -78,22 +78,25 @@ func NormalHost(authority, scratch []byte) (host, newScratch []byte, ok bool) {
 // scanHost checks a host name with an optional port. n is the length of the
 // name without a trailing dot.
 func scanHost(b []byte) (n int, upper, ok bool) {
-	previous := uint8(hostDot) // a label cannot be empty, nor can the first
+	label := 0 // where the label that is being read begins
 	end := len(b)
-	for i, c := range b {
-		class := hostClass[c]
-		if class == hostRefuse || class == hostDot && previous == hostDot {
-			return 0, false, false
+	for i := 0; i < len(b); i++ {
+		class := hostClass[b[i]]
+		if class == hostLower {
+			continue
 		}
-		if class == hostColon {
-			if !validPort(b[i+1:]) {
-				return 0, false, false
-			}
+		if class == hostUpper {
+			upper = true
+			continue
+		}
+		if class == hostColon && validPort(b[i+1:]) {
 			end = i
 			break
 		}
-		upper = upper || class == hostUpper
-		previous = class
+		if class != hostDot || i == label {
+			return 0, false, false
+		}
+		label = i + 1
 	}
 	if end > 0 && b[end-1] == '.' {
 		end--

@@ -106,14 +106,16 @@ func isUnreserved(c byte) bool {
 // pathIsNormal is the fast path: one scan, no output.
 func pathIsNormal(raw []byte, o PathOptions) bool {
 	for i := 0; i < len(raw); i++ {
-		switch pathClass[raw[i]] {
-		case pathPlain:
+		class := pathClass[raw[i]]
+		if class == pathPlain {
+			continue
+		}
+		switch class {
 		case pathSlash:
-			rest := raw[i+1:]
-			if len(rest) == 0 {
+			if i+1 == len(raw) {
 				return true
 			}
-			if rest[0] == '.' && dotSegment(rest) != 0 || rest[0] == '/' && o.MergeSlashes {
+			if next := raw[i+1]; next == '.' && startsWithDots(raw[i+1:]) || next == '/' && o.MergeSlashes {
 				return false
 			}
 		case pathEscape:
@@ -128,17 +130,12 @@ func pathIsNormal(raw []byte, o PathOptions) bool {
 	return true
 }
 
-// dotSegment returns 1 or 2 when the path's rest starts with a segment "." or
-// "..", and 0 otherwise.
-func dotSegment(rest []byte) int {
-	n := 0
-	for n < len(rest) && rest[n] == '.' {
-		n++
+// startsWithDots tells whether the first segment of rest is "." or "..".
+func startsWithDots(rest []byte) bool {
+	if i := bytes.IndexByte(rest, '/'); i >= 0 {
+		rest = rest[:i]
 	}
-	if n > 2 || n < len(rest) && rest[n] != '/' {
-		return 0
-	}
-	return n
+	return isDots(rest)
 }
 
 // normalEscape tells whether "%" with these two digits may stay as it is.
