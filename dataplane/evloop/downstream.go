@@ -126,7 +126,7 @@ func (l *Loop) readDown(d *downstream) {
 			return
 		}
 	}
-	for budget := readSize; d.wantsInput(); {
+	for budget := readSize; d.wantsInput() && l.events >= 0; {
 		if budget <= 0 {
 			l.makeReady(k)
 			return
@@ -167,6 +167,10 @@ func (l *Loop) consumeDown(d *downstream, data []byte) {
 				l.closeDown(d)
 				return
 			}
+			break
+		}
+		if l.events--; l.events < 0 {
+			l.makeReady(k)
 			break
 		}
 		ev := d.reader.Next(data[used:], &l.head)

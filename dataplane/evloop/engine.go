@@ -71,6 +71,15 @@ func New(c Config) (*Engine, error) {
 // Live points to the table in force. Before the first Apply it is empty.
 func (e *Engine) Live() *table.Live { return &e.live }
 
+// BufferBytes is how much memory connections hold for bytes that wait.
+func (e *Engine) BufferBytes() int64 {
+	var sum int64
+	for _, l := range e.loops {
+		sum += l.held.Load()
+	}
+	return sum
+}
+
 // EndpointLoad is what the node has at an endpoint, by its slot.
 func (e *Engine) EndpointLoad(slot uint32) (inFlight, connections, waiting int) {
 	p := e.registry.Endpoint(slot)

@@ -220,7 +220,7 @@ func (l *Loop) accept(s *socket) {
 			refuse(fd)
 			continue
 		}
-		if other := l.lighter(); other != nil && other.post(mail{kind: mailAdopt, fd: fd, peer: peer, address: s.binding.address}) {
+		if other := l.lighter(); other != nil && other.post(mail{kind: mailAdopt, fd: fd, peer: peer, from: s.binding, listener: s.listener}) {
 			l.stats.Add(stats.ClientsHandedOver, 1)
 			continue
 		}

@@ -21,6 +21,11 @@ import (
 // httpTime is the form of Date (RFC 9110 section 5.6.7).
 const httpTime = "Mon, 02 Jan 2006 15:04:05 GMT"
 
+// maxEvents is how many events of codecs one link may cause in one turn. A body
+// of tiny chunks, or requests sent on end, would else hold the loop for
+// milliseconds.
+const maxEvents = 256
+
 // flushEvery is how long a record may wait in a sink's buffer.
 const flushEvery = int64(time.Second)
 
@@ -72,6 +77,7 @@ type Loop struct {
 	out    message.Out
 	record exchange.Record
 	frame  []byte
+	events int // what the link at hand may still cause in this turn
 
 	draining    bool
 	downs       int   // client connections
@@ -79,6 +85,7 @@ type Loop struct {
 
 	// shared
 	load atomic.Int64 // downs, for the other loops
+	held atomic.Int64 // bytes in buffers that connections hold
 }
 
 func newLoop(e *Engine, id int) (*Loop, error) {
@@ -119,7 +126,11 @@ func (l *Loop) run() error {
 	l.tick()
 	l.wheel.start(l.now)
 	for {
-		events, err := l.poller.Wait(l.patience())
+		patience := l.patience()
+		if patience == 0 {
+			l.stats.Add(stats.BusyTurns, 1)
+		}
+		events, err := l.poller.Wait(patience)
 		if err != nil {
 			return fmt.Errorf("loop %d: %w", l.id, err)
 		}
@@ -219,6 +230,7 @@ func (l *Loop) takeTurns() {
 
 // turn serves one link.
 func (l *Loop) turn(k *link) {
+	l.events = maxEvents
 	switch {
 	case k.down != nil:
 		l.turnDown(k.down)
@@ -251,6 +263,9 @@ func (l *Loop) endTurn(started int64) {
 	if l.flushAt > 0 && l.now >= l.flushAt {
 		l.flushAt = 0
 		l.sink.Flush()
+	}
+	if used := int64(l.buffers.used); used != l.held.Load() {
+		l.held.Store(used)
 	}
 	l.stats.Add(stats.Turns, 1)
 	l.stats.Late(int64(time.Since(l.base)) - started)

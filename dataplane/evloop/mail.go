@@ -6,8 +6,8 @@ import (
 	"net/netip"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
-	"golang.org/x/sys/unix"
 )
 
 // mailboxSize bounds what waits for a loop. A full box refuses: a connection
@@ -18,7 +18,7 @@ type mailKind uint8
 
 const (
 	mailChange    mailKind = iota // change: what a new table asks of the loop
-	mailAdopt                     // fd, peer, address: a connection that another loop accepted
+	mailAdopt                     // fd, peer, from, listener: a connection that another loop accepted
 	mailCloseIdle                 // slot: another loop waits for a connection to the endpoint
 	mailSlotFree                  // slot: another loop has closed one
 	mailDrain                     // accept no more, end when the last exchange has
@@ -27,12 +27,13 @@ const (
 
 // mail is what others say to a loop.
 type mail struct {
-	kind    mailKind
-	fd      int
-	slot    uint32
-	peer    netip.AddrPort
-	address netip.AddrPort
-	change  *change
+	kind     mailKind
+	fd       int
+	slot     uint32
+	peer     netip.AddrPort
+	from     *binding
+	listener *table.Listener
+	change   *change
 }
 
 // change is what a new table asks of one loop besides looking at it.
@@ -94,12 +95,12 @@ func (l *Loop) change(c *change) error {
 	return nil
 }
 
-// adopt takes a connection that another loop accepted.
+// adopt takes a connection that another loop accepted. If this one has let go of
+// the listener meanwhile the client is served all the same, once.
 func (l *Loop) adopt(m mail) {
-	s := l.socketAt(m.address)
-	if s == nil || l.draining {
-		unix.Close(m.fd)
-		return
+	s := l.socketAt(m.from.address)
+	if s == nil {
+		s = &socket{fd: -1, binding: m.from, listener: m.listener, removed: true}
 	}
 	l.newDown(s, m.fd, m.peer)
 }

@@ -181,13 +181,14 @@ func (l *Loop) connectDone(c *upstreamConn) {
 // readUp reads and parses for one turn.
 func (l *Loop) readUp(c *upstreamConn) {
 	k := c.link
-	if k.in.len() > 0 && l.wantsAnswer(c) {
+	// First what is kept; a body's End may follow without further bytes.
+	if l.wantsAnswer(c) {
 		l.consumeUp(c, k.in.bytes())
 		if k.closed || c.stream == nil {
 			return
 		}
 	}
-	for budget := readSize; l.wantsAnswer(c); {
+	for budget := readSize; l.wantsAnswer(c) && l.events >= 0; {
 		if budget <= 0 {
 			l.makeReady(k)
 			return
@@ -224,6 +225,10 @@ func (l *Loop) consumeUp(c *upstreamConn, data []byte) {
 	k := c.link
 	used := 0
 	for c.stream != nil {
+		if l.events--; l.events < 0 {
+			l.makeReady(k)
+			break
+		}
 		ev := c.reader.Next(data[used:], &l.head)
 		if ev.Kind == http1.NeedMore {
 			break

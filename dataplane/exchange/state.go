@@ -187,6 +187,9 @@ func (x *Exchange) inSend(env *Env, now int64, ev Event) Actions {
 		}
 		return ActForwardInterim
 	case EventResponseHead:
+		if ev.Head.Status == 101 { // we never ask for another protocol
+			return x.fail(env, now, Failure{Reason: ReasonUpstreamMalformed, Detail: "unasked_upgrade"})
+		}
 		x.state = StateStream
 		x.headSent = true
 		x.status = ev.Head.Status
