@@ -35,6 +35,9 @@ type Config struct {
 	ExitAfterReady bool
 	// ReadyTimeout is how long that may take. Default 1 minute.
 	ReadyTimeout time.Duration
+
+	layout layout
+	grace  time.Duration // how long processes may take to end by themselves
 }
 
 func (c Config) withDefaults() Config {
@@ -46,6 +49,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ReadyTimeout == 0 {
 		c.ReadyTimeout = defaultReadyTimeout
+	}
+	if c.grace == 0 {
+		c.grace = stopGrace
+	}
+	if c.layout.rest == "" {
+		c.layout = defaultLayout()
 	}
 	return c
 }

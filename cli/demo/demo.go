@@ -37,7 +37,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	d := &demo{Config: cfg, plan: newPlan(dir, filepath.Dir(cfg.Self), cfg.Self, cfg.Nodes, cfg.Loops), temporary: temporary}
+	d := &demo{Config: cfg, plan: newPlan(cfg.layout, dir, cfg.Self, cfg.Nodes, cfg.Loops), temporary: temporary}
 	err = d.run(ctx)
 	if temporary {
 		err = errors.Join(err, os.RemoveAll(dir))
@@ -75,7 +75,7 @@ func (d *demo) run(ctx context.Context) error {
 	defer runtime.UnlockOSThread()
 	d.began = time.Now()
 	d.announce()
-	defer func() { stopChildren(d.children, stopGrace) }()
+	defer func() { stopChildren(d.children, d.grace) }()
 	for _, p := range d.plan.Processes {
 		c, err := startChild(p)
 		if err != nil {
@@ -211,8 +211,10 @@ func (d *demo) explain(version api.Version) {
 	for _, n := range d.plan.Nodes {
 		d.printf("  %-10s %s\n", n.ID, n.URL)
 	}
-	backends := BackendAddresses()
-	d.printf("  %-10s http://%s to %d\n\nTry:\n", "backends", backends[0], backendFirstPort+backendPorts-1)
+	for _, address := range d.plan.Backends {
+		d.printf("  %-10s http://%s\n", "backend", address)
+	}
+	d.printf("\nTry:\n")
 	for _, line := range d.suggestions() {
 		d.printf("  %s\n", line)
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 )
 
 const (
@@ -14,10 +15,6 @@ const (
 	defaultNodes = 3
 	maxLoops     = 64
 
-	restAddress  = "127.0.0.1:7400"
-	grpcAddress  = "127.0.0.1:7401"
-	listenPort   = 8080
-	adminPort    = 7402
 	nodeIPFormat = "127.0.0.1%d"
 
 	controlPlaneBinary = "proxy-controlplane"
@@ -32,6 +29,7 @@ type Plan struct {
 	Context   string // path of the context file
 	Processes []Process
 	Nodes     []Node
+	Backends  []string
 	Ports     []Port
 }
 
@@ -57,28 +55,41 @@ type Port struct {
 	Use     string
 }
 
-// newPlan lays the demo out. binaries is the folder of the fleet's programs,
-// self this program, which is also the sample backend.
-func newPlan(dir, binaries, self string, nodes, loops int) Plan {
+// layout is where things listen. Tests choose ports of their own.
+type layout struct {
+	rest, grpc string
+	web, admin int // ports on each node's address
+	backends   []string
+}
+
+func defaultLayout() layout {
+	return layout{rest: "127.0.0.1:7400", grpc: "127.0.0.1:7401", web: 8080, admin: 7402, backends: BackendAddresses()}
+}
+
+// newPlan lays the demo out. self is proxyctl, which is also the
+// sample backend; the fleet's programs are beside it.
+func newPlan(l layout, dir, self string, nodes, loops int) Plan {
+	binaries := filepath.Dir(self)
 	p := Plan{
-		Dir:     dir,
-		Server:  "http://" + restAddress,
-		Context: filepath.Join(dir, contextFile),
+		Dir:      dir,
+		Server:   "http://" + l.rest,
+		Context:  filepath.Join(dir, contextFile),
+		Backends: l.backends,
 		Ports: []Port{
-			{restAddress, "the control plane's REST API"},
-			{grpcAddress, "the control plane's node stream"},
+			{l.rest, "the control plane's REST API"},
+			{l.grpc, "the control plane's node stream"},
 		},
 	}
 	log := func(name string) string { return filepath.Join(dir, name+".log") }
 	p.Processes = append(p.Processes, Process{
 		Name: "controlplane",
 		Path: filepath.Join(binaries, executable(controlPlaneBinary)),
-		Args: []string{"--data-dir", filepath.Join(dir, "controlplane"), "--rest-address", restAddress, "--grpc-address", grpcAddress},
+		Args: []string{"--data-dir", filepath.Join(dir, "controlplane"), "--rest-address", l.rest, "--grpc-address", l.grpc},
 		Log:  log("controlplane"),
 	})
 	for i := 1; i <= nodes; i++ {
 		id, ip := "node-"+strconv.Itoa(i), fmt.Sprintf(nodeIPFormat, i)
-		web, admin := net.JoinHostPort(ip, strconv.Itoa(listenPort)), net.JoinHostPort(ip, strconv.Itoa(adminPort))
+		web, admin := net.JoinHostPort(ip, strconv.Itoa(l.web)), net.JoinHostPort(ip, strconv.Itoa(l.admin))
 		p.Ports = append(p.Ports, Port{web, id + "'s listener"}, Port{admin, id + "'s admin endpoint"})
 		p.Nodes = append(p.Nodes, Node{ID: id, URL: "http://" + web})
 		p.Processes = append(p.Processes, Process{
@@ -88,7 +99,7 @@ func newPlan(dir, binaries, self string, nodes, loops int) Plan {
 				"--node-id", id,
 				"--listen-address", ip,
 				"--admin-address", admin,
-				"--control-plane", grpcAddress,
+				"--control-plane", l.grpc,
 				"--state-dir", filepath.Join(dir, id),
 				"--loops", strconv.Itoa(loops),
 			},
@@ -96,11 +107,11 @@ func newPlan(dir, binaries, self string, nodes, loops int) Plan {
 			Log: log(id), OutLog: log(id + ".access"),
 		})
 	}
-	for _, address := range BackendAddresses() {
+	for _, address := range l.backends {
 		p.Ports = append(p.Ports, Port{address, "the sample backend"})
 	}
 	p.Processes = append(p.Processes, Process{
-		Name: "backend", Path: self, Args: []string{"demo", "backend"}, Log: log("backend"),
+		Name: "backend", Path: self, Args: []string{"demo", "backend", "--address", strings.Join(l.backends, ",")}, Log: log("backend"),
 	})
 	return p
 }

@@ -23,10 +23,12 @@ const Epoch = 7
 
 // Server is a control plane in memory.
 type Server struct {
-	// URL is where it listens. Immutable.
+	// URL is where it listens; empty from NewHandler. Immutable.
 	URL string
 	// Start is the time of revision 1; each further revision is a minute later. Immutable.
 	Start time.Time
+
+	handler http.Handler // immutable
 
 	mu      sync.Mutex
 	history []state // revision is the index
@@ -44,13 +46,8 @@ type state struct {
 // New starts a control plane that ends with the test.
 func New(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{
-		Start:   time.Date(2026, 11, 2, 10, 0, 0, 0, time.UTC),
-		history: []state{{}},
-		streams: map[chan api.Event]struct{}{},
-	}
-	s.history[0].entry.Version = api.Version{Epoch: Epoch, Digest: tree.EmptyRoot().String()}
-	server := httptest.NewServer(s.routes())
+	s := NewHandler()
+	server := httptest.NewServer(s)
 	s.URL = server.URL
 	t.Cleanup(func() {
 		server.CloseClientConnections() // event streams have no end of their own
@@ -58,6 +55,21 @@ func New(t testing.TB) *Server {
 	})
 	return s
 }
+
+// NewHandler is a control plane that the caller serves.
+func NewHandler() *Server {
+	s := &Server{
+		Start:   time.Date(2026, 11, 2, 10, 0, 0, 0, time.UTC),
+		history: []state{{}},
+		streams: map[chan api.Event]struct{}{},
+	}
+	s.history[0].entry.Version = api.Version{Epoch: Epoch, Digest: tree.EmptyRoot().String()}
+	s.handler = s.routes()
+	return s
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()

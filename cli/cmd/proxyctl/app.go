@@ -24,6 +24,8 @@ type world struct {
 	getenv         func(string) string
 	configDir      func() (string, error)
 	executable     func() (string, error)
+	// author is noted in the history for the changes made here.
+	author func() string
 	// terminal reports whether a person looks at w.
 	terminal func(w io.Writer) bool
 	now      func() time.Time
@@ -39,6 +41,7 @@ func hostWorld() world {
 		getenv:     os.Getenv,
 		configDir:  os.UserConfigDir,
 		executable: os.Executable,
+		author:     author,
 		terminal: func(w io.Writer) bool {
 			f, ok := w.(*os.File)
 			return ok && term.IsTerminal(int(f.Fd()))
@@ -211,7 +214,7 @@ func (a *app) connect() (*client.Client, error) {
 		return nil, wrongUse("--request-timeout %s: expected more than 0", a.timeout)
 	}
 	return client.New(client.Options{
-		Server: server, Author: author(), Agent: "proxyctl/" + version, Timeout: a.timeout,
+		Server: server, Author: a.author(), Agent: "proxyctl/" + version, Timeout: a.timeout,
 	})
 }
 

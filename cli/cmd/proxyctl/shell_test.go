@@ -55,6 +55,7 @@ func (sh *shell) run(args ...string) result {
 		getenv:     func(name string) string { return sh.env[name] },
 		configDir:  func() (string, error) { return sh.env["HOME"], nil },
 		executable: func() (string, error) { return filepath.Join("bin", "proxyctl"), nil },
+		author:     func() string { return "eve@laptop" },
 		terminal:   func(io.Writer) bool { return sh.terminal },
 		now:        func() time.Time { return sh.server.Start.Add(10 * time.Minute) },
 		zone:       time.UTC,

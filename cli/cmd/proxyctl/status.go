@@ -224,11 +224,18 @@ func resourceCounts(resources map[string]int) string {
 }
 
 func nodeCounts(nodes []api.NodeStatus) string {
-	synced := 0
+	synced, total := 0, 0
 	for _, n := range nodes {
-		if n.State == api.Synced {
+		if counts(n) {
+			total++
+		}
+		if counts(n) && n.State == api.Synced {
 			synced++
 		}
 	}
-	return fmt.Sprintf("%d of %d in sync", synced, len(nodes))
+	text := fmt.Sprintf("%d of %d in sync", synced, total)
+	if away := len(nodes) - total; away > 0 {
+		text += fmt.Sprintf(", %d neither connected nor expected", away)
+	}
+	return text
 }

@@ -1,0 +1,85 @@
+package demo
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestChildrenDieWithAKilledDemo starts a process that starts a child as the
+// demo does, kills the former and sees the latter go.
+func TestChildrenDieWithAKilledDemo(t *testing.T) {
+	if dir := os.Getenv("DEMO_TEST_PARENT"); dir != "" {
+		child, err := startChild(Process{Name: "sleep", Path: "/bin/sleep", Args: []string{"60"}, Log: filepath.Join(dir, "log")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "pid"), []byte(strconv.Itoa(child.cmd.Process.Pid)+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		<-child.done
+		return
+	}
+	dir := t.TempDir()
+	parent := exec.Command(os.Args[0], "-test.run=^TestChildrenDieWithAKilledDemo$")
+	parent.Env = append(os.Environ(), "DEMO_TEST_PARENT="+dir)
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := 0
+	eventually(t, "the child starts", func() bool {
+		data, err := os.ReadFile(filepath.Join(dir, "pid"))
+		if err != nil || !strings.HasSuffix(string(data), "\n") {
+			return false
+		}
+		pid, err = strconv.Atoi(strings.TrimSpace(string(data)))
+		return err == nil
+	})
+	if err := parent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = parent.Wait() // it was killed
+	eventually(t, "the child ends", func() bool {
+		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			return true
+		}
+		// Where nobody reaps orphans it stays as a zombie.
+		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		return err != nil || strings.Contains(string(stat), ") Z ")
+	})
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	late, look := time.After(10*time.Second), time.NewTicker(10*time.Millisecond)
+	defer look.Stop()
+	for !holds() {
+		select {
+		case <-look.C:
+		case <-late:
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+func TestListeningInodes(t *testing.T) {
+	const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1CE8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 111 1 0 100 0 0 10 0
+   1: 00000000:1CE8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 222 1 0 100 0 0 10 0
+   2: 0B00007F:1CE8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 333 1 0 100 0 0 10 0
+   3: 0100007F:1CE8 0100007F:A000 01 00000000:00000000 00:00000000 00000000     0        0 444 1 0 100 0 0 10 0
+   4: 00000000000000000000000000000000:1CE8 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 555 1 0 100 0 0 10 0
+   5: nonsense
+`
+	got := strings.Join(listeningInodes([]byte(table), netip.MustParseAddrPort("127.0.0.1:7400")), " ")
+	if got != "111 222 555" {
+		t.Errorf("got %s", got)
+	}
+}
