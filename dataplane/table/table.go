@@ -53,6 +53,7 @@ type Listener struct {
 	Name      string
 	Port      uint16
 	Addresses []Address // at least one
+	Protocol  Protocol
 	Limits    Limits
 	Timeouts  ListenerTimeouts
 	Backlog   int
@@ -115,3 +116,32 @@ const (
 	ErrorJSON
 	ErrorHTML
 )
+
+// Protocol is what is spoken on a listener.
+type Protocol uint8
+
+// The protocols.
+const (
+	ProtocolHTTP Protocol = iota
+	ProtocolHTTPS
+	ProtocolTCP
+	ProtocolTLSPassthrough
+)
+
+// CarriesRoutes tells whether requests, and so routes, come by this protocol.
+func (p Protocol) CarriesRoutes() bool { return p == ProtocolHTTP || p == ProtocolHTTPS }
+
+// String is the protocol as resources write it.
+func (p Protocol) String() string {
+	switch p {
+	case ProtocolHTTP:
+		return "HTTP"
+	case ProtocolHTTPS:
+		return "HTTPS"
+	case ProtocolTCP:
+		return "TCP"
+	case ProtocolTLSPassthrough:
+		return "TLS_PASSTHROUGH"
+	}
+	return "unknown"
+}

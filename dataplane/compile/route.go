@@ -1,0 +1,267 @@
+package compile
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/balance"
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+// routeBlock is what nearly every route needs, in one piece of memory: a table
+// has 100,000 of them, and the garbage collector visits each.
+type routeBlock struct {
+	route  table.Route
+	target [1]table.Target
+	host   [1]string
+}
+
+// routeMaker converts one definition, with defaults, and notes its problems.
+type routeMaker struct {
+	*compiler
+	key  tree.Key
+	spec *fleetv1.Route
+	out  *table.Route
+}
+
+// route converts one definition; nil if it has problems, which are told.
+func (c *compiler) route(key tree.Key, spec *fleetv1.Route) *table.Route {
+	told := len(c.problems)
+	block := &routeBlock{}
+	m := routeMaker{compiler: c, key: key, spec: spec, out: &block.route}
+	r := m.out
+	r.Name = key.Name
+	r.Priority = spec.GetPriority()
+	r.Timeout = time.Duration(spec.GetTimeouts().GetRequest())
+	r.ForwardRawPath = spec.GetForwardRawPath()
+	m.hostsAndPath(block)
+	r.Conditions = m.conditions(spec.GetMatch())
+	r.Listeners = m.listeners()
+	m.action(block)
+	m.rewrite()
+	r.RequestHeaders = headerOps(spec.GetRequestHeaders())
+	r.ResponseHeaders = headerOps(spec.GetResponseHeaders())
+	if len(c.problems) > told {
+		return nil
+	}
+	return r
+}
+
+func (m *routeMaker) problem(field, got, expected string) { m.tell(m.key, field, got, expected) }
+
+// hostsAndPath brings both into normal form. All their text is one string.
+func (m *routeMaker) hostsAndPath(block *routeBlock) {
+	var text strings.Builder
+	type part struct{ start, end int }
+	hosts := block.host[:0]
+	var parts []part
+	for i, h := range m.spec.GetHosts() {
+		start := text.Len()
+		pattern, wild := strings.CutPrefix(h, "*.")
+		normal, buf, ok := message.NormalHost([]byte(pattern), m.buf)
+		m.buf = buf
+		if !ok {
+			m.problem(fmt.Sprintf("spec.hosts[%d]", i), quote(h), "a host name, or *. and a host name")
+			continue
+		}
+		if wild {
+			text.WriteString("*.")
+		}
+		text.Write(normal)
+		parts = append(parts, part{start, text.Len()})
+	}
+	kind, path := m.path()
+	start := text.Len()
+	text.WriteString(path)
+	all := text.String()
+	for i, p := range parts {
+		host := all[p.start:p.end]
+		if n := table.WildcardLabels(host); n > table.MaxWildcardLabels {
+			m.problem(fmt.Sprintf("spec.hosts[%d]", i), quote(host), fmt.Sprintf("at most %d labels after the *", table.MaxWildcardLabels))
+		}
+		hosts = append(hosts, host)
+	}
+	if len(hosts) > 0 {
+		slices.Sort(hosts)
+		m.out.Hosts = slices.Compact(hosts)
+	}
+	m.out.Path.Kind, m.out.Path.Text = kind, all[start:]
+	if kind == table.PathRegex {
+		m.out.Path.Regex = m.whole("spec.match.path.regex", path)
+	}
+}
+
+// path is the kind and the normal form of the route's path.
+func (m *routeMaker) path() (table.PathKind, string) {
+	p := m.spec.GetMatch().GetPath()
+	switch {
+	case p == nil:
+		return table.PathAny, ""
+	case p.Exact != nil:
+		return table.PathExact, m.normalPath("spec.match.path.exact", p.GetExact())
+	case p.Prefix != nil:
+		prefix := m.normalPath("spec.match.path.prefix", p.GetPrefix())
+		if n := table.PrefixSegments(prefix); n > table.MaxPrefixSegments {
+			m.problem("spec.match.path.prefix", fmt.Sprintf("%d segments", n), fmt.Sprintf("at most %d", table.MaxPrefixSegments))
+		}
+		return table.PathPrefix, prefix
+	default:
+		return table.PathRegex, p.GetRegex()
+	}
+}
+
+// normalPath brings a path into the form in which requests are matched.
+func (m *routeMaker) normalPath(field, path string) string {
+	normal, buf, problem := message.NormalPath([]byte(path), m.buf, message.PathOptions{})
+	m.buf = buf
+	if problem != message.PathOK || len(path) == 0 {
+		m.problem(field, quote(path), "a path in normal form that begins with /, without a query")
+		return "/"
+	}
+	if string(normal) == path {
+		return path
+	}
+	return string(normal)
+}
+
+// compiledRegex is a pattern, or what is wrong with it.
+type compiledRegex struct {
+	regex *regexp.Regexp
+	err   error
+}
+
+// whole compiles a pattern that must match a whole text.
+func (m *routeMaker) whole(field, pattern string) *regexp.Regexp {
+	return m.regex(field, pattern, `\A(?:`+pattern+`)\z`)
+}
+
+// regex compiles source, once for all routes of this Compile that have it.
+func (m *routeMaker) regex(field, pattern, source string) *regexp.Regexp {
+	known, ok := m.regexes[source]
+	if !ok {
+		m.spend(costRegex)
+		known = &compiledRegex{}
+		known.regex, known.err = regexp.Compile(source)
+		if m.regexes == nil {
+			m.regexes = map[string]*compiledRegex{}
+		}
+		m.regexes[source] = known
+	}
+	if known.err != nil {
+		m.problem(field, quote(pattern), "a regular expression in RE2 syntax ("+known.err.Error()+")")
+	}
+	return known.regex
+}
+
+// listeners checks that each is there and carries routes.
+func (m *routeMaker) listeners() []string {
+	names := m.spec.GetListeners()
+	if len(names) == 0 {
+		return nil
+	}
+	for i, name := range names {
+		field := fmt.Sprintf("spec.listeners[%d]", i)
+		l := m.built.Table.Listener(name)
+		switch {
+		case l == nil && !m.exists(resource.Listener, name):
+			m.missing(m.key, field, tree.Key{Kind: resource.Listener, Name: name})
+		case l != nil && !l.Protocol.CarriesRoutes():
+			m.problem(field, fmt.Sprintf("%s, whose protocol is %s", name, l.Protocol), "a listener with protocol HTTP or HTTPS")
+		}
+	}
+	names = slices.Clone(names)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func (m *routeMaker) action(block *routeBlock) {
+	switch {
+	case m.spec.GetRedirect() != nil:
+		m.out.Action, m.out.Redirect = table.ActionRedirect, m.redirect(m.spec.GetRedirect())
+	case m.spec.GetRespond() != nil:
+		m.out.Action, m.out.Respond = table.ActionRespond, respond(m.spec.GetRespond())
+	default:
+		m.out.Action = table.ActionForward
+		m.forward(block)
+	}
+}
+
+func (m *routeMaker) forward(block *routeBlock) {
+	targets := block.target[:0]
+	if n := len(m.spec.GetForward()); n > 1 {
+		targets = make([]table.Target, 0, n)
+	}
+	var few [8]uint32
+	weights, sum := few[:0], uint64(0)
+	for i, f := range m.spec.GetForward() {
+		u := m.built.Table.Upstream(f.GetUpstream())
+		if u == nil && !m.exists(resource.Upstream, f.GetUpstream()) {
+			m.missing(m.key, fmt.Sprintf("spec.forward[%d].upstream", i), tree.Key{Kind: resource.Upstream, Name: f.GetUpstream()})
+		}
+		// An upstream that is there but broken is nil, and has told its problems.
+		targets = append(targets, table.Target{Upstream: u, Weight: f.GetWeight()})
+		weights = append(weights, f.GetWeight())
+		sum += uint64(f.GetWeight())
+	}
+	if sum == 0 {
+		m.problem("spec.forward", "weights that are all 0", "at least one weight above 0")
+	}
+	m.out.Targets = targets
+	m.out.Split = balance.NewSplit(weights)
+}
+
+func (m *routeMaker) redirect(d *fleetv1.Redirect) *table.Redirect {
+	r := &table.Redirect{
+		Status:    uint16(d.GetStatus()),
+		Scheme:    d.GetScheme(),
+		Host:      d.GetHost(),
+		Port:      uint16(d.GetPort()),
+		KeepQuery: d.GetKeepQuery(),
+	}
+	switch {
+	case d.Path != nil:
+		r.Change, r.Path = table.PathReplace, m.normalPath("spec.redirect.path", d.GetPath())
+	case d.Prefix != nil:
+		r.Change, r.Path = table.PathReplacePrefix, m.normalPath("spec.redirect.prefix", d.GetPrefix())
+		r.Matched = m.matchedPrefix("spec.redirect.prefix", d.GetPrefix())
+	}
+	return r
+}
+
+// matchedPrefix is the prefix that a new one replaces.
+func (m *routeMaker) matchedPrefix(field, prefix string) string {
+	if m.out.Path.Kind != table.PathPrefix {
+		m.problem(field, quote(prefix), "match.path.prefix in the same route, whose match it replaces")
+	}
+	return m.out.Path.Text
+}
+
+func (m *routeMaker) rewrite() {
+	d := m.spec.GetRewrite()
+	if d == nil {
+		return
+	}
+	rw := &table.Rewrite{}
+	if d.Host != nil {
+		rw.Host = []byte(d.GetHost())
+	}
+	switch {
+	case d.Path != nil:
+		rw.Change, rw.Path = table.PathReplace, m.normalPath("spec.rewrite.path", d.GetPath())
+	case d.Prefix != nil:
+		rw.Change, rw.Path = table.PathReplacePrefix, m.normalPath("spec.rewrite.prefix", d.GetPrefix())
+		rw.Matched = m.matchedPrefix("spec.rewrite.prefix", d.GetPrefix())
+	case d.GetRegex() != nil:
+		pattern := d.GetRegex().GetPattern()
+		rw.Change, rw.Substitution = table.PathReplaceRegex, d.GetRegex().GetSubstitution()
+		rw.Regex = m.regex("spec.rewrite.regex.pattern", pattern, pattern)
+	}
+	m.out.Rewrite = rw
+}

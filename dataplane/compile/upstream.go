@@ -1,0 +1,128 @@
+package compile
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/balance"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+// compileUpstreams makes the sorted list of upstreams, and notes which have a
+// new object.
+func (c *compiler) compileUpstreams() {
+	old := c.prev.Table
+	if !c.upstreams.any() {
+		c.built.Table.Upstreams = old.Upstreams
+		return
+	}
+	changed := map[string]bool{}
+	for _, name := range c.upstreams.removed {
+		changed[name] = true
+	}
+	var fresh []*table.Upstream
+	for i := range c.upstreams.upserts {
+		leaf := &c.upstreams.upserts[i]
+		changed[leaf.Key.Name] = true
+		r := c.read(leaf)
+		if r == nil {
+			continue
+		}
+		u := c.upstream(leaf.Key, r.GetUpstream())
+		if u == nil {
+			continue
+		}
+		if before := old.Upstream(u.Name); before != nil {
+			if sameUpstream(before, u) {
+				u = before // only labels changed, say
+			} else {
+				c.moved = append(c.moved, u)
+			}
+		}
+		fresh = append(fresh, u)
+	}
+	all := make([]*table.Upstream, 0, len(old.Upstreams)+len(fresh))
+	for _, u := range old.Upstreams {
+		if !changed[u.Name] {
+			all = append(all, u)
+		}
+	}
+	all = append(all, fresh...)
+	slices.SortFunc(all, func(a, b *table.Upstream) int { return strings.Compare(a.Name, b.Name) })
+	c.spend(costLeaf * len(all))
+	c.built.Table.Upstreams = all
+}
+
+// upstream converts one definition, with defaults; nil if it has problems.
+func (c *compiler) upstream(key tree.Key, d *fleetv1.Upstream) *table.Upstream {
+	u := &table.Upstream{
+		Name:           key.Name,
+		Endpoints:      make([]table.Endpoint, 0, len(d.GetEndpoints())),
+		ConnectTimeout: time.Duration(d.GetTimeouts().GetConnect()),
+		Pool: table.Pool{
+			MaxConnections: int(d.GetPool().GetMaxConnections()),
+			MaxIdle:        int(d.GetPool().GetMaxIdle()),
+			IdleTimeout:    time.Duration(d.GetPool().GetIdleTimeout()),
+			MaxRequests:    int(d.GetPool().GetMaxRequests()),
+		},
+		KeepAlive: keepAlive(d.GetTcpKeepAlive()),
+	}
+	told := len(c.problems)
+	weights := make([]uint32, 0, len(d.GetEndpoints()))
+	for i, e := range d.GetEndpoints() {
+		address, ok := c.endpointAddress(key, i, e.GetAddress())
+		if !ok {
+			continue
+		}
+		u.Endpoints = append(u.Endpoints, table.Endpoint{Address: e.GetAddress(), AddrPort: address, Weight: e.GetWeight()})
+		weights = append(weights, e.GetWeight())
+	}
+	if len(c.problems) > told {
+		return nil
+	}
+	switch d.GetLoadBalancing().GetAlgorithm() {
+	case fleetv1.LoadBalancing_LEAST_REQUEST:
+		u.Algorithm, u.LeastRequest = table.AlgorithmLeastRequest, balance.NewLeastRequest(weights)
+	default: // Check refused those that do not exist yet
+		u.Algorithm, u.RoundRobin = table.AlgorithmRoundRobin, balance.NewRoundRobin(weights)
+		c.spend(2 * len(weights) * u.RoundRobin.Period())
+	}
+	return u
+}
+
+// endpointAddress refuses what the schema knows and nodes cannot do yet.
+func (c *compiler) endpointAddress(key tree.Key, i int, address string) (netip.AddrPort, bool) {
+	field := fmt.Sprintf("spec.endpoints[%d].address", i)
+	if strings.HasPrefix(address, "unix:") {
+		c.tell(key, field, quote(address), "an IP address and port: unix: is "+resource.NotSupported)
+		return netip.AddrPort{}, false
+	}
+	a, err := netip.ParseAddrPort(address)
+	if err != nil {
+		c.tell(key, field, quote(address), "an IP address and port: host names are "+resource.NotSupported)
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), true
+}
+
+func keepAlive(d *fleetv1.KeepAlive) table.KeepAlive {
+	return table.KeepAlive{
+		Idle:     time.Duration(d.GetIdle()),
+		Interval: time.Duration(d.GetInterval()),
+		Probes:   int(d.GetProbes()),
+	}
+}
+
+// sameUpstream compares what was compiled; the pickers follow from the rest.
+func sameUpstream(a, b *table.Upstream) bool {
+	return a.Algorithm == b.Algorithm && a.ConnectTimeout == b.ConnectTimeout && a.Pool == b.Pool && a.KeepAlive == b.KeepAlive &&
+		slices.EqualFunc(a.Endpoints, b.Endpoints, func(x, y table.Endpoint) bool {
+			return x.Address == y.Address && x.AddrPort == y.AddrPort && x.Weight == y.Weight
+		})
+}
