@@ -14,7 +14,6 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 		Name: "cli",
 		Packages: []floorstest.Package{
 			{Dir: "load", Floor: 0},
-			{Dir: "load/loadtest", Floor: 1},
 			{Dir: "textdiff", Floor: 0, Pure: true},
 			{Dir: "fleettest", Floor: 0},
 			{Dir: "client", Floor: 1},
