@@ -1,0 +1,42 @@
+package admin
+
+import (
+	"bytes"
+	"net/http"
+
+	"github.com/prometheus/common/expfmt"
+)
+
+// metrics answers /metrics. The answer is made whole before it is sent, so that
+// a slow client holds no permit.
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	format := expfmt.Negotiate(r.Header)
+	var body bytes.Buffer
+	if err := s.gather(&body, format); err != nil {
+		s.log.Error("metrics not gathered", "error", err)
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", string(format))
+	_, _ = w.Write(body.Bytes())
+}
+
+func (s *Server) gather(body *bytes.Buffer, format expfmt.Format) error {
+	s.config.acquire()
+	defer s.config.release()
+	families, err := s.gatherer.Gather()
+	if err != nil {
+		return err
+	}
+	encoder := expfmt.NewEncoder(body, format)
+	for _, f := range families {
+		s.config.pause()
+		if err := encoder.Encode(f); err != nil {
+			return err
+		}
+	}
+	if closer, ok := encoder.(expfmt.Closer); ok {
+		return closer.Close()
+	}
+	return nil
+}

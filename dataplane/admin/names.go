@@ -1,0 +1,68 @@
+package admin
+
+// The names of all metrics. Durations are in seconds, sizes in bytes; what ends
+// in _total only grows. Bytes are those of bodies.
+const (
+	namespace = "proxyfleet_"
+
+	metricBuildInfo = namespace + "build_info"
+
+	// By listener: every request that had a head.
+	metricRequests        = namespace + "requests_total"
+	metricRequestDuration = namespace + "request_duration_seconds"
+	metricReceivedBytes   = namespace + "received_bytes_total"
+	metricSentBytes       = namespace + "sent_bytes_total"
+	metricRefused         = namespace + "refused_messages_total"
+	metricClientsOpened   = namespace + "client_connections_opened_total"
+	metricClients         = namespace + "client_connections"
+
+	// By route.
+	metricRouteRequests      = namespace + "route_requests_total"
+	metricRouteDuration      = namespace + "route_duration_seconds"
+	metricRouteReceivedBytes = namespace + "route_received_bytes_total"
+	metricRouteSentBytes     = namespace + "route_sent_bytes_total"
+	metricRouteRetries       = namespace + "route_retries_total"
+
+	// By upstream, and by endpoint. Classes are of the upstream's own answers.
+	metricUpstreamRequests    = namespace + "upstream_requests_total"
+	metricUpstreamUnanswered  = namespace + "upstream_unanswered_total"
+	metricUpstreamFirstByte   = namespace + "upstream_first_byte_seconds"
+	metricEndpointRequests    = namespace + "endpoint_requests_total"
+	metricEndpointUnanswered  = namespace + "endpoint_unanswered_total"
+	metricEndpointOpened      = namespace + "endpoint_connections_opened_total"
+	metricEndpointReused      = namespace + "endpoint_connections_reused_total"
+	metricEndpointFailed      = namespace + "endpoint_connect_failures_total"
+	metricEndpointConnections = namespace + "endpoint_connections"
+	metricEndpointInFlight    = namespace + "endpoint_requests_in_flight"
+	metricEndpointWaiting     = namespace + "endpoint_requests_waiting"
+
+	// By reason.
+	metricReasons  = namespace + "answers_by_reason_total"
+	metricRefusals = namespace + "codec_refusals_total"
+
+	// The node.
+	metricExchanges       = namespace + "requests_in_flight"
+	metricAcquire         = namespace + "upstream_acquire_seconds"
+	metricLoops           = namespace + "loops"
+	metricLoopLate        = namespace + "loop_late_seconds"
+	metricLoopTurns       = namespace + "loop_turns_total"
+	metricHandedOver      = namespace + "connections_handed_over_total"
+	metricAcceptExhausted = namespace + "accept_exhausted_total"
+	metricLogLines        = namespace + "access_log_lines_total"
+
+	// The configuration.
+	metricConfigRevision    = namespace + "config_revision"
+	metricConfigWanted      = namespace + "config_wanted_revision"
+	metricConfigEpoch       = namespace + "config_epoch"
+	metricConfigApplied     = namespace + "config_applied_timestamp_seconds"
+	metricConfigDrift       = namespace + "config_drift"
+	metricConfigProblems    = namespace + "config_problems"
+	metricConfigConnected   = namespace + "config_source_connected"
+	metricConfigResources   = namespace + "config_resources"
+	metricFeedStreams       = namespace + "feed_streams_total"
+	metricFeedUpdates       = namespace + "feed_updates_total"
+	metricFeedBytes         = namespace + "feed_config_bytes_total"
+	metricFeedAnswers       = namespace + "feed_answers_total"
+	metricFeedCompileTotal  = namespace + "feed_compile_seconds_total"
+	metricFeedCompileLatest = namespace + "feed_compile_last_seconds"
+)
