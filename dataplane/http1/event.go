@@ -62,14 +62,18 @@ const (
 	// asks for at least 8,000 bytes; nginx stops at 8 KiB, HAProxy at 16 KiB.
 	MaxRequestLine = 16 << 10
 
-	// MaxTrailerBytes and MaxTrailerFields bound a trailer section, which has few
-	// uses beyond a checksum and a status. Limits bound it too if they are lower.
-	MaxTrailerBytes  = 8 << 10
+	// MaxTrailerBytes bounds a trailer section, which has few uses beyond a
+	// checksum and a status. Limits.HeadBytes bounds it too if it is lower.
+	MaxTrailerBytes = 8 << 10
+
+	// MaxTrailerFields bounds its field lines, as Limits.Fields does.
 	MaxTrailerFields = 32
 
-	// MaxChunkExtension bounds the extensions of one chunk, and
-	// MaxChunkExtensions those of a body: nobody uses them but attackers (CVE-2023-39326).
-	MaxChunkExtension  = 256
+	// MaxChunkExtension bounds the extensions of one chunk.
+	MaxChunkExtension = 256
+
+	// MaxChunkExtensions bounds those of a body: nobody uses extensions but
+	// attackers, to make a body expensive (CVE-2023-39326).
 	MaxChunkExtensions = 16 << 10
 
 	// MaxInterim bounds the interim responses to one request.

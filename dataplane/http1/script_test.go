@@ -22,92 +22,101 @@ type transcript struct {
 	tunnel   bool // the reader stopped before the input did
 }
 
+// player feeds bytes to a reader and writes its transcript.
+type player struct {
+	testing.TB
+	http1.Reader
+	role  http1.Role
+	asked message.Method
+
+	transcript
+	head message.Head
+	open *http1test.Message // begun and not ended
+	body []byte
+	held []byte // received and not consumed
+}
+
 // play feeds input to a new reader, cut at the given sizes (the last one is
 // repeated), then closes. Each time the unconsumed bytes move to a new place.
-func play(t testing.TB, role http1.Role, asked message.Method, input []byte, limits http1.Limits, sizes ...int) (tr transcript) {
-	var (
-		r    http1.Reader
-		h    message.Head
-		open *http1test.Message
-		held []byte
-		body []byte
-	)
-	r.Init(role, limits)
-	r.ExpectResponseTo(asked)
-	see := func(ev http1.Event) (more bool) {
-		if ev.N < 0 || ev.N > len(held) || ev.Start < 0 || ev.Start > ev.End || ev.End > ev.N {
-			t.Fatalf("event %+v outside of %d bytes", ev, len(held))
-		}
-		tr.consumed += ev.N
-		switch ev.Kind {
-		case http1.Head, http1.Interim:
-			tr.heads = append(tr.heads, dump(role, &h))
-			open = &http1test.Message{Line: line(role, &h), Closes: !h.KeepAlive}
-			body = nil
-			if ev.Kind == http1.Interim {
-				open.Closes = false
-				tr.messages = append(tr.messages, *open)
-				open = nil
-			}
-		case http1.Data:
-			if open == nil || ev.Start == ev.End {
-				t.Fatalf("data %+v outside of a message, or empty", ev)
-			}
-			body = append(body, held[ev.Start:ev.End]...)
-		case http1.End:
-			if open == nil {
-				t.Fatalf("end without a head")
-			}
-			open.Body = string(body)
-			open.Trailers = string(held[ev.Start:ev.End])
-			tr.messages = append(tr.messages, *open)
-			open = nil
-			r.ExpectResponseTo(asked)
-		case http1.NeedMore:
-			if ev.N != 0 {
-				t.Fatalf("NeedMore consumed %d bytes", ev.N)
-			}
-			return false
-		case http1.Failed:
-			if ev.Reason == http1.NoReason || r.Idle() {
-				t.Fatalf("failed without a reason")
-			}
-			if again := r.Next(held, &h); again.Kind != http1.Failed || again.Reason != ev.Reason {
-				t.Fatalf("failed with %v and then %+v", ev.Reason, again)
-			}
-			tr.reason = ev.Reason
-			return false
-		case http1.Closed:
-			tr.tunnel = len(held) > 0
-			return false
-		}
-		held = held[ev.N:]
-		return true
-	}
-	for len(input) > 0 && tr.reason == http1.NoReason && !tr.tunnel {
+func play(t testing.TB, role http1.Role, asked message.Method, input []byte, limits http1.Limits, sizes ...int) transcript {
+	p := &player{TB: t, role: role, asked: asked}
+	p.Init(role, limits)
+	p.ExpectResponseTo(asked)
+	for len(input) > 0 && p.reason == http1.NoReason && !p.tunnel {
 		n := min(sizes[0], len(input))
 		if len(sizes) > 1 {
 			sizes = sizes[1:]
 		}
-		if len(held) < 1024 {
-			held = append(slices.Clone(held), input[:n]...)
+		if len(p.held) < 1024 {
+			p.held = append(slices.Clone(p.held), input[:n]...)
 		} else {
-			held = append(held, input[:n]...)
+			p.held = append(p.held, input[:n]...)
 		}
 		input = input[n:]
-		for see(r.Next(held, &h)) {
+		for p.see(p.Next(p.held, &p.head)) {
 		}
 	}
-	if tr.reason == http1.NoReason && !tr.tunnel {
-		for see(r.Next(held, &h)) { // an input without bytes
+	if p.reason == http1.NoReason && !p.tunnel {
+		for p.see(p.Next(p.held, &p.head)) { // an input without bytes
 		}
-		for see(r.EOF()) {
+		for p.see(p.EOF()) {
 		}
 	}
-	if open != nil {
-		tr.begun = string(body)
+	if p.open != nil {
+		p.begun = string(p.body)
 	}
-	return tr
+	return p.transcript
+}
+
+// see checks and records an event. more is false if the next one needs bytes,
+// or will not come.
+func (p *player) see(ev http1.Event) (more bool) {
+	if ev.N < 0 || ev.N > len(p.held) || ev.Start < 0 || ev.Start > ev.End || ev.End > ev.N {
+		p.Fatalf("event %+v outside of %d bytes", ev, len(p.held))
+	}
+	if p.open == nil && (ev.Kind == http1.Data || ev.Kind == http1.End) {
+		p.Fatalf("event %+v outside of a message", ev)
+	}
+	p.consumed += ev.N
+	switch ev.Kind {
+	case http1.Head:
+		p.heads = append(p.heads, dump(p.role, &p.head))
+		p.open = &http1test.Message{Line: line(p.role, &p.head), Closes: !p.head.KeepAlive}
+		p.body = nil
+	case http1.Interim:
+		p.heads = append(p.heads, dump(p.role, &p.head))
+		p.messages = append(p.messages, http1test.Message{Line: line(p.role, &p.head)})
+	case http1.Data:
+		if ev.Start == ev.End {
+			p.Fatalf("empty data: %+v", ev)
+		}
+		p.body = append(p.body, p.held[ev.Start:ev.End]...)
+	case http1.End:
+		p.open.Body = string(p.body)
+		p.open.Trailers = string(p.held[ev.Start:ev.End])
+		p.messages = append(p.messages, *p.open)
+		p.open = nil
+		p.ExpectResponseTo(p.asked)
+	case http1.NeedMore:
+		if ev.N != 0 {
+			p.Fatalf("NeedMore consumed %d bytes", ev.N)
+		}
+		return false
+	case http1.Failed:
+		if ev.Reason == http1.NoReason || p.Idle() {
+			p.Fatalf("failed without a reason")
+		}
+		if again := p.Next(p.held, &p.head); again.Kind != http1.Failed || again.Reason != ev.Reason {
+			p.Fatalf("failed with %v and then %+v", ev.Reason, again)
+		}
+		p.reason = ev.Reason
+		return false
+	case http1.Closed:
+		p.tunnel = len(p.held) > 0
+		return false
+	}
+	p.held = p.held[ev.N:]
+	return true
 }
 
 // line is the start line in short.
