@@ -1,0 +1,229 @@
+package fleettest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/cli/client"
+	"github.com/proxyfleet/proxyfleet/proto/api"
+)
+
+// readyTimeout is generous: the machine may be building something else.
+const readyTimeout = 60 * time.Second
+
+// Options say what fleet is wanted.
+type Options struct {
+	Nodes int // default 3
+	// EtcdEndpoints of an external etcd; empty: embedded.
+	EtcdEndpoints []string
+	// NodeArgs are added to each node's command line.
+	NodeArgs []string
+}
+
+// Fleet is a running fleet.
+type Fleet struct {
+	t       testing.TB
+	Dir     string
+	Net     string // "127.a.b": what the fleet has for itself
+	Control *Process
+	REST    string // URL
+	GRPC    string // host:port
+	Nodes   []*Node
+	Client  *client.Client
+	options Options
+}
+
+// Node is a running node.
+type Node struct {
+	*Process
+	ID      string
+	Address string // where its listeners are
+	Admin   string // host:port
+}
+
+// New starts a fleet and waits until every node is connected.
+func New(t testing.TB, o Options) *Fleet {
+	t.Helper()
+	if o.Nodes == 0 {
+		o.Nodes = 3
+	}
+	f := &Fleet{t: t, Dir: shortTempDir(t), Net: freeNet(t), options: o}
+	f.StartControlPlane()
+	for i := range o.Nodes {
+		f.StartNode(i + 1)
+	}
+	f.WaitNodes()
+	return f
+}
+
+// shortTempDir is a temporary directory whose name leaves room for the names of
+// unix sockets below it.
+func shortTempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "fleet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// freeNet finds three bytes of a loopback network that nobody listens on.
+func freeNet(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		network := fmt.Sprintf("127.%d.%d", 1+rand.IntN(254), rand.IntN(256))
+		l, err := net.Listen("tcp", network+".1:7402")
+		if err == nil {
+			l.Close()
+			return network
+		}
+	}
+	t.Fatal("no free loopback network")
+	return ""
+}
+
+// StartControlPlane starts the control plane, again if it ran before.
+func (f *Fleet) StartControlPlane() {
+	f.t.Helper()
+	rest, grpc := f.Net+".1:7400", f.Net+".1:7401"
+	args := []string{"--data-dir", filepath.Join(f.Dir, "cp"), "--rest-address", rest, "--grpc-address", grpc}
+	if len(f.options.EtcdEndpoints) > 0 {
+		args = append(args, "--etcd-endpoints", strings.Join(f.options.EtcdEndpoints, ","))
+	}
+	f.Control = start(f.t, f.Dir, "controlplane", Binary(f.t, "proxy-controlplane"), args...)
+	f.REST, f.GRPC = "http://"+rest, grpc
+	c, err := client.New(client.Options{Server: f.REST, Author: "test"})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.Client = c
+	f.t.Cleanup(c.Close)
+	Wait(f.t, readyTimeout, "the control plane to be ready", func() bool {
+		if f.Control.Ended() {
+			f.t.Fatalf("the control plane ended:\n%s", f.Control.Log())
+		}
+		_, err := c.Ready(context.Background())
+		return err == nil
+	})
+}
+
+// StartNode starts the node of that number, from 1.
+func (f *Fleet) StartNode(number int) *Node {
+	f.t.Helper()
+	n := &Node{ID: fmt.Sprintf("node-%d", number), Address: fmt.Sprintf("%s.%d", f.Net, 10+number)}
+	n.Admin = n.Address + ":7402"
+	args := append([]string{
+		"--node-id", n.ID, "--control-plane", f.GRPC, "--listen-address", n.Address, "--admin-address", n.Admin,
+		"--loops", "1", "--access-log", filepath.Join(f.Dir, n.ID+".access.log"),
+	}, f.options.NodeArgs...)
+	n.Process = start(f.t, f.Dir, n.ID, Binary(f.t, "proxy-dataplane"), args...)
+	for len(f.Nodes) < number {
+		f.Nodes = append(f.Nodes, nil)
+	}
+	f.Nodes[number-1] = n
+	return n
+}
+
+// WaitNodes waits until every node runs what is wanted.
+func (f *Fleet) WaitNodes() {
+	f.t.Helper()
+	Wait(f.t, readyTimeout, "every node to run what is wanted", func() bool {
+		list, err := f.Client.Nodes(context.Background())
+		if err != nil || len(list.Items) < len(f.Nodes) {
+			return false
+		}
+		for _, n := range list.Items {
+			if n.State != api.Synced {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// Apply applies documents and fails the test if they are refused.
+func (f *Fleet) Apply(documents string) api.ApplyResult {
+	f.t.Helper()
+	r, err := f.Client.Apply(context.Background(), []byte(documents), client.Write{})
+	if err != nil {
+		f.t.Fatalf("apply: %v", err)
+	}
+	return r
+}
+
+// Proxyctl runs proxyctl against the fleet.
+func (f *Fleet) Proxyctl(args ...string) (stdout, stderr string, status int) {
+	f.t.Helper()
+	return Run(f.t, "", Binary(f.t, "proxyctl"), append([]string{"--server", f.REST}, args...)...)
+}
+
+// Localise moves the addresses of an example into the fleet's own network:
+// backends from 127.0.0.1, and nothing else.
+func (f *Fleet) Localise(documents string) string {
+	return strings.ReplaceAll(documents, "127.0.0.1:", f.Net+".1:")
+}
+
+// Backend serves on a port of the fleet's network until the test ends.
+func (f *Fleet) Backend(port int, handler http.Handler) string {
+	f.t.Helper()
+	address := fmt.Sprintf("%s.1:%d", f.Net, port)
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	s := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	go func() { _ = s.Serve(l) }()
+	f.t.Cleanup(func() { s.Close() })
+	return address
+}
+
+// PortBackends are the five sample backends of the examples: each answers with
+// its port.
+func (f *Fleet) PortBackends() {
+	for port := 9001; port <= 9005; port++ {
+		f.Backend(port, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, port) }))
+	}
+}
+
+// AdminJSON reads a JSON answer of a node's admin endpoint.
+func (n *Node) AdminJSON(t testing.TB, path string, into any) {
+	t.Helper()
+	resp, err := http.Get("http://" + n.Admin + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// AdminText reads a text answer of a node's admin endpoint.
+func (n *Node) AdminText(t testing.TB, path string) string {
+	t.Helper()
+	resp, err := http.Get("http://" + n.Admin + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
