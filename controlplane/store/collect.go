@@ -1,0 +1,275 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+// CollectInterval is how often CollectGarbage is worth its reads.
+const CollectInterval = 6 * time.Hour
+
+// listPage is how many keys of blobs are listed at a time: 100 KiB.
+const listPage = 1000
+
+// Collected says what a garbage collection did.
+type Collected struct {
+	Changes   int // records that left the history
+	Blobs     int // blobs deleted
+	Reachable int // blobs that kept revisions need
+	Young     int // unreachable, but too young or written since
+}
+
+// CollectGarbage shortens the history and deletes the blobs that nothing reaches
+// any more. Any replica may call it at any time, also several at once; every
+// CollectInterval is enough. If anything that should be reachable is missing it
+// deletes nothing and returns ErrDamaged.
+func (s *Store) CollectGarbage(ctx context.Context) (Collected, error) {
+	var c Collected
+	err := s.collect(ctx, &c)
+	if err != nil {
+		err = fmt.Errorf("store: garbage collection: %w", err)
+	}
+	s.log.Info("store: garbage collected", "changes", c.Changes, "blobs", c.Blobs,
+		"reachable", c.Reachable, "young", c.Young, "error", err)
+	return c, err
+}
+
+func (s *Store) collect(ctx context.Context, c *Collected) error {
+	var err error
+	if c.Changes, err = s.trimHistory(ctx); err != nil {
+		return fmt.Errorf("history: %w", err)
+	}
+	barrier, err := s.beginSweep(ctx)
+	if err != nil {
+		return fmt.Errorf("sweep key: %w", err)
+	}
+	reachable, err := s.mark(ctx)
+	if err != nil {
+		return fmt.Errorf("mark: %w", err)
+	}
+	c.Reachable = len(reachable)
+	if err := s.sweep(ctx, barrier, reachable, c); err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	return nil
+}
+
+// trimHistory deletes the oldest change records.
+func (s *Store) trimHistory(ctx context.Context) (int, error) {
+	h, err := s.readHead(ctx)
+	if err != nil {
+		return 0, err
+	}
+	newest := h.head.GetRevision()
+	oldest := s.options.Now().Add(-s.options.HistoryAge).UnixMilli()
+	deleted := 0
+	for from := uint64(0); ; {
+		page, err := s.firstChanges(ctx, from)
+		if err != nil || len(page) == 0 {
+			return deleted, err
+		}
+		n := 0
+		for _, change := range page {
+			behind := newest - min(newest, change.GetRevision())
+			if behind < s.historyFloor || behind < uint64(s.options.HistoryChanges) && change.GetTimeUnixMs() >= oldest {
+				break
+			}
+			n++
+		}
+		if n > 0 {
+			from = page[n-1].GetRevision() + 1
+			r, err := s.kv.Delete(ctx, s.keys.changes(), clientv3.WithRange(s.keys.change(from)))
+			if err != nil {
+				return deleted, err
+			}
+			deleted += int(r.Deleted)
+		}
+		if n < len(page) {
+			return deleted, nil
+		}
+	}
+}
+
+// firstChanges reads a page of the oldest records from a revision on.
+func (s *Store) firstChanges(ctx context.Context, from uint64) ([]*fleetv1.Change, error) {
+	r, err := s.kv.Get(ctx, s.keys.change(from),
+		clientv3.WithRange(clientv3.GetPrefixRangeEnd(s.keys.changes())), clientv3.WithLimit(MaxHistoryPage))
+	if err != nil {
+		return nil, err
+	}
+	page := make([]*fleetv1.Change, len(r.Kvs))
+	for i, kv := range r.Kvs {
+		if page[i], err = changeOf(kv); err != nil {
+			return nil, err
+		}
+	}
+	return page, nil
+}
+
+// beginSweep writes the sweep key and returns the revision of etcd at which it
+// did: every commit from then on either is seen by mark, or has written its
+// blobs later.
+func (s *Store) beginSweep(ctx context.Context) (int64, error) {
+	value, err := marshal(&fleetv1.SweepRecord{TimeUnixMs: s.options.Now().UnixMilli()})
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.kv.Put(ctx, s.keys.sweep(), value)
+	if err != nil {
+		return 0, err
+	}
+	return r.Header.GetRevision(), nil
+}
+
+// mark finds every blob that the head or the history reaches.
+func (s *Store) mark(ctx context.Context) (map[tree.Hash]struct{}, error) {
+	roots, err := s.roots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	reachable := make(map[tree.Hash]struct{})
+	var frontier []tree.Hash
+	reach := func(hashes []tree.Hash, enter bool) {
+		for _, h := range hashes {
+			if _, known := reachable[h]; known || h == tree.EmptyRoot() {
+				continue
+			}
+			reachable[h] = struct{}{}
+			if enter {
+				frontier = append(frontier, h)
+			}
+		}
+	}
+	reach(roots, true)
+	for len(frontier) > 0 {
+		nodes, err := s.getBlobs(ctx, frontier)
+		if err != nil {
+			return nil, err
+		}
+		read := frontier
+		frontier = nil
+		for i, enc := range nodes {
+			branches, resources, err := tree.References(enc)
+			if err != nil {
+				return nil, fmt.Errorf("%w: blob %s: %w", ErrDamaged, read[i], err)
+			}
+			reach(branches, true)
+			reach(resources, false)
+		}
+	}
+	return reachable, nil
+}
+
+// roots are those of the head, and before and after each change that is kept.
+func (s *Store) roots(ctx context.Context) ([]tree.Hash, error) {
+	h, err := s.readHead(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if h.head == nil {
+		return nil, fmt.Errorf("%w: there is no head", ErrDamaged)
+	}
+	raw := [][]byte{h.head.GetRoot()}
+	for from := uint64(0); ; {
+		page, err := s.firstChanges(ctx, from)
+		if err != nil {
+			return nil, err
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, change := range page {
+			raw = append(raw, change.GetRootBefore(), change.GetRootAfter())
+		}
+		from = page[len(page)-1].GetRevision() + 1
+	}
+	roots := make([]tree.Hash, len(raw))
+	for i, b := range raw {
+		if roots[i], err = tree.HashFromBytes(b); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+	}
+	return roots, nil
+}
+
+// sweep deletes page by page what was written before the barrier and is not
+// reachable.
+func (s *Store) sweep(ctx context.Context, barrier int64, reachable map[tree.Hash]struct{}, c *Collected) error {
+	end := clientv3.GetPrefixRangeEnd(s.keys.blobs())
+	for from := s.keys.blobs(); ; {
+		r, err := s.kv.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(listPage), clientv3.WithKeysOnly())
+		if err != nil {
+			return err
+		}
+		var garbage []tree.Hash
+		for _, kv := range r.Kvs {
+			h, err := s.keys.blobHash(kv.Key)
+			if err != nil {
+				return fmt.Errorf("%w: key %q: %w", ErrDamaged, kv.Key, err)
+			}
+			if _, needed := reachable[h]; needed {
+				continue
+			}
+			if kv.ModRevision >= barrier {
+				c.Young++
+				continue
+			}
+			garbage = append(garbage, h)
+		}
+		if err := s.deleteOld(ctx, barrier, garbage, c); err != nil {
+			return err
+		}
+		if !r.More {
+			return nil
+		}
+		from = string(r.Kvs[len(r.Kvs)-1].Key) + "\x00"
+	}
+}
+
+// deleteOld deletes those that are old enough, each on condition that it is
+// still what was looked at.
+func (s *Store) deleteOld(ctx context.Context, barrier int64, garbage []tree.Hash, c *Collected) error {
+	youngest := s.options.Now().Add(-s.options.MinBlobAge).UnixMilli()
+	var mu sync.Mutex
+	var old []clientv3.Op
+	err := s.readBlobs(ctx, garbage, func(i int, v *blobValue) error {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case v == nil: // another replica collects too
+		case v.mod >= barrier || v.envelope.GetWrittenAtUnixMs() > youngest:
+			c.Young++
+		default:
+			key := s.keys.blob(garbage[i])
+			seen := clientv3.Compare(clientv3.ModRevision(key), "=", v.mod)
+			old = append(old, clientv3.OpTxn([]clientv3.Cmp{seen}, []clientv3.Op{clientv3.OpDelete(key)}, nil))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for len(old) > 0 {
+		n := min(batchOps, len(old))
+		r, err := s.kv.Txn(ctx).Then(old[:n]...).Commit()
+		if err != nil {
+			return err
+		}
+		for _, one := range r.Responses {
+			if one.GetResponseTxn().GetSucceeded() {
+				c.Blobs++
+			} else {
+				c.Young++
+			}
+		}
+		old = old[n:]
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// watchRetry is the pause after a watch broke, by compaction or because etcd has
+// no leader.
+const watchRetry = time.Second
+
+// Watch signals "look again" when the head was written, by whomever, and every
+// Tick besides, which heals what a watch may lose. It signals first when it has
+// begun to watch, so that nothing between an earlier read and it is missed.
+// Signals that nobody took yet are one. The channel is closed when ctx ends.
+func (s *Store) Watch(ctx context.Context) <-chan struct{} {
+	return s.watch(ctx, s.keys.head())
+}
+
+// WatchNodes is Watch for the node records.
+func (s *Store) WatchNodes(ctx context.Context) <-chan struct{} {
+	return s.watch(ctx, s.keys.fleet())
+}
+
+func (s *Store) watch(ctx context.Context, key string) <-chan struct{} {
+	out := make(chan struct{}, 1)
+	go func() {
+		defer close(out)
+		tick := time.NewTicker(s.options.Tick)
+		defer tick.Stop()
+		for {
+			s.follow(ctx, key, tick.C, out)
+			signal(out)
+			retry := time.NewTimer(watchRetry)
+			select {
+			case <-ctx.Done():
+				retry.Stop()
+				return
+			case <-retry.C:
+			}
+		}
+	}()
+	return out
+}
+
+// follow watches until the watch breaks or ctx ends.
+func (s *Store) follow(ctx context.Context, key string, tick <-chan time.Time, out chan<- struct{}) {
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	events := s.watcher.Watch(ctx, key, clientv3.WithCreatedNotify())
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r, ok := <-events:
+			if !ok || r.Err() != nil {
+				if ctx.Err() == nil {
+					s.log.Warn("store: watch broke, trying again", "key", key, "error", r.Err())
+				}
+				return
+			}
+		case <-tick:
+		}
+		signal(out)
+	}
+}
+
+func signal(out chan<- struct{}) {
+	select {
+	case out <- struct{}{}:
+	default: // one is waiting
+	}
+}
