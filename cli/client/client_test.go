@@ -252,7 +252,7 @@ func TestContextFile(t *testing.T) {
 
 func TestContextFileIsStrict(t *testing.T) {
 	for name, text := range map[string]string{
-		"unknown field":      "curent: a\n",
+		"unknown field":      "now: a\n",
 		"no such current":    "current: a\n",
 		"named twice":        "contexts: [{name: a, server: http://a}, {name: a, server: http://b}]\n",
 		"no name":            "contexts: [{server: http://a}]\n",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -65,7 +66,7 @@ if a node refuses it or the time is up; the change stays made.`,
   proxyctl apply -f shop.yaml --dry-run
   generate-routes | proxyctl apply -f -
   proxyctl apply -f shop.yaml --if-match 41   # only if nothing changed since`,
-		Args: cobra.NoArgs,
+		Args: filesOnly,
 		RunE: runner(func(ctx context.Context, _ []string) error {
 			if err := flags.check(); err != nil {
 				return err
@@ -88,6 +89,14 @@ if a node refuses it or the time is up; the change stays made.`,
 	cmd.Flags().StringVar(&flags.IfMatch, "if-match", "", "change only if the fleet is at this revision")
 	offer(cmd, formatTable, formatJSON)
 	return cmd
+}
+
+// filesOnly refuses arguments of a command that takes files by flag.
+func filesOnly(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%q: expected -f in front of it", args[0])
+	}
+	return nil
 }
 
 // addFiles adds the flag -f.

@@ -29,7 +29,7 @@ would be sent: the beginning of a file.`,
   proxyctl create listener web --port 8080
   proxyctl create upstream api --endpoint 10.0.0.1:80 --endpoint 10.0.0.2:80=3
   proxyctl create route api --host shop.test --prefix /api --forward api`,
-		Args: cobra.NoArgs,
+		Args: noSuchCommand,
 		RunE: runner(func(ctx context.Context, _ []string) error {
 			if err := flags.check(); err != nil {
 				return err

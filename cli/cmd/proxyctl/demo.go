@@ -29,7 +29,8 @@ everything down.`,
 			if err != nil {
 				return err
 			}
-			cfg.Self, cfg.Out, cfg.Live = self, a.stdout, a.colours(a.stdout)
+			cfg.Self, cfg.Out = self, a.stdout
+			cfg.Live = a.terminal(a.stdout) && a.getenv("TERM") != "dumb"
 			return demo.Run(ctx, cfg)
 		}),
 	}

@@ -35,6 +35,8 @@ func TestExitStatus(t *testing.T) {
 		{"aply", statusWrongUse, `did you mean "apply"?`},
 		{"set wieght", statusWrongUse, `did you mean "weight"?`},
 		{"apply", statusWrongUse, "expected -f FILE"},
+		{"apply shop.yaml", statusWrongUse, "expected -f"},
+		{"create policy x", statusWrongUse, "unknown command"},
 		{"apply --no-such-flag", statusWrongUse, "unknown flag"},
 		{"apply -f x --timeout 0s", statusWrongUse, "--timeout"},
 		{"apply -f x --wait --dry-run", statusWrongUse, "exclude"},
