@@ -17,6 +17,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "permit", Floor: 0},
 			{Dir: "stats", Floor: 0},
 			{Dir: "http1", Floor: 1, Pure: true},
+			{Dir: "http1/http1test", Floor: 2, Pure: true},
 			{Dir: "balance", Floor: 1, Pure: true},
 			{Dir: "poll", Floor: 1},
 			{Dir: "table", Floor: 2, Pure: true},
