@@ -1,0 +1,87 @@
+package publish
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/proxyfleet/proxyfleet/controlplane/session"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+// kept is a version that may be the base of a delta. One that was found in the
+// history has its tree loaded when it is first asked for.
+type kept struct {
+	version session.Version
+
+	loading sync.Mutex
+	// guarded by loading
+	loaded bool
+	tree   tree.Tree
+}
+
+// keep puts a version in front. The caller holds p.mu.
+func (p *Publisher) keep(k *kept) {
+	if len(p.kept) == keptVersions {
+		p.kept = slices.Delete(p.kept, keptVersions-1, keptVersions)
+	}
+	p.kept = slices.Insert(p.kept, 0, k)
+}
+
+// loadHistory finds the versions before head, so that nodes that were there
+// before this process get deltas, and unchanged ones nothing. Without the
+// history they get whole configurations, which is right, only dearer.
+func (p *Publisher) loadHistory(ctx context.Context, head session.Version) {
+	changes, err := p.c.Store.History(ctx, head.Revision, keptVersions-1)
+	if err != nil {
+		p.log.Warn("publish: history not read; nodes that are behind get whole configurations", "error", err)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range changes {
+		root, err := tree.HashFromBytes(c.GetRootAfter())
+		if err != nil {
+			continue
+		}
+		p.kept = append(p.kept, &kept{version: session.Version{Epoch: c.GetEpoch(), Revision: c.GetRevision(), Root: root}})
+	}
+}
+
+// Base is the tree with the given root, if it is that of one of the last
+// versions.
+func (p *Publisher) Base(ctx context.Context, root tree.Hash) (tree.Tree, bool) {
+	if root == tree.EmptyRoot() {
+		return tree.Tree{}, true
+	}
+	p.mu.Lock()
+	i := slices.IndexFunc(p.kept, func(k *kept) bool { return k.version.Root == root })
+	var k *kept
+	if i >= 0 {
+		k = p.kept[i]
+	}
+	p.mu.Unlock()
+	if k == nil {
+		return tree.Tree{}, false
+	}
+	return p.load(ctx, k)
+}
+
+func (p *Publisher) load(ctx context.Context, k *kept) (tree.Tree, bool) {
+	k.loading.Lock()
+	defer k.loading.Unlock()
+	if k.loaded {
+		return k.tree, true
+	}
+	snapshot, _, err := p.c.Store.At(ctx, k.version.Revision)
+	if err != nil {
+		p.log.Warn("publish: base not loaded; the node gets the whole configuration", "revision", k.version.Revision, "error", err)
+		return tree.Tree{}, false
+	}
+	if snapshot.Tree.Root() != k.version.Root {
+		return tree.Tree{}, false
+	}
+	k.tree, k.loaded = snapshot.Tree, true
+	p.counts.basesLoaded.Add(1)
+	return k.tree, true
+}

@@ -1,0 +1,483 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/proxyfleet/proxyfleet/controlplane/session"
+	"github.com/proxyfleet/proxyfleet/controlplane/store"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// history is a store in memory, whose head the test moves.
+type history struct {
+	mu       sync.Mutex
+	epoch    uint64
+	versions []store.Snapshot // by revision
+	watchers []chan struct{}
+	fail     error
+	reads    int
+	loads    int // of At
+	blocked  chan struct{}
+	epochs   []uint64 // asked for
+}
+
+func newHistory() *history {
+	return &history{epoch: 1, versions: []store.Snapshot{{Epoch: 1}}}
+}
+
+func (h *history) commit(t tree.Tree) store.Snapshot {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := store.Snapshot{Epoch: h.epoch, Revision: uint64(len(h.versions)), Tree: t}
+	h.versions = append(h.versions, s)
+	h.notify()
+	return s
+}
+
+func (h *history) notify() {
+	for _, w := range h.watchers {
+		select {
+		case w <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (h *history) set(change func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	change()
+}
+
+func (h *history) Current(context.Context) (store.Snapshot, error) {
+	h.mu.Lock()
+	blocked := h.blocked
+	h.mu.Unlock()
+	if blocked != nil {
+		<-blocked
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reads++
+	if h.fail != nil {
+		return store.Snapshot{}, h.fail
+	}
+	s := h.versions[len(h.versions)-1]
+	s.Epoch = h.epoch
+	return s, nil
+}
+
+func (h *history) Watch(ctx context.Context) <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w := make(chan struct{}, 1)
+	h.watchers = append(h.watchers, w)
+	context.AfterFunc(ctx, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.watchers = slices.DeleteFunc(h.watchers, func(c chan struct{}) bool { return c == w })
+		close(w)
+	})
+	return w
+}
+
+func (h *history) History(_ context.Context, before uint64, limit int) ([]*fleetv1.Change, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fail != nil {
+		return nil, h.fail
+	}
+	var out []*fleetv1.Change
+	for i := len(h.versions) - 1; i > 0 && len(out) < limit; i-- {
+		s := h.versions[i]
+		if before != 0 && s.Revision >= before {
+			continue
+		}
+		root := s.Tree.Root()
+		out = append(out, &fleetv1.Change{Epoch: s.Epoch, Revision: s.Revision, RootAfter: root[:]})
+	}
+	return out, nil
+}
+
+func (h *history) At(_ context.Context, revision uint64) (store.Snapshot, *fleetv1.Change, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.loads++
+	if h.fail != nil || revision >= uint64(len(h.versions)) {
+		return store.Snapshot{}, nil, errors.New("not found")
+	}
+	return h.versions[revision], &fleetv1.Change{}, nil
+}
+
+func (h *history) NewEpoch(_ context.Context, seen uint64) (uint64, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.epochs = append(h.epochs, seen)
+	h.epoch = max(seen, h.epoch) + 1
+	h.notify()
+	return h.epoch, nil
+}
+
+// config is a tree of n upstreams, of which the last has the given port.
+func config(t testing.TB, n, port int) tree.Tree {
+	t.Helper()
+	var out tree.Tree
+	for i := range n {
+		p := 80
+		if i == n-1 {
+			p = port
+		}
+		out = put(t, out, &fleetv1.Resource{
+			Kind: new(resource.Upstream), Name: new(fmt.Sprintf("u%d", i)),
+			Spec: &fleetv1.Resource_Upstream{Upstream: &fleetv1.Upstream{
+				Endpoints: []*fleetv1.Endpoint{{Address: new(fmt.Sprintf("10.0.0.1:%d", p))}},
+			}},
+		})
+	}
+	return out
+}
+
+// broken has a route to an upstream that is not there.
+func broken(t testing.TB, base tree.Tree) tree.Tree {
+	t.Helper()
+	return put(t, base, &fleetv1.Resource{
+		Kind: new(resource.Route), Name: new("r"),
+		Spec: &fleetv1.Resource_Route{Route: &fleetv1.Route{
+			Forward: []*fleetv1.Forward{{Upstream: new("missing")}},
+		}},
+	})
+}
+
+func put(t testing.TB, base tree.Tree, r *fleetv1.Resource) tree.Tree {
+	t.Helper()
+	b, err := resource.Canonical(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base.Set(resource.KeyOf(r), b)
+}
+
+func start(t *testing.T, h *history) *Publisher {
+	t.Helper()
+	p := New(Config{Store: h, Epochs: h, Logger: slog.New(slog.DiscardHandler)})
+	run(t, p)
+	return p
+}
+
+func run(t *testing.T, p *Publisher) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		if err := p.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { cancel(); wait.Wait() })
+}
+
+func TestHeadIsWantedAtOnceAndTheNextIsFiveMillisecondsLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		p := start(t, h)
+		watch := p.Watch(t.Context())
+		<-watch
+		if got := p.Wanted(); got.Version != (session.Version{Epoch: 1, Root: tree.EmptyRoot()}) {
+			t.Fatalf("wanted %v", got.Version)
+		}
+		time.Sleep(time.Second)
+		var last time.Time
+		for i := range 20 {
+			begin := time.Now()
+			s := h.commit(config(t, 3, 1000+i))
+			<-watch
+			pause := time.Since(begin)
+			if i == 0 && pause != 0 {
+				t.Fatalf("the first took %v", pause)
+			}
+			if i > 0 && time.Since(last) < minInterval {
+				t.Fatalf("%v after the one before", time.Since(last))
+			}
+			last = time.Now()
+			if got := p.Wanted(); got.Version != VersionOf(s) || got.Tree.Root() != got.Root || got.At != last {
+				t.Fatalf("wanted %v, committed %v", got.Version, VersionOf(s))
+			}
+		}
+		// What comes in between is one version.
+		for i := range 10 {
+			h.commit(config(t, 3, 2000+i))
+		}
+		before := p.Counters().Published
+		time.Sleep(time.Second)
+		if got := p.Wanted().Revision; got != 30 {
+			t.Fatalf("wanted %d", got)
+		}
+		if got := p.Counters().Published - before; got > 2 {
+			t.Fatalf("%d versions of a burst", got)
+		}
+		if a, b := p.WantedFor("x"), p.Wanted(); a.Version != b.Version {
+			t.Fatalf("wanted of a node %v, of all %v", a.Version, b.Version)
+		}
+	})
+}
+
+func TestCheckedCandidateIsPublishedWithoutCompiling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		p := start(t, h)
+		synctest.Wait()
+		base := store.Snapshot{Epoch: 1}
+		next := config(t, 3, 80)
+		if ps := p.Check(t.Context(), base, next); len(ps) > 0 {
+			t.Fatal(ps)
+		}
+		if ps := p.Check(t.Context(), base, broken(t, next)); len(ps) == 0 {
+			t.Fatal("a dangling reference passes")
+		}
+		compiled := p.Counters().Compiled
+		h.commit(next)
+		time.Sleep(time.Second)
+		if got := p.Counters(); got.Compiled != compiled || got.Published != 2 || got.Checks != 2 || got.Latency.Count != 2 {
+			t.Fatalf("%+v", got)
+		}
+		// Few results are kept, however many candidates there were.
+		for i := range 20 {
+			p.Check(t.Context(), base, config(t, 3, 1000+i))
+		}
+		if got := len(p.compiler.results); got != keptResults {
+			t.Fatalf("%d results kept", got)
+		}
+		// A check that nobody waits for any more is no consent.
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		p.compiler.turn <- struct{}{}
+		if ps := p.Check(ctx, base, config(t, 3, 5000)); len(ps) == 0 {
+			t.Fatal("consent without a check")
+		}
+		<-p.compiler.turn
+	})
+}
+
+func TestHeadThatDoesNotCompileIsNotWanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		p := start(t, h)
+		good := h.commit(config(t, 3, 80))
+		time.Sleep(time.Second)
+		bad := h.commit(broken(t, good.Tree))
+		time.Sleep(time.Second)
+		u, ok := p.Unpublished()
+		if !ok || u.Version != VersionOf(bad) || len(u.Problems) == 0 || len(p.Problems()) == 0 {
+			t.Fatalf("unpublished: %+v", u)
+		}
+		if got := p.Wanted().Version; got != VersionOf(good) {
+			t.Fatalf("wanted %v", got)
+		}
+		compiled := p.Counters().Compiled
+		for range 5 {
+			p.Kick()
+			time.Sleep(time.Second)
+		}
+		if got := p.Counters(); got.Compiled != compiled || got.Unpublishable != 1 {
+			t.Fatalf("compiled again and again: %+v", got)
+		}
+		better := h.commit(config(t, 4, 80))
+		time.Sleep(time.Second)
+		if _, ok := p.Unpublished(); ok || p.Wanted().Version != VersionOf(better) || p.Problems() != nil {
+			t.Fatalf("wanted %v", p.Wanted().Version)
+		}
+	})
+}
+
+func TestStoreThatDoesNotAnswerIsAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		h.fail = errors.New("no leader")
+		p := start(t, h)
+		time.Sleep(10 * time.Second)
+		if !p.Wanted().IsZero() {
+			t.Fatal("something is wanted")
+		}
+		reads := 0
+		h.set(func() { h.fail, reads = nil, h.reads })
+		if reads < 10 || reads > 30 {
+			t.Fatalf("%d reads in 10 s", reads)
+		}
+		time.Sleep(time.Second)
+		if p.Wanted().IsZero() {
+			t.Fatal("nothing is wanted")
+		}
+	})
+}
+
+func TestLastSixteenVersionsAreBases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		p := start(t, h)
+		var roots []tree.Hash
+		for i := range 20 {
+			roots = append(roots, h.commit(config(t, 3, 1000+i)).Tree.Root())
+			time.Sleep(10 * time.Millisecond)
+		}
+		check := func(p *Publisher) {
+			t.Helper()
+			for i, root := range roots {
+				got, ok := p.Base(t.Context(), root)
+				if want := i >= len(roots)-keptVersions; ok != want || ok && got.Root() != root {
+					t.Fatalf("base of revision %d: %v", i+1, ok)
+				}
+			}
+			if got, ok := p.Base(t.Context(), tree.EmptyRoot()); !ok || got.Len() != 0 {
+				t.Fatal("the empty tree is no base")
+			}
+			if _, ok := p.Base(t.Context(), tree.Sum(nil)); ok {
+				t.Fatal("a base from nowhere")
+			}
+		}
+		check(p)
+		if h.loads != 0 {
+			t.Fatalf("%d trees loaded", h.loads)
+		}
+		// After a restart they come from the history, each once, when asked for.
+		p = start(t, h)
+		time.Sleep(time.Second)
+		if h.loads != 0 {
+			t.Fatalf("%d trees loaded before anybody asked", h.loads)
+		}
+		check(p)
+		check(p)
+		if h.loads != keptVersions-1 {
+			t.Fatalf("%d trees loaded", h.loads)
+		}
+		if !p.knows(session.Version{Epoch: 1, Revision: 15, Root: roots[14]}) {
+			t.Fatal("a version of the history is not known")
+		}
+	})
+}
+
+func TestNodeThatContradictsTheStoreMakesANewEpoch(t *testing.T) {
+	root := tree.Sum([]byte("another store"))
+	for name, c := range map[string]struct {
+		running session.Version
+		epoch   uint64 // afterwards
+	}{
+		"nothing runs":             {session.Version{}, 1},
+		"higher revision":          {session.Version{Epoch: 1, Revision: 31, Root: root}, 2},
+		"other digest at the head": {session.Version{Epoch: 1, Revision: 30, Root: root}, 2},
+		"other digest before":      {session.Version{Epoch: 1, Revision: 3, Root: root}, 2},
+		"later epoch":              {session.Version{Epoch: 7, Revision: 3, Root: root}, 8},
+		"earlier epoch":            {session.Version{Epoch: 0, Revision: 99, Root: root}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHistory()
+				for i := range 30 {
+					h.commit(config(t, 2, 1000+i))
+				}
+				p := start(t, h)
+				synctest.Wait()
+				// Many nodes say the same: one new epoch.
+				var wait sync.WaitGroup
+				for range 50 {
+					wait.Go(func() {
+						if err := p.Observe(t.Context(), "n1", c.running); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				wait.Wait()
+				if h.epoch != c.epoch || len(h.epochs) > 1 {
+					t.Fatalf("epoch %d, asked for after %v", h.epoch, h.epochs)
+				}
+				if got := p.Wanted().Version; got.Epoch != c.epoch || got.Revision != 30 {
+					t.Fatalf("wanted %v", got)
+				}
+				// What the nodes were given in the new epoch is no contradiction.
+				if err := p.Observe(t.Context(), "n1", p.Wanted().Version); err != nil || h.epoch != c.epoch {
+					t.Fatalf("epoch %d, %v", h.epoch, err)
+				}
+			})
+		})
+	}
+}
+
+func TestReplicaThatLagsIsNoContradiction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		for i := range 30 {
+			h.commit(config(t, 2, 1000+i))
+		}
+		p := start(t, h)
+		time.Sleep(time.Second)
+		h.set(func() { h.watchers = nil }) // events are lost
+		next := h.commit(config(t, 2, 5000))
+		if err := p.Observe(t.Context(), "n1", VersionOf(next)); err != nil {
+			t.Fatal(err)
+		}
+		if len(h.epochs) > 0 || p.Wanted().Version != VersionOf(next) {
+			t.Fatalf("epochs %v, wanted %v", h.epochs, p.Wanted().Version)
+		}
+		// Known, old and right: nothing to say.
+		for _, revision := range []int{31, 30, 16, 15, 2} {
+			if err := p.Observe(t.Context(), "n1", VersionOf(h.versions[revision])); err != nil || len(h.epochs) > 0 {
+				t.Fatalf("revision %d: %v, epochs %v", revision, err, h.epochs)
+			}
+		}
+		h.set(func() { h.fail = errors.New("no leader") })
+		if err := p.Observe(t.Context(), "n1", session.Version{Epoch: 1, Revision: 99}); err == nil {
+			t.Fatal("a store that does not answer proves nothing")
+		}
+	})
+}
+
+func TestHeadThatGoesBackMakesANewEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		for i := range 5 {
+			h.commit(config(t, 2, 1000+i))
+		}
+		p := start(t, h)
+		time.Sleep(time.Second)
+		h.set(func() { h.versions = h.versions[:3] })
+		p.Kick()
+		time.Sleep(time.Second)
+		if got := p.Wanted().Version; h.epoch != 2 || got.Epoch != 2 || got.Revision != 2 {
+			t.Fatalf("epoch %d, wanted %v", h.epoch, got)
+		}
+	})
+}
+
+func TestWithoutEpochsAContradictionIsAnError(t *testing.T) {
+	h := newHistory()
+	p := New(Config{Store: h, Logger: slog.New(slog.DiscardHandler)})
+	err := p.Observe(t.Context(), "n1", session.Version{Epoch: 1, Revision: 9, Root: tree.Sum(nil)})
+	if !errors.Is(err, ErrContradiction) || p.Counters().Contradictions != 1 {
+		t.Fatal(err)
+	}
+}
+
+func TestLatencyCountsCumulatively(t *testing.T) {
+	var l Latency
+	for _, d := range []time.Duration{0, 250 * time.Microsecond, 251 * time.Microsecond, time.Minute} {
+		l.Observe(d)
+	}
+	s := l.Snapshot()
+	if s.Count != 4 || s.Sum != time.Minute+501*time.Microsecond || len(s.Buckets) != latencyBuckets ||
+		s.Buckets[LatencyBound(0)] != 2 || s.Buckets[LatencyBound(1)] != 3 || s.Buckets[LatencyBound(latencyBuckets-1)] != 3 {
+		t.Fatalf("%+v", s)
+	}
+}

@@ -1,0 +1,440 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/proxyfleet/proxyfleet/controlplane/publish"
+	"github.com/proxyfleet/proxyfleet/controlplane/session"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+// maxProblems bounds the problems of a Nack that are kept and shown.
+const maxProblems = 101
+
+type syncStream = grpc.BidiStreamingServer[fleetv1.NodeMessage, fleetv1.ServerMessage]
+
+// Sync serves one node until its stream ends.
+func (s *Server) Sync(stream syncStream) error {
+	ctx := stream.Context()
+	hello, err := s.receiveHello(stream)
+	if err != nil {
+		s.counts.refused.Add(1)
+		return err
+	}
+	running, err := versionFrom(hello.GetRunning())
+	if err != nil {
+		s.counts.refused.Add(1)
+		return status.Errorf(codes.InvalidArgument, "hello: %v", err)
+	}
+	c, err := s.registry.admit(hello, running, peerAddress(ctx))
+	if err != nil {
+		s.counts.refused.Add(1)
+		s.log.Warn("node: refused", "node", hello.GetNodeId(), "address", peerAddress(ctx), "error", err)
+		return err
+	}
+	s.counts.connected.Add(1)
+	s.log.Info("node: connected", "node", c.node, "address", c.address, "running", running, "build", hello.GetBuild())
+	s.event(Event{Kind: Connected, Node: c.node, Version: running})
+	s.fleet.ensure(hello)
+
+	d := &driver{s: s, stream: stream, conn: c, in: make(chan *fleetv1.NodeMessage), ended: make(chan error, 1)}
+	err = d.run(ctx, running)
+	d.close()
+	if s.registry.leave(c) {
+		s.event(Event{Kind: Disconnected, Node: c.node, Err: err})
+	}
+	s.log.Info("node: stream ended", "node", c.node, "address", c.address, "error", err)
+	return err
+}
+
+// receiveHello gives up on a stream that stays nameless: when the handler
+// returns, gRPC ends the stream, and with it the goroutine that waits for it.
+func (s *Server) receiveHello(stream syncStream) (*fleetv1.Hello, error) {
+	type first struct {
+		m   *fleetv1.NodeMessage
+		err error
+	}
+	got := make(chan first, 1)
+	go func() {
+		m, err := stream.Recv()
+		got <- first{m, err}
+	}()
+	t := time.NewTimer(helloTimeout)
+	defer t.Stop()
+	select {
+	case f := <-got:
+		if f.err != nil {
+			return nil, f.err
+		}
+		if err := checkHello(f.m.GetHello()); err != nil {
+			return nil, status.Errorf(codes.InvalidArgument, "hello: %v", err)
+		}
+		return f.m.GetHello(), nil
+	case <-t.C:
+		return nil, status.Errorf(codes.DeadlineExceeded, "no Hello within %v", helloTimeout)
+	case <-s.stopping:
+		return nil, errServerStops
+	}
+}
+
+var (
+	errServerStops = status.Error(codes.Unavailable, "the control plane is stopping")
+	errReplaced    = status.Error(codes.Aborted, "another stream of this node took over")
+)
+
+func peerAddress(ctx context.Context) string {
+	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
+		return p.Addr.String()
+	}
+	return "unknown"
+}
+
+// driver serves one stream. Its goroutine is the handler's; receive runs beside.
+type driver struct {
+	// immutable
+	s      *Server
+	stream syncStream
+	conn   *conn
+	in     chan *fleetv1.NodeMessage // Acks and Nacks
+	ended  chan error                // the receiver's last word
+
+	// owned by run
+	changes   <-chan struct{} // of what is wanted
+	fleet     <-chan struct{} // closed when there is another FleetState
+	fleetSent uint64
+	session   session.Session
+	wanted    publish.Published // newest
+	waiting   bool              // for a token of s.whole, to send wanted whole
+	token     bool              // held
+	parts     []prepared        // still to be sent
+	sentAt    time.Time         // of the last part
+	flight    publish.Published // what is unanswered
+}
+
+// run sends until the stream has to end. Its error is the stream's status.
+func (d *driver) run(ctx context.Context, running session.Version) error {
+	welcome := &fleetv1.Welcome{Build: d.s.c.Build, SchemaLevel: resource.SchemaLevel}
+	if err := d.stream.Send(&fleetv1.ServerMessage{Message: &fleetv1.ServerMessage_Welcome{Welcome: welcome}}); err != nil {
+		return err
+	}
+	go d.receive(ctx)
+	d.observe(ctx, running)
+
+	d.changes = d.s.c.Publisher.Watch(ctx)
+	d.step(ctx, session.Input{Kind: session.Hello, Version: running}, nil)
+	d.want(ctx)
+	for {
+		if err := d.sendFleet(); err != nil {
+			return err
+		}
+		if over, err := d.turn(ctx); over || err != nil {
+			return err
+		}
+	}
+}
+
+// turn waits for one thing to do and does it. It reports whether the stream is
+// over.
+func (d *driver) turn(ctx context.Context) (over bool, err error) {
+	// A nil channel is never ready.
+	var token chan<- struct{}
+	if d.waiting {
+		token = d.s.whole
+	}
+	var more <-chan struct{}
+	if len(d.parts) > 0 {
+		more = always
+	}
+	select {
+	case <-ctx.Done():
+		return true, status.FromContextError(ctx.Err()).Err()
+	case <-d.conn.replaced:
+		return true, errReplaced
+	case <-d.s.stopping:
+		return true, errServerStops
+	case err := <-d.ended:
+		return true, err
+	case <-d.fleet:
+		return false, nil
+	case _, ok := <-d.changes:
+		if !ok { // ctx has ended
+			d.changes = nil
+			return false, nil
+		}
+		d.want(ctx)
+		return false, nil
+	case m := <-d.in:
+		return false, d.answered(ctx, m)
+	case token <- struct{}{}:
+		d.token, d.waiting = true, false
+		d.load(d.s.encoder.whole(d.flight))
+		d.s.counts.wholes.Add(1)
+		return false, nil
+	case <-more:
+		return false, d.sendPart()
+	}
+}
+
+// sendFleet sends the FleetState if there is another one.
+func (d *driver) sendFleet() error {
+	message, number, changed := d.s.fleet.state()
+	d.fleet = changed
+	if message == nil || number == d.fleetSent {
+		return nil
+	}
+	d.fleetSent = number
+	return d.stream.SendMsg(message)
+}
+
+// always is a channel that is always ready.
+var always = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// close gives back what the driver holds.
+func (d *driver) close() {
+	d.session.Step(session.Input{Kind: session.Disconnect})
+	d.release()
+}
+
+func (d *driver) release() {
+	if d.token {
+		<-d.s.whole
+		d.token = false
+	}
+}
+
+// observe lets the publisher compare what the node says with the store.
+func (d *driver) observe(ctx context.Context, running session.Version) {
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	if err := d.s.c.Publisher.Observe(ctx, d.conn.node, running); err != nil && ctx.Err() == nil {
+		d.s.log.Warn("node: what it runs could not be compared with the store", "node", d.conn.node, "running", running, "error", err)
+	}
+}
+
+// want tells the session what is wanted now.
+func (d *driver) want(ctx context.Context) {
+	next := d.s.c.Publisher.WantedFor(d.conn.node)
+	if next.IsZero() || next.Version == d.wanted.Version {
+		return
+	}
+	d.wanted = next
+	d.step(ctx, session.Input{Kind: session.Want, Version: next.Version}, nil)
+}
+
+// step gives the session an input and begins what it asks for. If the input was
+// taken, note changes what is shown of the node together with the state.
+func (d *driver) step(ctx context.Context, in session.Input, note func(*node)) session.Outcome {
+	action, outcome := d.session.Step(in)
+	d.s.registry.update(d.conn, func(n *node) {
+		state := d.session.State()
+		changed := n.state != state
+		n.state = state
+		if outcome == session.Taken && note != nil {
+			note(n)
+			changed = true
+		}
+		if state == session.Synced {
+			n.problems = nil // whatever was refused is not wanted any more
+		}
+		if changed {
+			d.s.registry.changed()
+		}
+	})
+	if action.Send {
+		d.begin(ctx, action)
+	}
+	return outcome
+}
+
+// begin prepares an Update. The session sends only what is newest, so the
+// target is what is wanted.
+func (d *driver) begin(ctx context.Context, a session.Action) {
+	d.release()
+	d.waiting, d.parts = false, nil
+	d.flight, d.sentAt = d.wanted, d.s.c.Now()
+	d.s.counts.updates.Add(1)
+	if base, ok := d.s.encoder.plan(ctx, a.Base, d.flight); ok {
+		d.load(d.s.encoder.delta(base, d.flight))
+		return
+	}
+	d.waiting = true
+}
+
+func (d *driver) load(e *encoded) {
+	d.parts = e.parts
+	d.s.counts.configBytes.Add(uint64(e.configBytes))
+}
+
+func (d *driver) sendPart() error {
+	part := d.parts[0]
+	d.parts = d.parts[1:]
+	if err := d.stream.SendMsg(part); err != nil {
+		return err
+	}
+	d.s.counts.parts.Add(1)
+	d.s.counts.wireBytes.Add(uint64(len(part)))
+	if len(d.parts) == 0 {
+		d.sentAt = d.s.c.Now()
+		d.release()
+	}
+	return nil
+}
+
+// receive notes every sign of life and passes on what the session must hear.
+func (d *driver) receive(ctx context.Context) {
+	for {
+		m, err := d.stream.Recv()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil // the node ended the stream in good order
+			}
+			d.ended <- err
+			return
+		}
+		if err := d.heard(m); err != nil {
+			d.ended <- status.Error(codes.InvalidArgument, err.Error())
+			return
+		}
+		if m.GetAck() == nil && m.GetNack() == nil {
+			continue
+		}
+		select {
+		case d.in <- m:
+		case <-ctx.Done():
+			d.ended <- status.FromContextError(ctx.Err()).Err()
+			return
+		}
+	}
+}
+
+// heard notes a message in the registry.
+func (d *driver) heard(m *fleetv1.NodeMessage) error {
+	var (
+		running  *fleetv1.Version
+		attested []byte
+		stands   bool
+	)
+	switch {
+	case m.GetAck() != nil:
+		running, attested, stands = m.GetAck().GetVersion(), m.GetAck().GetAttested(), true
+	case m.GetStatus() != nil:
+		running, attested, stands = m.GetStatus().GetRunning(), m.GetStatus().GetAttested(), true
+	case m.GetHello() != nil:
+		return errors.New("a second Hello")
+	}
+	version, err := versionFrom(running)
+	if err != nil {
+		return err
+	}
+	var root tree.Hash
+	if len(attested) > 0 {
+		if root, err = tree.HashFromBytes(attested); err != nil {
+			return err
+		}
+	}
+	drifted := false
+	d.s.registry.update(d.conn, func(n *node) {
+		n.heardAt(d.s.registry, d.s.c.Now())
+		if stands {
+			drifted = n.standing(d.s.registry, version, root)
+		}
+		if m.GetStatus() != nil {
+			n.numbers = m.GetStatus()
+		}
+	})
+	if drifted {
+		d.s.counts.drifts.Add(1)
+		d.s.log.Error("node: drift: its live table was not built from the version that it names", "node", d.conn.node, "running", version, "attested", root.Short())
+		d.s.event(Event{Kind: Drifted, Node: d.conn.node, Version: version})
+	}
+	return nil
+}
+
+// answered gives an Ack or Nack to the session.
+func (d *driver) answered(ctx context.Context, m *fleetv1.NodeMessage) error {
+	if ack := m.GetAck(); ack != nil {
+		version, err := versionFrom(ack.GetVersion())
+		if err != nil {
+			return status.Error(codes.InvalidArgument, err.Error())
+		}
+		d.acked(ctx, version)
+		return nil
+	}
+	nack := m.GetNack()
+	version, err := versionFrom(nack.GetVersion())
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	d.nacked(ctx, version, nack)
+	return nil
+}
+
+func (d *driver) acked(ctx context.Context, version session.Version) {
+	flight, sentAt := d.flight, d.sentAt
+	expected := d.session.InFlight() == version
+	in := session.Input{Kind: session.Ack, Version: version}
+	if d.step(ctx, in, func(n *node) { n.problems = nil }) == session.Ignored {
+		d.s.counts.foreign.Add(1)
+		return
+	}
+	d.s.counts.acks.Add(1)
+	if now := d.s.c.Now(); expected {
+		d.s.counts.answer.Observe(now.Sub(sentAt))
+		// A node that was away when the version was published says nothing about
+		// how fast versions spread.
+		if d.conn.since.Before(flight.At) {
+			d.s.counts.spread.Observe(now.Sub(flight.At))
+		}
+	}
+	d.s.log.Debug("node: acked", "node", d.conn.node, "version", version)
+	d.s.event(Event{Kind: Acked, Node: d.conn.node, Version: version})
+}
+
+func (d *driver) nacked(ctx context.Context, version session.Version, nack *fleetv1.Nack) {
+	sent := nack.GetProblems()[:min(len(nack.GetProblems()), maxProblems)]
+	problems := make([]resource.Problem, 0, len(sent))
+	for _, p := range sent {
+		problems = append(problems, resource.ProblemFromProto(p))
+	}
+	reason := reasonOf(nack.GetKind())
+	note := func(n *node) { n.problems = problems }
+	if reason == session.BaseMismatch {
+		note = nil // healed by a whole configuration; no matter for people
+	}
+	in := session.Input{Kind: session.Nack, Version: version, Reason: reason}
+	if d.step(ctx, in, note) == session.Ignored {
+		d.s.counts.foreign.Add(1)
+		return
+	}
+	d.s.counts.nack(reason)
+	d.s.log.Warn("node: nacked", "node", d.conn.node, "version", version, "kind", nack.GetKind(), "problems", len(problems), "first", first(problems))
+	d.s.event(Event{Kind: Nacked, Node: d.conn.node, Version: version, Problems: problems})
+}
+
+func first(ps []resource.Problem) string {
+	if len(ps) == 0 {
+		return ""
+	}
+	return ps[0].Error()
+}
+
+func reasonOf(k fleetv1.Nack_Kind) session.Reason {
+	switch k {
+	case fleetv1.Nack_LOCAL:
+		return session.Local
+	case fleetv1.Nack_BASE_MISMATCH:
+		return session.BaseMismatch
+	default:
+		return session.Permanent
+	}
+}

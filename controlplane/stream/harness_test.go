@@ -1,0 +1,427 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/proxyfleet/proxyfleet/controlplane/publish"
+	"github.com/proxyfleet/proxyfleet/controlplane/session"
+	"github.com/proxyfleet/proxyfleet/controlplane/store"
+	"github.com/proxyfleet/proxyfleet/dataplane/feed"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/proto/api"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait of these tests.
+const patience = 20 * time.Second
+
+// memory is a store in memory, for what does not need etcd.
+type memory struct {
+	mu       sync.Mutex
+	epoch    uint64
+	versions []store.Snapshot
+	records  map[string]*fleetv1.NodeRecord
+	revision uint64
+	fail     error // of writing records
+	watchers map[chan struct{}]struct{}
+}
+
+func newMemory() *memory {
+	return &memory{
+		epoch: 1, versions: []store.Snapshot{{Epoch: 1}},
+		records: map[string]*fleetv1.NodeRecord{}, watchers: map[chan struct{}]struct{}{},
+	}
+}
+
+func (m *memory) commit(t tree.Tree) uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	revision := uint64(len(m.versions))
+	m.versions = append(m.versions, store.Snapshot{Epoch: m.epoch, Revision: revision, Tree: t})
+	m.notify()
+	return revision
+}
+
+func (m *memory) head() store.Snapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.versions[len(m.versions)-1]
+}
+
+func (m *memory) notify() {
+	for w := range m.watchers {
+		select {
+		case w <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (m *memory) Current(context.Context) (store.Snapshot, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.versions[len(m.versions)-1]
+	s.Epoch = m.epoch
+	return s, nil
+}
+
+func (m *memory) Watch(ctx context.Context) <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w := make(chan struct{}, 1)
+	m.watchers[w] = struct{}{}
+	context.AfterFunc(ctx, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.watchers, w)
+		close(w)
+	})
+	return w
+}
+
+func (m *memory) WatchNodes(ctx context.Context) <-chan struct{} { return m.Watch(ctx) }
+
+func (m *memory) History(_ context.Context, before uint64, limit int) ([]*fleetv1.Change, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []*fleetv1.Change
+	for _, s := range slices.Backward(m.versions) {
+		if s.Revision > 0 && (before == 0 || s.Revision < before) && len(out) < limit {
+			root := s.Tree.Root()
+			out = append(out, &fleetv1.Change{Epoch: s.Epoch, Revision: s.Revision, RootAfter: root[:]})
+		}
+	}
+	return out, nil
+}
+
+func (m *memory) At(_ context.Context, revision uint64) (store.Snapshot, *fleetv1.Change, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if revision >= uint64(len(m.versions)) {
+		return store.Snapshot{}, nil, errors.New("not found")
+	}
+	return m.versions[revision], nil, nil
+}
+
+func (m *memory) NewEpoch(_ context.Context, seen uint64) (uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.epoch = max(m.epoch, seen) + 1
+	m.notify()
+	return m.epoch, nil
+}
+
+func (m *memory) Nodes(context.Context) ([]*fleetv1.NodeRecord, uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []*fleetv1.NodeRecord
+	for _, r := range m.records {
+		out = append(out, r)
+	}
+	return out, m.revision, nil
+}
+
+func (m *memory) PutNode(_ context.Context, r *fleetv1.NodeRecord, _ int64) (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		return 0, m.fail
+	}
+	if m.records[r.GetNodeId()] != nil {
+		return 0, store.ErrExists
+	}
+	m.records[r.GetNodeId()] = r
+	m.revision++
+	m.notify()
+	return 1, nil
+}
+
+func (m *memory) edit(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
+	m.revision++
+	m.notify()
+}
+
+// plane is a running control plane.
+type plane struct {
+	server    *Server
+	publisher *publish.Publisher
+	address   string
+	stop      func()
+}
+
+// newPlane starts one on the store; address "" takes a free port.
+func newPlane(t testing.TB, m *memory, address string, configure ...func(*Config)) *plane {
+	t.Helper()
+	if address == "" {
+		address = "127.0.0.1:0"
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	p := publish.New(publish.Config{Store: m, Epochs: m, Logger: quiet})
+	c := Config{Publisher: p, Records: m, Logger: quiet, Build: "test"}
+	for _, f := range configure {
+		f(&c)
+	}
+	s := New(c)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wait sync.WaitGroup
+	wait.Go(func() { check(t, p.Run(ctx)) })
+	wait.Go(func() { check(t, s.Serve(ctx, l)) })
+	stop := sync.OnceFunc(func() { cancel(); wait.Wait() })
+	t.Cleanup(stop)
+	return &plane{server: s, publisher: p, address: l.Addr().String(), stop: stop}
+}
+
+func check(t testing.TB, err error) {
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// status is a node as the control plane shows it.
+func (p *plane) status(id string) (api.NodeStatus, bool) {
+	for _, n := range p.server.Nodes() {
+		if n.ID == id {
+			return n, true
+		}
+	}
+	return api.NodeStatus{}, false
+}
+
+// member is a running feed.
+type member struct {
+	feed *feed.Feed
+	live table.Live
+	stop func()
+
+	mu     sync.Mutex
+	refuse error
+	seen   []uint64 // revisions applied
+}
+
+func newNode(t testing.TB, id string, planes ...string) *member {
+	t.Helper()
+	n := &member{}
+	f, err := feed.New(feed.Config{
+		NodeID: id, Labels: map[string]string{"zone": "a"}, ControlPlanes: planes,
+		Apply: n.apply, Live: &n.live, Logger: slog.New(slog.DiscardHandler), Build: "test",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.feed = f
+	ctx, cancel := context.WithCancel(t.Context())
+	var wait sync.WaitGroup
+	wait.Go(func() { check(t, f.Run(ctx)) })
+	n.stop = sync.OnceFunc(func() { cancel(); wait.Wait() })
+	t.Cleanup(n.stop)
+	return n
+}
+
+func (n *member) apply(_ context.Context, next *table.Table) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.refuse != nil {
+		return n.refuse
+	}
+	n.live.Store(next)
+	n.seen = append(n.seen, next.Version.Revision)
+	return nil
+}
+
+func (n *member) set(refuse error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.refuse = refuse
+}
+
+// runs reports whether the node's live table is that of the revision.
+func (n *member) runs(revision uint64) func() bool {
+	return func() bool {
+		t := n.live.Load()
+		return t != nil && t.Version.Revision == revision && n.feed.State().Running.Revision == revision
+	}
+}
+
+// eventually waits for what must become true.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for pause := 100 * time.Microsecond; !ok(); pause = min(2*pause, 20*time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+		wait(pause)
+	}
+}
+
+// wait is the pause between two looks of eventually.
+func wait(d time.Duration) { <-time.After(d) }
+
+// config is a tree of n upstreams of which the last has the port.
+func config(t testing.TB, n, port int) tree.Tree {
+	t.Helper()
+	var out tree.Tree
+	for i := range n {
+		out = with(t, out, i, 80)
+	}
+	return with(t, out, n-1, port)
+}
+
+func with(t testing.TB, base tree.Tree, i, port int) tree.Tree {
+	t.Helper()
+	return put(t, base, &fleetv1.Resource{
+		Kind: new(resource.Upstream), Name: new(fmt.Sprintf("u%d", i)),
+		Spec: &fleetv1.Resource_Upstream{Upstream: &fleetv1.Upstream{
+			Endpoints: []*fleetv1.Endpoint{{Address: new(fmt.Sprintf("10.0.0.1:%d", port))}},
+		}},
+	})
+}
+
+func put(t testing.TB, base tree.Tree, r *fleetv1.Resource) tree.Tree {
+	t.Helper()
+	b, err := resource.Canonical(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base.Set(resource.KeyOf(r), b)
+}
+
+// clock is moved by the test.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func newClock() *clock { return &clock{at: time.Now()} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+func published(t tree.Tree) publish.Published {
+	return publish.Published{Version: session.Version{Epoch: 1, Revision: 1, Root: t.Root()}, Tree: t}
+}
+
+// rawNode is a stream whose node is the test.
+type rawNode struct {
+	t      *testing.T
+	stream grpc.BidiStreamingClient[fleetv1.NodeMessage, fleetv1.ServerMessage]
+	close  func()
+	state  *fleetv1.FleetState // the last
+}
+
+func dialRaw(t *testing.T, address string) *rawNode {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	stream, err := fleetv1.NewFleetClient(conn).Sync(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &rawNode{t: t, stream: stream, close: sync.OnceFunc(func() { cancel(); _ = conn.Close() })}
+	t.Cleanup(n.close)
+	return n
+}
+
+func (n *rawNode) hello(h *fleetv1.Hello) *rawNode {
+	n.t.Helper()
+	if h.BootId == "" {
+		h.BootId = "boot"
+	}
+	if h.SchemaLevel == 0 {
+		h.SchemaLevel = resource.SchemaLevel
+	}
+	n.send(&fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Hello{Hello: h}})
+	return n
+}
+
+func (n *rawNode) send(m *fleetv1.NodeMessage) {
+	n.t.Helper()
+	if err := n.stream.Send(m); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func (n *rawNode) ack(v *fleetv1.Version) {
+	n.send(&fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Ack{Ack: &fleetv1.Ack{Version: v, Attested: v.GetDigest()}}})
+}
+
+func (n *rawNode) nack(v *fleetv1.Version, kind fleetv1.Nack_Kind, problems ...*fleetv1.Problem) {
+	n.send(&fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Nack{Nack: &fleetv1.Nack{Version: v, Kind: kind, Problems: problems}}})
+}
+
+func (n *rawNode) recv() *fleetv1.ServerMessage {
+	n.t.Helper()
+	m, err := n.stream.Recv()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if s := m.GetFleetState(); s != nil {
+		n.state = s
+	}
+	return m
+}
+
+// update takes a whole Update, its parts put together.
+func (n *rawNode) update() (*fleetv1.Update, int) {
+	n.t.Helper()
+	var out *fleetv1.Update
+	for {
+		u := n.recv().GetUpdate()
+		if u == nil {
+			continue
+		}
+		if out == nil {
+			out = u
+		} else {
+			out.Upserts = append(out.Upserts, u.GetUpserts()...)
+			out.Removed = append(out.Removed, u.GetRemoved()...)
+		}
+		if u.GetLast() {
+			return out, int(u.GetPart()) + 1
+		}
+	}
+}
+
+// end is the error that the server ends the stream with.
+func (n *rawNode) end() error {
+	for {
+		if _, err := n.stream.Recv(); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,228 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/proxyfleet/proxyfleet/controlplane/publish"
+	"github.com/proxyfleet/proxyfleet/controlplane/session"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+const (
+	// helloTimeout bounds how long a stream may stay nameless.
+	helloTimeout = 5 * time.Second
+	// observeTimeout bounds the comparison of a Hello with the store, which must
+	// not keep a node from its configuration when etcd does not answer.
+	observeTimeout = 3 * time.Second
+	// silentAfter is three missing Statuses.
+	silentAfter = 15 * time.Second
+	// A peer that answers no ping for keepaliveTime+keepaliveTimeout is gone.
+	keepaliveTime    = 5 * time.Second
+	keepaliveTimeout = 5 * time.Second
+	// minPing is the least time between pings of a peer; gRPC's clients ping
+	// every 10 s at most.
+	minPing = 5 * time.Second
+	// maxNodeMessage bounds what a node may say at once: a Nack holds up to 100
+	// problems of some 2 KiB.
+	maxNodeMessage = 1 << 20
+	// stopTimeout is what streams get to end after the server was told to stop.
+	stopTimeout = 2 * time.Second
+	// houseEvery is how often silent nodes and old encodings are looked for.
+	houseEvery = time.Second
+)
+
+// Publisher decides what is wanted. *publish.Publisher is one.
+type Publisher interface {
+	// WantedFor is the version that is wanted of the node; zero: none yet.
+	WantedFor(node string) publish.Published
+	// Watch says "look at WantedFor again", coalesced, until ctx ends.
+	Watch(ctx context.Context) <-chan struct{}
+	// Base is the tree with this root, if it is one of the last versions.
+	Base(ctx context.Context, root tree.Hash) (tree.Tree, bool)
+	// Observe compares what a node says it runs with the store.
+	Observe(ctx context.Context, node string, running session.Version) error
+}
+
+// Records keeps the nodes that the fleet knows. *store.Store is one.
+type Records interface {
+	// Nodes are all records, and a number that grows with each change of them.
+	Nodes(ctx context.Context) (records []*fleetv1.NodeRecord, revision uint64, err error)
+	// WatchNodes says "look again", coalesced, until ctx ends.
+	WatchNodes(ctx context.Context) <-chan struct{}
+	// PutNode with seen 0 creates a record; store.ErrExists: it is there.
+	PutNode(ctx context.Context, r *fleetv1.NodeRecord, seen int64) (int64, error)
+}
+
+// Config has what a Server works with. Publisher and Records are required.
+type Config struct {
+	Publisher Publisher
+	Records   Records
+	// Insecure allows plaintext on addresses that are not loopback.
+	Insecure bool
+	// MaxNodes bounds the nodes that are known or connected; 0: 10,000.
+	MaxNodes int
+	Build    string
+	// OnEvent is told what happens to nodes, in order for each node. It must not
+	// block. nil: nobody.
+	OnEvent func(Event)
+	Logger  *slog.Logger     // nil: slog.Default()
+	Now     func() time.Time // nil: time.Now
+	// ServerOptions are added to the server's own.
+	ServerOptions []grpc.ServerOption
+}
+
+// defaultMaxNodes is ten times the largest fleet that was thought of; an entry
+// is some kilobytes.
+const defaultMaxNodes = 10_000
+
+// Server serves Sync streams.
+type Server struct {
+	fleetv1.UnimplementedFleetServer
+
+	// immutable
+	c        Config
+	log      *slog.Logger
+	registry *registry
+	fleet    *fleet
+	encoder  *encoder
+	counts   counters
+	// whole holds a token for each stream that is being sent a whole configuration.
+	whole chan struct{}
+
+	stopOnce sync.Once
+	stopping chan struct{}
+}
+
+// maxWhole is how many streams are sent whole configurations at a time: a
+// fleet that starts anew shall not push the control plane out of memory, nor
+// make the first node wait for the last.
+const maxWhole = 4
+
+// New starts nothing.
+func New(c Config) *Server {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.MaxNodes == 0 {
+		c.MaxNodes = defaultMaxNodes
+	}
+	if c.OnEvent == nil {
+		c.OnEvent = func(Event) {}
+	}
+	s := &Server{
+		c: c, log: c.Logger,
+		whole:    make(chan struct{}, maxWhole),
+		stopping: make(chan struct{}),
+	}
+	s.registry = newRegistry(s)
+	s.fleet = newFleet(s)
+	s.encoder = newEncoder(c.Publisher, c.Now, &s.counts)
+	return s
+}
+
+// Serve accepts nodes on l until ctx ends, and closes l. It keeps the members'
+// list and the registry up to date meanwhile. It is called once.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	if err := checkListener(l, s.c.Insecure); err != nil {
+		_ = l.Close()
+		return err
+	}
+	server := grpc.NewServer(append(serverOptions(), s.c.ServerOptions...)...)
+	fleetv1.RegisterFleetServer(server, s)
+
+	ctx, cancel := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	defer cancel()
+	wait.Go(func() { s.fleet.run(ctx) })
+	wait.Go(func() { s.keepHouse(ctx) })
+	wait.Go(func() {
+		<-ctx.Done()
+		s.stop(server)
+	})
+	err := server.Serve(l)
+	cancel()
+	if err != nil && !errors.Is(err, grpc.ErrServerStopped) && !isStopping(s.stopping) {
+		return fmt.Errorf("sync stream: serve on %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+func serverOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(codec{}),
+		grpc.MaxRecvMsgSize(maxNodeMessage),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		grpc.ConnectionTimeout(helloTimeout),
+		grpc.MaxConcurrentStreams(4), // a node needs one, and one more while it takes over
+	}
+}
+
+// stop ends the streams with a reason, then the server.
+func (s *Server) stop(server *grpc.Server) {
+	s.stopOnce.Do(func() { close(s.stopping) })
+	graceful := make(chan struct{})
+	go func() {
+		server.GracefulStop()
+		close(graceful)
+	}()
+	t := time.NewTimer(stopTimeout)
+	defer t.Stop()
+	select {
+	case <-graceful:
+	case <-t.C:
+		// A stream that is stuck in a send: its peer reads nothing.
+		server.Stop()
+		<-graceful
+	}
+}
+
+func isStopping(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// checkListener refuses to speak plaintext beyond this machine.
+func checkListener(l net.Listener, allowed bool) error {
+	if allowed {
+		return nil
+	}
+	tcp, ok := l.Addr().(*net.TCPAddr)
+	if !ok || tcp.IP.IsLoopback() {
+		return nil // unix sockets, and pipes of tests
+	}
+	return fmt.Errorf("sync stream: %s is not a loopback address: the stream is plaintext until nodes can enrol, so this needs --insecure", tcp)
+}
+
+// keepHouse notices silent nodes and drops encodings that nobody asked for.
+func (s *Server) keepHouse(ctx context.Context) {
+	tick := time.NewTicker(houseEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.registry.noticeSilence()
+			s.encoder.forget()
+		}
+	}
+}

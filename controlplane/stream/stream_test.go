@@ -1,0 +1,516 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/proxyfleet/proxyfleet/proto/api"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+func TestThreeNodesConvergeOnOneEncoding(t *testing.T) {
+	m := newMemory()
+	p := newPlane(t, m, "")
+	var nodes []*member
+	for i := range 3 {
+		nodes = append(nodes, newNode(t, fmt.Sprintf("n%d", i), p.address))
+	}
+	for _, n := range nodes {
+		eventually(t, "the empty configuration runs", n.runs(0))
+	}
+	eventually(t, "all have said so", func() bool { return p.server.Counters().Acks == 3 })
+	before := p.server.Counters()
+	revision := m.commit(config(t, 100, 80))
+	for _, n := range nodes {
+		eventually(t, "runs the new version", n.runs(revision))
+	}
+	eventually(t, "all are shown as synced", func() bool {
+		for _, n := range p.server.Nodes() {
+			if n.State != api.Synced || n.Running == nil || *n.Running != n.Wanted || n.Attested != n.Wanted.Digest || n.Wanted.Revision != revision {
+				return false
+			}
+		}
+		return true
+	})
+	after := p.server.Counters()
+	if after.Encodings-before.Encodings != 1 || after.Updates-before.Updates != 3 || after.Acks-before.Acks != 3 {
+		t.Fatalf("%+v", after)
+	}
+	if after.Spread.Count < 3 || after.NodesConnected != 3 {
+		t.Fatalf("%+v", after)
+	}
+	eventually(t, "all nodes know all members", func() bool {
+		for _, n := range nodes {
+			if s := n.feed.FleetState(); s == nil || len(s.GetMembers()) != 3 || !s.GetMembers()[0].GetExpected() || s.GetMembers()[0].GetLabels()["zone"] != "a" {
+				return false
+			}
+		}
+		return true
+	})
+	if len(m.records) != 3 || m.records["n1"].GetFirstSeenUnixMs() == 0 {
+		t.Fatalf("records: %v", m.records)
+	}
+}
+
+func TestRefusingNodeKeepsItsTableAndSaysWhy(t *testing.T) {
+	m := newMemory()
+	p := newPlane(t, m, "")
+	good, bad := newNode(t, "good", p.address), newNode(t, "bad", p.address)
+	first := m.commit(config(t, 3, 80))
+	eventually(t, "both run", func() bool { return good.runs(first)() && bad.runs(first)() })
+	bad.set(errors.New("listener front: port 80 is in use"))
+	second := m.commit(config(t, 3, 81))
+	eventually(t, "the other runs the new one", good.runs(second))
+	var shown api.NodeStatus
+	eventually(t, "the refusal is shown", func() bool {
+		shown, _ = p.status("bad")
+		return shown.State == api.Rejected
+	})
+	if shown.Running.Revision != first || shown.Wanted.Revision != second || len(shown.Problems) != 1 || !strings.Contains(shown.Problems[0].Got, "in use") {
+		t.Fatalf("%+v", shown)
+	}
+	if got := bad.live.Load().Version.Revision; got != first {
+		t.Fatalf("live: %d", got)
+	}
+	bad.set(nil)
+	eventually(t, "its own retry works", bad.runs(second))
+	eventually(t, "and is shown", func() bool {
+		shown, _ = p.status("bad")
+		return shown.State == api.Synced && len(shown.Problems) == 0
+	})
+}
+
+func TestUnchangedNodesReceiveNoConfigurationAfterARestart(t *testing.T) {
+	m := newMemory()
+	p := newPlane(t, m, "")
+	var nodes []*member
+	for i := range 3 {
+		nodes = append(nodes, newNode(t, fmt.Sprintf("n%d", i), p.address))
+	}
+	revision := m.commit(config(t, 500, 80))
+	for _, n := range nodes {
+		eventually(t, "runs", n.runs(revision))
+	}
+	received := make([]uint64, len(nodes))
+	for i, n := range nodes {
+		received[i] = n.feed.Counters().ConfigBytes
+	}
+	p.stop()
+	eventually(t, "the nodes notice", func() bool { return !nodes[0].feed.State().Connected })
+	p = newPlane(t, m, p.address)
+	eventually(t, "all are back and synced", func() bool {
+		all := p.server.Nodes()
+		return len(all) == 3 && !slices.ContainsFunc(all, func(n api.NodeStatus) bool { return n.State != api.Synced })
+	})
+	if c := p.server.Counters(); c.ConfigBytes != 0 || c.Updates != 0 {
+		t.Fatalf("%+v", c)
+	}
+	for i, n := range nodes {
+		if got := n.feed.Counters().ConfigBytes; got != received[i] || len(n.seen) == 0 {
+			t.Fatalf("node %d received %d bytes more", i, got-received[i])
+		}
+	}
+	// The base of the next delta comes from the history.
+	next := m.commit(config(t, 500, 81))
+	for _, n := range nodes {
+		eventually(t, "runs the next", n.runs(next))
+	}
+	if c := p.server.Counters(); c.Wholes != 0 || c.Encodings != 1 || c.ConfigBytes > 3*1000 {
+		t.Fatalf("%+v", c)
+	}
+	// A change that came while the control plane was down is a delta too.
+	p.stop()
+	last := m.commit(config(t, 500, 82))
+	p = newPlane(t, m, p.address)
+	for _, n := range nodes {
+		eventually(t, "runs the last", n.runs(last))
+	}
+	if c := p.server.Counters(); c.Wholes != 0 || c.ConfigBytes > 3*1000 {
+		t.Fatalf("%+v", c)
+	}
+	// Another epoch with the same content costs no resource.
+	if _, err := m.NewEpoch(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		eventually(t, "knows its new number", func() bool { return n.feed.State().Running.Epoch == 2 })
+	}
+	if c := p.server.Counters(); c.ConfigBytes > 3*1000 || c.Wholes != 0 {
+		t.Fatalf("%+v", c)
+	}
+}
+
+func TestRestartedNodeGetsTheWhole(t *testing.T) {
+	m := newMemory()
+	p := newPlane(t, m, "")
+	n := newNode(t, "n", p.address)
+	revision := m.commit(config(t, 50, 80))
+	eventually(t, "says that it runs", func() bool { s, _ := p.status("n"); return s.Running != nil && s.Running.Revision == revision })
+	n.stop()
+	eventually(t, "is gone", func() bool { s, _ := p.status("n"); return s.State == api.Disconnected })
+	if s, _ := p.status("n"); s.Connected || s.Running.Revision != revision || s.LastSeen == nil || s.FirstSeen == nil {
+		t.Fatalf("%+v", s)
+	}
+	wholes := p.server.Counters().Wholes
+	n = newNode(t, "n", p.address)
+	eventually(t, "runs again", n.runs(revision))
+	if got := p.server.Counters().Wholes - wholes; got != 1 {
+		t.Fatalf("%d whole configurations", got)
+	}
+}
+
+func TestQuickPublishesEndAtTheLastWithOneInFlight(t *testing.T) {
+	m := newMemory()
+	p := newPlane(t, m, "")
+	n := newNode(t, "n", p.address)
+	eventually(t, "runs", n.runs(0))
+	raw := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "raw"})
+	u, _ := raw.update()
+
+	var last uint64
+	base := config(t, 50, 80)
+	for i := range 100 {
+		last = m.commit(with(t, base, 7, 1000+i))
+	}
+	eventually(t, "runs the last", n.runs(last))
+	eventually(t, "is shown", func() bool { s, _ := p.status("n"); return s.State == api.Synced })
+	if !slices.IsSorted(n.seen) {
+		t.Fatalf("applied %v", n.seen)
+	}
+	// The other one has answered nothing, and been sent nothing more.
+	if got := p.server.Counters(); got.ForeignAnswers != 0 {
+		t.Fatalf("%+v", got)
+	}
+	raw.ack(u.GetTarget())
+	u, _ = raw.update()
+	if u.GetTarget().GetRevision() != last {
+		t.Fatalf("after its answer it got %d, not the newest", u.GetTarget().GetRevision())
+	}
+}
+
+func TestBaseMismatchIsHealedByTheWhole(t *testing.T) {
+	m := newMemory()
+	p := newPlane(t, m, "")
+	// Claims to run a version that it does not have.
+	first := m.commit(config(t, 5, 80))
+	eventually(t, "is wanted", func() bool { return p.publisher.Wanted().Revision == first })
+	root := p.publisher.Wanted().Root
+	raw := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", Running: &fleetv1.Version{Epoch: 1, Revision: first, Digest: root[:]}})
+	second := m.commit(config(t, 5, 81))
+	u, _ := raw.update()
+	if tree.Hash(u.GetBase()) != root || len(u.GetUpserts()) != 1 || u.GetTarget().GetRevision() != second {
+		t.Fatalf("%v", u)
+	}
+	raw.nack(u.GetTarget(), fleetv1.Nack_BASE_MISMATCH)
+	u, _ = raw.update()
+	if len(u.GetBase()) != 0 || len(u.GetUpserts()) != 5 || u.GetTarget().GetRevision() != second {
+		t.Fatalf("%v", u)
+	}
+	if s, _ := p.status("n"); s.State != api.Updating || len(s.Problems) != 0 {
+		t.Fatalf("%+v", s)
+	}
+	raw.nack(u.GetTarget(), fleetv1.Nack_BASE_MISMATCH)
+	eventually(t, "is refused in the end", func() bool { s, _ := p.status("n"); return s.State == api.Rejected })
+	third := m.commit(config(t, 5, 82))
+	if u, _ = raw.update(); u.GetTarget().GetRevision() != third {
+		t.Fatalf("%v", u)
+	}
+}
+
+func TestPermanentRefusalIsNotResent(t *testing.T) {
+	m := newMemory()
+	p := newPlane(t, m, "")
+	raw := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n"})
+	u, _ := raw.update()
+	raw.ack(u.GetTarget())
+	bad := m.commit(config(t, 5, 80))
+	u, _ = raw.update()
+	raw.nack(u.GetTarget(), fleetv1.Nack_PERMANENT, resource.Problem{Kind: "Route", Name: "r", Got: "x", Expected: "y"}.Proto())
+	eventually(t, "is shown", func() bool {
+		s, _ := p.status("n")
+		return s.State == api.Rejected && s.Wanted.Revision == bad && len(s.Problems) == 1 && s.Problems[0].Name == "r"
+	})
+	// A FleetState is the next message, not the version again.
+	m.edit(func() { m.records["other"] = &fleetv1.NodeRecord{NodeId: "other"} })
+	for len(raw.state.GetMembers()) != 2 {
+		if got := raw.recv(); got.GetUpdate() != nil {
+			t.Fatalf("%v", got)
+		}
+	}
+	next := m.commit(config(t, 5, 81))
+	if u, _ = raw.update(); u.GetTarget().GetRevision() != next {
+		t.Fatalf("%v", u)
+	}
+}
+
+func TestLargeConfigurationComesInParts(t *testing.T) {
+	m := newMemory()
+	big := config(t, 3, 80)
+	text := strings.Repeat("x", 200<<10)
+	for i := range 20 {
+		big = put(t, big, &fleetv1.Resource{
+			Kind: new(resource.Upstream), Name: new(fmt.Sprintf("big%d", i)), Labels: map[string]string{"a": text},
+			Spec: &fleetv1.Resource_Upstream{Upstream: &fleetv1.Upstream{}},
+		})
+	}
+	e := encode(nil, published(big), big.All(), nil)
+	if len(e.parts) < 4 {
+		t.Fatalf("%d parts", len(e.parts))
+	}
+	for i, part := range e.parts {
+		if len(part) > partBytes+64<<10 {
+			t.Fatalf("part %d has %d bytes", i, len(part))
+		}
+	}
+	if e = encode(nil, published(m.versions[0].Tree), m.versions[0].Tree.All(), nil); len(e.parts) != 1 {
+		t.Fatalf("the empty configuration has %d parts", len(e.parts))
+	}
+}
+
+func TestWholesAreAdmittedFourAtATime(t *testing.T) {
+	m := newMemory()
+	p := newPlane(t, m, "")
+	revision := m.commit(config(t, 3, 80))
+	eventually(t, "is wanted", func() bool { return p.publisher.Wanted().Revision == revision })
+	for range maxWhole {
+		p.server.whole <- struct{}{}
+	}
+	raw := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n"})
+	// Welcome and FleetState come all the same, and newer FleetStates too.
+	if raw.recv().GetWelcome().GetBuild() != "test" {
+		t.Fatal("no Welcome")
+	}
+	for len(raw.state.GetMembers()) != 1 {
+		raw.recv()
+	}
+	m.edit(func() { m.records["other"] = &fleetv1.NodeRecord{NodeId: "other"} })
+	for len(raw.state.GetMembers()) != 2 {
+		if raw.recv().GetUpdate() != nil {
+			t.Fatal("sent without admission")
+		}
+	}
+	<-p.server.whole
+	u, _ := raw.update()
+	raw.ack(u.GetTarget())
+	eventually(t, "the token is back", func() bool { return len(p.server.whole) == maxWhole-1 })
+	// A node that goes away while it waits, or holds a token, keeps none.
+	for range maxWhole - 1 {
+		<-p.server.whole
+	}
+}
+
+func TestSecondMachineOfOneNameIsRefusedAndSeen(t *testing.T) {
+	m := newMemory()
+	p := newPlane(t, m, "")
+	first := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "one"})
+	first.recv()
+	second := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "two"})
+	err := second.end()
+	if status.Code(err) != codes.AlreadyExists || !strings.Contains(err.Error(), "another process with this id is connected") {
+		t.Fatal(err)
+	}
+	s, _ := p.status("n")
+	if !s.Connected || len(s.Problems) != 1 || !strings.Contains(s.Problems[0].Got, "second machine") {
+		t.Fatalf("%+v", s)
+	}
+	// The same process takes over, and the old stream's end does not matter.
+	again := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "one"})
+	again.recv()
+	if err := first.end(); status.Code(err) != codes.Aborted {
+		t.Fatal(err)
+	}
+	if s, _ := p.status("n"); !s.Connected {
+		t.Fatalf("%+v", s)
+	}
+	again.close()
+	eventually(t, "is gone", func() bool { s, _ := p.status("n"); return !s.Connected })
+	dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "two"}).recv()
+}
+
+func TestSilentNodeIsShownAsDisconnectedAndMayBeReplaced(t *testing.T) {
+	m := newMemory()
+	clock := newClock()
+	p := newPlane(t, m, "", func(c *Config) { c.Now = clock.now })
+	first := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "one"})
+	first.recv()
+	clock.add(silentAfter - 1)
+	if s, _ := p.status("n"); !s.Connected {
+		t.Fatalf("%+v", s)
+	}
+	changes := p.server.Watch(t.Context())
+	for len(changes) > 0 {
+		<-changes
+	}
+	clock.add(1)
+	if s, _ := p.status("n"); s.Connected || s.State != api.Disconnected {
+		t.Fatalf("%+v", s)
+	}
+	<-changes // its silence is noticed
+	first.send(&fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Status{Status: &fleetv1.Status{Requests: 5}}})
+	eventually(t, "is heard again", func() bool { s, _ := p.status("n"); return s.Connected && s.Requests == 5 })
+	clock.add(silentAfter)
+	dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "two"}).recv()
+	if err := first.end(); status.Code(err) != codes.Aborted {
+		t.Fatal(err)
+	}
+}
+
+func TestDriftIsShownAndTold(t *testing.T) {
+	m := newMemory()
+	events := make(chan Event, 100)
+	p := newPlane(t, m, "", func(c *Config) { c.OnEvent = func(e Event) { events <- e } })
+	raw := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n"})
+	u, _ := raw.update()
+	raw.ack(u.GetTarget())
+	eventually(t, "synced", func() bool { s, _ := p.status("n"); return s.State == api.Synced })
+	other := tree.Sum([]byte("other"))
+	drifted := &fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Status{Status: &fleetv1.Status{Running: u.GetTarget(), Attested: other[:]}}}
+	raw.send(drifted)
+	raw.send(drifted)
+	eventually(t, "drift", func() bool {
+		s, _ := p.status("n")
+		return s.State == api.Drift && s.Attested == other.String()
+	})
+	raw.ack(u.GetTarget()) // foreign, but says that all is well
+	eventually(t, "no drift", func() bool { s, _ := p.status("n"); return s.State == api.Synced })
+	eventually(t, "counted", func() bool { return p.server.Counters().ForeignAnswers == 1 })
+	raw.close()
+	var kinds []EventKind
+	for e := range events {
+		if e.Node != "n" || e.Time.IsZero() {
+			t.Fatalf("%+v", e)
+		}
+		if kinds = append(kinds, e.Kind); e.Kind == Disconnected {
+			break
+		}
+	}
+	if !slices.Equal(kinds, []EventKind{Connected, Acked, Drifted, Disconnected}) || p.server.Counters().Drifts != 1 {
+		t.Fatalf("%v", kinds)
+	}
+}
+
+func TestWhatIsNoHelloIsRefused(t *testing.T) {
+	m := newMemory()
+	p := newPlane(t, m, "", func(c *Config) { c.MaxNodes = 1 })
+	labels := map[string]string{}
+	for i := range maxLabels + 1 {
+		labels[fmt.Sprintf("l%d", i)] = ""
+	}
+	for name, h := range map[string]*fleetv1.Hello{
+		"no id":           {},
+		"id with capital": {NodeId: "Node"},
+		"long id":         {NodeId: strings.Repeat("x", 254)},
+		"long boot id":    {NodeId: "n", BootId: strings.Repeat("x", 65)},
+		"long build":      {NodeId: "n", Build: strings.Repeat("x", 129)},
+		"many labels":     {NodeId: "n", Labels: labels},
+		"long label":      {NodeId: "n", Labels: map[string]string{"a": strings.Repeat("x", 64)}},
+		"short digest":    {NodeId: "n", Running: &fleetv1.Version{Revision: 1, Digest: []byte("x")}},
+	} {
+		if err := dialRaw(t, p.address).hello(h).end(); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	raw := dialRaw(t, p.address)
+	raw.ack(&fleetv1.Version{})
+	if err := raw.end(); status.Code(err) != codes.InvalidArgument {
+		t.Error(err)
+	}
+	raw = dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n"})
+	raw.hello(&fleetv1.Hello{NodeId: "n"})
+	if err := raw.end(); status.Code(err) != codes.InvalidArgument {
+		t.Error(err)
+	}
+	if err := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n2"}).end(); status.Code(err) != codes.ResourceExhausted {
+		t.Error(err)
+	}
+	if got := p.server.Counters().Refused; got != 10 {
+		t.Errorf("%d refused", got)
+	}
+}
+
+func TestLowestSchemaLevelIsNamed(t *testing.T) {
+	m := newMemory()
+	p := newPlane(t, m, "")
+	if level, node := p.server.MinSchemaLevel(); level != resource.SchemaLevel || node != "" {
+		t.Fatal(level, node)
+	}
+	s := p.server.registry
+	for i, level := range []uint32{resource.SchemaLevel, resource.SchemaLevel + 1} {
+		s.nodes[fmt.Sprint(i)] = &node{id: fmt.Sprint(i), current: &conn{}, hello: &fleetv1.Hello{SchemaLevel: level}}
+	}
+	if level, node := p.server.MinSchemaLevel(); level != resource.SchemaLevel || node != "" {
+		t.Fatal(level, node)
+	}
+	for _, id := range []string{"c", "b", "d"} {
+		s.nodes[id] = &node{id: id, current: &conn{}, hello: &fleetv1.Hello{SchemaLevel: resource.SchemaLevel - 1}}
+	}
+	s.nodes["a"] = &node{id: "a", hello: &fleetv1.Hello{}} // not connected
+	if level, node := p.server.MinSchemaLevel(); level != resource.SchemaLevel-1 || node != "b" {
+		t.Fatal(level, node)
+	}
+}
+
+func TestRecordsAreCreatedOnceTheStoreTakesThem(t *testing.T) {
+	m := newMemory()
+	m.fail = errors.New("no leader")
+	p := newPlane(t, m, "")
+	n := newNode(t, "n", p.address)
+	revision := m.commit(config(t, 3, 80))
+	eventually(t, "runs without a record", n.runs(revision))
+	m.edit(func() { m.fail = nil })
+	eventually(t, "has a record", func() bool { return len(n.feed.FleetState().GetMembers()) == 1 })
+	// A node that is not connected and loses its record is forgotten.
+	m.edit(func() {
+		m.records["gone"] = &fleetv1.NodeRecord{NodeId: "gone", Spec: &fleetv1.Node{Expected: new(false)}}
+	})
+	eventually(t, "is known", func() bool { s, ok := p.status("gone"); return ok && !s.Expected && s.State == api.Disconnected })
+	m.edit(func() { delete(m.records, "gone") })
+	eventually(t, "is forgotten", func() bool { _, ok := p.status("gone"); return !ok })
+}
+
+func TestPlaintextIsForLoopbackUnlessInsecure(t *testing.T) {
+	l, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(Config{})
+	if err := s.Serve(t.Context(), l); err == nil || !strings.Contains(err.Error(), "--insecure") {
+		t.Fatal(err)
+	}
+	if _, err := l.Accept(); err == nil {
+		t.Fatal("the listener is open")
+	}
+}
+
+func TestManyNodesComeAndGo(t *testing.T) {
+	m := newMemory()
+	p := newPlane(t, m, "")
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() {
+			for range 3 {
+				n := newNode(t, fmt.Sprintf("n%d", i), p.address)
+				eventually(t, "runs something", func() bool { return n.live.Load() != nil })
+				n.stop()
+			}
+		})
+	}
+	for i := range 20 {
+		m.commit(config(t, 10, 1000+i))
+	}
+	all.Wait()
+	eventually(t, "all are gone and nothing is held", func() bool {
+		c := p.server.Counters()
+		return c.NodesConnected == 0 && c.WholesUnderWay == 0
+	})
+}
