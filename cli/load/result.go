@@ -109,9 +109,9 @@ type Result struct {
 	Rate    float64       `json:"rate"`
 
 	// Measured is how many of those that succeeded were due after the warmup; the
-	// durations are theirs. Latency is from when a request was due to the end of its answer.
-	// Service is from its sending. Late is by how much it was sent
-	// later than due although a worker was free: the generator's own part.
+	// durations are theirs. Latency is from when a request was due to the end of its
+	// answer. Service is from its sending. Late is by how much it was sent later than
+	// due although a worker was free: the generator's own part.
 	Measured uint64    `json:"measured"`
 	Latency  Quantiles `json:"latency"`
 	Service  Quantiles `json:"service"`

@@ -336,6 +336,8 @@ func BenchmarkFinish(b *testing.B) {
 		s.Finish(&r)
 	}
 	cancel()
-	<-done
+	if err := <-done; err != nil {
+		b.Error(err)
+	}
 	b.ReportMetric(float64(l.Dropped())/float64(b.N), "dropped/op")
 }

@@ -184,7 +184,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	if err := server.Shutdown(stop); err != nil {
-		server.Close() //nolint:errcheck // what is left is cut
+		server.Close() // what is left is cut
 	}
 	<-ended
 	return nil

@@ -10,7 +10,7 @@ import (
 // metrics answers /metrics. The answer is made whole before it is sent, so that
 // a slow client holds no permit.
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
-	format := expfmt.Negotiate(r.Header)
+	format := expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...)
 	var body bytes.Buffer
 	if err := s.gather(&body, format); err != nil {
 		s.log.Error("metrics not gathered", "error", err)

@@ -26,44 +26,53 @@ func TestProblems(t *testing.T) {
 	}{
 		{
 			"down is fine",
-			map[string]string{"high/a.go": "package high\nimport _ " + m + `low"`}, "",
+			map[string]string{"high/a.go": "package high\nimport _ " + m + `low"`},
+			"",
 		},
 		{
 			"up is refused",
-			map[string]string{"side/a.go": "package side\nimport _ " + m + `high"`}, "imports high (floor 1): imports go strictly down",
+			map[string]string{"side/a.go": "package side\nimport _ " + m + `high"`},
+			"imports high (floor 1): imports go strictly down",
 		},
 		{
 			"the same floor is refused",
-			map[string]string{"side/a.go": "package side\nimport _ " + m + `low"`}, "imports low (floor 0): imports go strictly down",
+			map[string]string{"side/a.go": "package side\nimport _ " + m + `low"`},
+			"imports low (floor 0): imports go strictly down",
 		},
 		{
 			"an unknown package is told what to do",
-			map[string]string{"fresh/a.go": "package fresh", "fresh/b.go": "package fresh"}, "m/fresh: this package is not in the table of floors: add it to m/floors_test.go",
+			map[string]string{"fresh/a.go": "package fresh", "fresh/b.go": "package fresh"},
+			"m/fresh: this package is not in the table of floors: add it to m/floors_test.go",
 		},
 		{
 			"another module that is listed",
 			map[string]string{"low/a.go": `package low
-import _ "github.com/proxyfleet/proxyfleet/proto/tree"`}, "",
+import _ "github.com/proxyfleet/proxyfleet/proto/tree"`},
+			"",
 		},
 		{
 			"another module that is not",
 			map[string]string{"high/a.go": `package high
-import _ "github.com/proxyfleet/proxyfleet/cli"`}, "imports cli: of the other modules, m may import proto/... only",
+import _ "github.com/proxyfleet/proxyfleet/cli"`},
+			"imports cli: of the other modules, m may import proto/... only",
 		},
 		{
 			"a banned import",
 			map[string]string{"side/a.go": `package side
-import _ "net/http/pprof"`}, "the engine is ours (allowed in: high)",
+import _ "net/http/pprof"`},
+			"the engine is ours (allowed in: high)",
 		},
 		{
 			"a banned import where it is allowed",
 			map[string]string{"high/a.go": `package high
-import _ "net/http"`}, "",
+import _ "net/http"`},
+			"",
 		},
 		{
 			"net in a pure package",
 			map[string]string{"low/a.go": `package low
-import _ "net"`}, "imports net: the package is pure",
+import _ "net"`},
+			"imports net: the package is pure",
 		},
 		{
 			"netip, atomic and durations in a pure package",
@@ -73,34 +82,40 @@ import (
 	_ "sync/atomic"
 	"time"
 )
-const d = time.Second`}, "",
+const d = time.Second`},
+			"",
 		},
 		{
 			"a clock under another name in a pure package",
 			map[string]string{"low/a.go": `package low
 import clock "time"
-var f = clock.Now`}, "calls time.Now",
+var f = clock.Now`},
+			"calls time.Now",
 		},
 		{
 			"a goroutine in a pure package",
 			map[string]string{"low/a.go": `package low
-func f() { go f() }`}, "starts a goroutine",
+func f() { go f() }`},
+			"starts a goroutine",
 		},
 		{
 			"a file for another system counts",
 			map[string]string{"low/a_plan9.go": `package low
-import _ "os"`}, "imports os",
+import _ "os"`},
+			"imports os",
 		},
 		{
 			"tests may reach up",
 			map[string]string{"low/a_test.go": `package low
 import _ "os"
-import _ ` + m + `high"`}, "",
+import _ ` + m + `high"`},
+			"",
 		},
 		{
 			"a test helper in code",
 			map[string]string{"side/a.go": `package side
-import _ "testing/fstest"`}, "is for tests",
+import _ "testing/fstest"`},
+			"is for tests",
 		},
 		{
 			"testdata and nested modules are not looked at",
@@ -108,7 +123,8 @@ import _ "testing/fstest"`}, "is for tests",
 				"low/testdata/a.go": "package x",
 				"nested/go.mod":     "module x",
 				"nested/a.go":       "package x",
-			}, "",
+			},
+			"",
 		},
 	}
 	for _, tt := range tests {
