@@ -12,16 +12,26 @@ import (
 )
 
 func (a *app) nodesCommand() *cobra.Command {
-	var selector string
-	cmd := &cobra.Command{
-		Use:     "nodes",
-		Aliases: []string{"node"},
-		Short:   "List nodes, describe or delete one",
-		Example: `  proxyctl nodes
+	cmd := a.nodesListCommand()
+	cmd.Use, cmd.Aliases = "nodes", []string{"node"}
+	cmd.Short = "List nodes, describe or delete one"
+	cmd.Args = noSuchCommand
+	cmd.Example = `  proxyctl nodes
   proxyctl nodes -o wide -l role=edge
   proxyctl nodes describe node-2
-  proxyctl nodes delete node-9`,
-		Args: noSuchCommand,
+  proxyctl nodes delete node-9`
+	cmd.AddCommand(a.nodesListCommand(), a.nodesDescribeCommand(), a.nodesDeleteCommand())
+	return cmd
+}
+
+func (a *app) nodesListCommand() *cobra.Command {
+	var selector string
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List nodes",
+		Example: "  proxyctl nodes list -l role=edge",
+		Args:    cobra.NoArgs,
 		RunE: runner(func(ctx context.Context, _ []string) error {
 			wanted, err := parseSelector(selector)
 			if err != nil {
@@ -39,7 +49,6 @@ func (a *app) nodesCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&selector, "selector", "l", "", "labels to have: k=v, k!=v, k, !k, by comma")
 	offer(cmd, allFormats()...)
-	cmd.AddCommand(a.nodesDescribeCommand(), a.nodesDeleteCommand())
 	return cmd
 }
 

@@ -46,7 +46,7 @@ func TestTables(t *testing.T) {
 		"get_nodes":       "get nodes",
 		"get_node_yaml":   "get node node-1 -o yaml",
 		"nodes_wide":      "nodes -o wide",
-		"nodes_labelled":  "nodes -l role=edge",
+		"nodes_labelled":  "nodes list -l role=edge",
 		"nodes_describe":  "nodes describe node-1 node-2",
 		"describe_route":  "describe route api",
 		"describe_used":   "describe upstream/api-v2",
