@@ -186,7 +186,9 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	if err := server.Shutdown(stop); err != nil {
 		server.Close() // what is left is cut
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("admin: %w", err)
+	}
 	return nil
 }
 
