@@ -257,20 +257,20 @@ func (l *Loop) arrival(d *downstream) exchange.Arrival {
 func (l *Loop) refusedDown(d *downstream, reason http1.Reason) {
 	d.refused = true
 	l.stats.Refused(d.socket.listener.Series, uint8(reason))
-	f := exchange.Failure{Reason: exchange.ReasonMalformedRequest, Detail: reason.String()}
+	f := exchange.Failure{Reason: exchange.ReasonMalformedRequest, Detail: reason.String(), Status: reason.Status()}
 	if d.stream != nil {
 		l.step(d.stream, exchange.Event{Kind: exchange.EventRequestFailed, Failure: f})
 		return
 	}
-	l.failHead(d, f, reason.Status())
+	l.failHead(d, f)
 }
 
 // failHead answers a request that has no exchange yet.
-func (l *Loop) failHead(d *downstream, f exchange.Failure, status uint16) {
+func (l *Loop) failHead(d *downstream, f exchange.Failure) {
 	l.look()
 	s := l.newStream(d)
 	s.head.Reset()
-	l.act(s, s.x.BeginFailed(l.lend(s), &s.head, l.arrival(d), f, status))
+	l.act(s, s.x.BeginFailed(l.lend(s), &s.head, l.arrival(d), f))
 }
 
 // nextRequest makes a kept connection ready for the request behind this one.
@@ -396,7 +396,7 @@ func (l *Loop) timeDown(d *downstream) {
 			l.wheel.arm(d.link, d.deadline())
 		}
 	case d.phase == phaseHead && d.headStart > 0 && !d.closing:
-		l.failHead(d, exchange.Failure{Reason: exchange.ReasonRequestHeadTimeout}, 408)
+		l.failHead(d, exchange.Failure{Reason: exchange.ReasonRequestHeadTimeout})
 	default:
 		l.closeDown(d)
 	}

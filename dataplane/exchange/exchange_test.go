@@ -285,7 +285,10 @@ func (m *driverModel) possible(x *Exchange, ev Event) bool {
 
 func (m *driverModel) check(x *Exchange, a Actions) {
 	m.t.Helper()
-	fail := func(what string) { m.t.Helper(); m.t.Fatalf("seed %d: %s, actions %b, state %d", m.seed, what, a, x.State()) }
+	fail := func(what string) {
+		m.t.Helper()
+		m.t.Fatalf("seed %d: %s, actions %b, state %d", m.seed, what, a, x.State())
+	}
 	if a != 0 && m.finished > 0 {
 		fail("actions after the end")
 	}

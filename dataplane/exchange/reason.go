@@ -130,6 +130,8 @@ const (
 type Failure struct {
 	Reason Reason
 	Retry  RetryClass
+	// Status is answered instead of the reason's own; 0: that.
+	Status uint16
 	// Detail is a constant text for the log: the codec's reason, an errno.
 	Detail string
 }

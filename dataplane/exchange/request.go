@@ -178,6 +178,9 @@ func (x *Exchange) RequestHead(env *Env, out *message.Out) {
 		if dropsUp(f.ID, trusted) {
 			continue
 		}
+		if f.ID == message.FieldExpect && h.Minor == 0 { // RFC 9110 section 10.1.1: ignored in HTTP/1.0
+			continue
+		}
 		name := h.Bytes(f.Name)
 		if h.Named && h.NamedByConnection(name) {
 			continue

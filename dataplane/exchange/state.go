@@ -95,17 +95,17 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 	x.identify(env)
 
 	if problem := x.normalise(env); problem != "" {
-		return x.refuse(ReasonMalformedRequest, problem)
+		return x.refuse(Failure{Reason: ReasonMalformedRequest, Detail: problem})
 	}
 	if head.Method == message.MethodConnect {
-		return x.refuse(ReasonMethodNotTunneled, "")
+		return x.refuse(Failure{Reason: ReasonMethodNotTunneled})
 	}
 	if x.maxBody >= 0 && head.Framing == message.FramingLength && head.Length > x.maxBody {
-		return x.refuse(ReasonBodyTooLarge, "")
+		return x.refuse(Failure{Reason: ReasonBodyTooLarge})
 	}
 	route := x.match(env)
 	if route == nil {
-		return x.refuse(ReasonNoRoute, "")
+		return x.refuse(Failure{Reason: ReasonNoRoute})
 	}
 	x.route, x.routeName = route, route.Name
 	x.requestDeadline = in.Now + int64(route.Timeout)
@@ -118,15 +118,14 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 
 // BeginFailed starts, and ends, the exchange of a request whose head could not be
 // understood or did not come. The head may be empty.
-func (x *Exchange) BeginFailed(env *Env, head *message.Head, in Arrival, f Failure, status uint16) Actions {
+func (x *Exchange) BeginFailed(env *Env, head *message.Head, in Arrival, f Failure) Actions {
 	x.head = head
 	x.peer, x.client = in.Peer, in.Peer
 	x.start, x.startWall, x.begun = in.Start, in.WallTime, in.Now
 	x.listener, x.version = env.Listener.Name, env.Table.Version
 	x.format = env.Listener.ErrorFormat
-	x.status = status
 	x.makeID(env)
-	return x.refuse(f.Reason, f.Detail)
+	return x.refuse(f)
 }
 
 // Step tells the exchange what happened and returns what is to be done.
@@ -301,7 +300,7 @@ func (x *Exchange) fail(env *Env, now int64, f Failure) Actions {
 			return undo | x.attempt(env, now, except)
 		}
 	}
-	return undo | x.refuse(f.Reason, f.Detail)
+	return undo | x.refuse(f)
 }
 
 // letGo gives up what the attempt holds.
@@ -338,7 +337,7 @@ func (x *Exchange) attempt(env *Env, now int64, except int) Actions {
 	endpoint, ok := env.Picker.Pick(x.upstream, except)
 	x.upName = x.upstream.Name
 	if !ok {
-		return x.refuse(ReasonNoEndpoint, "")
+		return x.refuse(Failure{Reason: ReasonNoEndpoint})
 	}
 	x.endpoint = endpoint
 	x.epName = x.upstream.Endpoints[endpoint].Address
@@ -350,8 +349,8 @@ func (x *Exchange) attempt(env *Env, now int64, except int) Actions {
 }
 
 // refuse answers with an error of our own.
-func (x *Exchange) refuse(r Reason, detail string) Actions {
-	x.reason, x.detail = r, detail
+func (x *Exchange) refuse(f Failure) Actions {
+	x.reason, x.detail, x.status = f.Reason, f.Detail, f.Status
 	return x.reply()
 }
 
