@@ -52,22 +52,22 @@ type hub struct {
 	mu      sync.Mutex
 	next    uint64
 	ended   bool
-	streams map[*stream]struct{}
+	streams map[*subscription]struct{}
 }
 
-// stream is one reader. events is closed when the reader lagged or the hub ended.
-type stream struct {
+// subscription is one reader. events is closed when the reader lagged or the hub ended.
+type subscription struct {
 	events chan message
 	lagged bool // written before events is closed, read after
 }
 
 func newHub(s *Server) *hub {
-	return &hub{server: s, next: 1, streams: map[*stream]struct{}{}}
+	return &hub{server: s, next: 1, streams: map[*subscription]struct{}{}}
 }
 
 var errHubEnded = errors.New("the control plane is stopping")
 
-func (h *hub) subscribe() (*stream, error) {
+func (h *hub) subscribe() (*subscription, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ended {
@@ -76,12 +76,12 @@ func (h *hub) subscribe() (*stream, error) {
 	if len(h.streams) >= maxStreams {
 		return nil, api.NewError(api.TypeUnavailable, "%d event streams are open, which is the limit", maxStreams)
 	}
-	st := &stream{events: make(chan message, streamBuffer)}
+	st := &subscription{events: make(chan message, streamBuffer)}
 	h.streams[st] = struct{}{}
 	return st, nil
 }
 
-func (h *hub) unsubscribe(st *stream) {
+func (h *hub) unsubscribe(st *subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.streams, st)
