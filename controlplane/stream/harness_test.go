@@ -160,6 +160,13 @@ func (m *memory) edit(change func()) {
 	m.notify()
 }
 
+// backend is a store, in memory or real.
+type backend interface {
+	publish.Store
+	publish.Epochs
+	Records
+}
+
 // plane is a running control plane.
 type plane struct {
 	server    *Server
@@ -169,7 +176,7 @@ type plane struct {
 }
 
 // newPlane starts one on the store; address "" takes a free port.
-func newPlane(t testing.TB, m *memory, address string, configure ...func(*Config)) *plane {
+func newPlane(t testing.TB, b backend, address string, configure ...func(*Config)) *plane {
 	t.Helper()
 	if address == "" {
 		address = "127.0.0.1:0"
@@ -179,8 +186,8 @@ func newPlane(t testing.TB, m *memory, address string, configure ...func(*Config
 		t.Fatal(err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	p := publish.New(publish.Config{Store: m, Epochs: m, Logger: quiet})
-	c := Config{Publisher: p, Records: m, Logger: quiet, Build: "test"}
+	p := publish.New(publish.Config{Store: b, Epochs: b, Logger: quiet})
+	c := Config{Publisher: p, Records: b, Logger: quiet, Build: "test"}
 	for _, f := range configure {
 		f(&c)
 	}
