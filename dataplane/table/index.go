@@ -113,23 +113,39 @@ func (h *hostRoutes) match(m *matcher) *Route {
 }
 
 // tryAll tries the routes of a list in order.
-func (m *matcher) tryAll(o *ordered) *Route {
+func (m *matcher) tryAll(o *ordered) *Route { return m.tryList(o, false) }
+
+// tryPath is tryAll for routes whose path is known to fit. o may be nil.
+func (m *matcher) tryPath(o *ordered) *Route {
+	if o == nil {
+		return nil
+	}
+	return m.tryList(o, true)
+}
+
+func (m *matcher) tryList(o *ordered, pathFits bool) *Route {
 	if o.first == nil {
 		return nil
 	}
-	if m.try(o.first) {
+	if m.try(o.first, pathFits) {
 		return o.first
 	}
 	for _, r := range o.rest {
-		if m.try(r) {
+		if m.try(r, pathFits) {
 			return r
 		}
 	}
 	return nil
 }
 
-func (m *matcher) try(r *Route) bool {
-	failed, at := r.fits(m.q)
+func (m *matcher) try(r *Route, pathFits bool) bool {
+	failed, at := ClauseNone, 0
+	switch {
+	case !pathFits && !r.Path.fits(m.q.Path):
+		failed = ClausePath
+	case r.Conditions != nil:
+		failed, at = r.Conditions.fits(m.q)
+	}
 	if m.report != nil {
 		m.report(Step{Class: m.class, Route: r, Failed: failed, At: at})
 	}

@@ -8,18 +8,6 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
 )
 
-// fits reports whether r takes the request, its host apart. With ok false it
-// says which clause failed, and for lists which element.
-func (r *Route) fits(q *Query) (failed Clause, at int) {
-	if !r.Path.fits(q.Path) {
-		return ClausePath, 0
-	}
-	if r.Conditions == nil {
-		return ClauseNone, 0
-	}
-	return r.Conditions.fits(q)
-}
-
 // fits reports whether path, in normal form, is one that p takes.
 func (p *PathMatch) fits(path []byte) bool {
 	switch p.Kind {
@@ -45,6 +33,8 @@ func prefixFits(path []byte, prefix string) bool {
 	return len(path) == n || path[n] == '/' || prefix[n-1] == '/'
 }
 
+// fits reports which clause q does not fit, ClauseNone if it fits all, and for a
+// list which element of it.
 func (c *Conditions) fits(q *Query) (failed Clause, at int) {
 	if !c.methodFits(q) {
 		return ClauseMethod, 0

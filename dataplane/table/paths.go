@@ -1,10 +1,6 @@
 package table
 
-import (
-	"math/bits"
-
-	"github.com/zeebo/xxh3"
-)
+import "github.com/zeebo/xxh3"
 
 // smallHost is up to how many routes of a host are tried one after the other.
 const smallHost = 8
@@ -24,18 +20,19 @@ func (h *hostRoutes) empty() bool { return h.few.first == nil && h.paths == nil 
 
 // pathIndex finds routes by path. Immutable but for its owner.
 type pathIndex struct {
-	owner  *Edit
-	n      int
-	exact  Trie[ordered] // by the whole path
-	prefix Trie[ordered] // by prefix, hashed by prefixHash
-	regex  ordered
-	any    ordered
-	// depths has a bit for each depth of a prefix; perDepth counts them.
-	depths   uint64
-	perDepth [64]uint32
 	// ranked counts the routes with a priority other than 0. While there are
 	// none, the first list that has a match has the best.
 	ranked int
+	// depths has a bit for each depth of a prefix; perDepth counts them.
+	depths uint64
+	prefix Trie[ordered] // by prefix, hashed by prefixHash
+	exact  Trie[ordered] // by the whole path
+	regex  ordered
+	any    ordered
+	// What matching does not read stands last.
+	owner    *Edit
+	n        int
+	perDepth [64]uint32
 }
 
 // list returns the list that r stands in, to read.
@@ -132,10 +129,8 @@ func (p *pathIndex) match(m *matcher) *Route {
 		return p.matchRanked(m)
 	}
 	if p.exact.n > 0 {
-		if o := p.exact.findBytes(xxh3.Hash(m.q.Path), m.q.Path); o != nil {
-			if r := m.tryAll(o); r != nil {
-				return r
-			}
+		if r := m.tryPath(p.exact.findBytes(xxh3.Hash(m.q.Path), m.q.Path)); r != nil {
+			return r
 		}
 	}
 	if p.depths != 0 {
@@ -146,28 +141,14 @@ func (p *pathIndex) match(m *matcher) *Route {
 	if r := m.tryAll(&p.regex); r != nil {
 		return r
 	}
-	return m.tryAll(&p.any)
+	return m.tryPath(&p.any)
 }
 
 // matchPrefix tries the prefixes of the path, the longest first; or only lists
 // them into l, if l is not nil.
 func (p *pathIndex) matchPrefix(m *matcher, l *lists) *Route {
-	path := m.q.Path
-	var b borders
-	b.find(path, (bits.Len64(p.depths)-1)/2)
-	for i := b.n; i > 0; i-- {
-		end := int(b.ends[i])
-		// "/api/" before "/api": it is longer.
-		if p.depths>>(2*i+1)&1 != 0 && end < len(path) {
-			if r := m.tryPrefix(p.prefix.findBytes(addSlash(b.hashes[i]), path[:end+1]), l); r != nil {
-				return r
-			}
-		}
-		if p.depths>>(2*i)&1 != 0 {
-			if r := m.tryPrefix(p.prefix.findBytes(b.hashes[i], path[:end]), l); r != nil {
-				return r
-			}
-		}
+	if r := p.matchBelow(m, l, 0, 0, prefixSeed); r != nil {
+		return r
 	}
 	if p.depths>>1&1 == 0 {
 		return nil
@@ -175,15 +156,37 @@ func (p *pathIndex) matchPrefix(m *matcher, l *lists) *Route {
 	return m.tryPrefix(p.prefix.find(addSlash(prefixSeed), "/"), l) // the empty path too
 }
 
-func (m *matcher) tryPrefix(o *ordered, l *lists) *Route {
-	switch {
-	case o == nil:
+// matchBelow tries the prefixes that are longer than the first segments of the
+// path, which end at path[at] and hash to h. It walks down the path, and tries
+// on the way back.
+func (p *pathIndex) matchBelow(m *matcher, l *lists, segments, at int, h uint64) *Route {
+	path := m.q.Path
+	segments++
+	if at >= len(path) || p.depths>>(2*segments) == 0 {
 		return nil
-	case l != nil:
+	}
+	end, h := nextSegment(path, at, h)
+	if r := p.matchBelow(m, l, segments, end, h); r != nil {
+		return r
+	}
+	// "/api/" before "/api": it is longer.
+	if p.depths>>(2*segments+1)&1 != 0 && end < len(path) {
+		if r := m.tryPrefix(p.prefix.findBytes(addSlash(h), path[:end+1]), l); r != nil {
+			return r
+		}
+	}
+	if p.depths>>(2*segments)&1 != 0 {
+		return m.tryPrefix(p.prefix.findBytes(h, path[:end]), l)
+	}
+	return nil
+}
+
+func (m *matcher) tryPrefix(o *ordered, l *lists) *Route {
+	if l != nil {
 		l.add(o)
 		return nil
 	}
-	return m.tryAll(o)
+	return m.tryPath(o)
 }
 
 // matchRanked merges the lists by priority, which stands above the path: of
@@ -213,7 +216,7 @@ func (p *pathIndex) matchRanked(m *matcher) *Route {
 		}
 		r := l.list[best].at(int(l.next[best]))
 		l.next[best]++
-		if m.try(r) {
+		if m.try(r, false) {
 			return r
 		}
 	}

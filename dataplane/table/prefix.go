@@ -1,11 +1,9 @@
 package table
 
 import (
-	"bytes"
+	"encoding/binary"
 	"math/bits"
 	"strings"
-
-	"github.com/zeebo/xxh3"
 )
 
 // MaxPrefixSegments bounds the segments of a prefix: a path is looked up at each
@@ -26,20 +24,13 @@ func prefixDepth(prefix string) int {
 // MaxPrefixSegments.
 func PrefixSegments(prefix string) int { return prefixDepth(prefix) / 2 }
 
-const prefixSeed = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
-
 // prefixHash hashes segment by segment, so that the hashes of all beginnings of
 // a path cost one walk over it.
 func prefixHash(prefix string) uint64 {
 	body, slash := strings.CutSuffix(prefix, "/")
-	h := uint64(prefixSeed)
-	for body != "" {
-		segment := body[1:]
-		if end := strings.IndexByte(segment, '/'); end >= 0 {
-			segment = segment[:end]
-		}
-		h = addSegment(h, xxh3.HashString(segment))
-		body = body[1+len(segment):]
+	path, h := []byte(body), uint64(prefixSeed)
+	for at := 0; at < len(path); {
+		at, h = nextSegment(path, at, h)
 	}
 	if slash {
 		h = addSlash(h)
@@ -47,40 +38,52 @@ func prefixHash(prefix string) uint64 {
 	return h
 }
 
-// addSegment is one step of wyhash's mixing: multiply, fold.
-func addSegment(h, segment uint64) uint64 {
-	hi, lo := bits.Mul64(h^segment, prefixSeed)
+const (
+	prefixSeed = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
+	endSeed    = 0xe7037ed1a0b428db // one of wyhash's multipliers
+)
+
+// nextSegment hashes the segment that begins with the "/" at path[at], and
+// returns where it ends. Eight bytes are looked at together; what matters is the
+// walk's cost, since whoever can make hashes collide writes the configuration.
+func nextSegment(path []byte, at int, h uint64) (end int, hash uint64) {
+	at++
+	start := at
+	for len(path)-at >= 8 {
+		word := binary.LittleEndian.Uint64(path[at:])
+		n := indexSlash(word)
+		if n < 8 {
+			at += n
+			return at, fold(fold(h^word&(1<<(8*n)-1), prefixSeed)^uint64(at-start), endSeed)
+		}
+		h = fold(h^word, prefixSeed)
+		at += 8
+	}
+	word := uint64(0)
+	for shift := 0; at < len(path) && path[at] != '/'; at++ {
+		word |= uint64(path[at]) << shift
+		shift += 8
+	}
+	return at, fold(fold(h^word, prefixSeed)^uint64(at-start), endSeed)
+}
+
+// indexSlash is the index of the first "/" among the bytes of a little-endian
+// word; 8 if there is none. (x-1)&^x has a byte's high bit if it is zero; bytes
+// above the first zero may be wrong, which does not matter.
+func indexSlash(word uint64) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	x := word ^ '/'*ones
+	return bits.TrailingZeros64((x-ones)&^x&highs) / 8
+}
+
+// fold is wyhash's step: the two halves of a product.
+func fold(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
 	return hi ^ lo
 }
 
 // addSlash tells "/api/" from "/api".
 func addSlash(h uint64) uint64 { return h ^ 0xa0761d6478bd642f }
-
-// borders are the beginnings of a path up to its segment borders, as deep as
-// asked.
-type borders struct {
-	n      int // how many; border i, from 1, is the end of the i-th segment
-	hashes [MaxPrefixSegments + 1]uint64
-	ends   [MaxPrefixSegments + 1]uint32
-}
-
-// find fills b for a path, with at most depth segments.
-func (b *borders) find(path []byte, segments int) {
-	b.n = 0
-	b.hashes[0] = prefixSeed
-	b.ends[0] = 0
-	at := 0
-	for b.n < segments && at < len(path) {
-		segment := path[at+1:]
-		if end := bytes.IndexByte(segment, '/'); end >= 0 {
-			segment = segment[:end]
-		}
-		at += 1 + len(segment)
-		b.n++
-		b.hashes[b.n] = addSegment(b.hashes[b.n-1], xxh3.Hash(segment))
-		b.ends[b.n] = uint32(at)
-	}
-}
 
 func btoi(b bool) int {
 	if b {

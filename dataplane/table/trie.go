@@ -2,6 +2,7 @@ package table
 
 import (
 	"iter"
+	"math/bits"
 
 	"github.com/zeebo/xxh3"
 )
@@ -10,9 +11,8 @@ const (
 	trieBits = 5
 	trieFan  = 1 << trieBits
 	// trieLeaf is how many entries stand side by side before they are spread one
-	// level further: 16 to 64 entries of a leaf's parent keep a lookup at about
-	// three cache lines that are not hot.
-	trieLeaf = 8
+	// level further: as many as there are tags in two words.
+	trieLeaf = 16
 	// trieShift is the last shift that still has bits of a 64-bit hash below it.
 	trieShift = 60
 )
@@ -32,7 +32,10 @@ type Trie[V any] struct {
 // trieSlot is a subtree: nothing, a leaf of entries, or a branch.
 type trieSlot[V any] struct {
 	branch  *trieBranch[V]
-	entries []trieEntry[V] // never changed in place, except by Upsert of an owner
+	entries []trieEntry[V] // never changed in place
+	// tags are the topmost bytes of the first trieLeaf hashes, so that of a leaf,
+	// which is likely cold, only the one entry is looked at.
+	tags [2]uint64
 }
 
 type trieBranch[V any] struct {
@@ -64,13 +67,9 @@ func (t *Trie[V]) Get(key string) (value V, ok bool) {
 // find returns a pointer to the value of key, which must only be read, or nil.
 // The hash may be any function of the key, the same for all calls.
 func (t *Trie[V]) find(hash uint64, key string) *V {
-	slot := &t.root
-	for h := hash; slot.branch != nil; h >>= trieBits {
-		slot = &slot.branch.slots[h%trieFan]
-	}
-	for i := range slot.entries {
-		e := &slot.entries[i]
-		if e.hash == hash && e.key == key {
+	slot := t.leaf(hash)
+	for i := slot.candidate(hash, 0); i >= 0; i = slot.candidate(hash, i+1) {
+		if e := &slot.entries[i]; e.hash == hash && e.key == key {
 			return &e.value
 		}
 	}
@@ -79,17 +78,44 @@ func (t *Trie[V]) find(hash uint64, key string) *V {
 
 // findBytes is find for a key that is not a string yet.
 func (t *Trie[V]) findBytes(hash uint64, key []byte) *V {
-	slot := &t.root
-	for h := hash; slot.branch != nil; h >>= trieBits {
-		slot = &slot.branch.slots[h%trieFan]
-	}
-	for i := range slot.entries {
-		e := &slot.entries[i]
-		if e.hash == hash && e.key == string(key) {
+	slot := t.leaf(hash)
+	for i := slot.candidate(hash, 0); i >= 0; i = slot.candidate(hash, i+1) {
+		if e := &slot.entries[i]; e.hash == hash && e.key == string(key) {
 			return &e.value
 		}
 	}
 	return nil
+}
+
+// leaf is the slot in which hash would stand.
+func (t *Trie[V]) leaf(hash uint64) *trieSlot[V] {
+	slot := &t.root
+	for h := hash; slot.branch != nil; h >>= trieBits {
+		slot = &slot.branch.slots[h%trieFan]
+	}
+	return slot
+}
+
+// candidate is the first index from from on whose entry may have the hash; -1 if
+// there is none.
+func (s *trieSlot[V]) candidate(hash uint64, from int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	tag := hash >> 56 * ones
+	for from < trieLeaf {
+		// A zero byte is a match; see indexSlash. There are no false ones below the
+		// first, and the entry is compared anyway.
+		x := (s.tags[from/8] ^ tag) >> (8 * (from % 8))
+		match := (x - ones) &^ x & highs
+		i := from + bits.TrailingZeros64(match)/8
+		if match != 0 && i < len(s.entries) && i/8 == from/8 {
+			return i
+		}
+		from = (from/8 + 1) * 8
+	}
+	if from < len(s.entries) {
+		return from // hashes that collide: there is no deeper level
+	}
+	return -1
 }
 
 // All yields the entries in no useful order, the same for equal histories.
@@ -134,7 +160,7 @@ func (t *Trie[V]) upsert(e *Edit, hash uint64, key string) *V {
 		if slot.branch == nil {
 			if i := slot.index(hash, key); i >= 0 {
 				slot.entries = append(make([]trieEntry[V], 0, len(slot.entries)), slot.entries...)
-				return &slot.entries[i].value
+				return &slot.entries[i].value // the tags stay
 			}
 			if len(slot.entries) < trieLeaf || shift > trieShift {
 				break
@@ -150,7 +176,7 @@ func (t *Trie[V]) upsert(e *Edit, hash uint64, key string) *V {
 	grown := make([]trieEntry[V], n+1)
 	copy(grown, slot.entries)
 	grown[n] = trieEntry[V]{hash: hash, key: key}
-	slot.entries = grown
+	slot.put(grown)
 	return &grown[n].value
 }
 
@@ -171,7 +197,7 @@ func (s *trieSlot[V]) remove(e *Edit, hash uint64, shift int, key string) {
 			less = make([]trieEntry[V], 0, len(s.entries)-1)
 			less = append(append(less, s.entries[:i]...), s.entries[i+1:]...)
 		}
-		s.entries = less
+		s.put(less)
 		return
 	}
 	s.own(e)
@@ -186,6 +212,14 @@ func (s *trieSlot[V]) index(hash uint64, key string) int {
 		}
 	}
 	return -1
+}
+
+// put makes s a leaf of entries, or nothing.
+func (s *trieSlot[V]) put(entries []trieEntry[V]) {
+	s.entries, s.tags = entries, [2]uint64{}
+	for i := range min(len(entries), trieLeaf) {
+		s.tags[i/8] |= entries[i].hash >> 56 << (8 * (i % 8))
+	}
 }
 
 // own makes s's branch one that e may change.
@@ -203,7 +237,7 @@ func (s *trieSlot[V]) split(e *Edit, shift int) {
 	b := &trieBranch[V]{owner: e}
 	for i := range s.entries {
 		to := &b.slots[s.entries[i].hash>>shift%trieFan]
-		to.entries = append(to.entries[:len(to.entries):len(to.entries)], s.entries[i])
+		to.put(append(to.entries[:len(to.entries):len(to.entries)], s.entries[i]))
 	}
 	*s = trieSlot[V]{branch: b}
 }
@@ -228,5 +262,6 @@ func (s *trieSlot[V]) merge() {
 			entries = append(entries, own...)
 		}
 	}
-	*s = trieSlot[V]{entries: entries}
+	s.branch = nil
+	s.put(entries)
 }
