@@ -42,6 +42,10 @@ func (s *Store) putBlobs(ctx context.Context, blobs iter.Seq2[tree.Hash, []byte]
 		batch, size = nil, 0
 	}
 	for h, b := range blobs {
+		if ctx.Err() != nil {
+			p.fail(context.Cause(ctx)) // what is not written must not look written
+			break
+		}
 		if _, twice := seen[h]; twice {
 			continue
 		}
@@ -139,6 +143,10 @@ func newPool(ctx context.Context, cancel context.CancelCauseFunc) *pool {
 
 // run waits for a slot; after an error it does nothing.
 func (p *pool) run(request func() error) {
+	if p.ctx.Err() != nil {
+		p.fail(context.Cause(p.ctx))
+		return
+	}
 	select {
 	case p.slots <- struct{}{}:
 	case <-p.ctx.Done():

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -51,6 +52,11 @@ func (s *Store) collect(ctx context.Context, c *Collected) error {
 		return fmt.Errorf("sweep key: %w", err)
 	}
 	reachable, err := s.mark(ctx)
+	if errors.Is(err, ErrDamaged) && s.swept(ctx, barrier) {
+		// Another collection began since, and may have shortened the history
+		// that was being marked. It does the work.
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("mark: %w", err)
 	}
@@ -126,6 +132,12 @@ func (s *Store) beginSweep(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	return r.Header.GetRevision(), nil
+}
+
+// swept reports whether another collection began since.
+func (s *Store) swept(ctx context.Context, barrier int64) bool {
+	h, err := s.readHead(ctx)
+	return err == nil && h.at.sweep != barrier
 }
 
 // mark finds every blob that the head or the history reaches.

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
@@ -17,13 +16,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
-const (
-	// settleTimeout bounds the search for the outcome of a commit whose answer
-	// was lost; the caller's context may be over by then.
-	settleTimeout = 5 * time.Second
-
-	commitIDBytes = 16
-)
+const commitIDBytes = 16
 
 // Meta says who changes what for what reason.
 type Meta struct {
@@ -209,7 +202,7 @@ func code(err error) codes.Code {
 // An etcd that runs full says so after it applied the transaction, or instead:
 // that is an answer, which needs no fence and would not get one.
 func (s *Store) settle(ctx context.Context, c *candidate, at position, cause error) (position, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settleTimeout)
 	defer cancel()
 	for range casAttempts {
 		r, err := s.kv.Txn(ctx).Then(

@@ -116,7 +116,7 @@ func (s *Store) at(ctx context.Context, revision uint64) (Snapshot, *fleetv1.Cha
 	if err != nil {
 		return Snapshot{}, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	t, err := s.load(ctx, root)
+	t, err := s.load(ctx, root, false)
 	if err != nil {
 		return Snapshot{}, nil, err
 	}

@@ -46,6 +46,10 @@ const (
 	// historyFloor is how many changes are kept whatever their age.
 	historyFloor = 100
 
+	// settleTimeout bounds the search for the outcome of a commit whose answer
+	// was lost; the caller's context may be over by then.
+	settleTimeout = 5 * time.Second
+
 	// casAttempts bounds the repetitions of what other writers can spoil without
 	// changing its meaning. Each needs another writer to come between; that many
 	// in a row mean that something is broken.
@@ -104,7 +108,8 @@ type Store struct {
 	keys    keys
 	log     *slog.Logger
 
-	historyFloor uint64
+	historyFloor  uint64
+	settleTimeout time.Duration
 
 	// loading holds a token while somebody reads a tree, so that several readers
 	// of a new head fetch it once.
@@ -146,8 +151,9 @@ func Open(ctx context.Context, client *clientv3.Client, o Options) (*Store, erro
 		log:     o.Logger,
 		epoch:   o.EpochFloor,
 
-		historyFloor: historyFloor,
-		loading:      make(chan struct{}, 1),
+		historyFloor:  historyFloor,
+		settleTimeout: settleTimeout,
+		loading:       make(chan struct{}, 1),
 	}
 	if err := s.establish(ctx); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -174,7 +180,7 @@ func (s *Store) Current(ctx context.Context) (Snapshot, error) {
 		if err != nil {
 			return Snapshot{}, fmt.Errorf("store: head: %w: %w", ErrDamaged, err)
 		}
-		t, err := s.load(ctx, root)
+		t, err := s.load(ctx, root, true)
 		if errors.Is(err, ErrDamaged) && h.at.head != failed {
 			// A reader that slept may look for what left the history since.
 			failed = h.at.head
@@ -183,7 +189,6 @@ func (s *Store) Current(ctx context.Context) (Snapshot, error) {
 		if err != nil {
 			return Snapshot{}, fmt.Errorf("store: revision %d: %w", h.head.GetRevision(), err)
 		}
-		s.remember(t)
 		s.accept(h.cluster, h.head.GetEpoch())
 		return Snapshot{Epoch: h.head.GetEpoch(), Revision: h.head.GetRevision(), Tree: t, at: h.at}, nil
 	}
@@ -221,8 +226,8 @@ func headOf(r *clientv3.TxnResponse) (headRead, error) {
 	return h, nil
 }
 
-// load reads a tree, one caller at a time.
-func (s *Store) load(ctx context.Context, root tree.Hash) (tree.Tree, error) {
+// load reads a tree, one caller at a time. What is kept is there for the next.
+func (s *Store) load(ctx context.Context, root tree.Hash, keep bool) (tree.Tree, error) {
 	if t := s.newest(); t.Root() == root {
 		return t, nil
 	}
@@ -237,6 +242,9 @@ func (s *Store) load(ctx context.Context, root tree.Hash) (tree.Tree, error) {
 	})
 	if errors.Is(err, tree.ErrMalformed) || errors.Is(err, tree.ErrMismatch) {
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if err == nil && keep {
+		s.remember(t)
 	}
 	return t, err
 }

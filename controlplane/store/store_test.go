@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -441,6 +442,29 @@ func TestCurrentFetchesWhatDiffers(t *testing.T) {
 	}
 }
 
+func TestSimultaneousReadersFetchOnce(t *testing.T) {
+	prefix := newPrefix(t)
+	writer := open(t, prefix, nil)
+	head := commit(t, writer, current(t, writer), routes(tree.Tree{}, 500, "first"))
+	hook := &hookKV{}
+	reader := open(t, prefix, func(s *setup) { s.hook = hook })
+	current(t, reader)
+	alone := hook.gets.Swap(0) - 2
+	reader.remember(tree.Tree{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if c, err := reader.Current(t.Context()); err != nil || c.Root() != head.Root() {
+				t.Errorf("read %s: %v", c.Root(), err)
+			}
+		})
+	}
+	wg.Wait()
+	if gets := hook.gets.Load() - 8*2; gets != alone {
+		t.Errorf("eight readers read %d blobs, one reads %d", gets, alone)
+	}
+}
+
 func TestAMissingBlobIsNamed(t *testing.T) {
 	prefix := newPrefix(t)
 	s := open(t, prefix, nil)
@@ -461,12 +485,26 @@ func TestAMissingBlobIsNamed(t *testing.T) {
 	}
 }
 
-func BenchmarkCommitOfOne(b *testing.B) {
+func BenchmarkCommitOfOneAmong10000(b *testing.B) {
 	s := open(b, newPrefix(b), nil)
 	base := commit(b, s, current(b, s), routes(tree.Tree{}, 10_000, "first"))
-	i := 0
+	var took []time.Duration
 	for b.Loop() {
-		base = commit(b, s, base, base.Tree.Set(routeKey(i%10_000), fmt.Appendf(nil, "edition %d", i)))
-		i++
+		next := base.Tree.Set(routeKey(len(took)%10_000), fmt.Appendf(nil, "edition %d", len(took)))
+		begin := time.Now()
+		base = commit(b, s, base, next)
+		took = append(took, time.Since(begin))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+}
+
+func BenchmarkColdReadOf10000(b *testing.B) {
+	prefix := newPrefix(b)
+	s := open(b, prefix, nil)
+	commit(b, s, current(b, s), routes(tree.Tree{}, 10_000, "first"))
+	for b.Loop() {
+		current(b, open(b, prefix, nil))
 	}
 }
