@@ -3,13 +3,16 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.uber.org/goleak"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
@@ -435,4 +439,26 @@ func BenchmarkScrapeOf4000Routes(b *testing.B) {
 		size = w.Body.Len()
 	}
 	b.ReportMetric(float64(size), "bytes")
+}
+
+// What operators look up stands in the reference.
+func TestTheReferenceNamesEveryMetricAndReason(t *testing.T) {
+	text, err := os.ReadFile("../../docs/REFERENCE.md")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("the module is built without the repository around it")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range described {
+		row := fmt.Sprintf("| `%s` | %s | %s |", d.name, strings.Join(d.labels, ", "), strings.TrimSuffix(d.help, "."))
+		if !strings.Contains(string(text), row) {
+			t.Errorf("docs/REFERENCE.md has no row\n%s", row)
+		}
+	}
+	for _, r := range exchange.Reasons() {
+		if row := fmt.Sprintf("| `%s` | %d |", r, r.Status()); !strings.Contains(string(text), row) {
+			t.Errorf("docs/REFERENCE.md has no row that begins with\n%s", row)
+		}
+	}
 }
