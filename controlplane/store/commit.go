@@ -127,7 +127,6 @@ func (s *Store) commit(ctx context.Context, c *candidate) (position, error) {
 			if err := s.putBlobs(ctx, c.next.Added(c.base.Tree)); err != nil {
 				return position{}, fmt.Errorf("blobs: %w", err)
 			}
-			written = true
 		}
 		won, now, err := s.swap(ctx, c, at)
 		if err != nil || won {

@@ -63,7 +63,7 @@ func FuzzNode(f *testing.F) {
 			}
 			return
 		}
-		again := encodeOnlyLeaf(nil, &Leaf{})
+		var again []byte
 		if d.leaf != nil {
 			again = encodeOnlyLeaf(nil, d.leaf)
 		} else {
