@@ -25,6 +25,7 @@ type downstream struct {
 	headStart int64 // first byte of the head at hand; 0: none came
 	refused   bool  // the codec gave up: what follows is not understood
 	closing   bool  // closes when everything queued has gone
+	served    bool  // a request was answered: the client knows that we may close
 	lingered  int   // bytes thrown away while lingering
 }
 
@@ -44,6 +45,9 @@ const (
 	// 9.6). So we shut our side and read on for a while.
 	lingerTime  = int64(2e9)
 	lingerBytes = 1 << 20
+	// lastChance is how long a connection that never carried a request outlives
+	// its listener.
+	lastChance = int64(1e9)
 )
 
 // newDown begins a client's connection.
@@ -204,7 +208,9 @@ func (l *Loop) eventDown(d *downstream, ev http1.Event, in []byte) {
 	case http1.End:
 		if d.phase == phaseBody {
 			d.phase = phaseAnswer
-			l.step(d.stream, exchange.Event{Kind: exchange.EventRequestEnd})
+			s := d.stream
+			s.trailers = in[ev.Start:ev.End]
+			l.step(s, exchange.Event{Kind: exchange.EventRequestEnd})
 		}
 	case http1.Failed:
 		l.refusedDown(d, ev.Reason)
@@ -282,12 +288,19 @@ func (l *Loop) nextRequest(d *downstream) {
 		l.closeDownAfter(d)
 		return
 	}
-	d.phase, d.since = phaseHead, l.now
+	d.phase, d.since, d.served = phaseHead, l.now, true
 	k := d.link
 	if k.in.len() > 0 || k.readable || k.readHup {
 		l.makeReady(k)
 	}
 	l.wheel.arm(k, d.deadline())
+}
+
+// betweenRequests says that closing now takes nothing from the client: it had an
+// answer, and has begun nothing since that we know of. A connection without any
+// request is not closed: its first one may be on its way.
+func (d *downstream) betweenRequests() bool {
+	return d.phase == phaseHead && d.headStart == 0 && d.served && !d.link.readable && d.link.in.len() == 0
 }
 
 // closeDownAfter ends a connection when everything queued has gone.
@@ -379,6 +392,8 @@ func (d *downstream) deadline() int64 {
 		return d.since + int64(t.StreamIdle)
 	case d.headStart > 0:
 		return d.headStart + int64(t.RequestHead)
+	case d.socket.removed:
+		return d.since + lastChance
 	}
 	return d.since + int64(t.Idle)
 }

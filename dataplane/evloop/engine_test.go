@@ -613,3 +613,84 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 		t.Errorf("%d answers", got)
 	}
 }
+
+func TestTrailersPassBothWays(t *testing.T) {
+	seen := make(chan string, 1)
+	backend := startBackend(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		seen <- r.Trailer.Get("X-Up")
+		w.Header().Set("Trailer", "X-Down")
+		fmt.Fprint(w, "body")
+		w.(http.Flusher).Flush()
+		w.Header().Set("X-Down", "d")
+	})
+	n := startNode(t, 1)
+	n.apply(nil, forwardAll(newUpstream("u", backend)))
+	// The Trailer field belongs to the hop, so Go's server only takes what it was
+	// told of: the raw answer is looked at instead.
+	got := n.talk("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Up: u\r\n\r\n")
+	<-seen
+	if !strings.HasSuffix(got, "0\r\nX-Down: d\r\n\r\n") {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestRemovingAListenerAnswersEveryConnectionThatTheKernelCompleted removes the
+// listener while clients connect as fast as they can.
+func TestRemovingAListenerAnswersEveryConnectionThatTheKernelCompleted(t *testing.T) {
+	n := startNode(t, 2)
+	ping := func() *table.Route {
+		return &table.Route{Name: "ping", Path: table.PathMatch{Kind: table.PathPrefix, Text: "/"}, Action: table.ActionRespond, Timeout: time.Second,
+			Respond: &table.Respond{Status: 200, Body: []byte("pong")}}
+	}
+	answered, refused := 0, 0
+	for round := range 10 {
+		n.apply(nil, ping())
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for range 8 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					c, err := net.DialTimeout("tcp", n.address, 300*time.Millisecond)
+					if err != nil {
+						mu.Lock()
+						refused++ // after the removal: not counted as a loss
+						mu.Unlock()
+						continue
+					}
+					fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+					_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+					all, err := io.ReadAll(c)
+					c.Close()
+					if !strings.HasSuffix(string(all), "pong") {
+						t.Errorf("round %d: a completed connection got %q, %v", round, all, err)
+					}
+					mu.Lock()
+					answered++
+					mu.Unlock()
+				}
+			})
+		}
+		for {
+			mu.Lock()
+			enough := answered > (round+1)*200
+			mu.Unlock()
+			if enough {
+				break
+			}
+			time.Sleep(time.Millisecond) //nolint // polling for a condition
+		}
+		if err := n.engine.Apply(context.Background(), &table.Table{}); err != nil {
+			t.Fatal(err)
+		}
+		close(stop)
+		wg.Wait()
+	}
+	t.Logf("%d connections answered, %d not accepted", answered, refused)
+}

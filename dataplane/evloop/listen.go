@@ -150,8 +150,28 @@ func (l *Loop) addSocket(s *socket) error {
 	return l.poller.Add(s.fd, uint64(s.index))
 }
 
-// removeSocket ends a listening socket. What the kernel has completed is taken
-// first: closing would reset it.
+// dropSYN is a filter for a listening socket: packets with SYN and without ACK,
+// which begin connections, are dropped without an answer; the last packets of
+// handshakes under way pass. A socket's filter sees the TCP header first, whose
+// byte 13 holds the flags.
+var dropSYN = []unix.SockFilter{
+	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 13},
+	{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 0x12},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0x02, Jt: 0, Jf: 1},
+	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
+}
+
+// stopSYN lets no new connection begin on a socket. Where the kernel does not
+// allow it, a client that connects in the moment before close may see a reset.
+func stopSYN(fd int) error {
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(dropSYN)), Filter: &dropSYN[0]})
+}
+
+// removeSocket ends a listening socket. No new connection begins on it; then
+// what the kernel has completed is taken, since closing would reset it; then it
+// is closed.
 func (l *Loop) removeSocket(address netip.AddrPort) {
 	for i, s := range l.sockets {
 		if s.binding.address != address {
@@ -159,6 +179,9 @@ func (l *Loop) removeSocket(address netip.AddrPort) {
 		}
 		l.sockets = append(l.sockets[:i:i], l.sockets[i+1:]...)
 		s.removed = true
+		if err := stopSYN(s.fd); err != nil {
+			l.log.Debug("listener closes without a filter", "listener", s.listener.Name, "error", err)
+		}
 		for s.readable = true; s.readable; {
 			l.accept(s)
 		}
@@ -169,12 +192,20 @@ func (l *Loop) removeSocket(address netip.AddrPort) {
 }
 
 // closeIdleOf ends the connections of a removed socket that are between
-// requests; the others end after their answer.
+// requests; the others end after their answer, or when none was asked for in a
+// short while.
 func (l *Loop) closeIdleOf(s *socket) {
 	for _, k := range l.links {
-		if d := k.down; !k.closed && d != nil && d.socket == s && d.phase == phaseHead && d.headStart == 0 && !k.readable {
-			l.closeDownAfter(d)
+		d := k.down
+		if k.closed || d == nil || d.socket != s || d.phase != phaseHead {
+			continue
 		}
+		if d.betweenRequests() {
+			l.closeDownAfter(d)
+			continue
+		}
+		d.since = l.now
+		l.wheel.arm(k, d.deadline())
 	}
 }
 

@@ -115,11 +115,6 @@ func (l *Loop) drain() {
 		l.removeSocket(l.sockets[0].binding.address)
 	}
 	l.draining = true
-	for _, k := range l.links {
-		if d := k.down; !k.closed && d != nil && d.phase == phaseHead && d.headStart == 0 && !k.readable {
-			l.closeDownAfter(d)
-		}
-	}
 }
 
 // cut is the failure of an exchange that a stopping loop ends.

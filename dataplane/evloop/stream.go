@@ -27,6 +27,8 @@ type stream struct {
 	at   *endpointPool // where the attempt is counted in flight
 	body []byte        // of this event, for the actions that forward it
 	resp *message.Head // of this event
+	// trailers are the checked trailer lines of this event, which ends a body.
+	trailers []byte
 
 	// Slots of what the exchange met, in the metrics.
 	routeSeries, upSeries, epSeries stats.Slot
@@ -59,7 +61,7 @@ func (p *streamPool) give(s *stream) {
 	if cap(s.arena) > maxArena {
 		s.arena = nil
 	}
-	s.down, s.up, s.wait, s.at, s.listener, s.body, s.resp = nil, nil, nil, nil, nil, nil, nil
+	s.down, s.up, s.wait, s.at, s.listener, s.body, s.resp, s.trailers = nil, nil, nil, nil, nil, nil, nil, nil
 	s.routeSeries, s.upSeries, s.epSeries = 0, 0, 0
 	p.free = append(p.free, s)
 }
@@ -92,7 +94,7 @@ func (l *Loop) act(s *stream, actions exchange.Actions) {
 		l.sendBody(s.up.link, s.body, s.x.ChunkedUp())
 	}
 	if actions&exchange.ActEndRequest != 0 && s.up != nil && s.x.ChunkedUp() {
-		l.send(s.up.link, lastChunk)
+		l.sendLastChunk(s.up.link, s.trailers)
 	}
 	if actions&exchange.ActForwardInterim != 0 {
 		s.x.InterimHead(s.resp, &l.out)
@@ -106,7 +108,7 @@ func (l *Loop) act(s *stream, actions exchange.Actions) {
 		l.sendBody(s.down.link, s.body, s.x.ChunkedDown())
 	}
 	if actions&exchange.ActEndResponse != 0 && s.x.ChunkedDown() {
-		l.send(s.down.link, lastChunk)
+		l.sendLastChunk(s.down.link, s.trailers)
 	}
 	if actions&exchange.ActReply != 0 {
 		body := s.x.Reply(l.lend(s), &l.out)
@@ -140,7 +142,12 @@ func (l *Loop) actAfter(s *stream, actions exchange.Actions) {
 	}
 }
 
-var lastChunk = http1.AppendLastChunk(nil)
+// sendLastChunk ends a body that goes in chunks. Trailers go with it: what the
+// other side ends its body with would else be lost (RFC 9110 section 6.5).
+func (l *Loop) sendLastChunk(k *link, trailers []byte) {
+	l.frame = http1.AppendLastChunkLines(l.frame[:0], trailers)
+	l.send(k, l.frame)
+}
 
 // sendResponse encodes l.out for a client.
 func (l *Loop) sendResponse(k *link) {

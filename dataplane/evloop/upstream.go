@@ -261,6 +261,7 @@ func (l *Loop) eventUp(c *upstreamConn, ev http1.Event, in []byte, rest int) {
 		s.body = in[ev.Start:ev.End]
 		l.step(s, exchange.Event{Kind: exchange.EventResponseData, N: len(s.body)})
 	case http1.End:
+		s.trailers = in[ev.Start:ev.End]
 		l.step(s, exchange.Event{Kind: exchange.EventResponseEnd, Reusable: c.reader.Idle() && rest == 0})
 	case http1.Failed:
 		l.step(s, exchange.Event{Kind: exchange.EventUpstreamFailed, Failure: exchange.Failure{
@@ -279,6 +280,7 @@ func (l *Loop) endUp(c *upstreamConn, state readState) {
 	}
 	switch ev := c.reader.EOF(); ev.Kind {
 	case http1.End:
+		c.stream.trailers = nil
 		l.step(c.stream, exchange.Event{Kind: exchange.EventResponseEnd})
 	case http1.Failed:
 		l.failUp(c, exchange.ReasonUpstreamClosed, ev.Reason.String())

@@ -85,6 +85,14 @@ func AppendLastChunk(dst []byte) []byte {
 	return append(dst, "0\r\n\r\n"...)
 }
 
+// AppendLastChunkLines appends the end of a chunked body with trailer lines as a
+// Reader's End gave them: checked, each with its CRLF.
+func AppendLastChunkLines(dst, lines []byte) []byte {
+	dst = append(dst, "0\r\n"...)
+	dst = append(dst, lines...)
+	return append(dst, "\r\n"...)
+}
+
 // AppendLastChunkTrailers appends the end of a chunked body with trailers.
 func AppendLastChunkTrailers(dst []byte, trailers []message.OutField) []byte {
 	dst = append(dst, "0\r\n"...)
