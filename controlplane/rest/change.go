@@ -78,6 +78,8 @@ func (s *Server) commit(ctx context.Context, ch change) (api.ApplyResult, error)
 		case err == nil:
 			s.cfg.Committed()
 			result.Version = version(written)
+			s.cfg.Logger.Info("rest: changed", "revision", written.Revision, "author", ch.meta.Author,
+				"message", ch.meta.Message, "named", len(p.changed))
 			return result, nil
 		case !errors.Is(err, store.ErrConflict):
 			return api.ApplyResult{}, fmt.Errorf("%w: %w", errStore, err)

@@ -20,15 +20,16 @@ var (
 	errStore = errors.New("store")
 )
 
-// fail answers with the problem document of an error. Once an answer has begun
+// fail answers with the problem document of an error; client is the context of
+// the client's connection. Once an answer has begun
 // the connection is cut instead, so that the client does not take half for all.
-func (s *Server) fail(c *gin.Context, err error) {
+func (s *Server) fail(client context.Context, c *gin.Context, err error) {
 	if c.Writer.Written() {
 		s.cfg.Logger.Warn("rest: answer cut", "path", c.Request.URL.Path, "error", err)
 		panic(http.ErrAbortHandler)
 	}
-	if errors.Is(c.Request.Context().Err(), context.Canceled) {
-		// The client went away; nobody reads an answer.
+	if client.Err() != nil {
+		// It went away; nobody reads an answer.
 		c.Status(http.StatusServiceUnavailable)
 		return
 	}

@@ -273,7 +273,7 @@ func (s *Server) fleetStatus(ctx context.Context) (api.Status, error) {
 		return api.Status{}, err
 	}
 	status := api.Status{
-		Version: version(now), Build: s.cfg.Build,
+		Version: version(now), Build: s.cfg.Build, Problems: problemList(s.cfg.Checker.Problems()),
 		Resources: map[string]int{}, Nodes: map[api.NodeState]int{},
 	}
 	for leaf := range now.Tree.All() {

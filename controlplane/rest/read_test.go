@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
 func TestResourcesComeBackAsTheyWereWritten(t *testing.T) {
@@ -230,4 +233,45 @@ func TestReadinessSaysWhatIsMissing(t *testing.T) {
 	if m := f.do("GET", api.PathMetrics, ""); string(m.body) != "x_total 1\n" {
 		t.Errorf("metrics %q", m.body)
 	}
+}
+
+// brokenChecker has a bug.
+type brokenChecker struct{ Checker }
+
+func (brokenChecker) Check(context.Context, store.Snapshot, tree.Tree) []resource.Problem {
+	panic("a bug")
+}
+
+func TestABugCostsOneRequest(t *testing.T) {
+	f := newFleet(t, func(c *Config) {
+		c.Checker = brokenChecker{c.Checker}
+		c.Logger = slog.New(slog.DiscardHandler)
+	})
+	e := refused(t, f.do("POST", api.PathApply, ping("a", "")), api.TypeInternal)
+	if strings.Contains(e.Detail, "bug") {
+		t.Errorf("the answer tells what is for the log: %q", e.Detail)
+	}
+	if s := f.status(); s.Revision != 0 {
+		t.Errorf("revision %d", s.Revision)
+	}
+}
+
+// silentStore does not answer.
+type silentStore struct{ Store }
+
+func (silentStore) Current(context.Context) (store.Snapshot, error) {
+	return store.Snapshot{}, errors.New("etcd: no leader")
+}
+
+func TestAStoreThatDoesNotAnswerIsUnavailable(t *testing.T) {
+	f := newFleet(t, func(c *Config) {
+		c.Store = silentStore{c.Store}
+		c.Logger = slog.New(slog.DiscardHandler)
+	})
+	for _, path := range []string{api.PathStatus, "/v1/routes", api.PathNodes, api.PathEvents} {
+		if e := refused(t, f.do("GET", path, ""), api.TypeUnavailable); !strings.Contains(e.Detail, "no leader") {
+			t.Errorf("%s: %q", path, e.Detail)
+		}
+	}
+	refused(t, f.do("POST", api.PathApply, ping("a", "")), api.TypeUnavailable)
 }

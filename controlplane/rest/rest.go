@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -59,6 +60,8 @@ type Store interface {
 // candidates that decode without problems, and often with several for one change.
 type Checker interface {
 	Check(ctx context.Context, base store.Snapshot, next tree.Tree) []resource.Problem
+	// Problems are those of the head, if it does not compile in this build.
+	Problems() []resource.Problem
 }
 
 // Check is one thing that readiness needs.
@@ -216,13 +219,16 @@ type handle func(c *gin.Context) error
 // query parameters, a deadline, the problem document and the observation.
 func (s *Server) serve(op operation) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		start := s.cfg.Now()
+		start, client := s.cfg.Now(), c.Request.Context()
+		defer func() { s.cfg.Observe(op.id, c.Writer.Status(), s.cfg.Now().Sub(start)) }()
 		defer func() {
-			if p := recover(); p != nil {
-				s.cfg.Logger.Error("rest: handler panicked", "operation", op.id, "panic", p)
-				s.fail(c, errPanic)
+			// A bug costs one request, not the fleet's control plane.
+			if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // a value, as net/http compares it
+				s.cfg.Logger.Error("rest: handler panicked", "operation", op.id, "panic", p, "stack", string(debug.Stack()))
+				s.fail(client, c, errPanic)
+			} else if p != nil {
+				panic(p)
 			}
-			s.cfg.Observe(op.id, c.Writer.Status(), s.cfg.Now().Sub(start))
 		}()
 		if !op.stream {
 			ctx, cancel := context.WithTimeout(c.Request.Context(), requestTimeout)
@@ -242,7 +248,7 @@ func (s *Server) serve(op operation) gin.HandlerFunc {
 			err = op.handle(c)
 		}
 		if err != nil {
-			s.fail(c, err)
+			s.fail(client, c, err)
 		}
 	}
 }

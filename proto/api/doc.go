@@ -33,7 +33,7 @@
 //	GET    /v1/nodes                                                       → 200 NodeList, or YAML documents of kind Node
 //	GET    /v1/nodes/<id>                                                  → 200 NodeStatus, or YAML of kind Node
 //	PUT    /v1/nodes/<id>                               one Node           → 200 | 201 NodeStatus
-//	DELETE /v1/nodes/<id>                                                  → 204
+//	DELETE /v1/nodes/<id>                                                  → 204; 409 TypeConflict while it is connected
 //	GET    /v1/events                                                      → 200 text/event-stream of Event
 //	GET    /v1/status                                                      → 200 Status
 //	GET    /v1/version                                                     → 200 Build
@@ -100,7 +100,7 @@
 //	415 TypeMediaType
 //	422 TypeInvalid      problems holds everything that is wrong, sorted by document and line
 //	500 TypeInternal
-//	503 TypeUnavailable  the store does not answer, or too many event streams are open
+//	503 TypeUnavailable  the store does not answer, or too many bodies or event streams are at work
 //	504 TypeTimeout      the store did not answer in time; the change may or may not have been made
 //
 // # Events
@@ -108,7 +108,9 @@
 // /v1/events is a stream of server-sent events. event: is the type, data: an
 // Event as JSON on one line, id: its number. The first is EventStatus, so that
 // a client needs no second request; then changes and what happens to nodes as
-// it happens. A comment line is sent every 15 seconds. Past events are not
+// it happens. A change may be told that the status had already; several answers
+// of a node in a moment may be one event. A comment line is sent every 15 seconds
+// of silence or less. Past events are not
 // kept: Last-Event-ID is ignored, and a client that reads too slowly gets
 // EventLagged and the end of the stream, and connects again.
 package api

@@ -72,6 +72,9 @@ type Status struct {
 	Version
 	// LastChange is the change that led to it; nil before the first.
 	LastChange *HistoryEntry `json:"lastChange,omitempty"`
+	// Problems say why the head is not wanted of the nodes: it does not compile in
+	// this build (another replica has a newer one). They keep what was wanted before.
+	Problems []Problem `json:"problems,omitempty"`
 	// Resources counts the resources of each kind that has any.
 	Resources map[string]int `json:"resources"`
 	// Nodes counts nodes by state; every state is present.

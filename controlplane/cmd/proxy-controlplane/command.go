@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+)
+
+// Exit statuses.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// world is what the program touches besides files and sockets.
+type world struct {
+	getenv         func(string) (string, bool)
+	stdout, stderr io.Writer
+}
+
+const longHelp = `proxy-controlplane keeps the configuration of a fleet of reverse proxies in etcd,
+checks every change with the nodes' own compiler, and feeds it to the nodes.
+proxyctl talks to its REST address, nodes connect to its gRPC address.
+
+Without --etcd-endpoints it runs an etcd of its own in the data directory.
+
+Each flag is also an environment variable (--data-dir: PROXYFLEET_DATA_DIR) and a
+key of the configuration file (data-dir: …). A flag wins over a variable, a
+variable over the file. Lists are written with commas, or as lists in the file.
+
+Messages go to standard error. The addresses in use are also written to
+addresses.json in the data directory, once both answer.`
+
+const examples = `  # A control plane of its own, for this machine only:
+  proxy-controlplane --data-dir /var/lib/proxyfleet
+
+  # On an etcd cluster that exists:
+  proxy-controlplane --etcd-endpoints http://10.0.0.1:2379,http://10.0.0.2:2379,http://10.0.0.3:2379
+
+  # For nodes on other machines, on a network that is trusted:
+  proxy-controlplane --grpc-address 10.0.0.5:7401 --insecure
+
+  # With a file:
+  proxy-controlplane --config /etc/proxyfleet/controlplane.yaml`
+
+// run is the program: it returns the exit status.
+func run(ctx context.Context, args []string, w world) int {
+	command := newCommand(w)
+	command.SetArgs(args)
+	command.SetOut(w.stdout)
+	command.SetErr(w.stderr)
+	err := command.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errFailed):
+		return exitFailed
+	default:
+		// All that cobra finds itself is wrong use too.
+		fmt.Fprintf(w.stderr, "proxy-controlplane: %v\nTry proxy-controlplane --help.\n", err)
+		return exitUsage
+	}
+}
+
+// errFailed is a failure that was logged already.
+var errFailed = errors.New("failed")
+
+func newCommand(w world) *cobra.Command {
+	var o options
+	command := &cobra.Command{
+		Use:           "proxy-controlplane",
+		Short:         "Keeps a fleet's configuration and feeds it to the nodes",
+		Long:          longHelp,
+		Example:       examples,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := o.fill(c.Flags(), w.getenv); err != nil {
+				return err
+			}
+			if err := o.check(); err != nil {
+				return err
+			}
+			level, err := o.level()
+			if err != nil {
+				return err
+			}
+			logger := slog.New(slog.NewTextHandler(w.stderr, &slog.HandlerOptions{Level: level}))
+			if err := serve(c.Context(), o, logger); err != nil {
+				logger.Error("proxy-controlplane failed", "error", err)
+				return errFailed
+			}
+			return nil
+		},
+	}
+	command.Flags().AddFlagSet(o.flags())
+	command.Flags().SortFlags = false
+	command.CompletionOptions.DisableDefaultCmd = true
+	command.AddCommand(&cobra.Command{
+		Use:   "version",
+		Short: "Print version, commit, schema level and Go version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			b := buildInfo()
+			_, err := fmt.Fprintf(w.stdout, "proxy-controlplane %s (commit %s, schema level %d, %s)\n", b.Version, b.Commit, b.SchemaLevel, b.Go)
+			return err
+		},
+	})
+	return command
+}
+
+// buildInfo says what program this is.
+func buildInfo() api.Build {
+	b := api.Build{Version: version, Commit: "unknown", Go: runtime.Version(), SchemaLevel: resource.SchemaLevel}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" {
+			b.Commit = setting.Value
+		}
+	}
+	return b
+}

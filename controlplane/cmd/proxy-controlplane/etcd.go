@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/proxyfleet/proxyfleet/controlplane/embedded"
+	"github.com/proxyfleet/proxyfleet/controlplane/store"
+)
+
+const (
+	// embeddedTimeout bounds the start of the embedded etcd, which takes a tenth
+	// of a second and on a slow disk with much to replay some seconds.
+	embeddedTimeout = time.Minute
+	// openTimeout bounds one attempt to read the store.
+	openTimeout = 5 * time.Second
+	// openRetry is the pause between attempts.
+	openRetry = 2 * time.Second
+
+	etcdDialTimeout      = 5 * time.Second
+	etcdKeepAlive        = 10 * time.Second
+	etcdKeepAliveTimeout = 5 * time.Second
+)
+
+// startEtcd gives a client of the embedded etcd, which it starts, or of an
+// external one, which may not be there yet.
+func startEtcd(ctx context.Context, o options, running *parts, logger *slog.Logger) (*clientv3.Client, error) {
+	if len(o.etcdEndpoints) > 0 {
+		return dialEtcd(o.etcdEndpoints, running)
+	}
+	starting, cancel := context.WithTimeout(ctx, embeddedTimeout)
+	defer cancel()
+	e, err := embedded.Start(starting, embedded.Options{DataDir: o.dataDir, Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	running.start("etcd", func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return e.Close()
+		case <-e.Done():
+			return errors.Join(errors.New("it stopped"), e.Close())
+		}
+	})
+	return e.Client(), nil
+}
+
+func dialEtcd(endpoints []string, running *parts) (*clientv3.Client, error) {
+	cfg := clientv3.Config{
+		Endpoints:            endpoints,
+		DialTimeout:          etcdDialTimeout,
+		DialKeepAliveTime:    etcdKeepAlive,
+		DialKeepAliveTimeout: etcdKeepAliveTimeout,
+		PermitWithoutStream:  true,
+		// What fails is returned, and logged by whoever asked.
+		Logger: zap.NewNop(),
+	}
+	for _, endpoint := range endpoints {
+		if strings.HasPrefix(endpoint, "https:") || strings.HasPrefix(endpoint, "unixs:") {
+			cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+	}
+	client, err := clientv3.New(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("etcd %s: %w", strings.Join(endpoints, ","), err)
+	}
+	running.start("etcd", func(ctx context.Context) error {
+		<-ctx.Done()
+		return client.Close()
+	})
+	return client, nil
+}
+
+// openStore opens the store. It waits for an etcd that does not answer: after a
+// power cut everything starts at once, in any order.
+func openStore(ctx context.Context, client *clientv3.Client, o options, logger *slog.Logger) (*store.Store, error) {
+	for attempt := 1; ; attempt++ {
+		opening, cancel := context.WithTimeout(ctx, openTimeout)
+		st, err := store.Open(opening, client, store.Options{Logger: logger})
+		cancel()
+		if err == nil {
+			if attempt > 1 {
+				logger.Info("etcd answers", "etcd", o.etcdName(), "attempts", attempt)
+			}
+			return st, nil
+		}
+		if errors.Is(err, store.ErrDamaged) || len(o.etcdEndpoints) == 0 {
+			return nil, err
+		}
+		logger.Warn("etcd does not answer; waiting for it", "etcd", o.etcdName(), "attempt", attempt, "error", err, "retry_in", openRetry)
+		pause := time.NewTimer(openRetry)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, context.Cause(ctx)
+		}
+	}
+}

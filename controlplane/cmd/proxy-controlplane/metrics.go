@@ -1,0 +1,204 @@
+package main
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/proxyfleet/proxyfleet/controlplane/publish"
+	"github.com/proxyfleet/proxyfleet/controlplane/store"
+	"github.com/proxyfleet/proxyfleet/controlplane/stream"
+	"github.com/proxyfleet/proxyfleet/proto/api"
+)
+
+// Names of the metrics of the control plane. Units are suffixes.
+const (
+	metricBuildInfo = "proxyfleet_controlplane_build_info"
+
+	metricEpoch       = "proxyfleet_controlplane_wanted_epoch"
+	metricRevision    = "proxyfleet_controlplane_wanted_revision"
+	metricResources   = "proxyfleet_controlplane_wanted_resources"
+	metricUnpublished = "proxyfleet_controlplane_head_unpublished"
+
+	metricPublished      = "proxyfleet_controlplane_published_total"
+	metricUnpublishable  = "proxyfleet_controlplane_unpublishable_total"
+	metricChecks         = "proxyfleet_controlplane_checks_total"
+	metricCompiled       = "proxyfleet_controlplane_compilations_total"
+	metricCached         = "proxyfleet_controlplane_compilations_saved_total"
+	metricBasesLoaded    = "proxyfleet_controlplane_bases_loaded_total"
+	metricContradictions = "proxyfleet_controlplane_contradictions_total"
+	metricPublishSeconds = "proxyfleet_controlplane_publish_seconds"
+
+	metricNodes          = "proxyfleet_controlplane_nodes"
+	metricStreams        = "proxyfleet_controlplane_streams_total"
+	metricStreamsRefused = "proxyfleet_controlplane_streams_refused_total"
+	metricUpdates        = "proxyfleet_controlplane_updates_total"
+	metricWholes         = "proxyfleet_controlplane_updates_whole_total"
+	metricEncodings      = "proxyfleet_controlplane_update_encodings_total"
+	metricConfigBytes    = "proxyfleet_controlplane_update_config_bytes_total"
+	metricWireBytes      = "proxyfleet_controlplane_update_wire_bytes_total"
+	metricAcks           = "proxyfleet_controlplane_acks_total"
+	metricNacks          = "proxyfleet_controlplane_nacks_total"
+	metricDrifts         = "proxyfleet_controlplane_drifts_total"
+	metricAnswerSeconds  = "proxyfleet_controlplane_answer_seconds"
+	metricSpreadSeconds  = "proxyfleet_controlplane_spread_seconds"
+
+	metricRequests       = "proxyfleet_controlplane_rest_requests_total"
+	metricRequestSeconds = "proxyfleet_controlplane_rest_request_seconds"
+
+	metricGarbageRuns   = "proxyfleet_controlplane_garbage_runs_total"
+	metricGarbageBlobs  = "proxyfleet_controlplane_garbage_blobs_total"
+	metricGarbageChange = "proxyfleet_controlplane_garbage_changes_total"
+)
+
+// metrics is the registry of the process. What packages count themselves is read
+// at scrape.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+
+	garbageRuns    *prometheus.CounterVec
+	garbageBlobs   prometheus.Counter
+	garbageChanges prometheus.Counter
+}
+
+func newMetrics(build api.Build) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricRequests, Help: "REST requests finished, by operation and status."}, []string{"operation", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: metricRequestSeconds, Help: "Time that REST requests took, by operation.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 14),
+		}, []string{"operation"}),
+		garbageRuns:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricGarbageRuns, Help: "Garbage collections, by result."}, []string{"result"}),
+		garbageBlobs:   prometheus.NewCounter(prometheus.CounterOpts{Name: metricGarbageBlobs, Help: "Blobs deleted by garbage collections."}),
+		garbageChanges: prometheus.NewCounter(prometheus.CounterOpts{Name: metricGarbageChange, Help: "Changes that left the history."}),
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: metricBuildInfo, Help: "1; its labels say what program this is.",
+		ConstLabels: prometheus.Labels{"version": build.Version, "commit": build.Commit, "go": build.Go},
+	})
+	info.Set(1)
+	m.registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		info, m.requests, m.seconds, m.garbageRuns, m.garbageBlobs, m.garbageChanges,
+	)
+	return m
+}
+
+// watch adds what the publisher and the nodes' server count.
+func (m *metrics) watch(p *publish.Publisher, s *stream.Server) {
+	m.registry.MustRegister(&fleetCollector{publisher: p, nodes: s})
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// observe counts a REST request. Operations come from one table, so that their
+// number is bounded.
+func (m *metrics) observe(operation string, status int, took time.Duration) {
+	if operation == "" {
+		operation = "none"
+	}
+	m.requests.WithLabelValues(operation, strconv.Itoa(status)).Inc()
+	if operation != "events" { // a stream's length says nothing
+		m.seconds.WithLabelValues(operation).Observe(took.Seconds())
+	}
+}
+
+func (m *metrics) garbage(c store.Collected, err error) {
+	result := "done"
+	if err != nil {
+		result = "failed"
+	}
+	m.garbageRuns.WithLabelValues(result).Inc()
+	m.garbageBlobs.Add(float64(c.Blobs))
+	m.garbageChanges.Add(float64(c.Changes))
+}
+
+// fleetCollector reads the counters of the publisher and the streams at scrape.
+type fleetCollector struct {
+	publisher *publish.Publisher
+	nodes     *stream.Server
+}
+
+// Describe sends nothing: the collector is unchecked, its names are constants.
+func (c *fleetCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *fleetCollector) Collect(out chan<- prometheus.Metric) {
+	emit := func(kind prometheus.ValueType, name, help string, value float64, labels ...string) {
+		names, values := pairs(labels)
+		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, names, nil), kind, value, values...)
+	}
+	count := func(name, help string, n uint64, labels ...string) {
+		emit(prometheus.CounterValue, name, help, float64(n), labels...)
+	}
+	gauge := func(name, help string, value float64, labels ...string) {
+		emit(prometheus.GaugeValue, name, help, value, labels...)
+	}
+	histogram := func(name, help string, l publish.LatencySnapshot) {
+		buckets := make(map[float64]uint64, len(l.Buckets))
+		for bound, n := range l.Buckets {
+			buckets[bound.Seconds()] = n
+		}
+		out <- prometheus.MustNewConstHistogram(prometheus.NewDesc(name, help, nil, nil), l.Count, l.Sum.Seconds(), buckets)
+	}
+
+	wanted := c.publisher.Wanted()
+	gauge(metricEpoch, "Epoch of the version that is wanted of the nodes.", float64(wanted.Epoch))
+	gauge(metricRevision, "Revision of the version that is wanted of the nodes.", float64(wanted.Revision))
+	gauge(metricResources, "Resources of the version that is wanted of the nodes.", float64(wanted.Tree.Len()))
+	unpublished := 0.0
+	if _, is := c.publisher.Unpublished(); is {
+		unpublished = 1
+	}
+	gauge(metricUnpublished, "1 if the head does not compile in this build and nodes keep the version before.", unpublished)
+
+	p := c.publisher.Counters()
+	count(metricPublished, "Versions that became wanted.", p.Published)
+	count(metricUnpublishable, "Heads that do not compile in this build.", p.Unpublishable)
+	count(metricChecks, "Candidates checked.", p.Checks)
+	count(metricCompiled, "Compilations that ran.", p.Compiled)
+	count(metricCached, "Compilations saved by a kept result.", p.Cached)
+	count(metricBasesLoaded, "Trees loaded from the history, as bases of deltas.", p.BasesLoaded)
+	count(metricContradictions, "Versions seen that this store never made.", p.Contradictions)
+	histogram(metricPublishSeconds, "Time from the store's event to the version being wanted.", p.Latency)
+
+	states := map[api.NodeState]int{}
+	for _, n := range c.nodes.Nodes() {
+		states[n.State]++
+	}
+	for _, state := range api.NodeStates() {
+		gauge(metricNodes, "Known nodes, by state.", float64(states[state]), "state", string(state))
+	}
+	s := c.nodes.Counters()
+	count(metricStreams, "Streams of nodes admitted.", s.Connected)
+	count(metricStreamsRefused, "Streams of nodes refused.", s.Refused)
+	count(metricUpdates, "Updates begun.", s.Updates)
+	count(metricWholes, "Updates that were whole configurations.", s.Wholes)
+	count(metricEncodings, "Updates encoded; each serves any number of nodes.", s.Encodings)
+	count(metricConfigBytes, "Bytes of resources sent.", s.ConfigBytes)
+	count(metricWireBytes, "Bytes of update messages sent.", s.WireBytes)
+	count(metricAcks, "Updates that nodes took.", s.Acks)
+	count(metricNacks, "Updates that nodes refused, by reason.", s.NacksPermanent, "reason", "permanent")
+	count(metricNacks, "Updates that nodes refused, by reason.", s.NacksLocal, "reason", "local")
+	count(metricNacks, "Updates that nodes refused, by reason.", s.NacksMismatch, "reason", "base_mismatch")
+	count(metricDrifts, "Times that a node's live table was not built from the version it named.", s.Drifts)
+	histogram(metricAnswerSeconds, "Time from the last part of an update to the answer.", s.Answer)
+	histogram(metricSpreadSeconds, "Time from a version being wanted to the answer of each connected node.", s.Spread)
+}
+
+// pairs splits name, value, name, value.
+func pairs(labels []string) (names, values []string) {
+	for i := 0; i+1 < len(labels); i += 2 {
+		names, values = append(names, labels[i]), append(values, labels[i+1])
+	}
+	return names, values
+}

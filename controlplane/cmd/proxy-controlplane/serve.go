@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/controlplane/publish"
+	"github.com/proxyfleet/proxyfleet/controlplane/rest"
+	"github.com/proxyfleet/proxyfleet/controlplane/store"
+	"github.com/proxyfleet/proxyfleet/controlplane/stream"
+)
+
+const (
+	// garbageEvery is how often garbage is collected; the first time is soon
+	// after the start, so that a process that restarts daily collects too.
+	garbageEvery = 6 * time.Hour
+	garbageFirst = 10 * time.Minute
+	// garbageTimeout bounds one collection, which reads every key of every blob.
+	garbageTimeout = 10 * time.Minute
+
+	addressesFile = "addresses.json"
+)
+
+// serve wires the parts, runs them until ctx ends or one of them fails, and
+// stops them: REST first, so that no change is taken that nobody hears of; then
+// the nodes' streams; then the publisher; etcd last.
+func serve(ctx context.Context, o options, logger *slog.Logger) error {
+	begin := time.Now()
+	running := newParts(logger)
+	defer running.stop()
+
+	client, err := startEtcd(ctx, o, running, logger)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	// Of a process that was killed; whoever waits for the file must not see it.
+	_ = os.Remove(filepath.Join(o.dataDir, addressesFile))
+	st, err := openStore(ctx, client, o, logger)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	build := buildInfo()
+	m := newMetrics(build)
+	running.start("garbage", func(ctx context.Context) error { return collect(ctx, st, m, logger) })
+
+	publisher := publish.New(publish.Config{Store: st, Epochs: st, Logger: logger})
+	nodes := stream.New(stream.Config{
+		Publisher: publisher, Records: st, Insecure: o.insecure, Build: build.Version, Logger: logger,
+	})
+	m.watch(publisher, nodes)
+
+	restListener, err := net.Listen("tcp", o.restAddress)
+	if err != nil {
+		return fmt.Errorf("--rest-address: %w", err)
+	}
+	grpcListener, err := net.Listen("tcp", o.grpcAddress)
+	if err != nil {
+		_ = restListener.Close()
+		return fmt.Errorf("--grpc-address: %w", err)
+	}
+	api, err := rest.New(rest.Config{
+		Bound: addrPort(restListener),
+		Store: st, Records: st, Checker: publisher, Nodes: nodes, Heads: st,
+		Committed: publisher.Kick,
+		Ready:     readiness(st, publisher),
+		Metrics:   m.handler(),
+		Observe:   m.observe,
+		Build:     build, Now: time.Now, Logger: logger,
+	})
+	if err != nil {
+		return errors.Join(err, restListener.Close(), grpcListener.Close())
+	}
+	running.start("publish", publisher.Run)
+	running.start("stream", func(ctx context.Context) error { return nodes.Serve(ctx, grpcListener) })
+	running.start("rest", func(ctx context.Context) error { return api.Run(ctx, restListener) })
+
+	addresses := addresses{REST: restListener.Addr().String(), GRPC: grpcListener.Addr().String(), PID: os.Getpid()}
+	forget, err := addresses.write(o, logger)
+	if err != nil {
+		return err
+	}
+	defer forget()
+	if o.insecure {
+		logger.Warn("insecure: whoever reaches these addresses may change everything", "rest", addresses.REST, "grpc", addresses.GRPC)
+	}
+	logger.Info("ready", "rest", addresses.REST, "grpc", addresses.GRPC, "etcd", o.etcdName(), "data_dir", o.dataDir,
+		"version", build.Version, "took", time.Since(begin).Round(time.Millisecond))
+	select {
+	case <-ctx.Done():
+		logger.Info("stopping", "reason", "signal")
+		return nil
+	case err := <-running.failed:
+		return err
+	}
+}
+
+// interrupted turns the failure of what a signal cut short into a clean end.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (o *options) etcdName() string {
+	if len(o.etcdEndpoints) == 0 {
+		return "embedded"
+	}
+	return strings.Join(o.etcdEndpoints, ",")
+}
+
+func addrPort(l net.Listener) netip.AddrPort {
+	if tcp, ok := l.Addr().(*net.TCPAddr); ok {
+		return netip.AddrPortFrom(tcp.AddrPort().Addr().Unmap(), tcp.AddrPort().Port())
+	}
+	return netip.AddrPort{}
+}
+
+// readiness is what /readyz looks at.
+func readiness(st *store.Store, publisher *publish.Publisher) []rest.Check {
+	return []rest.Check{
+		{Name: "store", Run: func(ctx context.Context) error {
+			_, err := st.Current(ctx)
+			return err
+		}},
+		{Name: "published", Run: func(context.Context) error {
+			if publisher.Wanted().IsZero() {
+				return errors.New("no version is wanted yet")
+			}
+			return nil
+		}},
+	}
+}
+
+// collect collects garbage now and then. A failure is no reason to stop.
+func collect(ctx context.Context, st *store.Store, m *metrics, logger *slog.Logger) error {
+	timer := time.NewTimer(garbageFirst)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		one, cancel := context.WithTimeout(ctx, garbageTimeout)
+		collected, err := st.CollectGarbage(one)
+		cancel()
+		m.garbage(collected, err)
+		if err != nil && ctx.Err() == nil {
+			logger.Warn("garbage: not collected", "error", err, "retry_in", garbageEvery)
+		}
+		timer.Reset(garbageEvery)
+	}
+}
+
+// addresses is the content of addresses.json, for scripts and tests that let the
+// system choose ports.
+type addresses struct {
+	REST string `json:"rest"`
+	GRPC string `json:"grpc"`
+	PID  int    `json:"pid"`
+}
+
+// write puts the file into the data directory, whole or not at all, and returns
+// what removes it. With an external etcd nothing else is kept there, so that
+// failing is no reason not to work.
+func (a addresses) write(o options, logger *slog.Logger) (forget func(), err error) {
+	name := filepath.Join(o.dataDir, addressesFile)
+	text, err := json.Marshal(a)
+	if err == nil {
+		err = os.MkdirAll(o.dataDir, 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(name+".tmp", append(text, '\n'), 0o644)
+	}
+	if err == nil {
+		err = os.Rename(name+".tmp", name)
+	}
+	if err != nil {
+		if len(o.etcdEndpoints) > 0 {
+			logger.Warn("addresses not written", "error", err)
+			return func() {}, nil
+		}
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	return func() { _ = os.Remove(name) }, nil
+}
