@@ -65,6 +65,8 @@ func Compile(permit Permit, prev *Result, next tree.Tree, v table.Version) (*Res
 		next:  next,
 		edit:  new(table.Edit),
 		built: *prev,
+
+		defaults: newRouteDefaults(),
 	}
 	c.start()
 	defer c.stop()
@@ -102,14 +104,14 @@ type compiler struct {
 	// What differs, by kind.
 	listeners, upstreams, routes changes
 
-	// moved are the upstreams that have a new object; gone is whether one, or a
-	// listener, is there no more.
+	defaults routeDefaults
+	// moved are the upstreams that have a new object.
 	moved []*table.Upstream
 	// What the index must learn.
 	removed, added, replaced []*table.Route
 
 	regexes     map[string]*compiledRegex
-	buf         []byte // scratch
+	raw, buf    []byte // scratch
 	names       map[string][]string
 	comparisons int
 	twins       map[[2]string]bool
@@ -167,7 +169,8 @@ func (c *compiler) changesOf(kind string) *changes {
 	return nil
 }
 
-// read parses and checks a leaf; nil if it has problems, which are told.
+// read parses and checks a leaf; nil if it has problems, which are told. Defaults
+// are not applied yet.
 func (c *compiler) read(leaf *tree.Leaf) *fleetv1.Resource {
 	c.spend(costRead + costByte*len(leaf.Bytes))
 	if tree.Sum(leaf.Bytes) != leaf.Hash {
@@ -187,7 +190,7 @@ func (c *compiler) read(leaf *tree.Leaf) *fleetv1.Resource {
 		c.problems = append(c.problems, problems...)
 		return nil
 	}
-	return resource.WithDefaults(r)
+	return r
 }
 
 // attest makes sure that every leaf became a part of the table: then the tree's

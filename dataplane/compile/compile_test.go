@@ -140,7 +140,7 @@ func TestDefaultsAreApplied(t *testing.T) {
 	}
 	counts := map[string]int{}
 	for i := range 1000 {
-		counts[api.Pick(uint64(i)*(1<<64 / 1000)).Name]++
+		counts[api.Pick(uint64(i)*(1<<64/1000)).Name]++
 	}
 	if counts["api-v1"] < 940 || counts["api-v1"] > 960 {
 		t.Errorf("shares: %v", counts)

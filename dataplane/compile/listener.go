@@ -30,7 +30,7 @@ func (c *compiler) compileListeners() {
 		if r == nil {
 			continue
 		}
-		if l, ok := c.listener(leaf.Key, r.GetListener()); ok {
+		if l, ok := c.listener(leaf.Key, resource.WithDefaults(r).GetListener()); ok {
 			if before := c.prev.Table.Listener(l.Name); before != nil {
 				l.Series = before.Series
 			}

@@ -30,12 +30,12 @@ func (m *routeMaker) conditions(d *fleetv1.Match) *table.Conditions {
 	c.Others = slices.Compact(c.Others)
 	for i, h := range d.GetHeaders() {
 		name := strings.ToLower(h.GetName())
-		v := m.value(fmt.Sprintf("spec.match.headers[%d]", i), h.Exact, h.Prefix, h.Regex)
+		v := m.value("headers", i, h.Exact, h.Prefix, h.Regex)
 		v.Name, v.ID, v.Invert = name, message.LookupField([]byte(name)), h.GetInvert()
 		c.Headers = append(c.Headers, v)
 	}
 	for i, q := range d.GetQuery() {
-		v := m.value(fmt.Sprintf("spec.match.query[%d]", i), q.Exact, q.Prefix, q.Regex)
+		v := m.value("query", i, q.Exact, q.Prefix, q.Regex)
 		v.Name, v.Invert = q.GetName(), q.GetInvert()
 		c.Query = append(c.Query, v)
 	}
@@ -54,14 +54,15 @@ func (m *routeMaker) conditions(d *fleetv1.Match) *table.Conditions {
 }
 
 // value is what header and query matches have in common: at most one is set.
-func (m *routeMaker) value(field string, exact, prefix, regex *string) table.ValueMatch {
+func (m *routeMaker) value(list string, i int, exact, prefix, regex *string) table.ValueMatch {
 	switch {
 	case exact != nil:
 		return table.ValueMatch{Kind: table.TextExact, Text: *exact}
 	case prefix != nil:
 		return table.ValueMatch{Kind: table.TextPrefix, Text: *prefix}
 	case regex != nil:
-		return table.ValueMatch{Kind: table.TextRegex, Text: *regex, Regex: m.whole(field+".regex", *regex)}
+		compiled := m.whole(*regex, func() string { return fmt.Sprintf("spec.match.%s[%d].regex", list, i) })
+		return table.ValueMatch{Kind: table.TextRegex, Text: *regex, Regex: compiled}
 	}
 	return table.ValueMatch{Kind: table.TextPresent}
 }

@@ -23,7 +23,40 @@ type routeBlock struct {
 	host   [1]string
 }
 
-// routeMaker converts one definition, with defaults, and notes its problems.
+// routeDefaults are the defaults of a route. They are asked for once, of the
+// package that knows them: WithDefaults copies a resource, and that is a tenth of
+// a full compile.
+type routeDefaults struct {
+	timeout                    time.Duration
+	weight, status             uint32
+	keepQuery, keepQueryOfPath bool
+}
+
+func newRouteDefaults() routeDefaults {
+	of := func(r *fleetv1.Route) *fleetv1.Route {
+		return resource.WithDefaults(&fleetv1.Resource{Spec: &fleetv1.Resource_Route{Route: r}}).GetRoute()
+	}
+	forward := of(&fleetv1.Route{Forward: []*fleetv1.Forward{{}}})
+	redirect := of(&fleetv1.Route{Redirect: &fleetv1.Redirect{}}).GetRedirect()
+	path := of(&fleetv1.Route{Redirect: &fleetv1.Redirect{Path: new(string)}}).GetRedirect()
+	return routeDefaults{
+		timeout:         time.Duration(forward.GetTimeouts().GetRequest()),
+		weight:          forward.GetForward()[0].GetWeight(),
+		status:          redirect.GetStatus(),
+		keepQuery:       redirect.GetKeepQuery(),
+		keepQueryOfPath: path.GetKeepQuery(),
+	}
+}
+
+// or is the value of a field that may be unset.
+func or[T any](field *T, unset T) T {
+	if field == nil {
+		return unset
+	}
+	return *field
+}
+
+// routeMaker converts one definition and notes its problems.
 type routeMaker struct {
 	*compiler
 	key  tree.Key
@@ -31,7 +64,8 @@ type routeMaker struct {
 	out  *table.Route
 }
 
-// route converts one definition; nil if it has problems, which are told.
+// route converts one definition, without defaults; nil if it has problems, which
+// are told.
 func (c *compiler) route(key tree.Key, spec *fleetv1.Route) *table.Route {
 	told := len(c.problems)
 	block := &routeBlock{}
@@ -39,7 +73,10 @@ func (c *compiler) route(key tree.Key, spec *fleetv1.Route) *table.Route {
 	r := m.out
 	r.Name = key.Name
 	r.Priority = spec.GetPriority()
-	r.Timeout = time.Duration(spec.GetTimeouts().GetRequest())
+	r.Timeout = c.defaults.timeout
+	if t := spec.GetTimeouts(); t != nil && t.Request != nil {
+		r.Timeout = time.Duration(*t.Request)
+	}
 	r.ForwardRawPath = spec.GetForwardRawPath()
 	m.hostsAndPath(block)
 	r.Conditions = m.conditions(spec.GetMatch())
@@ -60,12 +97,13 @@ func (m *routeMaker) problem(field, got, expected string) { m.tell(m.key, field,
 func (m *routeMaker) hostsAndPath(block *routeBlock) {
 	var text strings.Builder
 	type part struct{ start, end int }
-	hosts := block.host[:0]
-	var parts []part
+	var few [4]part
+	hosts, parts := block.host[:0], few[:0]
 	for i, h := range m.spec.GetHosts() {
 		start := text.Len()
 		pattern, wild := strings.CutPrefix(h, "*.")
-		normal, buf, ok := message.NormalHost([]byte(pattern), m.buf)
+		m.raw = append(m.raw[:0], pattern...)
+		normal, buf, ok := message.NormalHost(m.raw, m.buf)
 		m.buf = buf
 		if !ok {
 			m.problem(fmt.Sprintf("spec.hosts[%d]", i), quote(h), "a host name, or *. and a host name")
@@ -94,7 +132,7 @@ func (m *routeMaker) hostsAndPath(block *routeBlock) {
 	}
 	m.out.Path.Kind, m.out.Path.Text = kind, all[start:]
 	if kind == table.PathRegex {
-		m.out.Path.Regex = m.whole("spec.match.path.regex", path)
+		m.out.Path.Regex = m.whole(path, func() string { return "spec.match.path.regex" })
 	}
 }
 
@@ -119,7 +157,8 @@ func (m *routeMaker) path() (table.PathKind, string) {
 
 // normalPath brings a path into the form in which requests are matched.
 func (m *routeMaker) normalPath(field, path string) string {
-	normal, buf, problem := message.NormalPath([]byte(path), m.buf, message.PathOptions{})
+	m.raw = append(m.raw[:0], path...)
+	normal, buf, problem := message.NormalPath(m.raw, m.buf, message.PathOptions{})
 	m.buf = buf
 	if problem != message.PathOK || len(path) == 0 {
 		m.problem(field, quote(path), "a path in normal form that begins with /, without a query")
@@ -138,12 +177,12 @@ type compiledRegex struct {
 }
 
 // whole compiles a pattern that must match a whole text.
-func (m *routeMaker) whole(field, pattern string) *regexp.Regexp {
-	return m.regex(field, pattern, `\A(?:`+pattern+`)\z`)
+func (m *routeMaker) whole(pattern string, field func() string) *regexp.Regexp {
+	return m.regex(pattern, `\A(?:`+pattern+`)\z`, field)
 }
 
 // regex compiles source, once for all routes of this Compile that have it.
-func (m *routeMaker) regex(field, pattern, source string) *regexp.Regexp {
+func (m *routeMaker) regex(pattern, source string, field func() string) *regexp.Regexp {
 	known, ok := m.regexes[source]
 	if !ok {
 		m.spend(costRegex)
@@ -155,7 +194,7 @@ func (m *routeMaker) regex(field, pattern, source string) *regexp.Regexp {
 		m.regexes[source] = known
 	}
 	if known.err != nil {
-		m.problem(field, quote(pattern), "a regular expression in RE2 syntax ("+known.err.Error()+")")
+		m.problem(field(), quote(pattern), "a regular expression in RE2 syntax ("+known.err.Error()+")")
 	}
 	return known.regex
 }
@@ -167,13 +206,13 @@ func (m *routeMaker) listeners() []string {
 		return nil
 	}
 	for i, name := range names {
-		field := fmt.Sprintf("spec.listeners[%d]", i)
+		field := func() string { return fmt.Sprintf("spec.listeners[%d]", i) }
 		l := m.built.Table.Listener(name)
 		switch {
 		case l == nil && !m.exists(resource.Listener, name):
-			m.missing(m.key, field, tree.Key{Kind: resource.Listener, Name: name})
+			m.missing(m.key, field(), tree.Key{Kind: resource.Listener, Name: name})
 		case l != nil && !l.Protocol.CarriesRoutes():
-			m.problem(field, fmt.Sprintf("%s, whose protocol is %s", name, l.Protocol), "a listener with protocol HTTP or HTTPS")
+			m.problem(field(), fmt.Sprintf("%s, whose protocol is %s", name, l.Protocol), "a listener with protocol HTTP or HTTPS")
 		}
 	}
 	names = slices.Clone(names)
@@ -206,9 +245,10 @@ func (m *routeMaker) forward(block *routeBlock) {
 			m.missing(m.key, fmt.Sprintf("spec.forward[%d].upstream", i), tree.Key{Kind: resource.Upstream, Name: f.GetUpstream()})
 		}
 		// An upstream that is there but broken is nil, and has told its problems.
-		targets = append(targets, table.Target{Upstream: u, Weight: f.GetWeight()})
-		weights = append(weights, f.GetWeight())
-		sum += uint64(f.GetWeight())
+		weight := or(f.Weight, m.defaults.weight)
+		targets = append(targets, table.Target{Upstream: u, Weight: weight})
+		weights = append(weights, weight)
+		sum += uint64(weight)
 	}
 	if sum == 0 {
 		m.problem("spec.forward", "weights that are all 0", "at least one weight above 0")
@@ -219,14 +259,15 @@ func (m *routeMaker) forward(block *routeBlock) {
 
 func (m *routeMaker) redirect(d *fleetv1.Redirect) *table.Redirect {
 	r := &table.Redirect{
-		Status:    uint16(d.GetStatus()),
+		Status:    uint16(or(d.Status, m.defaults.status)),
 		Scheme:    d.GetScheme(),
 		Host:      d.GetHost(),
 		Port:      uint16(d.GetPort()),
-		KeepQuery: d.GetKeepQuery(),
+		KeepQuery: or(d.KeepQuery, m.defaults.keepQuery),
 	}
 	switch {
 	case d.Path != nil:
+		r.KeepQuery = or(d.KeepQuery, m.defaults.keepQueryOfPath)
 		r.Change, r.Path = table.PathReplace, m.normalPath("spec.redirect.path", d.GetPath())
 	case d.Prefix != nil:
 		r.Change, r.Path = table.PathReplacePrefix, m.normalPath("spec.redirect.prefix", d.GetPrefix())
@@ -261,7 +302,7 @@ func (m *routeMaker) rewrite() {
 	case d.GetRegex() != nil:
 		pattern := d.GetRegex().GetPattern()
 		rw.Change, rw.Substitution = table.PathReplaceRegex, d.GetRegex().GetSubstitution()
-		rw.Regex = m.regex("spec.rewrite.regex.pattern", pattern, pattern)
+		rw.Regex = m.regex(pattern, pattern, func() string { return "spec.rewrite.regex.pattern" })
 	}
 	m.out.Rewrite = rw
 }

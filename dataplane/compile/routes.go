@@ -53,8 +53,7 @@ func (c *compiler) remember(r *table.Route) {
 
 func (c *compiler) refer(by *table.Trie[nameSet], to, from string) {
 	c.spend(costRef)
-	set, _ := by.Get(to)
-	*by = by.Set(c.edit, to, set.Set(c.edit, from, struct{}{}))
+	*by = by.Update(c.edit, to, func(set nameSet) nameSet { return set.Set(c.edit, from, struct{}{}) })
 }
 
 // forget takes back what remember noted.

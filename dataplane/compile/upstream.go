@@ -34,7 +34,7 @@ func (c *compiler) compileUpstreams() {
 		if r == nil {
 			continue
 		}
-		u := c.upstream(leaf.Key, r.GetUpstream())
+		u := c.upstream(leaf.Key, resource.WithDefaults(r).GetUpstream())
 		if u == nil {
 			continue
 		}

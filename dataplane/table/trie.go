@@ -25,14 +25,15 @@ const (
 // The zero value is empty. A Trie is immutable and may be read by any number of
 // goroutines; Edit changes a copy.
 type Trie[V any] struct {
-	root trieSlot[V]
-	n    int
+	root  trieSlot[V]
+	owner *Edit // who may change root's leaf in place; compared only
+	n     int
 }
 
 // trieSlot is a subtree: nothing, a leaf of entries, or a branch.
 type trieSlot[V any] struct {
 	branch  *trieBranch[V]
-	entries []trieEntry[V] // never changed in place
+	entries []trieEntry[V] // changed in place by an owner only
 	// tags are the topmost bytes of the first trieLeaf hashes, so that of a leaf,
 	// which is likely cold, only the one entry is looked at.
 	tags [2]uint64
@@ -40,6 +41,8 @@ type trieSlot[V any] struct {
 
 type trieBranch[V any] struct {
 	owner *Edit // who may change it in place; compared only
+	// fresh has a bit for each slot whose leaf was made by owner too.
+	fresh uint32
 	slots [trieFan]trieSlot[V]
 }
 
@@ -146,20 +149,33 @@ func (t Trie[V]) Set(e *Edit, key string, value V) Trie[V] {
 	return t
 }
 
+// Update returns t with key set to what change makes of its value, which is zero
+// if there was none.
+func (t Trie[V]) Update(e *Edit, key string, change func(V) V) Trie[V] {
+	value := t.upsert(e, xxh3.HashString(key), key)
+	*value = change(*value)
+	return t
+}
+
 // Delete returns t without key.
 func (t Trie[V]) Delete(e *Edit, key string) Trie[V] {
 	t.remove(e, xxh3.HashString(key), key)
 	return t
 }
 
-// upsert returns a pointer to key's value in a copy of its leaf, to be written at
+// upsert returns a pointer to key's value in a leaf that e owns, to be written at
 // once; a new key has the zero value. It changes t, and no other version.
 func (t *Trie[V]) upsert(e *Edit, hash uint64, key string) *V {
 	slot, shift := &t.root, 0
+	var parent *trieBranch[V] // nil: t holds the leaf itself
+	fresh := t.owner == e
 	for {
 		if slot.branch == nil {
 			if i := slot.index(hash, key); i >= 0 {
-				slot.entries = append(make([]trieEntry[V], 0, len(slot.entries)), slot.entries...)
+				if !fresh {
+					slot.entries = append(make([]trieEntry[V], 0, len(slot.entries)), slot.entries...)
+					t.made(e, parent, hash, shift)
+				}
 				return &slot.entries[i].value // the tags stay
 			}
 			if len(slot.entries) < trieLeaf || shift > trieShift {
@@ -168,7 +184,9 @@ func (t *Trie[V]) upsert(e *Edit, hash uint64, key string) *V {
 			slot.split(e, shift)
 		}
 		slot.own(e)
-		slot = &slot.branch.slots[hash>>shift%trieFan]
+		parent = slot.branch
+		fresh = parent.fresh>>(hash>>shift%trieFan)&1 != 0
+		slot = &parent.slots[hash>>shift%trieFan]
 		shift += trieBits
 	}
 	t.n++
@@ -177,7 +195,17 @@ func (t *Trie[V]) upsert(e *Edit, hash uint64, key string) *V {
 	copy(grown, slot.entries)
 	grown[n] = trieEntry[V]{hash: hash, key: key}
 	slot.put(grown)
+	t.made(e, parent, hash, shift)
 	return &grown[n].value
+}
+
+// made notes that e made the leaf below parent, or that of t itself.
+func (t *Trie[V]) made(e *Edit, parent *trieBranch[V], hash uint64, shift int) {
+	if parent == nil {
+		t.owner = e
+		return
+	}
+	parent.fresh |= 1 << (hash >> (shift - trieBits) % trieFan)
 }
 
 // remove takes key out of t, and of no other version.
@@ -228,7 +256,7 @@ func (s *trieSlot[V]) own(e *Edit) {
 		return
 	}
 	b := *s.branch
-	b.owner = e
+	b.owner, b.fresh = e, 0
 	s.branch = &b
 }
 
