@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -18,8 +19,13 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
-// maxProblems bounds the problems of a Nack that are kept and shown.
-const maxProblems = 101
+const (
+	// maxProblems bounds the problems of a Nack that are kept and shown: what a
+	// node sends, and its remark that there were more.
+	maxProblems = 101
+	// maxProblemText bounds each of their texts; nodes send less.
+	maxProblemText = 1 << 10
+)
 
 type syncStream = grpc.BidiStreamingServer[fleetv1.NodeMessage, fleetv1.ServerMessage]
 
@@ -401,11 +407,7 @@ func (d *driver) acked(ctx context.Context, version session.Version) {
 }
 
 func (d *driver) nacked(ctx context.Context, version session.Version, nack *fleetv1.Nack) {
-	sent := nack.GetProblems()[:min(len(nack.GetProblems()), maxProblems)]
-	problems := make([]resource.Problem, 0, len(sent))
-	for _, p := range sent {
-		problems = append(problems, resource.ProblemFromProto(p))
-	}
+	problems := problemsOf(nack)
 	reason := reasonOf(nack.GetKind())
 	note := func(n *node) { n.problems = problems }
 	if reason == session.BaseMismatch {
@@ -419,6 +421,22 @@ func (d *driver) nacked(ctx context.Context, version session.Version, nack *flee
 	d.s.counts.nack(reason)
 	d.s.log.Warn("node: nacked", "node", d.conn.node, "version", version, "kind", nack.GetKind(), "problems", len(problems), "first", first(problems))
 	d.s.event(Event{Kind: Nacked, Node: d.conn.node, Version: version, Problems: problems})
+}
+
+// problemsOf are the problems of a Nack, within bounds.
+func problemsOf(nack *fleetv1.Nack) []resource.Problem {
+	sent := nack.GetProblems()[:min(len(nack.GetProblems()), maxProblems)]
+	problems := make([]resource.Problem, 0, len(sent))
+	for _, p := range sent {
+		q := resource.ProblemFromProto(p)
+		for _, text := range []*string{&q.File, &q.Kind, &q.Name, &q.Field, &q.Got, &q.Expected, &q.Suggestion} {
+			if len(*text) > maxProblemText {
+				*text = strings.ToValidUTF8((*text)[:maxProblemText], "") + "…"
+			}
+		}
+		problems = append(problems, q)
+	}
+	return problems
 }
 
 func first(ps []resource.Problem) string {

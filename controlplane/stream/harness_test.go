@@ -58,12 +58,6 @@ func (m *memory) commit(t tree.Tree) uint64 {
 	return revision
 }
 
-func (m *memory) head() store.Snapshot {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.versions[len(m.versions)-1]
-}
-
 func (m *memory) notify() {
 	for w := range m.watchers {
 		select {
@@ -230,11 +224,16 @@ type member struct {
 
 func newNode(t testing.TB, id string, planes ...string) *member {
 	t.Helper()
+	return newNodeWith(t, feed.Config{NodeID: id, ControlPlanes: planes})
+}
+
+// newNodeWith completes the configuration of a feed and runs it.
+func newNodeWith(t testing.TB, c feed.Config) *member {
+	t.Helper()
 	n := &member{}
-	f, err := feed.New(feed.Config{
-		NodeID: id, Labels: map[string]string{"zone": "a"}, ControlPlanes: planes,
-		Apply: n.apply, Live: &n.live, Logger: slog.New(slog.DiscardHandler), Build: "test",
-	})
+	c.Labels, c.Build, c.Logger = map[string]string{"zone": "a"}, "test", slog.New(slog.DiscardHandler)
+	c.Apply, c.Live = n.apply, &n.live
+	f, err := feed.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,9 +9,6 @@ import (
 	"sync"
 	"testing"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -253,6 +250,17 @@ func TestPermanentRefusalIsNotResent(t *testing.T) {
 	}
 }
 
+func TestProblemsOfANackAreBounded(t *testing.T) {
+	nack := &fleetv1.Nack{}
+	for range 500 {
+		nack.Problems = append(nack.Problems, &fleetv1.Problem{Got: strings.Repeat("ü", 5000), Kind: "Route"})
+	}
+	ps := problemsOf(nack)
+	if len(ps) != maxProblems || len(ps[0].Got) > maxProblemText+3 || ps[0].Kind != "Route" {
+		t.Fatalf("%d problems of %d bytes", len(ps), len(ps[0].Got))
+	}
+}
+
 func TestLargeConfigurationComesInParts(t *testing.T) {
 	m := newMemory()
 	big := config(t, 3, 80)
@@ -309,62 +317,6 @@ func TestWholesAreAdmittedFourAtATime(t *testing.T) {
 	}
 }
 
-func TestSecondMachineOfOneNameIsRefusedAndSeen(t *testing.T) {
-	m := newMemory()
-	p := newPlane(t, m, "")
-	first := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "one"})
-	first.recv()
-	second := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "two"})
-	err := second.end()
-	if status.Code(err) != codes.AlreadyExists || !strings.Contains(err.Error(), "another process with this id is connected") {
-		t.Fatal(err)
-	}
-	s, _ := p.status("n")
-	if !s.Connected || len(s.Problems) != 1 || !strings.Contains(s.Problems[0].Got, "second machine") {
-		t.Fatalf("%+v", s)
-	}
-	// The same process takes over, and the old stream's end does not matter.
-	again := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "one"})
-	again.recv()
-	if err := first.end(); status.Code(err) != codes.Aborted {
-		t.Fatal(err)
-	}
-	if s, _ := p.status("n"); !s.Connected {
-		t.Fatalf("%+v", s)
-	}
-	again.close()
-	eventually(t, "is gone", func() bool { s, _ := p.status("n"); return !s.Connected })
-	dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "two"}).recv()
-}
-
-func TestSilentNodeIsShownAsDisconnectedAndMayBeReplaced(t *testing.T) {
-	m := newMemory()
-	clock := newClock()
-	p := newPlane(t, m, "", func(c *Config) { c.Now = clock.now })
-	first := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "one"})
-	first.recv()
-	clock.add(silentAfter - 1)
-	if s, _ := p.status("n"); !s.Connected {
-		t.Fatalf("%+v", s)
-	}
-	changes := p.server.Watch(t.Context())
-	for len(changes) > 0 {
-		<-changes
-	}
-	clock.add(1)
-	if s, _ := p.status("n"); s.Connected || s.State != api.Disconnected {
-		t.Fatalf("%+v", s)
-	}
-	<-changes // its silence is noticed
-	first.send(&fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Status{Status: &fleetv1.Status{Requests: 5}}})
-	eventually(t, "is heard again", func() bool { s, _ := p.status("n"); return s.Connected && s.Requests == 5 })
-	clock.add(silentAfter)
-	dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "two"}).recv()
-	if err := first.end(); status.Code(err) != codes.Aborted {
-		t.Fatal(err)
-	}
-}
-
 func TestDriftIsShownAndTold(t *testing.T) {
 	m := newMemory()
 	events := make(chan Event, 100)
@@ -396,45 +348,6 @@ func TestDriftIsShownAndTold(t *testing.T) {
 	}
 	if !slices.Equal(kinds, []EventKind{Connected, Acked, Drifted, Disconnected}) || p.server.Counters().Drifts != 1 {
 		t.Fatalf("%v", kinds)
-	}
-}
-
-func TestWhatIsNoHelloIsRefused(t *testing.T) {
-	m := newMemory()
-	p := newPlane(t, m, "", func(c *Config) { c.MaxNodes = 1 })
-	labels := map[string]string{}
-	for i := range maxLabels + 1 {
-		labels[fmt.Sprintf("l%d", i)] = ""
-	}
-	for name, h := range map[string]*fleetv1.Hello{
-		"no id":           {},
-		"id with capital": {NodeId: "Node"},
-		"long id":         {NodeId: strings.Repeat("x", 254)},
-		"long boot id":    {NodeId: "n", BootId: strings.Repeat("x", 65)},
-		"long build":      {NodeId: "n", Build: strings.Repeat("x", 129)},
-		"many labels":     {NodeId: "n", Labels: labels},
-		"long label":      {NodeId: "n", Labels: map[string]string{"a": strings.Repeat("x", 64)}},
-		"short digest":    {NodeId: "n", Running: &fleetv1.Version{Revision: 1, Digest: []byte("x")}},
-	} {
-		if err := dialRaw(t, p.address).hello(h).end(); status.Code(err) != codes.InvalidArgument {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	raw := dialRaw(t, p.address)
-	raw.ack(&fleetv1.Version{})
-	if err := raw.end(); status.Code(err) != codes.InvalidArgument {
-		t.Error(err)
-	}
-	raw = dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n"})
-	raw.hello(&fleetv1.Hello{NodeId: "n"})
-	if err := raw.end(); status.Code(err) != codes.InvalidArgument {
-		t.Error(err)
-	}
-	if err := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n2"}).end(); status.Code(err) != codes.ResourceExhausted {
-		t.Error(err)
-	}
-	if got := p.server.Counters().Refused; got != 10 {
-		t.Errorf("%d refused", got)
 	}
 }
 

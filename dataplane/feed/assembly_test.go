@@ -1,10 +1,16 @@
 package feed
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
@@ -157,4 +163,91 @@ func TestPlaintextIsForLoopbackUnlessInsecure(t *testing.T) {
 			t.Errorf("%q is accepted", address)
 		}
 	}
+}
+
+// FuzzAssembly: whatever parts arrive, an update that applies has the root that
+// it names, and nothing panics.
+func FuzzAssembly(f *testing.F) {
+	have := treeOf(f, upstream(f, "a", "10.0.0.1:80"))
+	next := have.Set(tree.Key{Kind: "Upstream", Name: "b"}, upstream(f, "b", "10.0.0.1:80"))
+	from, to := have.Root(), next.Root()
+	for _, u := range []*fleetv1.Update{
+		{Base: from[:], Target: &fleetv1.Version{Revision: 1, Digest: to[:]}, Last: true, Upserts: [][]byte{upstream(f, "b", "10.0.0.1:80")}},
+		{Target: &fleetv1.Version{Revision: 1, Digest: to[:]}, Removed: []*fleetv1.ResourceKey{{Kind: "Upstream", Name: "a"}}},
+	} {
+		b, err := proto.Marshal(u)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, []byte(nil))
+		f.Add(b, b)
+	}
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		a := assembly{limit: 1 << 10}
+		for _, b := range [][]byte{first, second} {
+			var part fleetv1.Update
+			if proto.Unmarshal(b, &part) != nil {
+				continue
+			}
+			u, err := a.add(&part)
+			if err != nil {
+				return
+			}
+			if u == nil || u.tooLarge {
+				continue
+			}
+			if got, err := u.applyTo(have, func() {}); err == nil && got.Root() != u.target.Root {
+				t.Fatalf("applied, but the root is %v", got.Root())
+			}
+		}
+	})
+}
+
+// countingPermit fails the test if it is held twice or given back too often.
+type countingPermit struct {
+	t        *testing.T
+	held     bool
+	acquired int
+}
+
+func (p *countingPermit) Acquire() {
+	if p.held {
+		p.t.Fatal("acquired twice")
+	}
+	p.held = true
+	p.acquired++
+}
+
+func (p *countingPermit) Release() {
+	if !p.held {
+		p.t.Fatal("released twice")
+	}
+	p.held = false
+}
+
+func TestPermitIsHeldWhileComputingOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		permit := &countingPermit{t: t}
+		n := start(t, func(c *Config) {
+			c.Permit = permit
+			apply := c.Apply
+			c.Apply = func(ctx context.Context, next *table.Table) error {
+				if permit.held {
+					t.Error("held while applying")
+				}
+				return apply(ctx, next)
+			}
+		})
+		l, _ := n.accept()
+		var big tree.Tree
+		for i := range 5000 {
+			name := fmt.Sprintf("u%d", i)
+			big = big.Set(tree.Key{Kind: resource.Upstream, Name: name}, upstream(t, name, "10.0.0.1:80"))
+		}
+		n.wantAck(l, l.send(nil, big, 1, 1))
+		n.wantNack(l, l.send(nil, treeOf(t, dangling(t, "r")), 1, 2), fleetv1.Nack_PERMANENT, "missing")
+		if permit.held || permit.acquired < 2 {
+			t.Fatalf("held %v, acquired %d times", permit.held, permit.acquired)
+		}
+	})
 }
