@@ -84,7 +84,7 @@ func (c *checker) resource(r *fleetv1.Resource) {
 	c.name(r)
 	if len(r.GetLabels()) > 0 {
 		c.push(step{key: "labels"})
-		c.labels(maps.All(r.GetLabels()))
+		c.labels(r.GetLabels())
 		c.pop()
 	}
 	spec, m := fleetSchema.kindOf(r)
@@ -245,7 +245,7 @@ func (c *checker) dict(f *fieldSchema, m protoreflect.Map) {
 		return true
 	})
 	if f.format != fleetv1.Format_FIELD_VALUE {
-		c.labels(maps.All(pairs))
+		c.labels(pairs)
 		return
 	}
 	folded := map[string]string{}
@@ -271,10 +271,17 @@ func (c *checker) httpField(name, value string) {
 	}
 }
 
-func (c *checker) labels(pairs func(func(string, string) bool)) {
-	labels := maps.Collect(pairs)
+// labels checks the labels of a resource, or those that a selector asks for.
+func (c *checker) labels(labels map[string]string) {
 	if len(labels) > maxLabels {
 		c.tell(fmt.Sprintf("%d labels", len(labels)), fmt.Sprintf("at most %d", maxLabels), "")
+	}
+	good := true
+	for key, value := range labels {
+		good = good && checkLabelKey(key) == nil && checkLabelValue(value) == nil
+	}
+	if good {
+		return
 	}
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
 		c.push(step{key: key})

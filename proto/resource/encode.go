@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -153,7 +152,7 @@ func appendFlow(dst []byte, n *node) []byte {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = appendJSONString(dst, n.entries[i].key)
+			dst = appendQuoted(dst, n.entries[i].key)
 			dst = append(dst, ':')
 			dst = appendFlow(dst, &n.entries[i].value)
 		}
@@ -170,19 +169,8 @@ func appendFlow(dst []byte, n *node) []byte {
 	case nodeInt:
 		return append(dst, n.text...)
 	default:
-		return appendJSONString(dst, n.text)
+		return appendQuoted(dst, n.text)
 	}
-}
-
-// appendJSONString writes a string that is UTF-8.
-func appendJSONString(dst []byte, s string) []byte {
-	if onlyBytes(s, func(c byte) bool { return c >= ' ' && c < 0x7f && c != '"' && c != '\\' }) {
-		dst = append(dst, '"')
-		dst = append(dst, s...)
-		return append(dst, '"')
-	}
-	quoted, _ := json.Marshal(s) // of a string, it cannot fail
-	return append(dst, quoted...)
 }
 
 // appendBlock writes a mapping or a list in block style, each line indented.
@@ -248,7 +236,7 @@ func appendScalar(dst []byte, s string, indent int, blockAllowed bool) []byte {
 		}
 		return dst
 	default:
-		return appendYAMLString(dst, s)
+		return appendQuoted(dst, s)
 	}
 }
 
@@ -306,8 +294,10 @@ func isBlock(s string) bool {
 	return onlyBytes(body, func(c byte) bool { return c >= ' ' && c < 0x7f || c == '\n' })
 }
 
-// appendYAMLString writes a double-quoted scalar (YAML 1.2.2 section 7.3.1).
-func appendYAMLString(dst []byte, s string) []byte {
+// appendQuoted writes a string of JSON, which is a double-quoted scalar of YAML
+// too (YAML 1.2.2 section 7.3.1). What a terminal or an editor would not show is
+// escaped.
+func appendQuoted(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	for _, r := range s {
 		switch {
@@ -317,9 +307,7 @@ func appendYAMLString(dst []byte, s string) []byte {
 			dst = append(dst, `\n`...)
 		case r == '\t':
 			dst = append(dst, `\t`...)
-		case r < ' ' || r >= 0x7f && r < 0xa0:
-			dst = fmt.Appendf(dst, `\x%02x`, r)
-		case r == 0x2028 || r == 0x2029 || r == 0xfeff || r == 0xfffe || r == 0xffff:
+		case r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r == 0xfeff || r == 0xfffe || r == 0xffff:
 			dst = fmt.Appendf(dst, `\u%04x`, r)
 		default:
 			dst = utf8.AppendRune(dst, r)

@@ -46,6 +46,9 @@ func checkPath(s string) (near string, ok bool) {
 	if len(s) > maxPath {
 		return "", false
 	}
+	if plainPath(s) {
+		return "", true
+	}
 	cut := s
 	if i := strings.IndexAny(cut, "?#"); i >= 0 {
 		cut = cut[:i]
@@ -61,6 +64,20 @@ func checkPath(s string) (near string, ok bool) {
 		return "", false
 	}
 	return normal, normal == s
+}
+
+// plainPath is true for most paths that are in normal form: no escapes, and no
+// segment that begins with a dot.
+func plainPath(s string) bool {
+	if s == "" || s[0] != '/' {
+		return false
+	}
+	for i := 1; i < len(s); i++ {
+		if c := s[i]; !isAlnum(c) && c != '/' && c != '-' && c != '_' && (c != '.' || s[i-1] == '/') {
+			return false
+		}
+	}
+	return true
 }
 
 // normalPath brings an absolute path into normal form: dot segments resolved,

@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -143,21 +142,25 @@ type step struct {
 // String is the path as problems show it: spec.endpoints[0].address, and
 // spec.match["odd key"] for keys that would read badly.
 func (p path) String() string {
-	var b strings.Builder
+	b := make([]byte, 0, 64)
 	for _, s := range p {
 		switch {
 		case s.key == "":
-			fmt.Fprintf(&b, "[%d]", s.index)
+			b = append(b, '[')
+			b = strconv.AppendInt(b, int64(s.index), 10)
+			b = append(b, ']')
 		case !plainStep(s.key):
-			fmt.Fprintf(&b, "[%s]", strconv.Quote(s.key))
+			b = append(b, '[')
+			b = strconv.AppendQuote(b, s.key)
+			b = append(b, ']')
 		default:
-			if b.Len() > 0 {
-				b.WriteByte('.')
+			if len(b) > 0 {
+				b = append(b, '.')
 			}
-			b.WriteString(s.key)
+			b = append(b, s.key...)
 		}
 	}
-	return b.String()
+	return string(b)
 }
 
 func plainStep(key string) bool {

@@ -56,32 +56,38 @@ func rulesOf(message protoreflect.FullName) []rule {
 	return nil
 }
 
-// set lists which of the fields are set, or were meant to be.
-func (c *checker) set(ms *messageSchema, m protoreflect.Message, names []string) []string {
-	var set []string
+// set counts which of the fields are set, or were meant to be.
+func (c *checker) set(ms *messageSchema, m protoreflect.Message, names []string) int {
+	n := 0
 	for _, name := range names {
 		if c.present(ms.byName[name], m) {
-			set = append(set, name)
+			n++
 		}
 	}
-	return set
+	return n
+}
+
+// tooMany tells, at the second of the fields that are set, which they are.
+func (c *checker) tooMany(ms *messageSchema, m protoreflect.Message, names []string, expected string) {
+	set := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !c.present(ms.byName[name], m) })
+	c.tellAt(set[1], strings.Join(set, " and "), expected+" of "+strings.Join(names, ", "), "")
 }
 
 func atMostOne(names ...string) rule {
 	return func(c *checker, ms *messageSchema, m protoreflect.Message) {
-		if set := c.set(ms, m, names); len(set) > 1 {
-			c.tellAt(set[1], strings.Join(set, " and "), "at most one of "+strings.Join(names, ", "), "")
+		if c.set(ms, m, names) > 1 {
+			c.tooMany(ms, m, names, "at most one")
 		}
 	}
 }
 
 func exactlyOne(names ...string) rule {
 	return func(c *checker, ms *messageSchema, m protoreflect.Message) {
-		switch set := c.set(ms, m, names); {
-		case len(set) == 0:
+		switch n := c.set(ms, m, names); {
+		case n == 0:
 			c.tell("none of them", "exactly one of "+strings.Join(names, ", "), "")
-		case len(set) > 1:
-			c.tellAt(set[1], strings.Join(set, " and "), "exactly one of "+strings.Join(names, ", "), "")
+		case n > 1:
+			c.tooMany(ms, m, names, "exactly one")
 		}
 	}
 }
@@ -175,7 +181,7 @@ func groupsOf(substitution string) []string {
 
 func checkRedirect(c *checker, ms *messageSchema, m protoreflect.Message) {
 	r := m.Interface().(*fleetv1.Redirect)
-	if len(c.set(ms, m, []string{"scheme", "host", "port", "path", "prefix"})) == 0 {
+	if c.set(ms, m, []string{"scheme", "host", "port", "path", "prefix"}) == 0 {
 		c.tell("a redirect to the same place", "one of scheme, host, port, path, prefix", "")
 	}
 	if r.Scheme != nil && *r.Scheme != "http" && *r.Scheme != "https" {
@@ -249,9 +255,13 @@ func checkHeaderChanges(c *checker, _ *messageSchema, m protoreflect.Message) {
 
 // checkEndpoints: an endpoint is known by its address, so one stands there once.
 func checkEndpoints(c *checker, _ *messageSchema, m protoreflect.Message) {
-	seen := map[string]int{}
+	endpoints := m.Interface().(*fleetv1.Upstream).GetEndpoints()
+	if len(endpoints) < 2 {
+		return
+	}
+	seen := make(map[string]int, len(endpoints))
 	c.push(step{key: "endpoints"})
-	for i, e := range m.Interface().(*fleetv1.Upstream).GetEndpoints() {
+	for i, e := range endpoints {
 		if e.Address == nil || *e.Address == "" {
 			continue
 		}

@@ -85,14 +85,14 @@ func newlines(data []byte) []byte {
 	return bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
 }
 
-// badByte finds what no YAML text may hold (YAML 1.2.2 section 5.1): bytes that
-// are not UTF-8, and control characters.
+// badByte finds what neither YAML nor JSON may hold (YAML 1.2.2 section 5.1, RFC
+// 8259 section 7): bytes that are not UTF-8, and control characters.
 func badByte(text string) (what string, line int) {
 	for i, r := range text {
 		switch {
 		case r == utf8.RuneError && !strings.HasPrefix(text[i:], "\uFFFD"):
 			what = "a byte that is not UTF-8"
-		case r < ' ' && r != '\t' && r != '\n', r == 0x7f, r >= 0x80 && r < 0xa0 && r != 0x85, r == 0xfffe, r == 0xffff:
+		case r < ' ' && r != '\t' && r != '\n':
 			what = "a control character"
 		default:
 			continue

@@ -28,9 +28,12 @@ func parseYAML(text string, firstLine int) (root node, err error) {
 			err = &syntaxProblem{firstLine, "the YAML parser cannot read this document"}
 		}
 	}()
+	if line := tooManyBlankLines(text); line > 0 {
+		return node{}, &syntaxProblem{firstLine + line - 1, "more than 5000 blank lines in one document"}
+	}
 	tokens := lexer.Tokenize(text)
-	if line := tooDeep(tokens); line > 0 {
-		return node{}, &syntaxProblem{firstLine + line - 1, tooDeepMessage}
+	if line, message := checkShape(tokens); message != "" {
+		return node{}, &syntaxProblem{firstLine + line - 1, message}
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
@@ -54,38 +57,6 @@ func yamlSyntax(err error, firstLine int) error {
 		return &syntaxProblem{firstLine, err.Error()}
 	}
 	return &syntaxProblem{firstLine + se.GetToken().Position.Line - 1, se.GetMessage()}
-}
-
-// tooDeep finds the line of the first token that nests deeper than maxDepth,
-// before the parser, which recurses, sees it: brackets of flow collections, and
-// columns at which block collections stand open.
-func tooDeep(tokens token.Tokens) int {
-	flow := 0
-	var columns []int
-	lastLine := 0
-	for _, t := range tokens {
-		if t.Position == nil {
-			continue
-		}
-		switch t.Type {
-		case token.MappingStartType, token.SequenceStartType:
-			flow++
-		case token.MappingEndType, token.SequenceEndType:
-			flow = max(flow-1, 0)
-		}
-		opens := t.Position.Line != lastLine || t.Type == token.SequenceEntryType || t.Type == token.MappingKeyType
-		lastLine = t.Position.Line
-		if flow == 0 && opens {
-			for len(columns) > 0 && columns[len(columns)-1] >= t.Position.Column {
-				columns = columns[:len(columns)-1]
-			}
-			columns = append(columns, t.Position.Column)
-		}
-		if flow+len(columns) > maxDepth {
-			return t.Position.Line
-		}
-	}
-	return 0
 }
 
 // yamlReader turns a syntax tree into nodes.
