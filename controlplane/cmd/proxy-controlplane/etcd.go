@@ -82,6 +82,9 @@ func dialEtcd(endpoints []string, running *parts) (*clientv3.Client, error) {
 // openStore opens the store. It waits for an etcd that does not answer: after a
 // power cut everything starts at once, in any order.
 func openStore(ctx context.Context, client *clientv3.Client, o options, logger *slog.Logger) (*store.Store, error) {
+	if len(o.etcdEndpoints) > 0 {
+		logger.Info("etcd: connecting", "etcd", o.etcdName())
+	}
 	for attempt := 1; ; attempt++ {
 		opening, cancel := context.WithTimeout(ctx, openTimeout)
 		st, err := store.Open(opening, client, store.Options{Logger: logger})

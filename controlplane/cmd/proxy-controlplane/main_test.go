@@ -345,7 +345,7 @@ func TestWrongUseIsSaidBeforeAnythingStarts(t *testing.T) {
 		{[]string{"--log-level", "loud"}, "", "expected debug"},
 		{[]string{"--data-dir", ""}, "", "expected a directory"},
 		{[]string{"--config", filepath.Join(dir, "none")}, "", "--config"},
-		{[]string{"--config", file("rest-adress: 127.0.0.1:1\n")}, "", `unknown key "rest-adress"`},
+		{[]string{"--config", file("rest_address: 127.0.0.1:1\n")}, "", `unknown key "rest_address"`},
 		{[]string{"--config", file("config: x\n")}, "", `unknown key "config"`},
 		{[]string{"--config", file("help: true\n")}, "", `unknown key "help"`},
 		{[]string{"--config", file("insecure: true\ninsecure: false\n")}, "", "already set"},
