@@ -129,6 +129,7 @@ func (c *changes) any() bool { return len(c.upserts)+len(c.removed) > 0 }
 // diff sorts what differs by kind, and refuses the kinds that no table can hold.
 func (c *compiler) diff() {
 	if c.prev.Tree.Len() == 0 {
+		c.routes.upserts = make([]tree.Leaf, 0, c.next.Len()) // most are routes
 		for leaf := range c.next.All() {
 			c.spend(costLeaf)
 			c.sort(leaf)
