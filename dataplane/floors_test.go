@@ -25,6 +25,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "exchange", Floor: 3, Pure: true},
 			{Dir: "upstream", Floor: 3},
 			{Dir: "accesslog", Floor: 4},
+			{Dir: "lastgood", Floor: 3},
 			{Dir: "evloop", Floor: 4},
 			{Dir: "feed", Floor: 4},
 			{Dir: "admin", Floor: 5},

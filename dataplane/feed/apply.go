@@ -66,8 +66,14 @@ func (a *applier) reset(link context.Context, answers chan<- answer) (Version, b
 }
 
 func (a *applier) run(ctx context.Context) {
-	a.link = ctx
+	// Nobody waits for answers before the first link.
+	nobody, cancel := context.WithCancel(ctx)
+	cancel()
+	a.link = nobody
 	defer a.drop()
+	if a.f.c.Boot != nil {
+		a.boot(ctx, a.f.c.Boot)
+	}
 	for {
 		var retry <-chan time.Time
 		if a.pending != nil {
@@ -87,6 +93,19 @@ func (a *applier) run(ctx context.Context) {
 			a.try(ctx, a.pending)
 		}
 	}
+}
+
+// boot puts the last known good configuration into force. One that this build
+// does not take is told, and the node waits for a control plane.
+func (a *applier) boot(ctx context.Context, last *InForce) {
+	result, problems := compile.Compile(a.f.c.Permit, nil, last.Tree, last.Version)
+	if len(problems) > 0 {
+		a.f.log.Error("last known good configuration: refused", "problems", len(problems), "first", problems[0])
+		return
+	}
+	v := Version{Epoch: last.Version.Epoch, Revision: last.Version.Revision, Root: last.Tree.Root()}
+	a.f.note(func(s *State) { s.Wanted = v })
+	a.try(ctx, &attempt{version: v, result: result, pause: retryBackoff()})
 }
 
 // drop gives up what is being retried: something newer has come.
@@ -189,6 +208,9 @@ func (a *applier) try(ctx context.Context, t *attempt) {
 	if err == nil {
 		a.pending = nil
 		a.live, a.running = t.result, t.version
+		if a.f.c.Applied != nil {
+			a.f.c.Applied(InForce{Version: t.result.Table.Version, Tree: t.result.Tree})
+		}
 		a.acknowledge(t.version)
 		return
 	}

@@ -47,6 +47,12 @@ type Config struct {
 	// is called by one goroutine at a time. An error that has a method
 	// Problems() []resource.Problem is reported by these.
 	Apply func(ctx context.Context, next *table.Table) error
+	// Boot is the last known good configuration: it is put into force before any
+	// control plane is asked. nil: there is none.
+	Boot *InForce
+	// Applied is told what came into force, in order; it must not block. nil:
+	// nobody.
+	Applied func(InForce)
 	// Live is the pointer that Apply swaps; attestation reads it. If nil, what
 	// was last applied is attested.
 	Live *table.Live
@@ -61,6 +67,12 @@ type Config struct {
 	Logger *slog.Logger // nil: slog.Default()
 	// DialOptions are added to the feed's own.
 	DialOptions []grpc.DialOption
+}
+
+// InForce is a configuration that a node runs, or ran.
+type InForce struct {
+	Version table.Version
+	Tree    tree.Tree
 }
 
 // Numbers are a node's counters at one moment.

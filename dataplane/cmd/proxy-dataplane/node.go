@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"path/filepath"
 	"runtime"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/accesslog"
 	"github.com/proxyfleet/proxyfleet/dataplane/admin"
 	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
+	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	"github.com/proxyfleet/proxyfleet/dataplane/permit"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
@@ -28,6 +31,8 @@ type node struct {
 	log     *accesslog.Log
 	engine  *evloop.Engine
 	permit  permit.Semaphore
+	// lastGood is nil where none is kept.
+	lastGood *lastgood.File
 }
 
 // source is where the node's configuration comes from.
@@ -54,7 +59,7 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) error {
 		NodeID: o.nodeID, Build: buildInfo(), Stats: n.stats, Live: n.engine.Live().Load,
 		Endpoint: n.endpointLoad, Log: n.log, Permit: n.permit, Logger: logger,
 	}
-	from, reload, err := n.source(ctx, &config)
+	from, reload, err := n.source(&config)
 	if err != nil {
 		return err
 	}
@@ -69,6 +74,9 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) error {
 	parts := lifecycle.New(logger)
 	defer parts.Stop()
 	parts.Start("access log", n.log.Run)
+	if n.lastGood != nil {
+		parts.Start("last known good", n.lastGood.Run)
+	}
 	parts.Start("admin", func(ctx context.Context) error { return server.Run(ctx, listener) })
 	parts.StartSlow("engine", o.drainTimeout+stopGrace, n.engine.Run)
 	parts.Start("configuration", from.Run)
@@ -90,7 +98,7 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) error {
 }
 
 // source makes what brings the configuration, and what SIGHUP asks of it.
-func (n *node) source(ctx context.Context, config *admin.Config) (from source, reload func(), err error) {
+func (n *node) source(config *admin.Config) (from source, reload func(), err error) {
 	if n.options.resources != "" {
 		s := newStandalone(n)
 		if err := s.check(); err != nil {
@@ -99,7 +107,12 @@ func (n *node) source(ctx context.Context, config *admin.Config) (from source, r
 		config.Status, config.Resources = s.status, s.resources
 		return s, s.reload, nil
 	}
+	boot, err := n.remember()
+	if err != nil {
+		return nil, nil, err
+	}
 	f, err := feed.New(feed.Config{
+		Boot: boot, Applied: n.applied,
 		NodeID: n.options.nodeID, Labels: n.options.labels, Build: version,
 		ControlPlanes: n.options.controlPlanes, Insecure: n.options.insecure,
 		Apply: n.apply, Live: n.engine.Live(), Permit: n.permit,
@@ -110,6 +123,30 @@ func (n *node) source(ctx context.Context, config *admin.Config) (from source, r
 	}
 	config.Status, config.Feed = admin.FeedStatus(f.State), f.Counters
 	return f, func() {}, nil
+}
+
+// remember opens the last known good configuration; nil: there is none yet, or
+// none is kept.
+func (n *node) remember() (*feed.InForce, error) {
+	if n.options.stateDir == "" {
+		return nil, nil
+	}
+	var err error
+	if n.lastGood, err = lastgood.Open(filepath.Join(n.options.stateDir, url.PathEscape(n.options.nodeID)), n.logger); err != nil {
+		return nil, err
+	}
+	saved, ok := n.lastGood.Load()
+	if !ok {
+		return nil, nil
+	}
+	return &feed.InForce{Version: saved.Version, Tree: saved.Tree}, nil
+}
+
+// applied keeps what came into force for the next start.
+func (n *node) applied(c feed.InForce) {
+	if n.lastGood != nil {
+		n.lastGood.Save(lastgood.Saved{Version: c.Version, Tree: c.Tree})
+	}
 }
 
 // apply makes a table live.

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -28,6 +29,7 @@ type options struct {
 	resources     string
 	listenAddress string
 	adminAddress  string
+	stateDir      string
 	labels        map[string]string
 	loops         int
 	accessLog     string
@@ -46,6 +48,7 @@ func (o *options) define(f *pflag.FlagSet) {
 	f.StringVar(&o.nodeID, "node-id", hostName(), "`NAME` of the node in the fleet")
 	f.StringSliceVar(&o.controlPlanes, "control-plane", []string{defaultControlPlane}, "`HOST:PORT,HOST:PORT`… of the control plane's gRPC addresses; one is used at a time")
 	f.StringVar(&o.resources, "resources", "", "run without a control plane, on the resources of a YAML `FILE`; it is read again on SIGHUP and when it changes")
+	f.StringVar(&o.stateDir, "state-dir", defaultStateDir(), "`DIR` for the last known good configuration, from which the node serves when no control plane answers; a cache that may be deleted at any time; empty: none is kept")
 	f.StringVar(&o.listenAddress, "listen-address", "[::]", "`ADDRESS` of listeners that say NODE; [::] takes IPv4 too")
 	f.StringVar(&o.adminAddress, "admin-address", defaultAdmin, "`HOST:PORT` of health, metrics and the live configuration")
 	f.StringToStringVar(&o.labels, "labels", nil, "labels of the node, `KEY=VALUE,KEY=VALUE`…")
@@ -55,6 +58,18 @@ func (o *options) define(f *pflag.FlagSet) {
 	f.BoolVar(&o.insecure, "insecure", false, "allow plaintext to control planes, and an admin address, that are not on loopback")
 	f.StringVar(&o.logLevel, "log-level", "info", "least `LEVEL` of messages: debug, info, warn, error")
 	f.StringVar(&o.config, settings.ConfigFlag, "", "YAML `FILE` whose keys are the names of these flags")
+}
+
+// defaultStateDir is where a service keeps its state; other users name theirs.
+func defaultStateDir() string {
+	if runtime.GOOS == "linux" && os.Geteuid() == 0 {
+		return "/var/lib/proxyfleet/dataplane"
+	}
+	base, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(base, "proxyfleet", "dataplane")
 }
 
 func hostName() string {
@@ -72,6 +87,9 @@ func (o *options) check(f *pflag.FlagSet) error {
 	}
 	if o.resources != "" && f.Changed("control-plane") {
 		return settings.Usage("--resources runs a node without a control plane: leave --control-plane out")
+	}
+	if o.resources != "" && f.Changed("state-dir") {
+		return settings.Usage("--resources is what a node without a control plane boots from: leave --state-dir out")
 	}
 	text := o.listenAddress
 	if n := len(text); n > 2 && text[0] == '[' && text[n-1] == ']' {

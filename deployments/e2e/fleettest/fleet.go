@@ -129,7 +129,7 @@ func (f *Fleet) StartNode(number int) *Node {
 	n.Admin = n.Address + ":7402"
 	args := append([]string{
 		"--node-id", n.ID, "--control-plane", f.GRPC, "--listen-address", n.Address, "--admin-address", n.Admin,
-		"--loops", "1", "--access-log", filepath.Join(f.Dir, n.ID+".access.log"),
+		"--state-dir", filepath.Join(f.Dir, "state"), "--loops", "1", "--access-log", filepath.Join(f.Dir, n.ID+".access.log"),
 	}, f.options.NodeArgs...)
 	n.Process = start(f.t, f.Dir, n.ID, Binary(f.t, "proxy-dataplane"), args...)
 	for len(f.Nodes) < number {

@@ -1,0 +1,19 @@
+// Package lastgood keeps the configuration that a node served last in a file, so
+// that the node serves again after a restart although nobody answers.
+//
+// # Model
+//
+// Save hands over what came into force; one writer (Run) puts the newest of it
+// on disk, at most once in Pause, and once more when it ends. A file is written
+// beside the one that is there, synced, and renamed over it; the one that was
+// there stays as FILE.old. Load takes the first of the two that is whole.
+//
+// # Invariants
+//
+//   - A file is believed only if its checksum holds and its resources have the
+//     root that it names. A truncated or altered one is told, and left for the
+//     next Save to replace.
+//   - The file is a cache: it may be deleted at any time, and losing it costs the
+//     node nothing but its memory of what to serve when nobody answers.
+//   - It holds what users wrote, so it is readable by its owner only.
+package lastgood

@@ -1,0 +1,143 @@
+package lastgood
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+func saved(t testing.TB, revision uint64, n int) Saved {
+	t.Helper()
+	var tr tree.Tree
+	for i := range n {
+		r := &fleetv1.Resource{
+			Kind: proto.String("Upstream"), Name: proto.String(fmt.Sprintf("u%d-%d", revision, i)),
+			Spec: &fleetv1.Resource_Upstream{Upstream: &fleetv1.Upstream{Endpoints: []*fleetv1.Endpoint{{Address: proto.String("127.0.0.1:80")}}}},
+		}
+		b, err := resource.Canonical(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr = tr.Set(resource.KeyOf(r), b)
+	}
+	return Saved{Version: table.Version{Epoch: 7, Revision: revision}, Tree: tr}
+}
+
+func open(t testing.TB, dir string) *File {
+	t.Helper()
+	f, err := Open(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestWhatWasSavedIsLoaded(t *testing.T) {
+	for _, n := range []int{0, 1, 500} {
+		dir := t.TempDir()
+		want := saved(t, 3, n)
+		if err := open(t, dir).write(&want); err != nil {
+			t.Fatal(err)
+		}
+		got, ok := open(t, dir).Load()
+		if !ok || got.Version != want.Version || got.Tree.Root() != want.Tree.Root() || got.Tree.Len() != n {
+			t.Errorf("%d resources: %v %v", n, ok, got.Version)
+		}
+		info, err := os.Stat(filepath.Join(dir, fileName))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%v %v", info.Mode(), err)
+		}
+	}
+}
+
+func TestADamagedFileIsRefusedAndTheOlderOneKept(t *testing.T) {
+	dir := t.TempDir()
+	f := open(t, dir)
+	older, newer := saved(t, 1, 5), saved(t, 2, 5)
+	for _, s := range []Saved{older, newer} {
+		if err := f.write(&s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, fileName)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage := func(name string, text []byte) {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(path, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got, ok := open(t, dir).Load(); !ok || got.Version != older.Version {
+				t.Errorf("loaded %v %v", ok, got.Version)
+			}
+		})
+	}
+	for i := 0; i < len(whole); i += 7 {
+		flipped := append([]byte(nil), whole...)
+		flipped[i] ^= 1 << (i % 8)
+		damage(fmt.Sprint("bit in byte ", i), flipped)
+	}
+	for i := 0; i < len(whole); i += 31 {
+		damage(fmt.Sprint("cut at ", i), whole[:i])
+	}
+	damage("longer", append(append([]byte(nil), whole...), 0))
+}
+
+func TestOfManyOnlyTheNewestIsWritten(t *testing.T) {
+	dir := t.TempDir()
+	states := make([]Saved, 20)
+	for i := range states {
+		states[i] = saved(t, uint64(i+1), 3)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := open(t, dir)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- f.Run(ctx) }()
+		for _, s := range states {
+			f.Save(s)
+		}
+		time.Sleep(3 * Pause)
+		if got, ok := open(t, dir).Load(); !ok || got.Version.Revision != 20 {
+			t.Errorf("%v %v", ok, got.Version)
+		}
+		// What comes just before the end is written at the end.
+		f.Save(states[4])
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if got, _ := open(t, dir).Load(); got.Version.Revision != 5 {
+			t.Errorf("%v", got.Version)
+		}
+	})
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(left) != 2 {
+		t.Errorf("files left: %v %v", left, err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	s := saved(f, 1, 3)
+	f.Add(encode(&s))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		got, err := decode(text)
+		if err == nil && string(encode(&got)) != string(text) {
+			t.Error("decoded what encode would not write")
+		}
+	})
+}

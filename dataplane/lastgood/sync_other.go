@@ -1,0 +1,6 @@
+//go:build !unix
+
+package lastgood
+
+// syncDir has no equivalent here.
+func syncDir(string) error { return nil }

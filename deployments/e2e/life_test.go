@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"bytes"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
+)
+
+const pingRoute = "kind: Route\nname: ping\nspec: {match: {path: {exact: /ping}}, respond: {status: 200, body: "
+
+// holds says whether a file of resources has a text in it.
+func holds(path, text string) bool {
+	b, err := os.ReadFile(path)
+	return err == nil && bytes.Contains(b, []byte(text))
+}
+
+// TestANodeServesFromItsLastKnownGoodConfigurationWhenNobodyAnswers kills the
+// control plane, with its etcd, and restarts a node.
+func TestANodeServesFromItsLastKnownGoodConfigurationWhenNobodyAnswers(t *testing.T) {
+	f := fleettest.New(t, fleettest.Options{Nodes: 2})
+	f.Apply(loadListener + pingRoute + "one}}\n")
+	f.WaitNodes()
+	file := filepath.Join(f.Dir, "state", "node-1", "last-good")
+	fleettest.Wait(t, 10*time.Second, "the first file", func() bool { return holds(file, "one") })
+	f.Apply(pingRoute + "two}}\n")
+	f.WaitNodes()
+	fleettest.Wait(t, 10*time.Second, "the second file", func() bool { return holds(file, "two") && holds(file+".old", "one") })
+	f.Control.Kill()
+
+	for _, c := range []struct {
+		name, want string
+		damage     func()
+	}{
+		{"whole", "two", func() {}},
+		{"cut short", "one", func() {
+			if err := os.Truncate(file, 100); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f.Nodes[0].Kill()
+			c.damage()
+			begin := time.Now()
+			n := f.StartNode(1)
+			fleettest.Wait(t, 10*time.Second, "the node to serve", func() bool {
+				resp, err := http.Get("http://" + n.Address + ":8080/ping")
+				if err != nil {
+					return false
+				}
+				resp.Body.Close()
+				return resp.StatusCode == http.StatusOK
+			})
+			t.Logf("serves %d ms after its start", time.Since(begin).Milliseconds())
+			if code, body, _ := ask(t, n, "x", "/ping"); code != http.StatusOK || body != c.want {
+				t.Errorf("%d %q", code, body)
+			}
+		})
+	}
+	// When the control plane is back the node that was behind follows, and the
+	// other one receives nothing.
+	received := metric(t, f.Nodes[1], "proxyfleet_feed_config_bytes_total")
+	f.StartControlPlane()
+	f.WaitNodes()
+	if _, body, _ := ask(t, f.Nodes[0], "x", "/ping"); body != "two" {
+		t.Errorf("node-1 serves %q", body)
+	}
+	if now := metric(t, f.Nodes[1], "proxyfleet_feed_config_bytes_total"); now != received {
+		t.Errorf("configuration bytes of an unchanged node: %s became %s", received, now)
+	}
+}
