@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -33,25 +34,38 @@ type submission struct {
 	named map[resource.Key]int
 }
 
-// readBody takes one of the tokens for bodies and reads a body of at most limit
-// bytes. The caller calls done when it no longer works on it.
+// readBody reads a body of at most limit bytes and takes a token for the work on
+// it. The caller calls done when it no longer works on it.
 func (s *Server) readBody(c *gin.Context, limit int64) (data []byte, done func(), err error) {
-	select {
-	case s.bodies <- struct{}{}:
-	case <-c.Request.Context().Done():
-		return nil, nil, api.NewError(api.TypeUnavailable, "%d other bodies are being worked on", maxBodies)
+	ctx := c.Request.Context()
+	// Whoever sends much slowly holds up others who send much, and nobody else.
+	if n := c.Request.ContentLength; n < 0 || n > smallBody {
+		release, err := take(ctx, s.uploads, maxUploads, "large bodies are being read")
+		if err != nil {
+			return nil, nil, err
+		}
+		defer release()
 	}
-	done = func() { <-s.bodies }
 	data, err = io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
 	if err != nil {
-		done()
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
 			return nil, nil, api.NewError(api.TypeTooLarge, "body: expected at most %d bytes", tooLarge.Limit)
 		}
 		return nil, nil, api.NewError(api.TypeMalformed, "body: %v", err)
 	}
-	return data, done, nil
+	done, err = take(ctx, s.bodies, maxBodies, "bodies are being worked on")
+	return data, done, err
+}
+
+// take waits for one of n tokens and returns what gives it back.
+func take(ctx context.Context, tokens chan struct{}, n int, busy string) (release func(), err error) {
+	select {
+	case tokens <- struct{}{}:
+		return func() { <-tokens }, nil
+	case <-ctx.Done():
+		return nil, api.NewError(api.TypeUnavailable, "%d %s", n, busy)
+	}
 }
 
 // submitted reads and decodes a body of resources of the configuration.

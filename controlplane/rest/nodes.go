@@ -70,8 +70,13 @@ func (s *Server) listNodes(c *gin.Context) error {
 		}
 		list.Items = append(list.Items, known)
 	}
-	// What is left is connected and about to get its record.
-	list.Items = append(list.Items, statuses...)
+	// What is left has no record: it is connected and about to get one, or has
+	// just been forgotten.
+	for _, n := range statuses {
+		if n.Connected {
+			list.Items = append(list.Items, n)
+		}
+	}
 	slices.SortFunc(list.Items, func(a, b api.NodeStatus) int { return strings.Compare(a.ID, b.ID) })
 	return answerJSON(c, http.StatusOK, list)
 }

@@ -40,6 +40,9 @@ const (
 	// maxBodies bounds the bodies that are decoded at one moment: a syntax tree
 	// is some twenty times its text.
 	maxBodies = 4
+	// maxUploads bounds the bodies above smallBody that are read at one moment.
+	maxUploads = 4
+	smallBody  = 1 << 20
 	// commitAttempts bounds how often a change without If-Match is computed
 	// again because another one won. Each loss means that somebody made progress.
 	commitAttempts = 10
@@ -103,8 +106,9 @@ type Server struct {
 	engine  *gin.Engine
 	openAPI []byte
 	hub     *hub
-	// bodies holds one token for each body being worked on.
-	bodies chan struct{}
+	// uploads and bodies hold one token for each large body being read, and for
+	// each body being worked on.
+	uploads, bodies chan struct{}
 }
 
 // New builds the routes and the OpenAPI document from one table.
@@ -116,9 +120,10 @@ func New(cfg Config) (*Server, error) {
 		cfg.Committed = func() {}
 	}
 	s := &Server{
-		cfg:    cfg,
-		guard:  guard{bound: cfg.Bound},
-		bodies: make(chan struct{}, maxBodies),
+		cfg:     cfg,
+		guard:   guard{bound: cfg.Bound},
+		uploads: make(chan struct{}, maxUploads),
+		bodies:  make(chan struct{}, maxBodies),
 	}
 	s.hub = newHub(s)
 	operations := s.operations()

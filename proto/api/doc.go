@@ -109,8 +109,7 @@
 // Event as JSON on one line, id: its number. The first is EventStatus, so that
 // a client needs no second request; then changes and what happens to nodes as
 // it happens. A change may be told that the status had already; several answers
-// of a node in a moment may be one event. A comment line is sent every 15 seconds
-// of silence or less. Past events are not
-// kept: Last-Event-ID is ignored, and a client that reads too slowly gets
-// EventLagged and the end of the stream, and connects again.
+// of a node in a moment may be one event. A comment line is sent every 15
+// seconds. Past events are not kept: Last-Event-ID is ignored, and a client that
+// reads too slowly gets EventLagged and the end of the stream, and connects again.
 package api
