@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,6 +86,9 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	version, err := d.makeReady(ctx)
 	if err != nil {
+		return err
+	}
+	if err := d.forget(ctx); err != nil {
 		return err
 	}
 	d.explain(version)
@@ -201,6 +205,25 @@ func (d *demo) missing(list api.NodeList, version api.Version) (names []string, 
 		}
 	}
 	return names, nil
+}
+
+// forget removes the nodes of an earlier demo in the same directory that this
+// one does not have: they would count as missing.
+func (d *demo) forget(ctx context.Context) error {
+	list, err := d.client.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range list.Items {
+		if n.Connected || slices.ContainsFunc(d.plan.Nodes, func(own Node) bool { return own.ID == n.ID }) {
+			continue
+		}
+		if err := d.client.DeleteNode(ctx, n.ID); err != nil {
+			return err
+		}
+		d.printf("forgot %s of an earlier demo\n", n.ID)
+	}
+	return nil
 }
 
 // explain prints where things are and what to try.

@@ -130,6 +130,14 @@ func TestDemoStartsSaysWhatToTryAndTakesEverythingDown(t *testing.T) {
 	}
 }
 
+func TestDemoForgetsNodesOfAnEarlierOne(t *testing.T) {
+	cfg, out := stage(t, map[string]string{"node-9": partGone})
+	cfg.ExitAfterReady = true
+	if err := Run(t.Context(), cfg); err != nil || !strings.Contains(out.String(), "forgot node-9 of an earlier demo") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestDemoRemovesATemporaryDirectory(t *testing.T) {
 	cfg, out := stage(t, nil)
 	cfg.Dir, cfg.ExitAfterReady = "", true

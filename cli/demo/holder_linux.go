@@ -95,11 +95,13 @@ func socketOwner(links map[string]bool) string {
 			continue
 		}
 		pid := strings.Split(fd, "/")[2]
-		name, err := os.ReadFile("/proc/" + pid + "/comm")
-		if err != nil {
+		// comm has 15 bytes only; the command line is whole, but can be empty.
+		line, err := os.ReadFile("/proc/" + pid + "/cmdline")
+		program, _, _ := strings.Cut(string(line), "\x00")
+		if err != nil || program == "" {
 			return "process " + pid
 		}
-		return fmt.Sprintf("%s (process %s)", strings.TrimSpace(string(name)), pid)
+		return fmt.Sprintf("%s (process %s)", filepath.Base(program), pid)
 	}
 	return ""
 }

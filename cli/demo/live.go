@@ -117,8 +117,8 @@ func (m *rateMeter) add(nodes []api.NodeStatus) {
 		if before, ok := m.nodes[n.ID]; ok {
 			elapsed := now.at.Sub(before.at)
 			switch {
-			case elapsed <= 0:
-				now = before // nothing new was heard
+			case elapsed < liveInterval:
+				now = before // nothing new was heard, or too little to make a rate of
 			case now.requests >= before.requests: // else the node was started again
 				now.rate = float64(now.requests-before.requests) / elapsed.Seconds()
 			}

@@ -21,7 +21,7 @@ type portsError []portInUse
 
 func (e portsError) Error() string {
 	var b strings.Builder
-	b.WriteString("the demo cannot have these ports:")
+	b.WriteString("the demo cannot have these ports; is another one running?")
 	for _, p := range e {
 		fmt.Fprintf(&b, "\n  %s, for %s: ", p.port.Address, p.port.Use)
 		switch {

@@ -29,6 +29,7 @@ const (
 	partIgnores  = "ignores"  // does not end on SIGTERM
 	partSilent   = "silent"   // a node that never says hello
 	partRefusing = "refusing" // a node that refuses its configuration
+	partGone     = "gone"     // a node that only the control plane remembers
 )
 
 func TestMain(m *testing.M) {
@@ -50,7 +51,7 @@ func standIn(name string, args []string) int {
 			flags[flag] = args[i+1]
 		}
 	}
-	parts := map[string]string{}
+	parts := map[string]string{"node-9": partSilent}
 	if data, err := os.ReadFile(filepath.Join(filepath.Dir(os.Args[0]), play)); err == nil {
 		if err := json.Unmarshal(data, &parts); err != nil {
 			panic(err)
@@ -94,9 +95,11 @@ func standInControlPlane(ctx context.Context, flags, parts map[string]string) er
 	fleet.Before(func(*http.Request) *api.Error {
 		wanted := fleet.Version().Revision
 		var nodes []api.NodeStatus
-		for _, id := range []string{"node-1", "node-2"} {
+		for _, id := range []string{"node-1", "node-2", "node-9"} {
 			switch parts[id] {
 			case partSilent:
+			case partGone:
+				nodes = append(nodes, fleettest.Node(id, api.Disconnected, 0, wanted))
 			case partRefusing:
 				n := fleettest.Node(id, api.Rejected, 0, wanted)
 				n.Problems = []api.Problem{{Kind: "Listener", Name: "web", Got: "port 8080 in use"}}

@@ -66,7 +66,7 @@ func TestCreateFromFlags(t *testing.T) {
 func TestDeleteFollowsReferences(t *testing.T) {
 	sh := withFleet(t)
 	got := sh.fails(statusFailed, "delete", "upstream/api-v2", "route/api", "listener/web")
-	contains(t, got, "Upstream/api-v2", "Route/api-testers: spec.forward[0].upstream")
+	contains(t, got, "Upstream/api-v2", "Route/api-testers: spec.forward[0].upstream: refers to it\n")
 	contains(t, sh.fails(statusFailed, "get", "route/api", "listener/web"), "Route/api: there", "Listener/web: there")
 	sh.must("delete", "upstream/api-v2", "route/api-testers")
 	sh.must("delete", "route", "none", "--ignore-not-found")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -129,6 +130,9 @@ func deleteOne(ctx context.Context, c *client.Client, o object, w client.Write) 
 func objectError(o object, err error) error {
 	if isRefused(err, api.TypeNotFound) {
 		return fmt.Errorf("%s: there is no such resource", o)
+	}
+	if strings.HasPrefix(err.Error(), o.String()) {
+		return err // it names the resource itself
 	}
 	return fmt.Errorf("%s: %w", o, err)
 }

@@ -119,6 +119,10 @@ func (a *app) printError(cmd *cobra.Command, err error, status int) {
 		var refused *api.Error
 		if errors.As(one, &refused) {
 			for _, p := range refused.Problems {
+				if refused.Type == api.TypeReferenced {
+					// The server says how the reference would dangle; here it only stands in the way.
+					p.Got, p.Expected, p.Suggestion = "refers to it", "", ""
+				}
 				a.note("%s", problemLine(p, on))
 			}
 		}
