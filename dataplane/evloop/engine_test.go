@@ -44,18 +44,27 @@ func (r *records) Flush() {}
 // wait returns the n-th record once it is there.
 func (r *records) wait(t *testing.T, n int) exchange.Record {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	var rec exchange.Record
+	eventually(t, fmt.Sprintf("record %d", n), func() bool {
 		r.mu.Lock()
+		defer r.mu.Unlock()
 		if len(r.all) >= n {
-			rec := r.all[n-1]
-			r.mu.Unlock()
-			return rec
+			rec = r.all[n-1]
 		}
-		r.mu.Unlock()
+		return len(r.all) >= n
+	})
+	return rec
+}
+
+// eventually asks until the condition holds.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); !condition(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("record %d did not come", n)
+			t.Fatalf("did not come: %s", what)
 		}
-		time.Sleep(time.Millisecond) //nolint // polling for a condition
 	}
 }
 
@@ -290,7 +299,7 @@ func TestASlowReaderHoldsABoundedAmount(t *testing.T) {
 	}
 	defer c.Close()
 	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-	time.Sleep(300 * time.Millisecond) //nolint // nothing may happen in this time
+	eventually(t, "bytes that wait for the reader", func() bool { return n.engine.BufferBytes() > highWater })
 	select {
 	case total := <-sent:
 		t.Fatalf("the endpoint could send %d bytes to a client that reads none", total)
@@ -311,10 +320,14 @@ func TestASlowReaderHoldsABoundedAmount(t *testing.T) {
 func TestAnswersOfTheNodeItself(t *testing.T) {
 	n := startNode(t, 1)
 	n.apply(nil,
-		&table.Route{Name: "ping", Path: table.PathMatch{Kind: table.PathExact, Text: "/ping"}, Action: table.ActionRespond, Timeout: time.Second,
-			Respond: &table.Respond{Status: 200, Body: []byte("pong\n"), Fields: []table.HeaderField{{Name: []byte("content-type"), Value: []byte("text/plain")}}}},
-		&table.Route{Name: "home", Path: table.PathMatch{Kind: table.PathExact, Text: "/home"}, Action: table.ActionRedirect, Timeout: time.Second,
-			Redirect: &table.Redirect{Status: 301, Change: table.PathReplace, Path: "/"}},
+		&table.Route{
+			Name: "ping", Path: table.PathMatch{Kind: table.PathExact, Text: "/ping"}, Action: table.ActionRespond, Timeout: time.Second,
+			Respond: &table.Respond{Status: 200, Body: []byte("pong\n"), Fields: []table.HeaderField{{Name: []byte("content-type"), Value: []byte("text/plain")}}},
+		},
+		&table.Route{
+			Name: "home", Path: table.PathMatch{Kind: table.PathExact, Text: "/home"}, Action: table.ActionRedirect, Timeout: time.Second,
+			Redirect: &table.Redirect{Status: 301, Change: table.PathReplace, Path: "/"},
+		},
 	)
 	got := n.talk("GET /ping HTTP/1.1\r\nHost: a\r\n\r\nHEAD /ping HTTP/1.1\r\nHost: a\r\n\r\nGET /home HTTP/1.1\r\nHost: a\r\n\r\nGET /none HTTP/1.0\r\n\r\n")
 	r := bufio.NewReader(strings.NewReader(got))
@@ -450,9 +463,7 @@ func TestAClientThatLeavesEndsItsExchange(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-	for n.engine.registry.Endpoint(0).InFlight() == 0 {
-		time.Sleep(time.Millisecond) //nolint // polling for a condition
-	}
+	eventually(t, "a request in flight", func() bool { return n.engine.registry.Endpoint(0).InFlight() > 0 })
 	c.Close()
 	select {
 	case <-gone:
@@ -472,7 +483,6 @@ func TestPushesCloseNothing(t *testing.T) {
 	backend := startBackend(t, echo)
 	n.apply(nil, forwardAll(newUpstream("u", backend)))
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
-	conns := map[string]bool{}
 	for i := range 300 {
 		// The upstream is replaced by another name each time.
 		n.apply(nil, forwardAll(newUpstream(fmt.Sprintf("u%d", i%3), backend)))
@@ -488,7 +498,6 @@ func TestPushesCloseNothing(t *testing.T) {
 		}
 	}
 	n.records.wait(t, 300)
-	_ = conns
 	if slots := n.engine.registry.Slots(); slots > 8 {
 		t.Errorf("%d endpoint slots after 300 replacements: they are not used again", slots)
 	}
@@ -502,7 +511,7 @@ func TestMaxConnectionsMakesRequestsWait(t *testing.T) {
 		open++
 		most = max(most, open)
 		mu.Unlock()
-		time.Sleep(2 * time.Millisecond) //nolint // work that takes time
+		<-time.After(2 * time.Millisecond) // work that takes time
 		mu.Lock()
 		open--
 		mu.Unlock()
@@ -602,8 +611,10 @@ func TestTinyChunksArriveWhole(t *testing.T) {
 func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 	const requests = 1000
 	n := startNode(t, 1)
-	n.apply(nil, &table.Route{Name: "ping", Path: table.PathMatch{Kind: table.PathPrefix, Text: "/"}, Action: table.ActionRespond, Timeout: time.Second,
-		Respond: &table.Respond{Status: 200, Body: []byte("pong")}})
+	n.apply(nil, &table.Route{
+		Name: "ping", Path: table.PathMatch{Kind: table.PathPrefix, Text: "/"}, Action: table.ActionRespond, Timeout: time.Second,
+		Respond: &table.Respond{Status: 200, Body: []byte("pong")},
+	})
 	var b strings.Builder
 	for range requests - 1 {
 		b.WriteString("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -640,8 +651,10 @@ func TestTrailersPassBothWays(t *testing.T) {
 func TestRemovingAListenerAnswersEveryConnectionThatTheKernelCompleted(t *testing.T) {
 	n := startNode(t, 2)
 	ping := func() *table.Route {
-		return &table.Route{Name: "ping", Path: table.PathMatch{Kind: table.PathPrefix, Text: "/"}, Action: table.ActionRespond, Timeout: time.Second,
-			Respond: &table.Respond{Status: 200, Body: []byte("pong")}}
+		return &table.Route{
+			Name: "ping", Path: table.PathMatch{Kind: table.PathPrefix, Text: "/"}, Action: table.ActionRespond, Timeout: time.Second,
+			Respond: &table.Respond{Status: 200, Body: []byte("pong")},
+		}
 	}
 	answered, refused := 0, 0
 	for round := range 10 {
@@ -677,15 +690,11 @@ func TestRemovingAListenerAnswersEveryConnectionThatTheKernelCompleted(t *testin
 				}
 			})
 		}
-		for {
+		eventually(t, "answers", func() bool {
 			mu.Lock()
-			enough := answered > (round+1)*200
-			mu.Unlock()
-			if enough {
-				break
-			}
-			time.Sleep(time.Millisecond) //nolint // polling for a condition
-		}
+			defer mu.Unlock()
+			return answered > (round+1)*200
+		})
 		if err := n.engine.Apply(context.Background(), &table.Table{}); err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ package evloop
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"unsafe"
 
@@ -107,7 +108,7 @@ func sysConnect(to netip.AddrPort) (int, unix.Errno) {
 	}
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	err = unix.Connect(fd, sockaddrOf(to))
-	if err != nil && err != unix.EINPROGRESS {
+	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		unix.Close(fd)
 		return -1, errnoOf(err)
 	}
@@ -123,8 +124,9 @@ func sockaddrOf(a netip.AddrPort) unix.Sockaddr {
 }
 
 func errnoOf(err error) unix.Errno {
-	if e, ok := err.(unix.Errno); ok {
-		return e
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno
 	}
 	return unix.EIO
 }

@@ -145,7 +145,7 @@ func (f *File) write(s *Saved) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temporary.Name()) // after the rename there is nothing to remove
+	defer func() { _ = os.Remove(temporary.Name()) }() // after the rename there is nothing to remove
 	_, err = temporary.Write(encode(s))
 	if err == nil {
 		err = temporary.Sync()

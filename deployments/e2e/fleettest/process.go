@@ -3,6 +3,7 @@ package fleettest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -177,7 +178,8 @@ func Run(t testing.TB, stdin, binary string, args ...string) (stdout, stderr str
 	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &out, &errs
 	command.Env = cleanEnv()
 	err := command.Run()
-	if _, ok := err.(*exec.ExitError); err != nil && !ok {
+	var exited *exec.ExitError
+	if err != nil && !errors.As(err, &exited) {
 		t.Fatalf("%s %v: %v", binary, args, err)
 	}
 	return out.String(), errs.String(), command.ProcessState.ExitCode()
