@@ -1,0 +1,167 @@
+//go:build linux
+
+package evloop
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+)
+
+func TestFailuresOfTheEndpointAreToldApart(t *testing.T) {
+	dead := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	silent := rawServer(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	closes := rawServer(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 4096)) })
+	garbage := rawServer(t, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 4096))
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\nbad\n\n")
+		_, _ = io.Copy(io.Discard, c)
+	})
+	n := startNode(t, 1)
+	for i, c := range []struct {
+		name, address string
+		status        int
+		reason        exchange.Reason
+	}{
+		{"refused", dead, 502, exchange.ReasonConnectFailure},
+		{"silent", silent, 504, exchange.ReasonRequestTimeout},
+		{"closes", closes, 502, exchange.ReasonUpstreamClosed},
+		{"garbage", garbage, 502, exchange.ReasonUpstreamMalformed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			route := forwardAll(newUpstream(c.name, c.address))
+			route.Timeout = 500 * time.Millisecond
+			n.apply(nil, route)
+			resp := n.get("/")
+			r := n.records.wait(t, i+1)
+			if resp.StatusCode != c.status || r.Status != uint16(c.status) || r.Reason != c.reason {
+				t.Errorf("status %d, record %d %s (%s)", resp.StatusCode, r.Status, r.Reason, r.Detail)
+			}
+		})
+	}
+}
+
+func TestABrokenAnswerIsCutAndNotEnded(t *testing.T) {
+	backend := rawServer(t, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 4096))
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n")
+	})
+	n := startNode(t, 1)
+	n.apply(nil, forwardAll(newUpstream("u", backend)))
+	resp := n.get("/")
+	if _, err := io.ReadAll(resp.Body); err == nil {
+		t.Error("the client took a broken answer for a whole one")
+	}
+	if r := n.records.wait(t, 1); r.Reason != exchange.ReasonUpstreamTruncated || r.Status != 200 {
+		t.Errorf("%d %s", r.Status, r.Reason)
+	}
+}
+
+func TestAKeptConnectionThatDiesIsTriedAgainOnANewOne(t *testing.T) {
+	// Each connection answers once and closes when the second request comes.
+	backend := rawServer(t, func(c net.Conn) {
+		r := bufio.NewReader(c)
+		if _, err := http.ReadRequest(r); err == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+			_, _ = r.ReadByte()
+		}
+	})
+	n := startNode(t, 1)
+	n.apply(nil, forwardAll(newUpstream("u", backend)))
+	for i := range 4 {
+		resp := n.get("/")
+		if resp.StatusCode != 200 {
+			t.Fatalf("request %d: %d", i, resp.StatusCode)
+		}
+		_, _ = io.ReadAll(resp.Body)
+	}
+	if r := n.records.wait(t, 2); r.Attempts != 2 {
+		t.Errorf("%d attempts", r.Attempts)
+	}
+	// A request with a body may have acted: it is not tried again.
+	resp, err := http.Post("http://"+n.address+"/", "x/y", strings.NewReader("once"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != 502 {
+		t.Errorf("POST on a dead connection: %d", resp.StatusCode)
+	}
+}
+
+func TestAClientThatLeavesEndsItsExchange(t *testing.T) {
+	gone := make(chan struct{})
+	backend := startBackend(t, func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		close(gone)
+	})
+	n := startNode(t, 1)
+	n.apply(nil, forwardAll(newUpstream("u", backend)))
+	c, err := net.Dial("tcp", n.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	eventually(t, "a request in flight", func() bool { return n.engine.registry.Endpoint(0).InFlight() > 0 })
+	c.Close()
+	select {
+	case <-gone:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the endpoint was not told")
+	}
+	if r := n.records.wait(t, 1); r.Reason != exchange.ReasonClientGone || r.Status != 499 {
+		t.Errorf("%d %s", r.Status, r.Reason)
+	}
+	if f := n.engine.registry.Endpoint(0).InFlight(); f != 0 {
+		t.Errorf("%d in flight", f)
+	}
+}
+
+func TestMaxConnectionsMakesRequestsWait(t *testing.T) {
+	var mu sync.Mutex
+	open, most := 0, 0
+	backend := startBackend(t, func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		open++
+		most = max(most, open)
+		mu.Unlock()
+		<-time.After(2 * time.Millisecond) // work that takes time
+		mu.Lock()
+		open--
+		mu.Unlock()
+		fmt.Fprint(w, "ok")
+	})
+	n := startNode(t, 2)
+	u := newUpstream("u", backend)
+	u.Pool.MaxConnections = 3
+	n.apply(nil, forwardAll(u))
+	var wg sync.WaitGroup
+	for range 40 {
+		wg.Go(func() {
+			for range 5 {
+				resp, err := http.Get("http://" + n.address + "/")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode != 200 {
+					t.Errorf("status %d", resp.StatusCode)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if most > 3 {
+		t.Errorf("%d connections at once", most)
+	}
+}
