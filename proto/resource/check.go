@@ -32,7 +32,7 @@ func Check(r *fleetv1.Resource) []Problem {
 // checker walks a resource along its schema.
 type checker struct {
 	filesAllowed bool
-	reported     map[string]bool // see decoder.reported
+	reported     map[string]bool // as the decoder left it
 	path         path
 	hidden       int // how many enclosing fields are not supported
 	values       []Problem
@@ -76,8 +76,13 @@ func (c *checker) present(f *fieldSchema, m protoreflect.Message) bool {
 	}
 	c.push(step{key: f.name})
 	defer c.pop()
-	return c.reported[c.path.String()]
+	_, meant := c.reported[c.path.String()]
+	return meant
 }
+
+// told reports whether the decoder has told that the value at the current path
+// is none: then there is nothing in it to check.
+func (c *checker) told() bool { return len(c.reported) > 0 && c.reported[c.path.String()] }
 
 func (c *checker) resource(r *fleetv1.Resource) {
 	c.path = make(path, 0, 8)
@@ -112,6 +117,9 @@ func (c *checker) name(r *fleetv1.Resource) {
 }
 
 func (c *checker) message(ms *messageSchema, m protoreflect.Message) {
+	if c.told() {
+		return
+	}
 	for _, f := range ms.fields {
 		if m.Has(f.desc) {
 			c.push(step{key: f.name})

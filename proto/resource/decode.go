@@ -18,26 +18,30 @@ type decoder struct {
 	document *Document
 	path     path
 	problems []Problem
-	// reported holds the paths of fields that a problem stands for already, or
-	// that a misspelt field was meant to be: the checker says nothing about them.
+	// reported holds the paths of the values that a problem was told about (true),
+	// and of the fields that misspelt ones were meant to be (false).
 	reported map[string]bool
 }
 
-// tell adds a problem about the value at the current path.
+// tell adds a problem about the value at the current path, which is left out.
 func (d *decoder) tell(line int32, got, expected, suggestion string) {
-	p := Problem{
-		File: d.document.file, Document: d.document.Index, Line: int(line), Field: d.path.String(),
-		Got: got, Expected: expected, Suggestion: suggestion,
-	}
-	d.problems = append(d.problems, p)
-	d.suppress(p.Field)
+	d.note(line, got, expected, suggestion)
+	d.report(d.path.String(), true)
 }
 
-func (d *decoder) suppress(field string) {
+// note adds a problem that leaves the value at the current path as it is.
+func (d *decoder) note(line int32, got, expected, suggestion string) {
+	d.problems = append(d.problems, Problem{
+		File: d.document.file, Document: d.document.Index, Line: int(line), Field: d.path.String(),
+		Got: got, Expected: expected, Suggestion: suggestion,
+	})
+}
+
+func (d *decoder) report(field string, told bool) {
 	if d.reported == nil {
 		d.reported = map[string]bool{}
 	}
-	d.reported[field] = true
+	d.reported[field] = d.reported[field] || told
 }
 
 func (d *decoder) push(s step) { d.path = append(d.path, s) }
@@ -88,6 +92,9 @@ func (d *decoder) kind(n *node) string {
 		if _, ok := fleetSchema.kinds[e.value.text]; ok && e.value.isString() {
 			return e.value.text
 		}
+		if e.value.kind == nodeRefused {
+			return "" // eachEntry tells
+		}
 		line, got = e.line, e.value.describe()
 		if near = kindHint(e.value.text); near == "" {
 			near = Nearest(e.value.text, kindNames())
@@ -113,10 +120,10 @@ func (d *decoder) unknownTop(e *entry, spec *fieldSchema) {
 	near := Nearest(e.key, top)
 	switch {
 	case near != "":
-		d.suppress(near)
+		d.report(near, false)
 	case spec != nil && spec.message.byName[e.key] != nil:
 		near = "spec." + e.key
-		d.suppress(near)
+		d.report(near, false)
 	default:
 		near = fieldHint("Resource", e.key)
 	}
@@ -150,7 +157,7 @@ func (d *decoder) eachEntry(n *node, visit func(*entry)) {
 		case e.value.kind == nodeRefused:
 			d.tell(e.line, e.value.text, "the value itself: anchors, aliases, tags, merge keys and directives are refused", "")
 		case first != e:
-			d.tell(e.line, "the key "+clip(e.key)+" again", fmt.Sprintf("each key once; the first is on line %d", first.line), "")
+			d.note(e.line, "the key "+clip(e.key)+" again", fmt.Sprintf("each key once; the first is on line %d", first.line), "")
 		default:
 			visit(e)
 		}
@@ -195,15 +202,18 @@ func (d *decoder) unknown(ms *messageSchema, e *entry) {
 	for _, f := range ms.fields {
 		all = append(all, f.name)
 	}
-	meant := Nearest(e.key, all)
+	meant := sameFolded(e.key, all)
 	if meant == "" {
 		meant = fieldHint(ms.name, e.key)
 	}
-	if ms.byName[meant] != nil {
-		d.suppress(append(slices.Clone(d.path[:len(d.path)-1]), step{key: meant}).String())
-	}
 	if meant == "" {
 		meant = elsewhere(d.document.Key.Kind, e.key)
+	}
+	if meant == "" {
+		meant = Nearest(e.key, all)
+	}
+	if ms.byName[meant] != nil {
+		d.report(append(slices.Clone(d.path[:len(d.path)-1]), step{key: meant}).String(), false)
 	}
 	d.tell(e.line, "an unknown field", "one of "+strings.Join(ms.names(), ", "), meant)
 }

@@ -106,9 +106,8 @@ func (in *input) chunk(c chunk) bool {
 		d := Document{Index: len(in.documents) + 1, Line: c.line, Broken: true, file: in.options.File}
 		in.documents = append(in.documents, d)
 		p := Problem{File: d.file, Document: d.Index, Line: c.line, Got: err.Error(), Expected: "YAML or JSON"}
-		var se *syntaxProblem
-		if errors.As(err, &se) {
-			p.Line = se.line
+		if tp := (*textProblem)(nil); errors.As(err, &tp) {
+			p.Line, p.Got, p.Expected = tp.line, tp.got, tp.expected
 		}
 		return in.add(p) && len(in.documents) < maxDocuments
 	}
@@ -132,8 +131,11 @@ func parseChunk(c chunk) ([]node, error) {
 			jsonErr = nil // {name: x} is meant to be YAML
 		}
 	}
+	if c.text[0] == '%' {
+		return nil, &textProblem{c.line, "a directive", "documents without directives"}
+	}
 	if len(c.text) > maxText {
-		return nil, &syntaxProblem{c.line, tooLongMessage}
+		return nil, excessText.problem(c.line)
 	}
 	root, err := parseYAML(c.text, c.line)
 	if err != nil && jsonErr != nil {

@@ -34,7 +34,7 @@ func parseJSON(text string, firstLine int) ([]node, error) {
 			n, err = j.value(t, 1)
 		}
 		if err == nil && j.offset-start > maxText {
-			err = &syntaxProblem{int(n.line), tooLongMessage}
+			err = excessText.problem(int(n.line))
 		}
 		if err != nil {
 			return nil, j.located(err)
@@ -55,7 +55,7 @@ func (j *jsonReader) next() (json.Token, error) {
 
 // located adds the line to an error of the decoder.
 func (j *jsonReader) located(err error) error {
-	var known *syntaxProblem
+	var known *textProblem
 	if errors.As(err, &known) {
 		return err
 	}
@@ -66,15 +66,15 @@ func (j *jsonReader) located(err error) error {
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		line += strings.Count(strings.TrimRight(j.text[j.offset:], " \t\r\n"), "\n")
-		return &syntaxProblem{line, "the text ends inside of a value"}
+		return badSyntax(line, "the text ends inside of a value")
 	}
-	return &syntaxProblem{line, err.Error()}
+	return badSyntax(line, err.Error())
 }
 
 func (j *jsonReader) value(t json.Token, depth int) (node, error) {
 	n := node{line: int32(j.line)}
 	if depth > maxDepth {
-		return n, &syntaxProblem{j.line, tooDeepMessage}
+		return n, excessDepth.problem(j.line)
 	}
 	switch t := t.(type) {
 	case nil:

@@ -98,7 +98,7 @@ func onlyTrue(names ...string) rule {
 	return func(c *checker, ms *messageSchema, m protoreflect.Message) {
 		for _, name := range names {
 			if f := ms.byName[name]; m.Has(f.desc) && !m.Get(f.desc).Bool() {
-				c.tellAt(name, "false", "true, or nothing", "")
+				c.tellAt(name, "false", "true, or to be left out", "")
 			}
 		}
 	}

@@ -43,8 +43,9 @@ func (d *decoder) text(f *fieldSchema, n *node) (protoreflect.Value, bool) {
 	}
 	near := ""
 	if n.kind == nodeBool || n.kind == nodeInt || n.kind == nodeFloat {
-		if checkFormat(f.format, n.text) == nil {
-			near = quote(n.text)
+		near = quote(n.text)
+		if bad := checkFormat(f.format, n.text); bad != nil {
+			near = bad.suggestion
 		}
 	}
 	d.tell(n.line, n.describe(), f.expects(), near)
@@ -150,6 +151,8 @@ func parseInteger(kind protoreflect.Kind, text string) (v protoreflect.Value, ok
 // expects says what a value of the field should be.
 func (f *fieldSchema) expects() string {
 	switch {
+	case f.dict && f.format == fleetv1.Format_FORMAT_UNSPECIFIED:
+		return "a string"
 	case f.ref != "":
 		return "the name of " + article(f.ref)
 	case f.format == fleetv1.Format_DURATION, f.format == fleetv1.Format_SIZE, f.format == fleetv1.Format_PERCENT:

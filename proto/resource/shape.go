@@ -17,8 +17,6 @@ const (
 	maxNulls = 250
 	// maxBlankLines bounds the blank lines. 200,000 in a block scalar took 142 s.
 	maxBlankLines = 5000
-
-	tooManyNulls = "more than 250 keys or elements without a value"
 )
 
 // tooManyBlankLines finds the line on which a text has one blank line too many.
@@ -56,20 +54,20 @@ type blockLevel struct {
 
 // checkShape finds the first token at which a document becomes deeper than
 // maxDepth or gets too many keys. It may count more than there are, never less.
-func checkShape(tokens token.Tokens) (line int, message string) {
+func checkShape(tokens token.Tokens) (line int, e excess) {
 	var s shape
 	for i, t := range tokens {
 		if t.Position == nil || t.Type == token.CommentType {
 			continue
 		}
-		if message := s.next(tokens, i); message != "" {
-			return t.Position.Line, message
+		if e := s.next(tokens, i); e != noExcess {
+			return t.Position.Line, e
 		}
 	}
-	return 0, ""
+	return 0, noExcess
 }
 
-func (s *shape) next(tokens token.Tokens, i int) (problem string) {
+func (s *shape) next(tokens token.Tokens, i int) excess {
 	t := tokens[i]
 	opens := t.Position.Line != s.line || t.Type == token.SequenceEntryType
 	s.line = t.Position.Line
@@ -90,7 +88,7 @@ func (s *shape) next(tokens token.Tokens, i int) (problem string) {
 		if n := len(s.flow); n > 0 {
 			s.flow[n-1].commas++
 			if top := s.flow[n-1]; top.mapping && top.commas-top.values > maxNulls {
-				return tooManyNulls
+				return excessNulls
 			}
 		}
 	case token.SequenceEntryType:
@@ -98,19 +96,19 @@ func (s *shape) next(tokens token.Tokens, i int) (problem string) {
 			s.nulls++
 		}
 	case token.MappingKeyType:
-		return "a key that is introduced by ?: write it as key: value"
+		return excessKeyStyle
 	case token.MappingValueType:
 		if s.key(tokens, i) > maxKeys {
-			return "more than 1000 keys in one mapping"
+			return excessKeys
 		}
 	}
 	switch {
 	case len(s.flow)+len(s.block) > maxDepth:
-		return tooDeepMessage
+		return excessDepth
 	case s.nulls > maxNulls:
-		return tooManyNulls
+		return excessNulls
 	}
-	return ""
+	return noExcess
 }
 
 // open notes that something begins at a column.

@@ -18,10 +18,52 @@ const (
 	maxDepth = 32
 	// maxProblems bounds what is told about one input.
 	maxProblems = 10_000
-
-	tooDeepMessage = "values nest deeper than 32 levels"
-	tooLongMessage = "the text of the document is longer than 1 MiB"
 )
+
+// textProblem is a document that cannot be read at all.
+type textProblem struct {
+	line          int // of the input
+	got, expected string
+}
+
+func (e *textProblem) Error() string { return "got " + e.got + ", expected " + e.expected }
+
+func badSyntax(line int, reason string) *textProblem {
+	return &textProblem{line, "bad syntax (" + reason + ")", "YAML or JSON"}
+}
+
+// excess is a limit on the shape of a document.
+type excess uint8
+
+const (
+	noExcess excess = iota
+	excessText
+	excessDepth
+	excessKeys
+	excessNulls
+	excessBlankLines
+	excessKeyStyle
+)
+
+// problem says what a document has too much of.
+func (e excess) problem(line int) *textProblem {
+	p := &textProblem{line: line}
+	switch e {
+	case excessText:
+		p.got, p.expected = "a longer text", "at most 1 MiB of text in one document"
+	case excessDepth:
+		p.got, p.expected = "values nested deeper", "at most 32 levels"
+	case excessKeys:
+		p.got, p.expected = "more keys", "at most 1000 keys in one mapping"
+	case excessNulls:
+		p.got, p.expected = "more of them", "at most 250 keys or elements without a value"
+	case excessBlankLines:
+		p.got, p.expected = "more blank lines", "at most 5000 in one document"
+	case excessKeyStyle:
+		p.got, p.expected = "a key that is introduced by ?", "key: value"
+	}
+	return p
+}
 
 // chunk is the text of one document, between separators.
 type chunk struct {

@@ -37,6 +37,16 @@ func Nearest(s string, candidates []string) string {
 	return best
 }
 
+// sameFolded is the candidate that differs from s only in what fold drops.
+func sameFolded(s string, candidates []string) string {
+	for _, c := range candidates {
+		if fold(c) == fold(s) {
+			return c
+		}
+	}
+	return ""
+}
+
 // fold drops what people get wrong without noticing.
 func fold(s string) string {
 	return strings.Map(func(r rune) rune {
@@ -116,8 +126,10 @@ func fieldHint(message, name string) string {
 			return "rateLimits"
 		case "stripprefix", "urlrewrite", "prefixrewrite":
 			return "rewrite"
-		case "weight":
-			return "priority"
+		case "path", "prefix", "exact", "regex", "uri", "location", "pathprefix":
+			return "spec.match.path"
+		case "header", "headers":
+			return "spec.match.headers"
 		}
 	case "Match":
 		switch name {

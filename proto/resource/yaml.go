@@ -3,20 +3,13 @@ package resource
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
-
-// syntaxProblem is text that is neither YAML nor JSON.
-type syntaxProblem struct {
-	line    int // of the input
-	message string
-}
-
-func (e *syntaxProblem) Error() string { return e.message }
 
 // parseYAML reads one document. Anchors, aliases, tags, directives and merge
 // keys become nodes of kind nodeRefused: they can make a small text large, and
@@ -25,15 +18,15 @@ func parseYAML(text string, firstLine int) (root node, err error) {
 	defer func() {
 		// The parser is not ours, and what it reads is a peer's.
 		if recover() != nil {
-			err = &syntaxProblem{firstLine, "the YAML parser cannot read this document"}
+			err = badSyntax(firstLine, "the YAML parser gives up")
 		}
 	}()
 	if line := tooManyBlankLines(text); line > 0 {
-		return node{}, &syntaxProblem{firstLine + line - 1, "more than 5000 blank lines in one document"}
+		return node{}, excessBlankLines.problem(firstLine + line - 1)
 	}
 	tokens := lexer.Tokenize(text)
-	if line, message := checkShape(tokens); message != "" {
-		return node{}, &syntaxProblem{firstLine + line - 1, message}
+	if line, e := checkShape(tokens); e != noExcess {
+		return node{}, e.problem(firstLine + line - 1)
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
@@ -41,7 +34,7 @@ func parseYAML(text string, firstLine int) (root node, err error) {
 	}
 	y := yamlReader{offset: firstLine - 1}
 	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
-		return node{}, &syntaxProblem{firstLine, "no value"}
+		return node{}, badSyntax(firstLine, "no value")
 	}
 	root = y.node(file.Docs[0].Body)
 	return root, nil
@@ -54,9 +47,13 @@ func yamlSyntax(err error, firstLine int) error {
 		GetMessage() string
 	}
 	if !errors.As(err, &se) || se.GetToken() == nil || se.GetToken().Position == nil {
-		return &syntaxProblem{firstLine, err.Error()}
+		return badSyntax(firstLine, err.Error())
 	}
-	return &syntaxProblem{firstLine + se.GetToken().Position.Line - 1, se.GetMessage()}
+	line := firstLine + se.GetToken().Position.Line - 1
+	if strings.Contains(se.GetMessage(), `'	'`) || strings.Contains(se.GetMessage(), "'\t'") {
+		return &textProblem{line, "a tab", "spaces: YAML forbids tabs in indentation"}
+	}
+	return badSyntax(line, se.GetMessage())
 }
 
 // yamlReader turns a syntax tree into nodes.
