@@ -3,6 +3,7 @@ package compile
 import (
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"time"
@@ -64,8 +65,9 @@ type routeMaker struct {
 	out  *table.Route
 }
 
-// route converts one definition, without defaults; nil if it has problems, which
-// are told.
+// route converts one definition, without defaults. Problems are told; nil if they
+// concern what the route matches. A route whose action has problems is given, so
+// that it is held against others: no table will come of it.
 func (c *compiler) route(key tree.Key, spec *fleetv1.Route) *table.Route {
 	told := len(c.problems)
 	block := &routeBlock{}
@@ -73,21 +75,21 @@ func (c *compiler) route(key tree.Key, spec *fleetv1.Route) *table.Route {
 	r := m.out
 	r.Name = key.Name
 	r.Priority = spec.GetPriority()
+	m.hostsAndPath(block)
+	r.Conditions = m.conditions(spec.GetMatch())
+	if len(c.problems) > told {
+		return nil
+	}
 	r.Timeout = c.defaults.timeout
 	if t := spec.GetTimeouts(); t != nil && t.Request != nil {
 		r.Timeout = time.Duration(*t.Request)
 	}
 	r.ForwardRawPath = spec.GetForwardRawPath()
-	m.hostsAndPath(block)
-	r.Conditions = m.conditions(spec.GetMatch())
 	r.Listeners = m.listeners()
 	m.action(block)
 	m.rewrite()
 	r.RequestHeaders = headerOps(spec.GetRequestHeaders())
 	r.ResponseHeaders = headerOps(spec.GetResponseHeaders())
-	if len(c.problems) > told {
-		return nil
-	}
 	return r
 }
 
@@ -173,7 +175,30 @@ func (m *routeMaker) normalPath(field, path string) string {
 // compiledRegex is a pattern, or what is wrong with it.
 type compiledRegex struct {
 	regex *regexp.Regexp
-	err   error
+	wrong string
+}
+
+// maxProgram bounds the instructions of a pattern: a byte may cost time for each
+// of them, on a loop, and repetitions make many of a short text.
+const maxProgram = 1000
+
+func compileRegex(source string) *compiledRegex {
+	parsed, err := syntax.Parse(source, syntax.Perl)
+	if err != nil {
+		return &compiledRegex{wrong: "a regular expression in RE2 syntax (" + err.Error() + ")"}
+	}
+	program, err := syntax.Compile(parsed.Simplify())
+	if err != nil {
+		return &compiledRegex{wrong: "a regular expression in RE2 syntax (" + err.Error() + ")"}
+	}
+	if n := len(program.Inst); n > maxProgram {
+		return &compiledRegex{wrong: fmt.Sprintf("a simpler pattern: this one has %d instructions, at most %d are allowed", n, maxProgram)}
+	}
+	regex, err := regexp.Compile(source)
+	if err != nil {
+		return &compiledRegex{wrong: "a regular expression in RE2 syntax (" + err.Error() + ")"}
+	}
+	return &compiledRegex{regex: regex}
 }
 
 // whole compiles a pattern that must match a whole text.
@@ -186,15 +211,14 @@ func (m *routeMaker) regex(pattern, source string, field func() string) *regexp.
 	known, ok := m.regexes[source]
 	if !ok {
 		m.spend(costRegex)
-		known = &compiledRegex{}
-		known.regex, known.err = regexp.Compile(source)
+		known = compileRegex(source)
 		if m.regexes == nil {
 			m.regexes = map[string]*compiledRegex{}
 		}
 		m.regexes[source] = known
 	}
-	if known.err != nil {
-		m.problem(field(), quote(pattern), "a regular expression in RE2 syntax ("+known.err.Error()+")")
+	if known.wrong != "" {
+		m.problem(field(), quote(pattern), known.wrong)
 	}
 	return known.regex
 }

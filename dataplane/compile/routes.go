@@ -10,33 +10,37 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
-// compileRoutes makes the routes that changed, and notes who refers to whom.
+// compileRoutes makes the routes that changed, and notes who refers to whom. What
+// they were before is gone even if they cannot be made, so that nothing is held
+// against it.
 func (c *compiler) compileRoutes() {
 	for _, name := range c.routes.removed {
-		if old, ok := c.built.routes.Get(name); ok {
-			c.removed = append(c.removed, old)
-			c.forget(old)
-			c.built.routes = c.built.routes.Delete(c.edit, name)
-		}
+		c.dropRoute(name)
 	}
 	for i := range c.routes.upserts {
 		leaf := &c.routes.upserts[i]
+		c.dropRoute(leaf.Key.Name)
 		r := c.read(leaf)
 		if r == nil {
 			continue
 		}
-		route := c.route(leaf.Key, r.GetRoute())
-		if route == nil {
-			continue
+		if route := c.route(leaf.Key, r.GetRoute()); route != nil {
+			c.added = append(c.added, route)
+			c.remember(route)
+			c.built.routes = c.built.routes.Set(c.edit, route.Name, route)
 		}
-		if old, ok := c.built.routes.Get(route.Name); ok {
-			c.removed = append(c.removed, old)
-			c.forget(old)
-		}
-		c.added = append(c.added, route)
-		c.remember(route)
-		c.built.routes = c.built.routes.Set(c.edit, route.Name, route)
 	}
+}
+
+// dropRoute forgets what a route was in the previous result, if it was there.
+func (c *compiler) dropRoute(name string) {
+	old, ok := c.built.routes.Get(name)
+	if !ok {
+		return
+	}
+	c.removed = append(c.removed, old)
+	c.forget(old)
+	c.built.routes = c.built.routes.Delete(c.edit, name)
 }
 
 // remember notes whom r refers to.
@@ -95,10 +99,11 @@ func (c *compiler) rebindRoutes() {
 	}
 }
 
-// currentTargets are r's targets with the upstreams of the new table.
+// currentTargets are r's targets with the upstreams of the new table. A target
+// without one is that of a route that has problems.
 func (c *compiler) currentTargets(r *table.Route) (targets []table.Target, stale bool) {
 	for i := range r.Targets {
-		if u := r.Targets[i].Upstream; c.built.Table.Upstream(u.Name) != u {
+		if u := r.Targets[i].Upstream; u != nil && c.built.Table.Upstream(u.Name) != u {
 			stale = true
 		}
 	}
@@ -107,8 +112,8 @@ func (c *compiler) currentTargets(r *table.Route) (targets []table.Target, stale
 	}
 	targets = slices.Clone(r.Targets)
 	for i := range targets {
-		if u := c.built.Table.Upstream(targets[i].Upstream.Name); u != nil {
-			targets[i].Upstream = u
+		if u := targets[i].Upstream; u != nil {
+			targets[i].Upstream = c.built.Table.Upstream(u.Name)
 		}
 	}
 	return targets, true

@@ -165,10 +165,10 @@ func appendNewPrefix(dst, path []byte, text, matched string) []byte {
 	if cut > 0 && matched[cut-1] == '/' {
 		cut--
 	}
-	if cut >= len(path) {
+	if cut >= len(path) || path[cut] != '/' {
 		return append(dst, text...)
 	}
-	rest := path[cut:] // begins with "/"
+	rest := path[cut:]
 	if n := len(text); n > 0 && text[n-1] == '/' {
 		text = text[:n-1]
 	}
