@@ -13,6 +13,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/settings"
 )
 
 // Exit statuses.
@@ -86,7 +87,7 @@ func newCommand(w world) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := o.fill(c.Flags(), w.getenv); err != nil {
+			if err := settings.Fill(c.Flags(), w.getenv); err != nil {
 				return err
 			}
 			if err := o.check(); err != nil {

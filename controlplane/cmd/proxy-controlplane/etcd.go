@@ -14,6 +14,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/controlplane/embedded"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle"
 )
 
 const (
@@ -32,7 +33,7 @@ const (
 
 // startEtcd gives a client of the embedded etcd, which it starts, or of an
 // external one, which may not be there yet.
-func startEtcd(ctx context.Context, o options, running *parts, logger *slog.Logger) (*clientv3.Client, error) {
+func startEtcd(ctx context.Context, o options, running *lifecycle.Parts, logger *slog.Logger) (*clientv3.Client, error) {
 	if len(o.etcdEndpoints) > 0 {
 		return dialEtcd(o.etcdEndpoints, running)
 	}
@@ -42,7 +43,7 @@ func startEtcd(ctx context.Context, o options, running *parts, logger *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	running.start("etcd", func(ctx context.Context) error {
+	running.Start("etcd", func(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return e.Close()
@@ -53,7 +54,7 @@ func startEtcd(ctx context.Context, o options, running *parts, logger *slog.Logg
 	return e.Client(), nil
 }
 
-func dialEtcd(endpoints []string, running *parts) (*clientv3.Client, error) {
+func dialEtcd(endpoints []string, running *lifecycle.Parts) (*clientv3.Client, error) {
 	cfg := clientv3.Config{
 		Endpoints:            endpoints,
 		DialTimeout:          etcdDialTimeout,
@@ -72,7 +73,7 @@ func dialEtcd(endpoints []string, running *parts) (*clientv3.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("etcd %s: %w", strings.Join(endpoints, ","), err)
 	}
-	running.start("etcd", func(ctx context.Context) error {
+	running.Start("etcd", func(ctx context.Context) error {
 		<-ctx.Done()
 		return client.Close()
 	})

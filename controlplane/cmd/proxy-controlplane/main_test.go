@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/settings"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -380,7 +381,7 @@ func TestAFlagWinsOverAVariableOverTheFile(t *testing.T) {
 	if err := f.Parse([]string{"--config", name, "--grpc-address", "127.0.0.1:3"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.fill(f, func(name string) (string, bool) { v, ok := env[name]; return v, ok }); err != nil {
+	if err := settings.Fill(f, func(name string) (string, bool) { v, ok := env[name]; return v, ok }); err != nil {
 		t.Fatal(err)
 	}
 	got := fmt.Sprint(o.dataDir, o.restAddress, o.grpcAddress, o.etcdEndpoints, o.insecure)

@@ -17,6 +17,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/controlplane/rest"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/controlplane/stream"
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle"
 )
 
 const (
@@ -35,8 +36,8 @@ const (
 // the nodes' streams; then the publisher; etcd last.
 func serve(ctx context.Context, o options, logger *slog.Logger) error {
 	begin := time.Now()
-	running := newParts(logger)
-	defer running.stop()
+	running := lifecycle.New(logger)
+	defer running.Stop()
 
 	client, err := startEtcd(ctx, o, running, logger)
 	if err != nil {
@@ -50,7 +51,7 @@ func serve(ctx context.Context, o options, logger *slog.Logger) error {
 	}
 	build := buildInfo()
 	m := newMetrics(build)
-	running.start("garbage", func(ctx context.Context) error { return collect(ctx, st, m, logger) })
+	running.Start("garbage", func(ctx context.Context) error { return collect(ctx, st, m, logger) })
 
 	publisher := publish.New(publish.Config{Store: st, Epochs: st, Logger: logger})
 	nodes := stream.New(stream.Config{
@@ -79,9 +80,9 @@ func serve(ctx context.Context, o options, logger *slog.Logger) error {
 	if err != nil {
 		return errors.Join(err, restListener.Close(), grpcListener.Close())
 	}
-	running.start("publish", publisher.Run)
-	running.start("stream", func(ctx context.Context) error { return nodes.Serve(ctx, grpcListener) })
-	running.start("rest", func(ctx context.Context) error { return api.Run(ctx, restListener) })
+	running.Start("publish", publisher.Run)
+	running.Start("stream", func(ctx context.Context) error { return nodes.Serve(ctx, grpcListener) })
+	running.Start("rest", func(ctx context.Context) error { return api.Run(ctx, restListener) })
 
 	addresses := addresses{REST: restListener.Addr().String(), GRPC: grpcListener.Addr().String(), PID: os.Getpid()}
 	forget, err := addresses.write(o, logger)
@@ -98,7 +99,7 @@ func serve(ctx context.Context, o options, logger *slog.Logger) error {
 	case <-ctx.Done():
 		logger.Info("stopping", "reason", "signal")
 		return nil
-	case err := <-running.failed:
+	case err := <-running.Failed():
 		return err
 	}
 }
