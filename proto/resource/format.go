@@ -93,8 +93,8 @@ func checkFormat(f fleetv1.Format, s string) *complaint {
 	if ok {
 		return nil
 	}
-	if near == s {
-		near = ""
+	if near == s || near != "" && checkFormat(f, near) != nil {
+		near = "" // a suggestion must be good itself
 	}
 	return &complaint{expected: describeFormat(f), suggestion: near}
 }
@@ -114,13 +114,7 @@ func checkEndpointAddress(s string) (near string, ok bool) {
 	}
 	host, port, ok := cutPort(s)
 	if !ok || !validPort(port) {
-		if a, err := netip.ParseAddr(s); err == nil {
-			return netip.AddrPortFrom(a, 80).String(), false
-		}
-		if ok, port := !ok && s != "", "80"; ok && validHostName(strings.ToLower(s)) {
-			return s + ":" + port, false
-		}
-		return "", false
+		return withPort(s), false
 	}
 	if bare, isV6 := strings.CutPrefix(host, "["); isV6 {
 		a, err := netip.ParseAddr(strings.TrimSuffix(bare, "]"))
@@ -132,7 +126,24 @@ func checkEndpointAddress(s string) (near string, ok bool) {
 		}
 		return "", connectable(a)
 	}
-	return strings.ToLower(s), validHostName(host)
+	if validHostName(host) {
+		return "", true
+	}
+	if low := strings.ToLower(host); validHostName(low) {
+		return low + ":" + port, false
+	}
+	return withPort(s), false
+}
+
+// withPort adds the port that was probably meant to a bare address or name.
+func withPort(s string) string {
+	if a, err := netip.ParseAddr(s); err == nil && connectable(a) && !a.Is4In6() {
+		return netip.AddrPortFrom(a, 80).String()
+	}
+	if low := strings.ToLower(s); validHostName(low) {
+		return low + ":80"
+	}
+	return ""
 }
 
 // connectable is false for addresses that no server can have.
@@ -185,6 +196,9 @@ func checkHostPattern(s string) (near string, ok bool) {
 	if validHostName(strings.TrimPrefix(s, "*.")) || validHostLiteral(s) {
 		return "", true
 	}
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil && a.Is6() && a.Zone() == "" {
+		return "[" + a.String() + "]", false
+	}
 	near = strings.ToLower(s)
 	for _, scheme := range []string{"http://", "https://"} {
 		near = strings.TrimPrefix(near, scheme)
@@ -196,9 +210,6 @@ func checkHostPattern(s string) (near string, ok bool) {
 	near = strings.TrimSuffix(near, ".")
 	if strings.HasPrefix(near, ".") {
 		near = "*" + near
-	}
-	if a, err := netip.ParseAddr(near); err == nil && a.Is6() {
-		near = "[" + a.String() + "]"
 	}
 	if near != s && (validHostName(strings.TrimPrefix(near, "*.")) || validHostLiteral(near)) {
 		return near, false

@@ -84,8 +84,12 @@ func TestLineOfFollowsPaths(t *testing.T) {
 
 func TestPathsReadBack(t *testing.T) {
 	for _, p := range []path{
-		{{key: "spec"}, {key: "endpoints"}, {index: 0}, {key: "address"}}, {{index: 3}, {index: 4}}, {{key: "labels"}, {key: "a.b/c"}},
-		{{key: "labels"}, {key: `"]`}, {key: "x"}}, {{key: "labels"}, {key: "[0]"}}, nil,
+		{{key: "spec"}, {key: "endpoints"}, {index: 0}, {key: "address"}},
+		{{index: 3}, {index: 4}},
+		{{key: "labels"}, {key: "a.b/c"}},
+		{{key: "labels"}, {key: `"]`}, {key: "x"}},
+		{{key: "labels"}, {key: "[0]"}},
+		nil,
 	} {
 		if got := parsePath(p.String()); got.String() != p.String() || len(got) != len(p) {
 			t.Errorf("%s reads back as %s", p, got)

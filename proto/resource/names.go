@@ -40,12 +40,10 @@ func checkName(s string) *complaint {
 // nearName turns s into a name, if little has to change.
 func nearName(s string) string {
 	n := strings.Map(func(r rune) rune {
-		switch {
-		case r == '_' || r == ' ' || r == '/' || r == ':':
+		if strings.ContainsRune("_ /:", r) {
 			return '-'
-		default:
-			return r
 		}
+		return r
 	}, strings.ToLower(strings.TrimSpace(s)))
 	n = strings.Trim(n, "-.")
 	if n == "" || n == s || checkName(n) != nil {

@@ -36,7 +36,7 @@ func (w *referenceWalk) message(ms *messageSchema, m protoreflect.Message) bool 
 			continue
 		}
 		w.path = append(w.path, step{key: f.name})
-		more := true
+		var more bool
 		if v := m.Get(f.desc); f.list {
 			more = w.list(f, v.List())
 		} else {

@@ -124,7 +124,7 @@ func checkPrefixes(c *checker, _ *messageSchema, m protoreflect.Message) {
 }
 
 func checkQueryMatch(c *checker, _ *messageSchema, m protoreflect.Message) {
-	if q := m.Interface().(*fleetv1.QueryMatch); q.Name != nil && *q.Name == "" {
+	if q := m.Interface().(*fleetv1.QueryMatch); q != nil && q.Name != nil && *q.Name == "" {
 		c.tellAt("name", quote(""), "the name of a query parameter", "")
 	}
 }
@@ -262,10 +262,10 @@ func checkEndpoints(c *checker, _ *messageSchema, m protoreflect.Message) {
 	seen := make(map[string]int, len(endpoints))
 	c.push(step{key: "endpoints"})
 	for i, e := range endpoints {
-		if e.Address == nil || *e.Address == "" {
+		if e.GetAddress() == "" {
 			continue
 		}
-		id := strings.ToLower(*e.Address)
+		id := strings.ToLower(e.GetAddress())
 		if ap, err := netip.ParseAddrPort(id); err == nil {
 			id = ap.String()
 		}
@@ -275,7 +275,7 @@ func checkEndpoints(c *checker, _ *messageSchema, m protoreflect.Message) {
 			continue
 		}
 		c.push(step{index: i})
-		c.tellAt("address", quote(*e.Address), fmt.Sprintf("each address once; it is endpoints[%d] too", first), "")
+		c.tellAt("address", quote(e.GetAddress()), fmt.Sprintf("each address once; it is endpoints[%d] too", first), "")
 		c.pop()
 	}
 	c.pop()
