@@ -12,6 +12,9 @@ func Compare(a, b *Route) int {
 	return cmp.Or(compareRank(a, b), strings.Compare(a.Name, b.Name))
 }
 
+// SameRank tells whether only their names put a and b in order.
+func SameRank(a, b *Route) bool { return compareRank(a, b) == 0 }
+
 // compareRank is Compare without the name: 0 means that the two are ordered by
 // name alone.
 func compareRank(a, b *Route) int {
