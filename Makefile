@@ -67,7 +67,7 @@ lint-proto: $(PROTO_TOOLS) ## buf lint, and that the generated code is what the 
 
 .PHONY: lint-tidy
 lint-tidy: ## that every go.mod and go.sum is tidy
-	@for m in $(MODULES); do \
+	@for m in $(MODULES) deployments/tools; do \
 		echo "go mod tidy -diff in $$m"; \
 		(cd $$m && GOWORK=off go mod tidy -diff) || { echo "$$m/go.mod is not tidy: run make tidy" >&2; exit 1; }; \
 	done
@@ -89,7 +89,7 @@ fmt: $(GOLANGCI) ## format the Go code (gofumpt)
 
 .PHONY: tidy
 tidy: ## tidy every go.mod
-	@for m in $(MODULES); do (cd $$m && GOWORK=off go mod tidy); done
+	@for m in $(MODULES) deployments/tools; do (cd $$m && GOWORK=off go mod tidy); done
 
 .PHONY: bench
 bench: ## run the micro benchmarks, shortly; BENCH=<regexp> BENCHTIME=<time> choose

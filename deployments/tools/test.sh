@@ -2,8 +2,8 @@
 # Runs every test of the workspace and ends with one summary.
 #
 #   1. All modules but the end-to-end one, under the race detector.
-#   2. Tests of allocations once more without it, since it allocates by itself;
-#      such tests have "Alloc" in their name and skip under the detector.
+#   2. Tests that measure, without it: it allocates and slows down by itself. They
+#      are told by their names, see "measures" below.
 #   3. The end-to-end tests, on the binaries in bin/ as users get them.
 #
 # A part that fails does not keep the next from running.
@@ -11,6 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 tags=$1
+measures='Alloc|Costs|Promise'
 failed=$(mktemp)
 trap 'rm -f "$failed"' EXIT
 
@@ -20,8 +21,8 @@ part() {
 
 status=0
 {
-	part -race ./proto/... ./dataplane/... ./controlplane/... ./cli/...
-	part -run Alloc ./proto/... ./dataplane/...
+	part -race -skip "$measures" ./proto/... ./dataplane/... ./controlplane/... ./cli/...
+	part -run "$measures" ./proto/... ./dataplane/... ./controlplane/... ./cli/...
 	part ./deployments/e2e/...
 } | bin/tools/testsummary || status=1
 

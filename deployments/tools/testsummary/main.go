@@ -120,6 +120,9 @@ func (s *summary) packageEnded(e event, text string, w io.Writer) {
 		fmt.Fprint(w, text)
 	}
 	for line := range strings.Lines(text) {
+		if strings.Contains(line, "[no tests to run]") {
+			continue
+		}
 		if strings.HasPrefix(line, "ok ") || strings.HasPrefix(line, "FAIL\t") {
 			line = strings.TrimRight(line, "\n")
 			s.closing = append(s.closing, line)
