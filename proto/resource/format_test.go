@@ -203,3 +203,40 @@ func TestDistanceIsSymmetricAndBounded(t *testing.T) {
 		}
 	})
 }
+
+func TestHintsNameFieldsThatExist(t *testing.T) {
+	messages := map[string]*messageSchema{}
+	var visit func(ms *messageSchema)
+	visit = func(ms *messageSchema) {
+		messages[ms.name] = ms
+		for _, f := range ms.fields {
+			if f.message != nil {
+				visit(f.message)
+			}
+		}
+	}
+	visit(fleetSchema.resource)
+	for message, hints := range fieldHints {
+		ms := messages[message]
+		if ms == nil {
+			t.Errorf("there is no message %s", message)
+			continue
+		}
+		for here, elsewhere := range hints {
+			isField := !strings.ContainsAny(here, " .")
+			if isField && ms.byName[here] == nil && message != "Resource" {
+				t.Errorf("%s has no field %s", message, here)
+			}
+			for name := range strings.FieldsSeq(elsewhere) {
+				if name != fold(name) || ms.byName[name] != nil {
+					t.Errorf("%s: nothing finds %q", message, name)
+				}
+			}
+		}
+	}
+	for _, kind := range []string{"backend", "VirtualServer", "vip", "cert", "throttle", "canary", "routes"} {
+		if kindHint(kind) == "" && Nearest(kind, kindNames()) == "" {
+			t.Errorf("no kind is near %q", kind)
+		}
+	}
+}

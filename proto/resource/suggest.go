@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -90,133 +91,100 @@ func distance(a, b string, limit int) (d int, ok bool) {
 	return last[len(b)], last[len(b)] <= limit
 }
 
-// fieldHint is what people who know other proxies write for a field of a
-// message, and where that stands here. Paths begin at the document.
+// fieldHints is what people who know other proxies write for a field of a
+// message, by where that stands here. The names are folded. Paths begin at the
+// document.
+var fieldHints = map[string]map[string]string{
+	"Resource": {
+		"name and labels at the top of the document": "metadata",
+		"kind":   "type apiversion",
+		"name":   "id",
+		"labels": "tags annotations",
+	},
+	"Route": {
+		"forward":            "upstream upstreams backend backends backendrefs service services cluster proxypass to targets",
+		"hosts":              "host hostname hostnames domain domains servername vhost virtualhost",
+		"listeners":          "listener entrypoints gateways parentrefs",
+		"match":              "rules matches when conditions",
+		"respond":            "return directresponse response fixedresponse",
+		"timeouts":           "timeout",
+		"retry":              "retries retrypolicy",
+		"rateLimits":         "ratelimit limits",
+		"rewrite":            "stripprefix urlrewrite prefixrewrite",
+		"spec.match.path":    "path prefix exact regex uri location pathprefix",
+		"spec.match.headers": "header headers",
+	},
+	"Match": {
+		"path":        "uri url prefix exact regex",
+		"methods":     "method",
+		"headers":     "header",
+		"query":       "queryparams params querystring",
+		"clientCIDRs": "clientip sourceip cidr ip",
+	},
+	"PathMatch": {
+		"exact":  "equals value is",
+		"prefix": "startswith beginswith pathprefix",
+		"regex":  "pattern regexp matches saferegex",
+	},
+	"HeaderMatch": {
+		"exact":   "equals value is",
+		"prefix":  "startswith beginswith pathprefix",
+		"regex":   "pattern regexp matches saferegex",
+		"present": "exists",
+		"invert":  "not",
+	},
+	"QueryMatch": {
+		"exact":   "equals value is",
+		"prefix":  "startswith beginswith pathprefix",
+		"regex":   "pattern regexp matches saferegex",
+		"present": "exists",
+		"invert":  "not",
+	},
+	"Upstream": {
+		"endpoints":             "servers server hosts backends targets addresses members nodes",
+		"loadBalancing":         "lb balance lbpolicy balancing algorithm loadbalancer",
+		"healthCheck":           "health check healthchecks readiness",
+		"circuitBreaker":        "breaker circuitbreakers",
+		"timeouts":              "timeout connecttimeout",
+		"pool, or tcpKeepAlive": "keepalive",
+		"outlierDetection":      "outlier outliers",
+	},
+	"Endpoint": {
+		"address": "host ip addr url server target hostport port socketaddress",
+	},
+	"Listener": {
+		"addresses": "bind address host ip",
+		"timeouts":  "timeout",
+		"tls":       "certificates certs ssl",
+		"protocol":  "type mode",
+	},
+	"Redirect": {
+		"status":                "code statuscode",
+		"scheme, host and path": "to location url uri",
+	},
+	"Respond": {
+		"status": "code statuscode",
+		"body":   "content text data",
+	},
+	"RateLimit": {
+		"rate": "limit requests qps rps",
+		"key":  "by per",
+	},
+	"Forward": {
+		"upstream": "name backend service cluster to",
+	},
+	"VirtualIP": {
+		"address":   "ip vip addr",
+		"interface": "dev device iface nic",
+	},
+}
+
+// fieldHint is where a field that another proxy calls name stands here, or "".
 func fieldHint(message, name string) string {
 	name = fold(name)
-	switch message {
-	case "Resource":
-		switch name {
-		case "metadata":
-			return "name and labels at the top of the document"
-		case "type", "apiversion":
-			return "kind"
-		case "id":
-			return "name"
-		case "tags", "annotations":
-			return "labels"
-		}
-	case "Route":
-		switch name {
-		case "upstream", "upstreams", "backend", "backends", "backendrefs", "service", "services", "cluster", "proxypass", "to", "targets":
-			return "forward"
-		case "host", "hostname", "hostnames", "domain", "domains", "servername", "vhost", "virtualhost":
-			return "hosts"
-		case "listener", "entrypoints", "gateways", "parentrefs":
-			return "listeners"
-		case "rules", "matches", "when", "conditions":
-			return "match"
-		case "return", "directresponse", "response", "fixedresponse":
-			return "respond"
-		case "timeout":
-			return "timeouts"
-		case "retries", "retrypolicy":
-			return "retry"
-		case "ratelimit", "limits":
-			return "rateLimits"
-		case "stripprefix", "urlrewrite", "prefixrewrite":
-			return "rewrite"
-		case "path", "prefix", "exact", "regex", "uri", "location", "pathprefix":
-			return "spec.match.path"
-		case "header", "headers":
-			return "spec.match.headers"
-		}
-	case "Match":
-		switch name {
-		case "uri", "url", "prefix", "exact", "regex":
-			return "path"
-		case "method":
-			return "methods"
-		case "header":
-			return "headers"
-		case "queryparams", "params", "querystring":
-			return "query"
-		case "clientip", "sourceip", "cidr", "ip":
-			return "clientCIDRs"
-		}
-	case "PathMatch", "HeaderMatch", "QueryMatch":
-		switch name {
-		case "equals", "value", "is":
-			return "exact"
-		case "startswith", "beginswith", "pathprefix":
-			return "prefix"
-		case "pattern", "regexp", "matches", "saferegex":
-			return "regex"
-		case "exists":
-			return "present"
-		case "not":
-			return "invert"
-		}
-	case "Upstream":
-		switch name {
-		case "servers", "server", "hosts", "backends", "targets", "addresses", "members", "nodes":
-			return "endpoints"
-		case "lb", "balance", "lbpolicy", "balancing", "algorithm", "loadbalancer":
-			return "loadBalancing"
-		case "health", "check", "healthchecks", "readiness":
-			return "healthCheck"
-		case "breaker", "circuitbreakers":
-			return "circuitBreaker"
-		case "timeout", "connecttimeout":
-			return "timeouts"
-		case "keepalive":
-			return "pool, or tcpKeepAlive"
-		case "outlier", "outliers":
-			return "outlierDetection"
-		}
-	case "Endpoint":
-		switch name {
-		case "host", "ip", "addr", "url", "server", "target", "hostport", "port", "socketaddress":
-			return "address"
-		}
-	case "Listener":
-		switch name {
-		case "bind", "address", "host", "ip":
-			return "addresses"
-		case "timeout":
-			return "timeouts"
-		case "certificates", "certs", "ssl":
-			return "tls"
-		case "type", "mode":
-			return "protocol"
-		}
-	case "Redirect", "Respond":
-		switch name {
-		case "code", "statuscode":
-			return "status"
-		case "to", "location", "url", "uri":
-			return "scheme, host and path"
-		case "content", "text", "data":
-			return "body"
-		}
-	case "RateLimit":
-		switch name {
-		case "limit", "requests", "qps", "rps":
-			return "rate"
-		case "by", "per":
-			return "key"
-		}
-	case "Forward":
-		switch name {
-		case "name", "backend", "service", "cluster", "to":
-			return "upstream"
-		}
-	case "VirtualIP":
-		switch name {
-		case "ip", "vip", "addr":
-			return "address"
-		case "dev", "device", "iface", "nic":
-			return "interface"
+	for here, elsewhere := range fieldHints[message] {
+		if slices.Contains(strings.Fields(elsewhere), name) {
+			return here
 		}
 	}
 	return ""
