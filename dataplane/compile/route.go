@@ -101,6 +101,12 @@ func (m *routeMaker) hostsAndPath(block *routeBlock) {
 	type part struct{ start, end int }
 	var few [4]part
 	hosts, parts := block.host[:0], few[:0]
+	kind, path := m.path()
+	size := len(path)
+	for _, h := range m.spec.GetHosts() {
+		size += len(h)
+	}
+	text.Grow(size)
 	for i, h := range m.spec.GetHosts() {
 		start := text.Len()
 		pattern, wild := strings.CutPrefix(h, "*.")
@@ -117,7 +123,6 @@ func (m *routeMaker) hostsAndPath(block *routeBlock) {
 		text.Write(normal)
 		parts = append(parts, part{start, text.Len()})
 	}
-	kind, path := m.path()
 	start := text.Len()
 	text.WriteString(path)
 	all := text.String()

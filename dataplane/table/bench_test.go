@@ -14,10 +14,12 @@ import (
 func benchRoutes(n, hosts int) []*Route {
 	routes := make([]*Route, n)
 	for i := range routes {
+		host := benchHost(i % hosts)
+		text := host + benchPrefix(i) // one piece of memory, as compile does it
 		routes[i] = &Route{
 			Name:  fmt.Sprintf("route-%06d", i),
-			Hosts: []string{benchHost(i % hosts)},
-			Path:  PathMatch{Kind: PathPrefix, Text: benchPrefix(i)},
+			Hosts: []string{text[:len(host)]},
+			Path:  PathMatch{Kind: PathPrefix, Text: text[len(host):]},
 		}
 	}
 	return routes

@@ -125,7 +125,7 @@ func TestEditedIndexAgreesWithOracleAndWithOneBuiltAfresh(t *testing.T) {
 	}
 }
 
-func FuzzMatchAgreesWithOracle(f *testing.F) {
+func FuzzMatch(f *testing.F) {
 	f.Add(uint64(1))
 	f.Fuzz(func(t *testing.T, seed uint64) { churn(t, newRandom(seed), 6, 60) })
 }

@@ -35,23 +35,23 @@ type pathIndex struct {
 	perDepth [64]uint32
 }
 
-// list returns the list that r stands in, to read.
-func (p *pathIndex) list(r *Route) *ordered {
+// list returns the list that r stands in, or would.
+func (p *pathIndex) list(r *Route) ordered {
+	var o *ordered
 	switch r.Path.Kind {
 	case PathExact:
-		if o := p.exact.find(xxh3.HashString(r.Path.Text), r.Path.Text); o != nil {
-			return o
-		}
-		return &ordered{}
+		o = p.exact.find(xxh3.HashString(r.Path.Text), r.Path.Text)
 	case PathPrefix:
-		if o := p.prefix.find(prefixHash(r.Path.Text), r.Path.Text); o != nil {
-			return o
-		}
-		return &ordered{}
+		o = p.prefix.find(prefixHash(r.Path.Text), r.Path.Text)
 	case PathRegex:
-		return &p.regex
+		o = &p.regex
+	default:
+		o = &p.any
 	}
-	return &p.any
+	if o == nil {
+		return ordered{}
+	}
+	return *o
 }
 
 // add puts r into p, which e owns.
@@ -71,7 +71,8 @@ func (p *pathIndex) replace(e *Edit, r *Route) { p.put(e, r, p.list(r).with(r)) 
 
 // remove takes r out of p, which e owns, if it is there.
 func (p *pathIndex) remove(e *Edit, r *Route) {
-	if _, found := p.list(r).search(r); !found {
+	list := p.list(r)
+	if _, found := list.search(r); !found {
 		return
 	}
 	p.n--
@@ -82,7 +83,7 @@ func (p *pathIndex) remove(e *Edit, r *Route) {
 			p.depths &^= 1 << depth
 		}
 	}
-	p.put(e, r, p.list(r).without(r))
+	p.put(e, r, list.without(r))
 }
 
 // put makes o the list that r stands or stood in.

@@ -21,14 +21,10 @@ const (
 // Route is a compiled route. Immutable, and shared between tables while its
 // resource and what it refers to stay.
 type Route struct {
-	Name string
-
-	// What it matches; see Index.
-	Listeners  []string // sorted; empty: every HTTP and HTTPS listener
-	Hosts      []string // normal form, sorted; "*.shop.test" is a wildcard; empty: any host
+	// What it matches; see Index. These stand first, in what a match reads.
 	Path       PathMatch
-	Priority   int32
 	Conditions *Conditions // nil: none
+	Priority   int32
 
 	// What it does.
 	Action   ActionKind
@@ -36,6 +32,12 @@ type Route struct {
 	Split    balance.Split
 	Redirect *Redirect // of ActionRedirect
 	Respond  *Respond  // of ActionRespond
+
+	Name string
+
+	// Where it lives.
+	Listeners []string // sorted; empty: every HTTP and HTTPS listener
+	Hosts     []string // normal form, sorted; "*.shop.test" is a wildcard; empty: any host
 
 	// What it changes. nil: nothing.
 	Rewrite         *Rewrite
