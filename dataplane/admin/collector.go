@@ -308,6 +308,7 @@ func (s *scrape) feed() {
 	s.counter(metricFeedAnswers, f.NacksPermanent, "nack_permanent")
 	s.counter(metricFeedAnswers, f.NacksLocal, "nack_local")
 	s.counter(metricFeedAnswers, f.NacksMismatch, "nack_base_mismatch")
+	s.counter(metricFeedAnswers, f.NacksHeld, "nack_held")
 	s.ch <- prometheus.MustNewConstMetric(s.descs[metricFeedCompileTotal], prometheus.CounterValue, f.PreparedDuration.Seconds())
 	s.gauge(metricFeedCompileLatest, f.PreparedLast.Seconds())
 }

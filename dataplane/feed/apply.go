@@ -25,8 +25,11 @@ type applier struct {
 	live    *compile.Result // nil: nothing runs
 	running Version
 	pending *attempt // what Apply refused and is tried again; nil: nothing
-	link    context.Context
-	answers chan<- answer
+	// restored is the last known good configuration until something runs: Apply
+	// may have refused it so far.
+	restored *attempt
+	link     context.Context
+	answers  chan<- answer
 }
 
 // attempt is a compiled version on its way into force.
@@ -105,7 +108,8 @@ func (a *applier) boot(ctx context.Context, last *InForce) {
 	}
 	v := Version{Epoch: last.Version.Epoch, Revision: last.Version.Revision, Root: last.Tree.Root()}
 	a.f.note(func(s *State) { s.Wanted = v })
-	a.try(ctx, &attempt{version: v, result: result, pause: retryBackoff()})
+	a.restored = &attempt{version: v, result: result, pause: retryBackoff()}
+	a.try(ctx, a.restored)
 }
 
 // drop gives up what is being retried: something newer has come.
@@ -125,6 +129,9 @@ func (a *applier) take(ctx context.Context, u *update) {
 	result, refusal := a.prepare(u)
 	if refusal != nil {
 		a.refuse(*refusal)
+		if refusal.kind == fleetv1.Nack_HELD {
+			a.resume()
+		}
 		return
 	}
 	a.f.counts.prepared(time.Since(begin))
@@ -166,6 +173,9 @@ func (a *applier) prepare(u *update) (*compile.Result, *answer) {
 		}
 		return refuse(kind, resource.Problem{Got: err.Error(), Expected: "the tree of version " + u.target.String()})
 	}
+	if held := a.hold(u, next); held != nil {
+		return nil, held
+	}
 	version := table.Version{Epoch: u.target.Epoch, Revision: u.target.Revision}
 	result, problems := compile.Compile(a.f.c.Permit, a.live, next, version)
 	if len(problems) > 0 {
@@ -174,11 +184,19 @@ func (a *applier) prepare(u *update) (*compile.Result, *answer) {
 	return result, nil
 }
 
-// grow makes the tree, holding the permit but for a breath now and then.
-func (a *applier) grow(u *update, have tree.Tree) (tree.Tree, error) {
+// grow makes the tree.
+func (a *applier) grow(u *update, have tree.Tree) (next tree.Tree, err error) {
+	a.paced(func(pause func()) { next, err = u.applyTo(have, pause) })
+	return next, err
+}
+
+// paced runs work that calls pause after each resource, holding the permit but
+// for a breath now and then.
+func (a *applier) paced(work func(pause func())) {
 	permit := a.f.c.Permit
 	if permit == nil {
-		return u.applyTo(have, func() {})
+		work(func() {})
+		return
 	}
 	const (
 		checkEvery = 32 // resources: a few microseconds each
@@ -187,7 +205,7 @@ func (a *applier) grow(u *update, have tree.Tree) (tree.Tree, error) {
 	permit.Acquire()
 	defer permit.Release()
 	n, since := 0, time.Now()
-	return u.applyTo(have, func() {
+	work(func() {
 		if n++; n%checkEvery != 0 || time.Since(since) < holdFor {
 			return
 		}
@@ -206,7 +224,7 @@ func (a *applier) try(ctx context.Context, t *attempt) {
 	cancel()
 	a.f.end(t.version, t.result.Table.Root, err == nil)
 	if err == nil {
-		a.pending = nil
+		a.pending, a.restored = nil, nil
 		a.live, a.running = t.result, t.version
 		if a.f.c.Applied != nil {
 			a.f.c.Applied(InForce{Version: t.result.Table.Version, Tree: t.result.Tree})
@@ -251,6 +269,8 @@ func (a *applier) refuse(n answer) {
 		a.f.counts.local.Add(1)
 	case fleetv1.Nack_BASE_MISMATCH:
 		a.f.counts.baseMismatch.Add(1)
+	case fleetv1.Nack_HELD:
+		a.f.counts.held.Add(1)
 	default:
 		a.f.counts.permanent.Add(1)
 	}

@@ -68,7 +68,9 @@ type update struct {
 	target  Version
 	upserts [][]byte
 	removed []tree.Key
-	bytes   int
+	// accepted: somebody accepted the target's epoch.
+	accepted bool
+	bytes    int
 	// tooLarge: the parts went over the bound and were thrown away.
 	tooLarge bool
 }
@@ -93,7 +95,7 @@ func (a *assembly) add(part *fleetv1.Update) (*update, error) {
 	if part.GetPart() == 0 {
 		// A first part begins anew; a server never does so before an answer, but
 		// what it left unfinished is worth nothing.
-		a.current = &update{whole: len(part.GetBase()) == 0, base: base, target: target}
+		a.current = &update{whole: len(part.GetBase()) == 0, base: base, target: target, accepted: part.GetEpochAccepted()}
 		a.parts = 0
 	}
 	u := a.current

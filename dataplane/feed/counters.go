@@ -15,6 +15,7 @@ type Counters struct {
 	NacksPermanent   uint64
 	NacksLocal       uint64
 	NacksMismatch    uint64
+	NacksHeld        uint64
 	Retries          uint64        // own further tries to apply
 	Prepared         uint64        // updates compiled
 	PreparedDuration time.Duration // spent on building trees and compiling, in all
@@ -24,6 +25,7 @@ type Counters struct {
 type counters struct {
 	dials, streams, updates, configBytes          atomic.Uint64
 	acks, permanent, local, baseMismatch, retries atomic.Uint64
+	held                                          atomic.Uint64
 	preparedCount                                 atomic.Uint64
 	preparedTotal, preparedLast                   atomic.Int64
 }
@@ -46,6 +48,7 @@ func (f *Feed) Counters() Counters {
 		NacksPermanent:   c.permanent.Load(),
 		NacksLocal:       c.local.Load(),
 		NacksMismatch:    c.baseMismatch.Load(),
+		NacksHeld:        c.held.Load(),
 		Retries:          c.retries.Load(),
 		Prepared:         c.preparedCount.Load(),
 		PreparedDuration: time.Duration(c.preparedTotal.Load()),

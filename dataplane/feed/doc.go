@@ -26,6 +26,10 @@
 //     the server decides again what is wanted, and no answer belongs to another
 //     stream.
 //   - While no control plane answers, what could not be applied is still retried.
+//   - A new epoch empties no node: an Update that begins one and takes away more
+//     than a tenth of the routes, or a virtual IP, is held until it says that
+//     somebody accepted the epoch. It is compared with what runs, or with the last
+//     known good configuration while that could not be put into force.
 //
 // # Refusals
 //
@@ -33,6 +37,7 @@
 //	               a whole configuration without the root it names
 //	LOCAL          Config.Apply failed; the applier tries again, 1 to 60 s apart
 //	BASE_MISMATCH  a delta from something that does not run here
+//	HELD           a new epoch that takes too much and was not accepted
 //
 // The stream is plaintext until nodes can enrol: a control plane that is not on
 // loopback is refused unless Config.Insecure is set.

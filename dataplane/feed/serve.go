@@ -195,6 +195,7 @@ type answer struct {
 	attested tree.Hash // of an Ack
 	kind     fleetv1.Nack_Kind
 	problems []resource.Problem
+	loss     *fleetv1.Loss // of a Nack that is HELD
 }
 
 const (
@@ -209,7 +210,7 @@ func (a answer) message() *fleetv1.NodeMessage {
 		ack := &fleetv1.Ack{Version: a.version.proto(), Attested: a.attested[:]}
 		return &fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Ack{Ack: ack}}
 	}
-	nack := &fleetv1.Nack{Version: a.version.proto(), Kind: a.kind}
+	nack := &fleetv1.Nack{Version: a.version.proto(), Kind: a.kind, Loss: a.loss}
 	for i, p := range a.problems {
 		if i == maxProblems {
 			nack.Problems = append(nack.Problems, resource.Problem{

@@ -278,9 +278,11 @@ func (x *Envelope) GetWrittenAtUnixMs() int64 {
 
 // EpochRecord ties an epoch to one etcd cluster.
 type EpochRecord struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch" json:"epoch,omitempty"`
-	ClusterId     uint64                 `protobuf:"varint,2,opt,name=cluster_id,json=clusterId" json:"cluster_id,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Epoch     uint64                 `protobuf:"varint,1,opt,name=epoch" json:"epoch,omitempty"`
+	ClusterId uint64                 `protobuf:"varint,2,opt,name=cluster_id,json=clusterId" json:"cluster_id,omitempty"`
+	// Somebody accepted the epoch: nodes follow it whatever they lose by it.
+	Accepted      bool `protobuf:"varint,3,opt,name=accepted" json:"accepted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -327,6 +329,13 @@ func (x *EpochRecord) GetClusterId() uint64 {
 		return x.ClusterId
 	}
 	return 0
+}
+
+func (x *EpochRecord) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
+	}
+	return false
 }
 
 // SweepRecord is written by each garbage collection before it looks. A commit
@@ -519,11 +528,12 @@ const file_fleet_v1_store_proto_rawDesc = "" +
 	"\x05plain\x18\x01 \x01(\fR\x05plain\x12\x16\n" +
 	"\x06sealed\x18\x02 \x01(\fR\x06sealed\x12\x15\n" +
 	"\x06key_id\x18\x03 \x01(\tR\x05keyId\x12+\n" +
-	"\x12written_at_unix_ms\x18\x04 \x01(\x03R\x0fwrittenAtUnixMs\"B\n" +
+	"\x12written_at_unix_ms\x18\x04 \x01(\x03R\x0fwrittenAtUnixMs\"^\n" +
 	"\vEpochRecord\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x02 \x01(\x04R\tclusterId\"/\n" +
+	"cluster_id\x18\x02 \x01(\x04R\tclusterId\x12\x1a\n" +
+	"\baccepted\x18\x03 \x01(\bR\baccepted\"/\n" +
 	"\vSweepRecord\x12 \n" +
 	"\ftime_unix_ms\x18\x01 \x01(\x03R\n" +
 	"timeUnixMs\")\n" +

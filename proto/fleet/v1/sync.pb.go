@@ -33,6 +33,10 @@ const (
 	Nack_LOCAL Nack_Kind = 2
 	// The base of the delta is not what the node has: send it whole.
 	Nack_BASE_MISMATCH Nack_Kind = 3
+	// The version begins a new epoch and would take away more than 10 % of the
+	// routes that run here, or a virtual IP: the node takes it when the epoch is
+	// accepted, or another version that takes less.
+	Nack_HELD Nack_Kind = 4
 )
 
 // Enum value maps for Nack_Kind.
@@ -42,12 +46,14 @@ var (
 		1: "PERMANENT",
 		2: "LOCAL",
 		3: "BASE_MISMATCH",
+		4: "HELD",
 	}
 	Nack_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
 		"PERMANENT":        1,
 		"LOCAL":            2,
 		"BASE_MISMATCH":    3,
+		"HELD":             4,
 	}
 )
 
@@ -574,10 +580,12 @@ func (x *Ack) GetAttested() []byte {
 
 // Nack says that the node keeps what it had.
 type Nack struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       *Version               `protobuf:"bytes,1,opt,name=version" json:"version,omitempty"`
-	Kind          Nack_Kind              `protobuf:"varint,2,opt,name=kind,enum=fleet.v1.Nack_Kind" json:"kind,omitempty"`
-	Problems      []*Problem             `protobuf:"bytes,3,rep,name=problems" json:"problems,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Version  *Version               `protobuf:"bytes,1,opt,name=version" json:"version,omitempty"`
+	Kind     Nack_Kind              `protobuf:"varint,2,opt,name=kind,enum=fleet.v1.Nack_Kind" json:"kind,omitempty"`
+	Problems []*Problem             `protobuf:"bytes,3,rep,name=problems" json:"problems,omitempty"`
+	// With HELD: what the node would lose.
+	Loss          *Loss `protobuf:"bytes,4,opt,name=loss" json:"loss,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -633,6 +641,82 @@ func (x *Nack) GetProblems() []*Problem {
 	return nil
 }
 
+func (x *Nack) GetLoss() *Loss {
+	if x != nil {
+		return x.Loss
+	}
+	return nil
+}
+
+// Loss counts what runs on a node, and what of that a version does not have.
+type Loss struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Routes         uint32                 `protobuf:"varint,1,opt,name=routes" json:"routes,omitempty"`
+	RoutesLost     uint32                 `protobuf:"varint,2,opt,name=routes_lost,json=routesLost" json:"routes_lost,omitempty"`
+	VirtualIps     uint32                 `protobuf:"varint,3,opt,name=virtual_ips,json=virtualIps" json:"virtual_ips,omitempty"`
+	VirtualIpsLost uint32                 `protobuf:"varint,4,opt,name=virtual_ips_lost,json=virtualIpsLost" json:"virtual_ips_lost,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Loss) Reset() {
+	*x = Loss{}
+	mi := &file_fleet_v1_sync_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Loss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Loss) ProtoMessage() {}
+
+func (x *Loss) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_sync_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Loss.ProtoReflect.Descriptor instead.
+func (*Loss) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Loss) GetRoutes() uint32 {
+	if x != nil {
+		return x.Routes
+	}
+	return 0
+}
+
+func (x *Loss) GetRoutesLost() uint32 {
+	if x != nil {
+		return x.RoutesLost
+	}
+	return 0
+}
+
+func (x *Loss) GetVirtualIps() uint32 {
+	if x != nil {
+		return x.VirtualIps
+	}
+	return 0
+}
+
+func (x *Loss) GetVirtualIpsLost() uint32 {
+	if x != nil {
+		return x.VirtualIpsLost
+	}
+	return 0
+}
+
 // Status is sent every 5 seconds and after each change of the live table.
 type Status struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -650,7 +734,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[7]
+	mi := &file_fleet_v1_sync_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -662,7 +746,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[7]
+	mi := &file_fleet_v1_sync_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -675,7 +759,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{7}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Status) GetRunning() *Version {
@@ -731,15 +815,18 @@ type Update struct {
 	Upserts [][]byte       `protobuf:"bytes,3,rep,name=upserts" json:"upserts,omitempty"`
 	Removed []*ResourceKey `protobuf:"bytes,4,rep,name=removed" json:"removed,omitempty"`
 	// 0 for the first part.
-	Part          uint32 `protobuf:"varint,5,opt,name=part" json:"part,omitempty"`
-	Last          bool   `protobuf:"varint,6,opt,name=last" json:"last,omitempty"`
+	Part uint32 `protobuf:"varint,5,opt,name=part" json:"part,omitempty"`
+	Last bool   `protobuf:"varint,6,opt,name=last" json:"last,omitempty"`
+	// Somebody accepted the target's epoch: a node takes the version whatever it
+	// loses by it.
+	EpochAccepted bool `protobuf:"varint,7,opt,name=epoch_accepted,json=epochAccepted" json:"epoch_accepted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[8]
+	mi := &file_fleet_v1_sync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +838,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[8]
+	mi := &file_fleet_v1_sync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +851,7 @@ func (x *Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Update.ProtoReflect.Descriptor instead.
 func (*Update) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{8}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Update) GetBase() []byte {
@@ -809,6 +896,13 @@ func (x *Update) GetLast() bool {
 	return false
 }
 
+func (x *Update) GetEpochAccepted() bool {
+	if x != nil {
+		return x.EpochAccepted
+	}
+	return false
+}
+
 type ResourceKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          string                 `protobuf:"bytes,1,opt,name=kind" json:"kind,omitempty"`
@@ -819,7 +913,7 @@ type ResourceKey struct {
 
 func (x *ResourceKey) Reset() {
 	*x = ResourceKey{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[9]
+	mi := &file_fleet_v1_sync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +925,7 @@ func (x *ResourceKey) String() string {
 func (*ResourceKey) ProtoMessage() {}
 
 func (x *ResourceKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[9]
+	mi := &file_fleet_v1_sync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +938,7 @@ func (x *ResourceKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceKey.ProtoReflect.Descriptor instead.
 func (*ResourceKey) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{9}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ResourceKey) GetKind() string {
@@ -872,7 +966,7 @@ type FleetState struct {
 
 func (x *FleetState) Reset() {
 	*x = FleetState{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[10]
+	mi := &file_fleet_v1_sync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +978,7 @@ func (x *FleetState) String() string {
 func (*FleetState) ProtoMessage() {}
 
 func (x *FleetState) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[10]
+	mi := &file_fleet_v1_sync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +991,7 @@ func (x *FleetState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FleetState.ProtoReflect.Descriptor instead.
 func (*FleetState) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{10}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FleetState) GetRevision() uint64 {
@@ -919,13 +1013,14 @@ type Member struct {
 	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId" json:"node_id,omitempty"`
 	Labels        map[string]string      `protobuf:"bytes,2,rep,name=labels" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Expected      bool                   `protobuf:"varint,3,opt,name=expected" json:"expected,omitempty"`
+	Drained       bool                   `protobuf:"varint,4,opt,name=drained" json:"drained,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[11]
+	mi := &file_fleet_v1_sync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1032,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[11]
+	mi := &file_fleet_v1_sync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1045,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{11}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Member) GetNodeId() string {
@@ -974,6 +1069,13 @@ func (x *Member) GetExpected() bool {
 	return false
 }
 
+func (x *Member) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
 // Order tells a node to do something once.
 type Order struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -985,7 +1087,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[12]
+	mi := &file_fleet_v1_sync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1099,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[12]
+	mi := &file_fleet_v1_sync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1112,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{12}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Order) GetDeadlineUnixMs() int64 {
@@ -1040,7 +1142,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[13]
+	mi := &file_fleet_v1_sync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1154,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[13]
+	mi := &file_fleet_v1_sync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1167,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{13}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Problem) GetKind() string {
@@ -1168,41 +1270,52 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\fschema_level\x18\x02 \x01(\rR\vschemaLevel\"N\n" +
 	"\x03Ack\x12+\n" +
 	"\aversion\x18\x01 \x01(\v2\x11.fleet.v1.VersionR\aversion\x12\x1a\n" +
-	"\battested\x18\x02 \x01(\fR\battested\"\xd6\x01\n" +
+	"\battested\x18\x02 \x01(\fR\battested\"\x84\x02\n" +
 	"\x04Nack\x12+\n" +
 	"\aversion\x18\x01 \x01(\v2\x11.fleet.v1.VersionR\aversion\x12'\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x13.fleet.v1.Nack.KindR\x04kind\x12-\n" +
-	"\bproblems\x18\x03 \x03(\v2\x11.fleet.v1.ProblemR\bproblems\"I\n" +
+	"\bproblems\x18\x03 \x03(\v2\x11.fleet.v1.ProblemR\bproblems\x12\"\n" +
+	"\x04loss\x18\x04 \x01(\v2\x0e.fleet.v1.LossR\x04loss\"S\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tPERMANENT\x10\x01\x12\t\n" +
 	"\x05LOCAL\x10\x02\x12\x11\n" +
-	"\rBASE_MISMATCH\x10\x03\"\xce\x01\n" +
+	"\rBASE_MISMATCH\x10\x03\x12\b\n" +
+	"\x04HELD\x10\x04\"\x8a\x01\n" +
+	"\x04Loss\x12\x16\n" +
+	"\x06routes\x18\x01 \x01(\rR\x06routes\x12\x1f\n" +
+	"\vroutes_lost\x18\x02 \x01(\rR\n" +
+	"routesLost\x12\x1f\n" +
+	"\vvirtual_ips\x18\x03 \x01(\rR\n" +
+	"virtualIps\x12(\n" +
+	"\x10virtual_ips_lost\x18\x04 \x01(\rR\x0evirtualIpsLost\"\xce\x01\n" +
 	"\x06Status\x12+\n" +
 	"\arunning\x18\x01 \x01(\v2\x11.fleet.v1.VersionR\arunning\x12\x1a\n" +
 	"\battested\x18\x02 \x01(\fR\battested\x12\x1a\n" +
 	"\brequests\x18\x03 \x01(\x04R\brequests\x12 \n" +
 	"\vconnections\x18\x04 \x01(\x04R\vconnections\x12%\n" +
 	"\x0euptime_seconds\x18\x05 \x01(\x04R\ruptimeSeconds\x12\x16\n" +
-	"\x06errors\x18\x06 \x01(\x04R\x06errors\"\xba\x01\n" +
+	"\x06errors\x18\x06 \x01(\x04R\x06errors\"\xe1\x01\n" +
 	"\x06Update\x12\x12\n" +
 	"\x04base\x18\x01 \x01(\fR\x04base\x12)\n" +
 	"\x06target\x18\x02 \x01(\v2\x11.fleet.v1.VersionR\x06target\x12\x18\n" +
 	"\aupserts\x18\x03 \x03(\fR\aupserts\x12/\n" +
 	"\aremoved\x18\x04 \x03(\v2\x15.fleet.v1.ResourceKeyR\aremoved\x12\x12\n" +
 	"\x04part\x18\x05 \x01(\rR\x04part\x12\x12\n" +
-	"\x04last\x18\x06 \x01(\bR\x04last\"5\n" +
+	"\x04last\x18\x06 \x01(\bR\x04last\x12%\n" +
+	"\x0eepoch_accepted\x18\a \x01(\bR\repochAccepted\"5\n" +
 	"\vResourceKey\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"T\n" +
 	"\n" +
 	"FleetState\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12*\n" +
-	"\amembers\x18\x02 \x03(\v2\x10.fleet.v1.MemberR\amembers\"\xae\x01\n" +
+	"\amembers\x18\x02 \x03(\v2\x10.fleet.v1.MemberR\amembers\"\xc8\x01\n" +
 	"\x06Member\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x124\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1c.fleet.v1.Member.LabelsEntryR\x06labels\x12\x1a\n" +
-	"\bexpected\x18\x03 \x01(\bR\bexpected\x1a9\n" +
+	"\bexpected\x18\x03 \x01(\bR\bexpected\x12\x18\n" +
+	"\adrained\x18\x04 \x01(\bR\adrained\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"1\n" +
@@ -1236,7 +1349,7 @@ func file_fleet_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_fleet_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fleet_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_fleet_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_fleet_v1_sync_proto_goTypes = []any{
 	(Nack_Kind)(0),        // 0: fleet.v1.Nack.Kind
 	(*Version)(nil),       // 1: fleet.v1.Version
@@ -1246,43 +1359,45 @@ var file_fleet_v1_sync_proto_goTypes = []any{
 	(*Welcome)(nil),       // 5: fleet.v1.Welcome
 	(*Ack)(nil),           // 6: fleet.v1.Ack
 	(*Nack)(nil),          // 7: fleet.v1.Nack
-	(*Status)(nil),        // 8: fleet.v1.Status
-	(*Update)(nil),        // 9: fleet.v1.Update
-	(*ResourceKey)(nil),   // 10: fleet.v1.ResourceKey
-	(*FleetState)(nil),    // 11: fleet.v1.FleetState
-	(*Member)(nil),        // 12: fleet.v1.Member
-	(*Order)(nil),         // 13: fleet.v1.Order
-	(*Problem)(nil),       // 14: fleet.v1.Problem
-	nil,                   // 15: fleet.v1.Hello.LabelsEntry
-	nil,                   // 16: fleet.v1.Member.LabelsEntry
+	(*Loss)(nil),          // 8: fleet.v1.Loss
+	(*Status)(nil),        // 9: fleet.v1.Status
+	(*Update)(nil),        // 10: fleet.v1.Update
+	(*ResourceKey)(nil),   // 11: fleet.v1.ResourceKey
+	(*FleetState)(nil),    // 12: fleet.v1.FleetState
+	(*Member)(nil),        // 13: fleet.v1.Member
+	(*Order)(nil),         // 14: fleet.v1.Order
+	(*Problem)(nil),       // 15: fleet.v1.Problem
+	nil,                   // 16: fleet.v1.Hello.LabelsEntry
+	nil,                   // 17: fleet.v1.Member.LabelsEntry
 }
 var file_fleet_v1_sync_proto_depIdxs = []int32{
 	4,  // 0: fleet.v1.NodeMessage.hello:type_name -> fleet.v1.Hello
 	6,  // 1: fleet.v1.NodeMessage.ack:type_name -> fleet.v1.Ack
 	7,  // 2: fleet.v1.NodeMessage.nack:type_name -> fleet.v1.Nack
-	8,  // 3: fleet.v1.NodeMessage.status:type_name -> fleet.v1.Status
-	9,  // 4: fleet.v1.ServerMessage.update:type_name -> fleet.v1.Update
-	11, // 5: fleet.v1.ServerMessage.fleet_state:type_name -> fleet.v1.FleetState
-	13, // 6: fleet.v1.ServerMessage.order:type_name -> fleet.v1.Order
+	9,  // 3: fleet.v1.NodeMessage.status:type_name -> fleet.v1.Status
+	10, // 4: fleet.v1.ServerMessage.update:type_name -> fleet.v1.Update
+	12, // 5: fleet.v1.ServerMessage.fleet_state:type_name -> fleet.v1.FleetState
+	14, // 6: fleet.v1.ServerMessage.order:type_name -> fleet.v1.Order
 	5,  // 7: fleet.v1.ServerMessage.welcome:type_name -> fleet.v1.Welcome
-	15, // 8: fleet.v1.Hello.labels:type_name -> fleet.v1.Hello.LabelsEntry
+	16, // 8: fleet.v1.Hello.labels:type_name -> fleet.v1.Hello.LabelsEntry
 	1,  // 9: fleet.v1.Hello.running:type_name -> fleet.v1.Version
 	1,  // 10: fleet.v1.Ack.version:type_name -> fleet.v1.Version
 	1,  // 11: fleet.v1.Nack.version:type_name -> fleet.v1.Version
 	0,  // 12: fleet.v1.Nack.kind:type_name -> fleet.v1.Nack.Kind
-	14, // 13: fleet.v1.Nack.problems:type_name -> fleet.v1.Problem
-	1,  // 14: fleet.v1.Status.running:type_name -> fleet.v1.Version
-	1,  // 15: fleet.v1.Update.target:type_name -> fleet.v1.Version
-	10, // 16: fleet.v1.Update.removed:type_name -> fleet.v1.ResourceKey
-	12, // 17: fleet.v1.FleetState.members:type_name -> fleet.v1.Member
-	16, // 18: fleet.v1.Member.labels:type_name -> fleet.v1.Member.LabelsEntry
-	2,  // 19: fleet.v1.Fleet.Sync:input_type -> fleet.v1.NodeMessage
-	3,  // 20: fleet.v1.Fleet.Sync:output_type -> fleet.v1.ServerMessage
-	20, // [20:21] is the sub-list for method output_type
-	19, // [19:20] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	15, // 13: fleet.v1.Nack.problems:type_name -> fleet.v1.Problem
+	8,  // 14: fleet.v1.Nack.loss:type_name -> fleet.v1.Loss
+	1,  // 15: fleet.v1.Status.running:type_name -> fleet.v1.Version
+	1,  // 16: fleet.v1.Update.target:type_name -> fleet.v1.Version
+	11, // 17: fleet.v1.Update.removed:type_name -> fleet.v1.ResourceKey
+	13, // 18: fleet.v1.FleetState.members:type_name -> fleet.v1.Member
+	17, // 19: fleet.v1.Member.labels:type_name -> fleet.v1.Member.LabelsEntry
+	2,  // 20: fleet.v1.Fleet.Sync:input_type -> fleet.v1.NodeMessage
+	3,  // 21: fleet.v1.Fleet.Sync:output_type -> fleet.v1.ServerMessage
+	21, // [21:22] is the sub-list for method output_type
+	20, // [20:21] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_fleet_v1_sync_proto_init() }
@@ -1308,7 +1423,7 @@ func file_fleet_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_sync_proto_rawDesc), len(file_fleet_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
