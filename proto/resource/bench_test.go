@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -121,4 +122,24 @@ func BenchmarkRoute(b *testing.B) {
 			}
 		}
 	})
+}
+
+// Inputs are decoded document by document, so that ten times the documents cost
+// ten times as much. Bytes are counted, since time depends on the machine's other
+// work; what took the YAML parser quadratic time took it quadratic memory too.
+func TestDecodingCostsInProportion(t *testing.T) {
+	bytes := func(n int) uint64 {
+		data := manyRoutes(n)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if docs, problems := Decode(data, DecodeOptions{}); len(docs) != n || len(problems) > 0 {
+			t.Fatal(len(docs), problems)
+		}
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	const few, many = 200, 2000
+	if a, b := bytes(few), bytes(many); b > a*many/few*5/4 {
+		t.Errorf("%d documents take %d bytes, %d take %d", few, a, many, b)
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -21,12 +23,23 @@ type Document struct {
 	Key      Key  // kind and name, as far as they could be read
 
 	file string
-	root node
+	// source is where root came from. Of large inputs the texts are kept and the
+	// trees, which are ten times larger, made again when a line is asked for.
+	source chunk
+	root   *node
 }
 
 // LineOf is the line on which the field at a path ("spec.endpoints[0].address")
-// stands, or the nearest line above it in the document.
+// stands, or the nearest line above it in the document. The first call parses
+// the document's text again. Not for concurrent use.
 func (d *Document) LineOf(fieldPath string) int {
+	if d.root == nil {
+		root, err := d.source.parse()
+		if err != nil {
+			return d.Line
+		}
+		d.root = &root
+	}
 	return d.root.lineOf(parsePath(fieldPath), d.Line)
 }
 
@@ -101,58 +114,85 @@ func (in *input) add(ps ...Problem) bool {
 // chunk reads what stands between two separators: one YAML document, or JSON
 // values in a row. It is false when nothing more needs to be read.
 func (in *input) chunk(c chunk) bool {
-	values, err := parseChunk(c)
+	if c.looksLikeJSON() {
+		j := newJSONReader(c)
+		root, piece, err := j.read()
+		if err == nil && j.onlyObjectsFollow() {
+			return in.values(j, root, piece)
+		}
+	}
+	root, err := c.parse()
 	if err != nil {
-		d := Document{Index: len(in.documents) + 1, Line: c.line, Broken: true, file: in.options.File}
-		in.documents = append(in.documents, d)
-		p := Problem{File: d.file, Document: d.Index, Line: c.line, Got: err.Error(), Expected: "YAML or JSON"}
-		if tp := (*textProblem)(nil); errors.As(err, &tp) {
-			p.Line, p.Got, p.Expected = tp.line, tp.got, tp.expected
-		}
-		return in.add(p) && len(in.documents) < maxDocuments
+		return in.unreadable(c, err)
 	}
-	for _, v := range values {
-		if !in.document(v, len(c.text)) {
-			return false
-		}
-	}
-	return true
+	return in.document(root, c)
 }
 
-// parseChunk tries JSON where it looks like that, and YAML otherwise.
-func parseChunk(c chunk) ([]node, error) {
-	var jsonErr error
-	if first := bytes.TrimLeft([]byte(c.text[:min(len(c.text), 256)]), " \t\n"); len(first) > 0 && first[0] == '{' {
-		var values []node
-		if values, jsonErr = parseJSON(c.text, c.line); jsonErr == nil {
-			return values, nil
-		}
-		if rest := bytes.TrimLeft(first[1:], " \t\n"); len(rest) == 0 || rest[0] != '"' {
-			jsonErr = nil // {name: x} is meant to be YAML
+// values decodes a first JSON value and those that follow it.
+func (in *input) values(j *jsonReader, root node, piece chunk) bool {
+	for in.document(root, piece) {
+		var err error
+		if root, piece, err = j.read(); errors.Is(err, io.EOF) {
+			return true
+		} else if err != nil {
+			return in.unreadable(piece, err)
 		}
 	}
-	if c.text[0] == '%' {
-		return nil, &textProblem{c.line, "a directive", "documents without directives"}
+	return false
+}
+
+// unreadable adds a document that has no values.
+func (in *input) unreadable(c chunk, err error) bool {
+	d := Document{Index: len(in.documents) + 1, Line: c.line, Broken: true, file: in.options.File, source: c}
+	in.documents = append(in.documents, d)
+	p := Problem{File: d.file, Document: d.Index, Line: c.line, Got: err.Error(), Expected: "YAML or JSON"}
+	if tp := (*textProblem)(nil); errors.As(err, &tp) {
+		p.Line, p.Got, p.Expected = tp.line, tp.got, tp.expected
+	}
+	return in.add(p) && len(in.documents) < maxDocuments
+}
+
+// looksLikeJSON is true for what begins with a brace.
+func (c chunk) looksLikeJSON() bool {
+	return strings.HasPrefix(strings.TrimLeft(c.text, " \t\n"), "{")
+}
+
+// parse reads the one value of a chunk: as JSON where it looks like that, and as
+// YAML otherwise.
+func (c chunk) parse() (node, error) {
+	var jsonErr error
+	if c.looksLikeJSON() {
+		j := newJSONReader(c)
+		root, _, err := j.read()
+		if err == nil && strings.TrimLeft(j.text[j.offset:], " \t\n") == "" {
+			return root, nil
+		}
+		if afterBrace := strings.TrimLeft(c.text, " \t\n{"); strings.HasPrefix(afterBrace, `"`) {
+			jsonErr = err // {name: x} is meant to be YAML
+		}
+	}
+	if strings.HasPrefix(c.text, "%") {
+		return node{}, &textProblem{c.line, "a directive", "documents without directives"}
 	}
 	if len(c.text) > maxText {
-		return nil, excessText.problem(c.line)
+		return node{}, excessText.problem(c.line)
 	}
 	root, err := parseYAML(c.text, c.line)
 	if err != nil && jsonErr != nil {
 		err = jsonErr
 	}
-	return []node{root}, err
+	return root, err
 }
 
 // document decodes one value. It is false when nothing more needs to be read.
-func (in *input) document(root node, size int) bool {
-	d := Document{Index: len(in.documents) + 1, Line: int(root.line), file: in.options.File, root: root}
+func (in *input) document(root node, source chunk) bool {
+	d := Document{Index: len(in.documents) + 1, Line: int(root.line), file: in.options.File, source: source, root: &root}
 	if d.Index > maxDocuments {
 		in.add(Problem{File: d.file, Document: d.Index, Line: d.Line, Got: "more documents", Expected: fmt.Sprintf("at most %d in one input", maxDocuments)})
 		return false
 	}
 	dec := decoder{document: &d}
-	dec.resource(&d.root)
+	dec.resource(d.root)
 	problems := dec.problems
 	if d.Resource != nil {
 		c := checker{filesAllowed: in.options.FilesAllowed, reported: dec.reported}
@@ -160,7 +200,7 @@ func (in *input) document(root node, size int) bool {
 		for _, p := range c.values {
 			problems = append(problems, d.Locate(p))
 		}
-		if size > MaxSize/4 && proto.Size(d.Resource) > MaxSize {
+		if len(source.text) > MaxSize/4 && proto.Size(d.Resource) > MaxSize {
 			problems = append(problems, d.Locate(Problem{
 				Got: fmt.Sprintf("%d bytes", proto.Size(d.Resource)), Expected: "a resource of at most 256 KiB",
 			}))
@@ -178,6 +218,7 @@ func (in *input) document(root node, size int) bool {
 		problems[i].Kind, problems[i].Name = d.Key.Kind, d.Key.Name
 	}
 	d.Broken = len(problems) > 0
+	d.root = nil
 	in.documents = append(in.documents, d)
 	return in.add(problems...)
 }

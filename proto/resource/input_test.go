@@ -82,6 +82,16 @@ func TestLineOfFollowsPaths(t *testing.T) {
 	}
 }
 
+func TestLineOfWithoutADocumentIsItsLine(t *testing.T) {
+	docs, _ := Decode([]byte("{\"kind\": \"Node\"}\n{\"kind\": "), DecodeOptions{})
+	if len(docs) != 2 || docs[0].LineOf("kind") != 1 || docs[1].LineOf("kind") != docs[1].Line {
+		t.Errorf("got %v", docs)
+	}
+	if got := (&Document{Line: 7}).LineOf("spec"); got != 7 {
+		t.Errorf("got %d", got)
+	}
+}
+
 func TestPathsReadBack(t *testing.T) {
 	for _, p := range []path{
 		{{key: "spec"}, {key: "endpoints"}, {index: 0}, {key: "address"}},
@@ -116,6 +126,7 @@ func TestHostileInputsAreRefusedBeforeTheyCost(t *testing.T) {
 		"many documents":        {strings.Repeat("a\n---\n", maxDocuments+1), fmt.Sprintf("at most %d", maxProblems)},
 		"many documents of one": {strings.Repeat(`{"kind":"Node","name":"a","spec":{}}`, 20_000), fmt.Sprintf("at most %d", maxProblems)},
 		"a NUL":                 {"kind: \x00", "printable text in UTF-8"},
+		"a large value of JSON": {`{"a":[` + strings.Repeat("1,", maxText), "at most 1 MiB of text in one document"},
 		"a bad byte":            {"kind: \xff", "printable text in UTF-8"},
 	}
 	for name, test := range tests {

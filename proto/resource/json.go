@@ -15,32 +15,40 @@ type jsonReader struct {
 	text    string
 	decoder *json.Decoder
 	line    int // of offset
-	offset  int
+	offset  int // behind the last token
+	start   int // of the value that is being read
 }
 
-// parseJSON reads all values of a text, at least one.
-func parseJSON(text string, firstLine int) ([]node, error) {
-	j := jsonReader{text: text, decoder: json.NewDecoder(strings.NewReader(text)), line: firstLine}
+func newJSONReader(c chunk) *jsonReader {
+	j := &jsonReader{text: c.text, decoder: json.NewDecoder(strings.NewReader(c.text)), line: c.line}
 	j.decoder.UseNumber()
-	var values []node
-	for {
-		t, err := j.next()
-		if errors.Is(err, io.EOF) && len(values) > 0 {
-			return values, nil
-		}
-		start := j.offset
-		var n node
-		if err == nil {
-			n, err = j.value(t, 1)
-		}
-		if err == nil && j.offset-start > maxText {
-			err = excessText.problem(int(n.line))
-		}
-		if err != nil {
-			return nil, j.located(err)
-		}
-		values = append(values, n)
+	return j
+}
+
+// read gives the next value, and the piece of the text that it is alone in. The
+// error is io.EOF when there is none.
+func (j *jsonReader) read() (node, chunk, error) {
+	piece := chunk{line: j.line}
+	j.start = j.offset
+	t, err := j.next()
+	if errors.Is(err, io.EOF) {
+		return node{}, piece, io.EOF
 	}
+	var n node
+	if err == nil {
+		n, err = j.value(t, 1)
+	}
+	if err != nil {
+		return node{}, piece, j.located(err)
+	}
+	piece.text = j.text[j.start:j.offset]
+	return n, piece, nil
+}
+
+// onlyObjectsFollow reports whether nothing but another object follows.
+func (j *jsonReader) onlyObjectsFollow() bool {
+	rest := strings.TrimLeft(j.text[j.offset:], " \t\n")
+	return rest == "" || rest[0] == '{'
 }
 
 // next is the next token. It moves line to where that ends, which is where it
@@ -50,6 +58,9 @@ func (j *jsonReader) next() (json.Token, error) {
 	end := int(j.decoder.InputOffset())
 	j.line += strings.Count(j.text[j.offset:end], "\n")
 	j.offset = end
+	if err == nil && j.offset-j.start > maxText {
+		err = excessText.problem(j.line)
+	}
 	return t, err
 }
 
