@@ -147,7 +147,9 @@ func fleetState(records []*fleetv1.NodeRecord, revision uint64) *fleetv1.FleetSt
 	state := &fleetv1.FleetState{Revision: revision}
 	for _, r := range records {
 		expected := isExpected(r.GetSpec())
-		state.Members = append(state.Members, &fleetv1.Member{NodeId: r.GetNodeId(), Labels: r.GetLabels(), Expected: expected})
+		state.Members = append(state.Members, &fleetv1.Member{
+			NodeId: r.GetNodeId(), Labels: r.GetLabels(), Expected: expected, Drained: r.GetSpec().GetDrained(),
+		})
 	}
 	slices.SortFunc(state.Members, func(a, b *fleetv1.Member) int { return strings.Compare(a.GetNodeId(), b.GetNodeId()) })
 	return state

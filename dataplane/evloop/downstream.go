@@ -25,7 +25,6 @@ type downstream struct {
 	headStart int64 // first byte of the head at hand; 0: none came
 	refused   bool  // the codec gave up: what follows is not understood
 	closing   bool  // closes when everything queued has gone
-	served    bool  // a request was answered: the client knows that we may close
 	lingered  int   // bytes thrown away while lingering
 }
 
@@ -45,8 +44,7 @@ const (
 	// 9.6). So we shut our side and read on for a while.
 	lingerTime  = int64(2e9)
 	lingerBytes = 1 << 20
-	// lastChance is how long a connection that never carried a request outlives
-	// its listener.
+	// lastChance is how long a connection without a request outlives its listener.
 	lastChance = int64(1e9)
 )
 
@@ -288,19 +286,12 @@ func (l *Loop) nextRequest(d *downstream) {
 		l.closeDownAfter(d)
 		return
 	}
-	d.phase, d.since, d.served = phaseHead, l.now, true
+	d.phase, d.since = phaseHead, l.now
 	k := d.link
 	if k.in.len() > 0 || k.readable || k.readHup {
 		l.makeReady(k)
 	}
 	l.wheel.arm(k, d.deadline())
-}
-
-// betweenRequests says that closing now takes nothing from the client: it had an
-// answer, and has begun nothing since that we know of. A connection without any
-// request is not closed: its first one may be on its way.
-func (d *downstream) betweenRequests() bool {
-	return d.phase == phaseHead && d.headStart == 0 && d.served && !d.link.readable && d.link.in.len() == 0
 }
 
 // closeDownAfter ends a connection when everything queued has gone.

@@ -30,6 +30,7 @@ type Engine struct {
 
 	mu       sync.Mutex                  // one Apply at a time
 	bindings map[netip.AddrPort]*binding // guarded by mu
+	drained  bool                        // guarded by mu; the node listens nowhere
 	stopped  chan struct{}               // closed when Run has ended
 }
 
@@ -142,6 +143,27 @@ func (e *Engine) tellOthers(from *Loop, m mail) {
 func (e *Engine) Apply(ctx context.Context, t *table.Table) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.apply(ctx, t)
+}
+
+// SetDrained makes the node listen nowhere, whatever tables come, or takes that
+// back. Connections that are open end after the answer at hand.
+func (e *Engine) SetDrained(ctx context.Context, drained bool) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.drained == drained {
+		return nil
+	}
+	e.drained = drained
+	if err := e.apply(ctx, e.live.Load()); err != nil {
+		e.drained = !drained
+		return err
+	}
+	return nil
+}
+
+// apply is Apply under mu.
+func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 	wanted := e.wanted(t)
 	changes := make([]change, len(e.loops))
 	var opened []*binding
@@ -193,6 +215,9 @@ func (e *Engine) Apply(ctx context.Context, t *table.Table) error {
 // wanted is where a table's listeners listen on this node.
 func (e *Engine) wanted(t *table.Table) map[netip.AddrPort]*table.Listener {
 	wanted := make(map[netip.AddrPort]*table.Listener)
+	if e.drained {
+		return wanted
+	}
 	for i := range t.Listeners {
 		l := &t.Listeners[i]
 		for _, a := range l.Addresses {

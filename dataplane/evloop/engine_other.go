@@ -21,6 +21,9 @@ func New(Config) (*Engine, error) {
 // Live is never called.
 func (*Engine) Live() *table.Live { return nil }
 
+// SetDrained is never called.
+func (*Engine) SetDrained(context.Context, bool) error { return nil }
+
 // EndpointLoad is never called.
 func (*Engine) EndpointLoad(uint32) (inFlight, connections, waiting int) { return 0, 0, 0 }
 

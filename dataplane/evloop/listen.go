@@ -186,26 +186,20 @@ func (l *Loop) removeSocket(address netip.AddrPort) {
 			l.accept(s)
 		}
 		s.close()
-		l.closeIdleOf(s)
+		l.endIdleOf(s)
 		return
 	}
 }
 
-// closeIdleOf ends the connections of a removed socket that are between
-// requests; the others end after their answer, or when none was asked for in a
-// short while.
-func (l *Loop) closeIdleOf(s *socket) {
+// endIdleOf ends the connections of a removed socket that are between requests,
+// after a short while: a request may be on its way, and its answer will say that
+// the connection ends. The others end after their answer.
+func (l *Loop) endIdleOf(s *socket) {
 	for _, k := range l.links {
-		d := k.down
-		if k.closed || d == nil || d.socket != s || d.phase != phaseHead {
-			continue
+		if d := k.down; !k.closed && d != nil && d.socket == s && d.phase == phaseHead {
+			d.since = l.now
+			l.wheel.arm(k, d.deadline())
 		}
-		if d.betweenRequests() {
-			l.closeDownAfter(d)
-			continue
-		}
-		d.since = l.now
-		l.wheel.arm(k, d.deadline())
 	}
 }
 

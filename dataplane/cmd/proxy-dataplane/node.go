@@ -31,6 +31,7 @@ type node struct {
 	log     *accesslog.Log
 	engine  *evloop.Engine
 	permit  permit.Semaphore
+	drainer *drainer
 	// lastGood is nil where none is kept.
 	lastGood *lastgood.File
 }
@@ -55,6 +56,7 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	n.drainer = newDrainer(o.nodeID, n.engine, logger)
 	config := admin.Config{
 		NodeID: o.nodeID, Build: buildInfo(), Stats: n.stats, Live: n.engine.Live().Load,
 		Endpoint: n.endpointLoad, Log: n.log, Permit: n.permit, Logger: logger,
@@ -79,6 +81,7 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) error {
 	}
 	parts.Start("admin", func(ctx context.Context) error { return server.Run(ctx, listener) })
 	parts.StartSlow("engine", o.drainTimeout+stopGrace, n.engine.Run)
+	parts.Start("drain", n.drainer.Run)
 	parts.Start("configuration", from.Run)
 	logger.Info("node started", "node", o.nodeID, "admin", listener.Addr().String(), "loops", o.loops, "version", version)
 	for {
@@ -116,11 +119,12 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 		NodeID: n.options.nodeID, Labels: n.options.labels, Build: version,
 		ControlPlanes: n.options.controlPlanes, Insecure: n.options.insecure,
 		Apply: n.apply, Live: n.engine.Live(), Permit: n.permit,
-		Numbers: n.numbers, Logger: n.logger,
+		Numbers: n.numbers, FleetState: n.drainer.fleetState, Logger: n.logger,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
+	config.Checks = append(config.Checks, admin.Check{Name: "drain", Ready: n.drainer.ready})
 	config.Status, config.Feed = admin.FeedStatus(f.State), f.Counters
 	return f, func() {}, nil
 }

@@ -6,9 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/accesslog"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
 	"github.com/spf13/pflag"
 )
@@ -77,13 +79,13 @@ func hostName() string {
 	if err != nil {
 		return "node"
 	}
-	return name
+	return strings.ToLower(name)
 }
 
 // check refuses what cannot work before anything is started.
 func (o *options) check(f *pflag.FlagSet) error {
-	if o.nodeID == "" {
-		return settings.Usage("--node-id: expected a name")
+	if !resource.ValidName(o.nodeID) {
+		return settings.Usage("--node-id: %q: expected lower-case letters, digits, - and ., beginning and ending with a letter or digit, at most 253", o.nodeID)
 	}
 	if o.resources != "" && f.Changed("control-plane") {
 		return settings.Usage("--resources runs a node without a control plane: leave --control-plane out")

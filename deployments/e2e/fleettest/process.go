@@ -68,14 +68,23 @@ func start(t testing.TB, dir, name, binary string, args ...string) *Process {
 	command.Stdout, command.Stderr = log, log
 	command.Env = cleanEnv()
 	command.SysProcAttr = deathWithParent()
-	if err := command.Start(); err != nil {
+	p := &Process{t: t, name: name, command: command, log: path, done: make(chan struct{})}
+	started := make(chan error, 1)
+	go func() {
+		// The kernel ends the child when the thread that started it ends, so that
+		// thread is kept until then.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(p.done)
+		err := command.Start()
+		started <- err
+		if err == nil {
+			p.err = command.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
-	p := &Process{t: t, name: name, command: command, log: path, done: make(chan struct{})}
-	go func() {
-		p.err = command.Wait()
-		close(p.done)
-	}()
 	t.Cleanup(func() {
 		p.Stop()
 		if t.Failed() {

@@ -3557,7 +3557,9 @@ func (x *RolloutPolicy) GetGates() *RolloutPolicy_Gates {
 type Node struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Cordoned *bool                  `protobuf:"varint,1,opt,name=cordoned" json:"cordoned,omitempty"`
-	Drained  *bool                  `protobuf:"varint,2,opt,name=drained" json:"drained,omitempty"`
+	// The node ends its connections and accepts no new ones, and goes on following
+	// the configuration. Default false.
+	Drained *bool `protobuf:"varint,2,opt,name=drained" json:"drained,omitempty"`
 	// Whether the node counts as an expected member. Default true.
 	Expected      *bool `protobuf:"varint,3,opt,name=expected" json:"expected,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4486,10 +4488,10 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x17ON_UNPROVEN_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04WAIT\x10\x01\x12\b\n" +
 	"\x04STOP\x10\x02\x12\f\n" +
-	"\bCONTINUE\x10\x03\"d\n" +
+	"\bCONTINUE\x10\x03\"j\n" +
 	"\x04Node\x12\x1a\n" +
-	"\bcordoned\x18\x01 \x01(\bR\bcordoned\x12\x18\n" +
-	"\adrained\x18\x02 \x01(\bR\adrained\x12 \n" +
+	"\bcordoned\x18\x01 \x01(\bR\bcordoned\x12\x1e\n" +
+	"\adrained\x18\x02 \x01(\bB\x04\xc8\xf3\x18\x01R\adrained\x12 \n" +
 	"\bexpected\x18\x03 \x01(\bB\x04\xc8\xf3\x18\x01R\bexpected:\x04\xc8\xf3\x18\x01B9Z7github.com/proxyfleet/proxyfleet/proto/fleet/v1;fleetv1b\beditionsp\xe8\a"
 
 var (

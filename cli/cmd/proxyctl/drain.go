@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/proxyfleet/proxyfleet/cli/client"
+	"github.com/proxyfleet/proxyfleet/proto/api"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+)
+
+// drainTimeout is the default of --timeout: as long as a node waits for its
+// exchanges when it is stopped.
+const drainTimeout = 30 * time.Second
+
+// maxDrainRetries bounds how often a node's record is read again because
+// somebody else has written it.
+const maxDrainRetries = 5
+
+func (a *app) drainCommand() *cobra.Command {
+	var wait bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "drain NODE…",
+		Short: "Take traffic off nodes",
+		Long: `Take traffic off nodes: they accept no new connections, answer what is under way,
+end each connection after its answer, and are not ready (/readyz) any more. They go
+on following the configuration. It is fleet state and no change of the
+configuration: a rollback does not undo it. proxyctl undrain does.`,
+		Example: `  proxyctl drain node-2
+  proxyctl drain node-2 --wait && ssh node-2 systemctl restart proxy-dataplane`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeNodes,
+		RunE: runner(func(ctx context.Context, args []string) error {
+			return a.withClient(func(c *client.Client) error {
+				if err := a.setDrained(ctx, c, args, true); err != nil || !wait {
+					return err
+				}
+				return a.waitDrained(ctx, c, args, timeout)
+			})
+		}),
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the nodes have no connection left")
+	cmd.Flags().DurationVar(&timeout, "timeout", drainTimeout, "how long --wait waits")
+	return cmd
+}
+
+func (a *app) undrainCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "undrain NODE…",
+		Short:             "Let nodes take traffic again",
+		Example:           "  proxyctl undrain node-2",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeNodes,
+		RunE: runner(func(ctx context.Context, args []string) error {
+			return a.withClient(func(c *client.Client) error { return a.setDrained(ctx, c, args, false) })
+		}),
+	}
+}
+
+// setDrained changes the nodes' records, each as it is found.
+func (a *app) setDrained(ctx context.Context, c *client.Client, nodes []string, drained bool) error {
+	word := "drained"
+	if !drained {
+		word = "takes traffic again"
+	}
+	for _, o := range nodeObjects(nodes) {
+		if err := putDrained(ctx, c, o.name, drained); err != nil {
+			return objectError(o, err)
+		}
+		a.printf("%s %s\n", o, word)
+	}
+	return nil
+}
+
+func putDrained(ctx context.Context, c *client.Client, id string, drained bool) error {
+	for try := 1; ; try++ {
+		text, tag, err := c.NodeYAML(ctx, id)
+		if err != nil {
+			return err
+		}
+		docs, problems := resource.Decode(text, resource.DecodeOptions{})
+		if len(problems) > 0 {
+			return problems[0]
+		}
+		if len(docs) != 1 || docs[0].Resource.GetNode() == nil && docs[0].Resource.GetKind() != resource.Node {
+			return fmt.Errorf("the server's answer is no node")
+		}
+		r := docs[0].Resource
+		if r.GetNode() == nil {
+			r.Spec = &fleetv1.Resource_Node{Node: &fleetv1.Node{}}
+		}
+		r.GetNode().Drained = nil
+		if drained {
+			r.GetNode().Drained = proto.Bool(true)
+		}
+		changed, err := resource.AppendYAML(nil, r)
+		if err != nil {
+			return err
+		}
+		_, err = c.PutNode(ctx, id, changed, client.Write{IfMatch: tag})
+		var refused *api.Error
+		if errors.As(err, &refused) && refused.Status == http.StatusPreconditionFailed && try < maxDrainRetries {
+			continue
+		}
+		return err
+	}
+}
+
+// waitDrained waits until the nodes have no connection left.
+func (a *app) waitDrained(ctx context.Context, c *client.Client, nodes []string, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	looks, stop := watchFleet(ctx, c)
+	defer stop()
+	for {
+		open := ""
+		for _, id := range nodes {
+			n, err := c.Node(ctx, id)
+			switch {
+			case err != nil && ctx.Err() == nil:
+				return err
+			case err == nil && n.Connected && n.Connections > 0:
+				open = fmt.Sprintf("%s has %d connections", id, n.Connections)
+			}
+		}
+		if open == "" && ctx.Err() == nil {
+			return nil
+		}
+		select {
+		case <-looks:
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return context.Canceled
+			}
+			return fmt.Errorf("after %s %s", timeout, open)
+		}
+	}
+}
