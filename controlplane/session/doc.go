@@ -3,7 +3,7 @@
 // what to send.
 //
 //	            Hello                       Want, Ack, Nack
-//	AwaitingHello ──▶ Synced ──▶ InFlight ──▶ Synced | Rejected | Retrying | InFlight
+//	AwaitingHello ──▶ Synced ──▶ InFlight ──▶ Synced | Rejected | Retrying | Held | InFlight
 //	                                 any state ── Disconnect ──▶ Closed
 //
 // # Model
@@ -19,6 +19,9 @@
 //   - A version that the node refused for good is not sent again on this stream.
 //   - A version that the node could not apply locally is not sent again while
 //     the node tries by itself; its late Ack is accepted.
+//   - A version that the node holds, since it would lose too much by the new epoch,
+//     is sent again only when the epoch was accepted. If it is held even then, it
+//     is refused for good.
 //   - A node whose base differs gets the whole configuration once for that
 //     answer; if even that is not what it says to be, the version is refused.
 //   - Answers for versions that are not expected change nothing; they are counted.

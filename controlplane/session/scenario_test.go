@@ -13,7 +13,8 @@ import (
 )
 
 // TestScenarios runs testdata/*.txt. A line is a command, and what follows "=>"
-// is what the session must answer: "send BASE TARGET" or "-", and its state.
+// is what the session must answer: "send BASE TARGET" or "-", and its state. "want"
+// and "send" say "accepted" when the epoch is.
 // Versions are written epoch/revision/content, "none" is no version; a base is
 // written as content, "whole" when it is empty.
 func TestScenarios(t *testing.T) {
@@ -84,6 +85,7 @@ func parseInput(words []string, names map[tree.Hash]string) (Input, error) {
 		return in, err
 	}
 	in.Version = v
+	in.Accepted = in.Kind == Want && len(words) == 3 && words[2] == "accepted"
 	if in.Kind == Nack {
 		if len(words) != 3 {
 			return in, fmt.Errorf("nack: no reason")
@@ -95,6 +97,8 @@ func parseInput(words []string, names map[tree.Hash]string) (Input, error) {
 			in.Reason = Local
 		case "base-mismatch":
 			in.Reason = BaseMismatch
+		case "held":
+			in.Reason = TooMuch
 		case "unknown":
 			in.Reason = Reason(200)
 		default:
@@ -133,6 +137,9 @@ func describe(a Action, o Outcome, s *Session, names map[tree.Hash]string) strin
 			base = names[a.Base]
 		}
 		out = fmt.Sprintf("send %s %d/%d/%s", base, a.Target.Epoch, a.Target.Revision, names[a.Target.Root])
+		if a.Accepted {
+			out += " accepted"
+		}
 	}
 	if o == Ignored {
 		out += " ignored"
@@ -151,7 +158,7 @@ func FuzzStep(f *testing.F) {
 				v = Version{}
 			}
 			before := s.InFlight()
-			in := Input{Kind: InputKind(script[0] % 7), Version: v, Reason: Reason(script[2] % 4)}
+			in := Input{Kind: InputKind(script[0] % 7), Version: v, Reason: Reason(script[2] % 5), Accepted: script[2]&0x80 != 0}
 			a, _ := s.Step(in)
 			if a.Send {
 				answered := (in.Kind == Ack || in.Kind == Nack) && in.Version == before

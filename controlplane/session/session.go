@@ -42,11 +42,14 @@ const (
 	// Retrying: the node could not apply the wanted version locally and tries
 	// again by itself.
 	Retrying
+	// Held: the node holds the wanted version, which begins an epoch. Another
+	// wanted version or the epoch's acceptance ends this state.
+	Held
 	// Closed: the stream has ended.
 	Closed
 )
 
-var stateNames = [...]string{"awaiting-hello", "synced", "in-flight", "rejected", "retrying", "closed"}
+var stateNames = [...]string{"awaiting-hello", "synced", "in-flight", "rejected", "retrying", "held", "closed"}
 
 // String is the state's name in lower case.
 func (s State) String() string {
@@ -63,7 +66,8 @@ type InputKind uint8
 const (
 	// Hello: the node's first message; Version is what it runs, or zero.
 	Hello InputKind = iota + 1
-	// Want: Version is wanted of the node from now on.
+	// Want: Version is wanted of the node from now on; Accepted says whether its
+	// epoch is.
 	Want
 	// Ack: the node serves Version.
 	Ack
@@ -85,22 +89,27 @@ const (
 	Local
 	// BaseMismatch: the node does not have the base of the delta.
 	BaseMismatch
+	// TooMuch: the node holds the version, by which it would lose too much, until
+	// its epoch is accepted.
+	TooMuch
 )
 
 // Input is one thing that happened.
 type Input struct {
-	Kind    InputKind
-	Version Version
-	Reason  Reason // of a Nack
+	Kind     InputKind
+	Version  Version
+	Reason   Reason // of a Nack
+	Accepted bool   // of a Want: the version's epoch is accepted
 }
 
 // Action is what to do after an Input: send the update from Base to Target, or
 // nothing if Send is false. A zero Base asks for the whole configuration; the
 // driver may always send the whole when it no longer has the base.
 type Action struct {
-	Send   bool
-	Base   tree.Hash
-	Target Version
+	Send     bool
+	Base     tree.Hash
+	Target   Version
+	Accepted bool // the target's epoch is accepted
 }
 
 // Outcome says how an Input was taken.
@@ -121,6 +130,7 @@ type Counts struct {
 	Permanent      uint64 // refusals by reason
 	Local          uint64
 	BaseMismatches uint64
+	Held           uint64
 	Ignored        uint64 // unexpected answers
 }
 
@@ -134,10 +144,14 @@ type Session struct {
 	state   State
 	running Version // what the node serves, as far as it said
 	wanted  Version // the newest
+	// accepted is of the epoch of wanted.
+	accepted bool
 
-	inFlight Version // unanswered, while state is InFlight
-	whole    bool    // inFlight was sent again as a whole, after a mismatch
-	retrying Version // the node tries it by itself; zero: none
+	inFlight     Version // unanswered, while state is InFlight
+	sentAccepted bool    // inFlight was sent as of an accepted epoch
+	whole        bool    // inFlight was sent again as a whole, after a mismatch
+	retrying     Version // the node tries it by itself; zero: none
+	held         Version // the node holds it; zero: none
 
 	refused []Version // for good, oldest first, at most maxRefused
 	counts  Counts
@@ -167,14 +181,14 @@ func (s *Session) Step(in Input) (Action, Outcome) {
 	case Hello:
 		return s.hello(in.Version)
 	case Want:
-		return s.want(in.Version)
+		return s.want(in.Version, in.Accepted)
 	case Ack:
 		return s.ack(in.Version)
 	case Nack:
 		return s.nack(in.Version, in.Reason)
 	case Disconnect:
 		s.state = Closed
-		s.inFlight, s.retrying = Version{}, Version{}
+		s.inFlight, s.retrying, s.held = Version{}, Version{}, Version{}
 		return Action{}, Taken
 	}
 	return s.ignore()
@@ -188,8 +202,8 @@ func (s *Session) hello(running Version) (Action, Outcome) {
 	return s.next(), Taken
 }
 
-func (s *Session) want(v Version) (Action, Outcome) {
-	s.wanted = v
+func (s *Session) want(v Version, accepted bool) (Action, Outcome) {
+	s.wanted, s.accepted = v, accepted
 	if s.state == AwaitingHello || s.state == InFlight {
 		return Action{}, Taken
 	}
@@ -246,6 +260,13 @@ func (s *Session) nackInFlight(v Version, reason Reason) Action {
 		s.counts.Local++
 		s.retrying = v
 		return s.next()
+	case TooMuch:
+		s.counts.Held++
+		if s.sentAccepted {
+			s.refuse(v) // or it would go round for ever
+		}
+		s.held = v
+		return s.next()
 	case BaseMismatch:
 		s.counts.BaseMismatches++
 		if s.whole {
@@ -277,6 +298,8 @@ func (s *Session) next() Action {
 		s.state = Rejected
 	case s.wanted == s.retrying:
 		s.state = Retrying
+	case s.wanted == s.held && !s.accepted:
+		s.state = Held
 	default:
 		return s.send(s.running.Root, s.wanted)
 	}
@@ -285,8 +308,9 @@ func (s *Session) next() Action {
 
 func (s *Session) send(base tree.Hash, target Version) Action {
 	s.state, s.inFlight, s.whole = InFlight, target, false
+	s.sentAccepted = s.accepted
 	s.counts.Sent++
-	return Action{Send: true, Base: base, Target: target}
+	return Action{Send: true, Base: base, Target: target, Accepted: s.accepted}
 }
 
 func (s *Session) refuse(v Version) {

@@ -10,7 +10,7 @@ import (
 
 // TestSimulationConvergesUnderLoss runs a server and a node over a stream that
 // breaks, with versions that the node refuses for good, cannot apply for a
-// while, or does not have the base of. After each step the invariants of the
+// while, holds until they are accepted, or does not have the base of. After each step the invariants of the
 // package hold; when changes and losses end, the node runs what is wanted, or
 // has refused it.
 func TestSimulationConvergesUnderLoss(t *testing.T) {
@@ -36,7 +36,9 @@ type world struct {
 	// The server.
 	session   Session
 	wanted    Version
+	accepted  bool
 	refused   map[Version]bool // on this stream
+	held      map[Version]bool // on this stream
 	streams   int
 	revision  uint64
 	inFlight  int
@@ -58,21 +60,34 @@ func newWorld(t *testing.T, seed uint64) *world {
 // refusesForGood is a property of the content, as compiling is.
 func (w *world) refusesForGood(v Version) bool { return v.Root[0]%5 == 0 }
 
+// holds is a property of the content, as what it takes away is.
+func (w *world) holds(v Version) bool { return v.Root[0]%5 == 1 }
+
+// accept makes what is wanted accepted.
+func (w *world) accept() {
+	w.accepted = true
+	if !w.wanted.IsZero() {
+		w.serve(Input{Kind: Want, Version: w.wanted, Accepted: true})
+	}
+}
+
 func (w *world) change() {
 	w.revision++
 	content := binary.LittleEndian.AppendUint64(nil, w.rng.Uint64N(12))
 	w.wanted = Version{Epoch: 1, Revision: w.revision, Root: tree.Sum(content)}
-	w.serve(Input{Kind: Want, Version: w.wanted})
+	w.accepted = w.rng.IntN(4) == 0
+	w.held = map[Version]bool{} // something else was wanted in between
+	w.serve(Input{Kind: Want, Version: w.wanted, Accepted: w.accepted})
 }
 
 // connect begins a new stream: nothing of the old one is left.
 func (w *world) connect() {
 	w.session.Step(Input{Kind: Disconnect})
 	w.streams++
-	w.session, w.refused, w.inFlight = Session{}, map[Version]bool{}, 0
+	w.session, w.refused, w.held, w.inFlight = Session{}, map[Version]bool{}, map[Version]bool{}, 0
 	w.toNode, w.toServer = nil, nil
 	if !w.wanted.IsZero() {
-		w.serve(Input{Kind: Want, Version: w.wanted})
+		w.serve(Input{Kind: Want, Version: w.wanted, Accepted: w.accepted})
 	}
 	w.toServer = append(w.toServer, Input{Kind: Hello, Version: w.live})
 }
@@ -85,6 +100,9 @@ func (w *world) serve(in Input) {
 		if in.Kind == Nack && in.Reason == Permanent {
 			w.refused[in.Version] = true
 		}
+		if in.Kind == Nack && in.Reason == TooMuch {
+			w.held[in.Version] = true
+		}
 	}
 	a, _ := w.session.Step(in)
 	if !a.Send {
@@ -96,6 +114,10 @@ func (w *world) serve(in Input) {
 		w.t.Fatalf("seed %d: %d updates unanswered", w.seed, w.inFlight)
 	case w.refused[a.Target]:
 		w.t.Fatalf("seed %d: %v was refused for good and is sent again", w.seed, a.Target)
+	case w.held[a.Target] && !w.accepted:
+		w.t.Fatalf("seed %d: %v is held and is sent again", w.seed, a.Target)
+	case a.Accepted != w.accepted:
+		w.t.Fatalf("seed %d: %v is sent with accepted %v", w.seed, a.Target, a.Accepted)
 	case a.Target != w.wanted:
 		w.t.Fatalf("seed %d: %v is sent, %v is wanted", w.seed, a.Target, w.wanted)
 	}
@@ -112,6 +134,8 @@ func (w *world) receive(a Action) {
 		reply = Input{Kind: Nack, Version: v, Reason: BaseMismatch}
 	case w.refusesForGood(v):
 		reply = Input{Kind: Nack, Version: v, Reason: Permanent}
+	case w.holds(v) && !a.Accepted:
+		reply = Input{Kind: Nack, Version: v, Reason: TooMuch}
 	case w.rng.IntN(5) == 0:
 		w.pending = v
 		reply = Input{Kind: Nack, Version: v, Reason: Local}
@@ -134,6 +158,8 @@ func (w *world) step() {
 		w.toServer = append(w.toServer, Input{Kind: Ack, Version: Version{Epoch: 9, Revision: w.rng.Uint64N(9) + 1}})
 	case p < 41:
 		w.retry()
+	case p < 43:
+		w.accept()
 	default:
 		w.deliver()
 	}
@@ -180,6 +206,7 @@ func (w *world) settle() {
 	switch state := w.session.State(); {
 	case state == Synced && w.live == w.wanted && w.session.Running() == w.live:
 	case state == Rejected && w.refusesForGood(w.wanted) && w.live != w.wanted:
+	case state == Held && w.holds(w.wanted) && !w.accepted && w.live != w.wanted:
 	default:
 		w.t.Fatalf("seed %d: rests in %v, wanted %v, live %v", w.seed, state, w.wanted, w.live)
 	}

@@ -43,7 +43,7 @@ func (s *Store) Commit(ctx context.Context, base Snapshot, next tree.Tree, m Met
 		return Snapshot{}, fmt.Errorf("store: commit on revision %d: %w", base.Revision, err)
 	}
 	s.remember(next)
-	return Snapshot{Epoch: base.Epoch, Revision: c.change.GetRevision(), Tree: next, at: at}, nil
+	return Snapshot{Epoch: base.Epoch, Revision: c.change.GetRevision(), Tree: next, Accepted: base.Accepted, at: at}, nil
 }
 
 // candidate is a commit before it took place.

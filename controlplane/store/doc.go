@@ -47,7 +47,8 @@
 // Revisions count within an epoch. The epoch record holds etcd's cluster id: if
 // it is missing or another, the store was wiped, replaced or restored, and a new
 // epoch begins, above every epoch seen and not below the Unix milliseconds. The
-// head keeps its revision and root.
+// head keeps its revision and root. The record also says whether somebody accepted
+// the epoch; a new one is not.
 //
 // # Ownership
 //

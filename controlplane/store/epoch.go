@@ -23,6 +23,66 @@ func (s *Store) NewEpoch(ctx context.Context, seen uint64) (uint64, error) {
 	return epoch, nil
 }
 
+// Epoch is a life of the store.
+type Epoch struct {
+	Number    uint64
+	ClusterID uint64 // of the etcd cluster that it belongs to
+	// Accepted: nodes follow the epoch whatever they lose by it. Until then each
+	// holds it that would lose too much.
+	Accepted bool
+}
+
+// Epoch is the one in force.
+func (s *Store) Epoch(ctx context.Context) (Epoch, error) {
+	e, err := s.epochInForce(ctx)
+	if err != nil {
+		return Epoch{}, fmt.Errorf("store: epoch: %w", err)
+	}
+	return e.inForce(), nil
+}
+
+// AcceptEpoch notes that the epoch is accepted, which it stays for as long as it
+// lasts. ErrConflict: another epoch is in force.
+func (s *Store) AcceptEpoch(ctx context.Context, epoch uint64) (Epoch, error) {
+	for range casAttempts {
+		e, err := s.epochInForce(ctx)
+		if err != nil {
+			return Epoch{}, fmt.Errorf("store: epoch: %w", err)
+		}
+		if e.record.GetEpoch() != epoch {
+			return Epoch{}, fmt.Errorf("store: epoch %d: %w: epoch %d is in force", epoch, ErrConflict, e.record.GetEpoch())
+		}
+		if e.record.GetAccepted() {
+			return e.inForce(), nil
+		}
+		e.record.Accepted = true
+		written, err := s.putEpoch(ctx, e, e.head, e.record)
+		if err != nil {
+			return Epoch{}, fmt.Errorf("store: epoch %d: %w", epoch, err)
+		}
+		if written {
+			s.log.Warn("store: the epoch is accepted", "epoch", epoch, "revision", e.head.GetRevision())
+			return e.inForce(), nil
+		}
+	}
+	return Epoch{}, fmt.Errorf("store: epoch %d: %w", epoch, ErrConflict)
+}
+
+// epochInForce reads the epoch, after having made sure that there is one.
+func (s *Store) epochInForce(ctx context.Context) (epochRead, error) {
+	e, err := s.readEpoch(ctx)
+	if err != nil || e.valid() {
+		return e, err
+	}
+	if err := s.establish(ctx); err != nil {
+		return epochRead{}, err
+	}
+	if e, err = s.readEpoch(ctx); err == nil && !e.valid() {
+		err = ErrConflict
+	}
+	return e, err
+}
+
 // establish makes sure that there is a head, and that its epoch belongs to the
 // etcd cluster that answers.
 func (s *Store) establish(ctx context.Context) error {
@@ -68,6 +128,10 @@ func (e epochRead) valid() bool {
 		e.record.GetEpoch() == e.head.GetEpoch()
 }
 
+func (e epochRead) inForce() Epoch {
+	return Epoch{Number: e.record.GetEpoch(), ClusterID: e.cluster, Accepted: e.record.GetAccepted()}
+}
+
 func (s *Store) readEpoch(ctx context.Context) (epochRead, error) {
 	r, err := s.kv.Txn(ctx).Then(clientv3.OpGet(s.keys.head()), clientv3.OpGet(s.keys.epoch())).Commit()
 	if err != nil {
@@ -106,11 +170,20 @@ func (s *Store) writeEpoch(ctx context.Context, e epochRead, epoch uint64) (bool
 		empty := tree.EmptyRoot()
 		root = empty[:]
 	}
-	head, err := marshal(&fleetv1.Head{Epoch: epoch, Revision: e.head.GetRevision(), Root: root})
+	return s.putEpoch(ctx, e,
+		&fleetv1.Head{Epoch: epoch, Revision: e.head.GetRevision(), Root: root},
+		&fleetv1.EpochRecord{Epoch: epoch, ClusterId: e.cluster})
+}
+
+// putEpoch writes head and record, if both are what was read. The head is written
+// even if it stays the same, as that is what replicas watch; a commit that is
+// under way finds the value that it knows, and begins again.
+func (s *Store) putEpoch(ctx context.Context, e epochRead, newHead *fleetv1.Head, newRecord *fleetv1.EpochRecord) (bool, error) {
+	head, err := marshal(newHead)
 	if err != nil {
 		return false, err
 	}
-	record, err := marshal(&fleetv1.EpochRecord{Epoch: epoch, ClusterId: e.cluster})
+	record, err := marshal(newRecord)
 	if err != nil {
 		return false, err
 	}

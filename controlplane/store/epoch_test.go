@@ -1,7 +1,9 @@
 package store
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -106,5 +108,90 @@ func TestNewEpochIsAboveWhatWasSeen(t *testing.T) {
 	next := commit(t, s, current(t, s), tree.Tree{})
 	if next.Epoch != seen+1 || next.Revision != before.Revision+1 {
 		t.Fatalf("the next commit is %d/%d", next.Epoch, next.Revision)
+	}
+}
+
+func TestAcceptanceIsOfOneEpochAndStays(t *testing.T) {
+	prefix := newPrefix(t)
+	s := open(t, prefix, nil)
+	first := commit(t, s, current(t, s), routes(tree.Tree{}, 10, "first"))
+	if e, err := s.Epoch(t.Context()); err != nil || e.Number != first.Epoch || e.Accepted || e.ClusterID == 0 {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	if _, err := s.AcceptEpoch(t.Context(), first.Epoch-1); !errors.Is(err, ErrConflict) {
+		t.Fatalf("an epoch that is not in force: %v", err)
+	}
+	if current(t, s).Accepted {
+		t.Fatal("accepted")
+	}
+	other := open(t, prefix, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	watch := other.Watch(ctx)
+	<-watch       // it watches now
+	for range 2 { // the second time nothing changes
+		if e, err := s.AcceptEpoch(t.Context(), first.Epoch); err != nil || !e.Accepted || e.Number != first.Epoch {
+			t.Fatalf("%+v, %v", e, err)
+		}
+	}
+	<-watch
+	// To other replicas, after a restart, and for what is committed on it.
+	for name, replica := range map[string]*Store{"other": other, "new": open(t, prefix, nil)} {
+		now := current(t, replica)
+		sameSnapshot(t, now, first)
+		if !now.Accepted {
+			t.Errorf("%s: not accepted", name)
+		}
+	}
+	// A commit on what was read before goes through: its base is what is wanted.
+	next := commit(t, s, first, routes(tree.Tree{}, 3, "second"))
+	if now := current(t, other); !now.Accepted || now.Revision != next.Revision {
+		t.Fatalf("%d/%d accepted %v", now.Epoch, now.Revision, now.Accepted)
+	}
+	if _, err := s.NewEpoch(t.Context(), first.Epoch); err != nil {
+		t.Fatal(err)
+	}
+	if now := current(t, s); now.Epoch <= first.Epoch || now.Accepted {
+		t.Fatalf("epoch %d accepted %v", now.Epoch, now.Accepted)
+	}
+	if _, err := s.AcceptEpoch(t.Context(), first.Epoch); !errors.Is(err, ErrConflict) {
+		t.Fatalf("an epoch that is over: %v", err)
+	}
+}
+
+func TestAcceptanceAndCommitsDoNotSpoilEachOther(t *testing.T) {
+	prefix := newPrefix(t)
+	s := open(t, prefix, nil)
+	epoch := current(t, s).Epoch
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if _, err := s.AcceptEpoch(t.Context(), epoch); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for i := range 20 {
+		commit(t, s, current(t, s), routes(tree.Tree{}, 3, fmt.Sprint(i)))
+	}
+	wg.Wait()
+	if now := current(t, s); now.Revision != 20 || !now.Accepted {
+		t.Fatalf("revision %d, accepted %v", now.Revision, now.Accepted)
+	}
+}
+
+func TestAWipedStoreIsNotAccepted(t *testing.T) {
+	prefix := newPrefix(t)
+	s := open(t, prefix, nil)
+	before := current(t, s).Epoch
+	if _, err := s.AcceptEpoch(t.Context(), before); err != nil {
+		t.Fatal(err)
+	}
+	wipe(t, prefix)
+	if _, err := s.AcceptEpoch(t.Context(), before); !errors.Is(err, ErrConflict) {
+		t.Fatalf("what was wiped is accepted: %v", err)
+	}
+	if e, err := s.Epoch(t.Context()); err != nil || e.Number <= before || e.Accepted {
+		t.Fatalf("%+v, %v", e, err)
 	}
 }

@@ -125,6 +125,8 @@ type Store struct {
 type Snapshot struct {
 	Epoch, Revision uint64
 	Tree            tree.Tree
+	// Accepted: somebody accepted the epoch; only Current and Commit tell.
+	Accepted bool
 
 	at position
 }
@@ -190,7 +192,10 @@ func (s *Store) Current(ctx context.Context) (Snapshot, error) {
 			return Snapshot{}, fmt.Errorf("store: revision %d: %w", h.head.GetRevision(), err)
 		}
 		s.accept(h.cluster, h.head.GetEpoch())
-		return Snapshot{Epoch: h.head.GetEpoch(), Revision: h.head.GetRevision(), Tree: t, at: h.at}, nil
+		return Snapshot{
+			Epoch: h.head.GetEpoch(), Revision: h.head.GetRevision(), Tree: t,
+			Accepted: h.accepted, at: h.at,
+		}, nil
 	}
 	return Snapshot{}, fmt.Errorf("store: head: %w", ErrConflict)
 }
@@ -200,14 +205,29 @@ type headRead struct {
 	cluster uint64
 	head    *fleetv1.Head // nil: there is none
 	at      position
+	// accepted is of the head's epoch; only readHead reads it.
+	accepted bool
 }
 
 func (s *Store) readHead(ctx context.Context) (headRead, error) {
-	r, err := s.kv.Txn(ctx).Then(clientv3.OpGet(s.keys.head()), clientv3.OpGet(s.keys.sweep())).Commit()
+	r, err := s.kv.Txn(ctx).Then(
+		clientv3.OpGet(s.keys.head()), clientv3.OpGet(s.keys.sweep()), clientv3.OpGet(s.keys.epoch()),
+	).Commit()
 	if err != nil {
 		return headRead{}, err
 	}
-	return headOf(r)
+	h, err := headOf(r)
+	if err != nil {
+		return headRead{}, err
+	}
+	if kvs := r.Responses[2].GetResponseRange().GetKvs(); len(kvs) == 1 {
+		record := &fleetv1.EpochRecord{}
+		if err := proto.Unmarshal(kvs[0].Value, record); err != nil {
+			return headRead{}, fmt.Errorf("%w: epoch record: %w", ErrDamaged, err)
+		}
+		h.accepted = record.GetAccepted() && record.GetEpoch() == h.head.GetEpoch()
+	}
+	return h, nil
 }
 
 // headOf reads the answer of a transaction that got the head and the sweep key.
