@@ -15,6 +15,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 		Packages: []floorstest.Package{
 			{Dir: "message", Floor: 0, Pure: true},
 			{Dir: "permit", Floor: 0},
+			{Dir: "pressure", Floor: 0},
 			{Dir: "stats", Floor: 0},
 			{Dir: "http1", Floor: 1, Pure: true},
 			{Dir: "http1/http1test", Floor: 2, Pure: true},

@@ -219,6 +219,10 @@ func (l *Loop) eventDown(d *downstream, ev http1.Event, in []byte) {
 
 // beginExchange starts the exchange of the head in l.head, whose bytes are head.
 func (l *Loop) beginExchange(d *downstream, head []byte) {
+	if l.overloaded() {
+		l.failHead(d, exchange.Failure{Reason: exchange.ReasonOverload})
+		return
+	}
 	l.look()
 	s := l.newStream(d)
 	s.arena = append(s.arena[:0], head...)

@@ -9,8 +9,10 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
@@ -26,7 +28,8 @@ type Engine struct {
 	registry *upstream.Registry
 	loops    []*Loop
 
-	live table.Live
+	live     table.Live
+	pressure atomic.Uint32 // a pressure.Level
 
 	mu       sync.Mutex                  // one Apply at a time
 	bindings map[netip.AddrPort]*binding // guarded by mu
@@ -71,6 +74,14 @@ func New(c Config) (*Engine, error) {
 
 // Live points to the table in force. Before the first Apply it is empty.
 func (e *Engine) Live() *table.Live { return &e.live }
+
+// SetPressure says how much work the node should still take.
+func (e *Engine) SetPressure(level pressure.Level) {
+	e.pressure.Store(uint32(level))
+	for _, l := range e.loops {
+		l.poller.Wake()
+	}
+}
 
 // BufferBytes is how much memory connections hold for bytes that wait.
 func (e *Engine) BufferBytes() int64 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
@@ -20,6 +21,12 @@ func New(Config) (*Engine, error) {
 
 // Live is never called.
 func (*Engine) Live() *table.Live { return nil }
+
+// SetPressure is never called.
+func (*Engine) SetPressure(pressure.Level) {}
+
+// BufferBytes is never called.
+func (*Engine) BufferBytes() int64 { return 0 }
 
 // SetDrained is never called.
 func (*Engine) SetDrained(context.Context, bool) error { return nil }

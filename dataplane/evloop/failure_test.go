@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 )
 
 func TestFailuresOfTheEndpointAreToldApart(t *testing.T) {
@@ -163,5 +164,45 @@ func TestMaxConnectionsMakesRequestsWait(t *testing.T) {
 	wg.Wait()
 	if most > 3 {
 		t.Errorf("%d connections at once", most)
+	}
+}
+
+func TestUnderPressureIdleConnectionsGoFirstAndThenWorkIsRefused(t *testing.T) {
+	n := startNode(t, 1)
+	n.apply(nil, forwardAll(newUpstream("u", startBackend(t, echo))))
+	var conns []net.Conn
+	for i := range 20 {
+		c, err := net.Dial("tcp", n.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "GET /%d HTTP/1.1\r\nHost: a\r\n\r\n", i)
+		if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != 200 {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	n.engine.SetPressure(pressure.High)
+	for i, c := range conns {
+		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("idle connection %d: %v", i, err)
+		}
+	}
+	if resp := n.get("/"); resp.StatusCode != 200 {
+		t.Errorf("work under high pressure: %d", resp.StatusCode)
+	}
+	n.engine.SetPressure(pressure.Critical)
+	resp := n.get("/")
+	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("work under critical pressure: %d %v", resp.StatusCode, resp.Header)
+	}
+	if r := n.records.wait(t, 22); r.Reason != exchange.ReasonOverload {
+		t.Errorf("reason %s", r.Reason)
+	}
+	n.engine.SetPressure(pressure.Calm)
+	if resp := n.get("/"); resp.StatusCode != 200 {
+		t.Errorf("work after it: %d", resp.StatusCode)
 	}
 }

@@ -81,6 +81,7 @@ type Loop struct {
 
 	draining    bool
 	downs       int   // client connections
+	shedAgain   int64 // when idle connections may be closed again; 0: no pressure
 	acceptAgain int64 // after descriptors ran out; 0: they have not
 
 	// shared
@@ -141,6 +142,7 @@ func (l *Loop) run() error {
 		}
 		l.takeTurns()
 		l.expire()
+		l.shed()
 		if stop := l.readMail(); stop {
 			return nil
 		}
@@ -162,7 +164,7 @@ func (l *Loop) patience() time.Duration {
 		}
 	}
 	wait := l.wheel.wait(l.now)
-	for _, at := range [...]int64{l.flushAt, l.acceptAgain} {
+	for _, at := range [...]int64{l.flushAt, l.acceptAgain, l.shedAgain} {
 		if d := time.Duration(at - l.now); at > 0 && (wait < 0 || d < wait) {
 			wait = max(d, 0)
 		}

@@ -14,6 +14,8 @@ var (
 	nameDate        = []byte("date")
 	nameLocation    = []byte("location")
 	nameProxyStatus = []byte("proxy-status")
+	nameRetryAfter  = []byte("retry-after")
+	retryAfter      = []byte("1")
 	typeText        = []byte("text/plain; charset=utf-8")
 	typeHTML        = []byte("text/html; charset=utf-8")
 	typeProblem     = []byte("application/problem+json")
@@ -147,6 +149,9 @@ func (x *Exchange) errorReply(env *Env, out *message.Out) []byte {
 		out.Add(nameProxyStatus, b)
 	}
 	out.Add(nameRequestID, id)
+	if x.reason == ReasonOverload {
+		out.Add(nameRetryAfter, retryAfter)
+	}
 	start := len(b)
 	switch x.format {
 	case table.ErrorJSON:

@@ -68,29 +68,10 @@ func (p *Poller) Close() {
 
 // Add registers fd for life. Tokens come back in events; ^uint64(0) is taken.
 func (p *Poller) Add(fd int, token uint64) error {
-	return p.add(fd, token, edges)
-}
-
-// AddExclusive registers a listening socket that several pollers share: the
-// kernel wakes one of them.
-func (p *Poller) AddExclusive(fd int, token uint64) error {
-	return p.add(fd, token, unix.EPOLLIN|unix.EPOLLEXCLUSIVE|uint32(unix.EPOLLET&0xffffffff))
-}
-
-func (p *Poller) add(fd int, token uint64, interest uint32) error {
-	ev := unix.EpollEvent{Events: interest}
+	ev := unix.EpollEvent{Events: edges}
 	*tokenOf(&ev) = token
 	if err := unix.EpollCtl(p.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return fmt.Errorf("poll: epoll_ctl add: %w", err)
-	}
-	return nil
-}
-
-// Remove ends a registration while the descriptor stays open, for a descriptor
-// that moves to another poller.
-func (p *Poller) Remove(fd int) error {
-	if err := unix.EpollCtl(p.epfd, unix.EPOLL_CTL_DEL, fd, nil); err != nil {
-		return fmt.Errorf("poll: epoll_ctl del: %w", err)
 	}
 	return nil
 }

@@ -86,6 +86,19 @@ var sizeUnits = [...]struct {
 	bytes uint64
 }{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 
+// ParseSize reads a size as resources write it: "64KiB", "1MiB", or a bare number
+// of bytes.
+func ParseSize(s string) (bytes uint64, err error) {
+	bytes, suggestion, ok := parseSize(s)
+	switch {
+	case ok:
+		return bytes, nil
+	case suggestion != "":
+		return 0, fmt.Errorf("size %q: did you mean %q?", s, suggestion)
+	}
+	return 0, fmt.Errorf("size %q: expected a number and B, KiB, MiB or GiB", s)
+}
+
 // parseSize reads "64KiB", "512B" and a bare number of bytes.
 func parseSize(s string) (bytes uint64, suggestion string, ok bool) {
 	i := 0

@@ -14,6 +14,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	"github.com/proxyfleet/proxyfleet/dataplane/permit"
+	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/lifecycle"
@@ -81,6 +82,10 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) error {
 	}
 	parts.Start("admin", func(ctx context.Context) error { return server.Run(ctx, listener) })
 	parts.StartSlow("engine", o.drainTimeout+stopGrace, n.engine.Run)
+	if o.memory > 0 {
+		monitor := pressure.New(o.memory)
+		parts.Start("memory", func(ctx context.Context) error { return monitor.Run(ctx, n.underPressure) })
+	}
 	parts.Start("drain", n.drainer.Run)
 	parts.Start("configuration", from.Run)
 	logger.Info("node started", "node", o.nodeID, "admin", listener.Addr().String(), "loops", o.loops, "version", version)
@@ -159,6 +164,11 @@ func (n *node) apply(ctx context.Context, t *table.Table) error {
 		return fmt.Errorf("node %s: %w", n.options.nodeID, err)
 	}
 	return nil
+}
+
+func (n *node) underPressure(level pressure.Level) {
+	n.logger.Warn("memory", "pressure", level, "limit", n.options.memory)
+	n.engine.SetPressure(level)
 }
 
 func (n *node) numbers() feed.Numbers {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/accesslog"
+	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
 	"github.com/spf13/pflag"
@@ -20,6 +21,8 @@ const (
 	defaultControlPlane = "127.0.0.1:7401"
 	defaultAdmin        = "127.0.0.1:7402"
 	defaultDrain        = 30 * time.Second
+	// leastMemory is about twice what a node without connections takes.
+	leastMemory = 64 << 20
 	// maxLoops is more than any machine that we know has use for.
 	maxLoops = 256
 )
@@ -35,6 +38,7 @@ type options struct {
 	labels        map[string]string
 	loops         int
 	accessLog     string
+	memoryLimit   string
 	drainTimeout  time.Duration
 	insecure      bool
 	logLevel      string
@@ -43,6 +47,7 @@ type options struct {
 	// read from the above by check
 	listen netip.Addr
 	level  slog.Level
+	memory uint64 // 0: no limit
 }
 
 func (o *options) define(f *pflag.FlagSet) {
@@ -56,6 +61,7 @@ func (o *options) define(f *pflag.FlagSet) {
 	f.StringToStringVar(&o.labels, "labels", nil, "labels of the node, `KEY=VALUE,KEY=VALUE`…")
 	f.IntVar(&o.loops, "loops", 0, "event loops (default: one for each processor that the quota allows)")
 	f.StringVar(&o.accessLog, "access-log", accesslog.Stdout, "where the access log goes: stdout, off, or a `FILE`, opened again on SIGHUP")
+	f.StringVar(&o.memoryLimit, "memory-limit", "", "`SIZE` of memory (512MiB) by which the node sheds idle connections (from 85 %) and then work (from 95 %); default: the cgroup's limit; off: none")
 	f.DurationVar(&o.drainTimeout, "drain-timeout", defaultDrain, "how long exchanges may take to end after SIGTERM")
 	f.BoolVar(&o.insecure, "insecure", false, "allow plaintext to control planes, and an admin address, that are not on loopback")
 	f.StringVar(&o.logLevel, "log-level", "info", "least `LEVEL` of messages: debug, info, warn, error")
@@ -110,6 +116,17 @@ func (o *options) check(f *pflag.FlagSet) error {
 	}
 	if o.loops == 0 {
 		o.loops = runtime.GOMAXPROCS(0)
+	}
+	switch o.memoryLimit {
+	case "":
+		o.memory = pressure.CgroupLimit()
+	case "off":
+	default:
+		size, err := resource.ParseSize(o.memoryLimit)
+		if err != nil || size < leastMemory {
+			return settings.Usage("--memory-limit: %q: expected a size from 64MiB, or off", o.memoryLimit)
+		}
+		o.memory = size
 	}
 	if o.drainTimeout < 0 {
 		return settings.Usage("--drain-timeout: %s: expected a duration from 0", o.drainTimeout)

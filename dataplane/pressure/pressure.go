@@ -1,0 +1,168 @@
+// Package pressure watches how much memory the process uses of what it may use,
+// and says how much work the node should still take.
+//
+//	below 85 %   Calm
+//	from 85 %    High: idle client connections are closed, the longest idle first
+//	from 95 %    Critical: requests are answered with 503 before anything is done
+//
+// A level is left three points below where it was entered, so that a node at the
+// edge does not flap. What is measured is the resident set: it is what a cgroup
+// counts and what the kernel's killer looks at.
+package pressure
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Level is how much work a node takes.
+type Level uint8
+
+// The levels.
+const (
+	Calm Level = iota
+	High
+	Critical
+)
+
+// String is the level in lower case.
+func (l Level) String() string {
+	switch l {
+	case Calm:
+		return "calm"
+	case High:
+		return "high"
+	case Critical:
+		return "critical"
+	}
+	return "unknown"
+}
+
+const (
+	highPercent     = 85
+	criticalPercent = 95
+	hysteresis      = 3
+	// collectPercent is where the garbage collector begins to work harder: before
+	// clients notice anything.
+	collectPercent = 80
+	// Every is how often memory is looked at: at 1 GB/s of growth a tenth of a
+	// second is 100 MB.
+	Every = 100 * time.Millisecond
+)
+
+// next is the level for a use in percent, coming from a level.
+func next(from Level, percent uint64) Level {
+	switch {
+	case percent >= criticalPercent || (from == Critical && percent >= criticalPercent-hysteresis):
+		return Critical
+	case percent >= highPercent || (from >= High && percent >= highPercent-hysteresis):
+		return High
+	}
+	return Calm
+}
+
+// Monitor watches one process.
+type Monitor struct {
+	limit uint64
+	used  func() (uint64, error)
+}
+
+// New makes a monitor for a limit in bytes, and has the garbage collector keep
+// below it.
+func New(limit uint64) *Monitor {
+	debug.SetMemoryLimit(int64(limit / 100 * collectPercent))
+	return &Monitor{limit: limit, used: resident}
+}
+
+// Run tells each change of level until ctx ends.
+func (m *Monitor) Run(ctx context.Context, tell func(Level)) error {
+	ticker := time.NewTicker(Every)
+	defer ticker.Stop()
+	level := Calm
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		used, err := m.used()
+		if err != nil {
+			return err
+		}
+		if now := next(level, used*100/m.limit); now != level {
+			level = now
+			tell(level)
+		}
+	}
+}
+
+// resident is the resident set of this process.
+func resident() (uint64, error) {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0, errors.New("/proc/self/statm: expected at least two numbers")
+	}
+	pages, err := strconv.ParseUint(fields[1], 10, 64)
+	return pages * uint64(os.Getpagesize()), err
+}
+
+// CgroupLimit is the memory limit of this process's cgroup, version 2 or 1; 0:
+// there is none, or it cannot be read.
+func CgroupLimit() uint64 { return cgroupLimit("/") }
+
+// cgroupLimit looks below root, which tests replace.
+func cgroupLimit(root string) uint64 {
+	text, err := os.ReadFile(path.Join(root, "proc/self/cgroup"))
+	if err != nil {
+		return 0
+	}
+	lowest := uint64(0)
+	for line := range strings.Lines(string(text)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(parts) != 3 {
+			continue
+		}
+		base, file := "sys/fs/cgroup", "memory.max"
+		switch {
+		case parts[1] == "memory":
+			base, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		case parts[1] != "":
+			continue
+		}
+		// A limit of any group above counts too.
+		for dir := parts[2]; ; dir = path.Dir(dir) {
+			if limit := readLimit(path.Join(root, base, dir, file)); limit > 0 && (lowest == 0 || limit < lowest) {
+				lowest = limit
+			}
+			if dir == "/" || dir == "." {
+				break
+			}
+		}
+	}
+	return lowest
+}
+
+// unlimited is what version 1 says where there is no limit, less a page.
+const unlimited = 1 << 62
+
+func readLimit(name string) uint64 {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return 0
+	}
+	limit, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64) // "max" is no number
+	if err != nil || limit >= unlimited {
+		return 0
+	}
+	return limit
+}
