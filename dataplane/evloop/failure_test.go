@@ -4,6 +4,7 @@ package evloop
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -186,7 +187,7 @@ func TestUnderPressureIdleConnectionsGoFirstAndThenWorkIsRefused(t *testing.T) {
 	n.engine.SetPressure(pressure.High)
 	for i, c := range conns {
 		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
-		if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("idle connection %d: %v", i, err)
 		}
 	}
