@@ -28,7 +28,7 @@ BENCHTIME ?= 200ms
 BENCH     ?= .
 
 # What the tests call besides Go, by Debian's names.
-DEBIAN_PACKAGES := curl iproute2
+DEBIAN_PACKAGES := curl iproute2 patch
 
 workspace_packages = $(foreach m,$(1),./$(m)/...)
 
