@@ -7,9 +7,8 @@ SHELL       := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-# Modules in the order of their dependencies. The tools module is apart: it only
-# pins what the build calls.
-MODULES := proto dataplane controlplane cli deployments/e2e
+# Every module but that of the tools, which only pins what the build calls.
+MODULES := $(filter-out deployments/tools,$(patsubst %/go.mod,%,$(wildcard */go.mod deployments/*/go.mod)))
 
 # gin pulls a MessagePack codec of 6 MB into a binary unless told not to.
 TAGS    := nomsgpack
@@ -94,7 +93,7 @@ tidy: ## tidy every go.mod
 .PHONY: bench
 bench: ## run the micro benchmarks, shortly; BENCH=<regexp> BENCHTIME=<time> choose
 	go test -tags $(TAGS) -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem \
-		$(call workspace_packages,$(filter-out deployments/e2e,$(MODULES))) | grep -v 'no test files'
+		$(call workspace_packages,$(filter-out deployments/%,$(MODULES))) | grep -v 'no test files'
 
 .PHONY: fuzz
 fuzz: ## fuzz every fuzz target, FUZZTIME=5m each

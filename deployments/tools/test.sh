@@ -4,7 +4,7 @@
 #   1. All modules but the end-to-end one, under the race detector.
 #   2. Tests that measure, without it: it allocates and slows down by itself. They
 #      are told by their names, see "measures" below.
-#   3. The end-to-end tests, on the binaries in bin/ as users get them.
+#   3. The modules below deployments, on the binaries in bin/ as users get them.
 #
 # A part that fails does not keep the next from running.
 set -euo pipefail
@@ -23,7 +23,9 @@ status=0
 {
 	part -race -skip "$measures" ./proto/... ./dataplane/... ./controlplane/... ./cli/...
 	part -run "$measures" ./proto/... ./dataplane/... ./controlplane/... ./cli/...
-	part ./deployments/e2e/...
+	for module in deployments/*/go.mod; do
+		[[ $module == deployments/tools/go.mod ]] || part "./$(dirname "$module")/..."
+	done
 } | bin/tools/testsummary || status=1
 
 if [[ -s $failed ]]; then
