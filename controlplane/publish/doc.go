@@ -17,6 +17,7 @@
 //     replica wrote it) is not published: the version before stays wanted, and
 //     Unpublished says why.
 //   - What is wanted goes forward within an epoch.
+//   - It says whether its epoch is accepted; that alone is news too.
 //   - The trees of the last 16 versions are at hand as bases of deltas, after a
 //     restart too: they are loaded by the roots in the history when first asked
 //     for.

@@ -59,6 +59,9 @@ type Published struct {
 	session.Version
 	Tree tree.Tree
 	At   time.Time // when it became wanted
+	// Accepted: somebody accepted its epoch, so that nodes take it whatever they
+	// lose by it.
+	Accepted bool
 }
 
 // Publisher decides which version is wanted.
@@ -173,6 +176,9 @@ func (p *Publisher) refresh(ctx context.Context) error {
 		return err
 	}
 	v, was := VersionOf(head), p.Wanted()
+	if v.Epoch == was.Epoch && head.Accepted && !was.Accepted {
+		p.accept(v.Epoch)
+	}
 	if v == was.Version || p.knownBad(v) {
 		return nil
 	}
@@ -194,7 +200,7 @@ func (p *Publisher) refresh(ctx context.Context) error {
 	if was.IsZero() {
 		p.loadHistory(ctx, v)
 	}
-	p.publish(Published{Version: v, Tree: head.Tree, At: p.c.Now()}, begin)
+	p.publish(Published{Version: v, Tree: head.Tree, At: p.c.Now(), Accepted: head.Accepted}, begin)
 	return nil
 }
 
@@ -223,16 +229,34 @@ func (p *Publisher) publish(next Published, begin time.Time) {
 	p.mu.Lock()
 	p.wanted, p.unpublished = next, nil
 	p.keep(&kept{version: next.Version, tree: next.Tree, loaded: true})
+	p.notify()
+	p.mu.Unlock()
+	p.counts.published.Add(1)
+	p.counts.latency.Observe(p.c.Now().Sub(begin))
+	p.log.Info("publish: wanted", "epoch", next.Epoch, "revision", next.Revision, "digest", next.Root.Short(), "resources", next.Tree.Len())
+}
+
+// accept makes the epoch of what is wanted an accepted one. What is wanted may be
+// older than the head: it is of the same epoch.
+func (p *Publisher) accept(epoch uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.wanted.IsZero() {
+		return
+	}
+	p.wanted.Accepted = true
+	p.notify()
+	p.log.Warn("publish: the epoch is accepted", "epoch", epoch)
+}
+
+// notify tells watchers to look again. The caller holds mu.
+func (p *Publisher) notify() {
 	for s := range p.watchers {
 		select {
 		case s <- struct{}{}:
 		default:
 		}
 	}
-	p.mu.Unlock()
-	p.counts.published.Add(1)
-	p.counts.latency.Observe(p.c.Now().Sub(begin))
-	p.log.Info("publish: wanted", "epoch", next.Epoch, "revision", next.Revision, "digest", next.Root.Short(), "resources", next.Tree.Len())
 }
 
 // Wanted is the version that is wanted of the fleet; zero before the head was

@@ -33,6 +33,7 @@ type history struct {
 	loads    int // of At
 	blocked  chan struct{}
 	epochs   []uint64 // asked for
+	accepted uint64   // epoch
 }
 
 func newHistory() *history {
@@ -77,7 +78,7 @@ func (h *history) Current(context.Context) (store.Snapshot, error) {
 		return store.Snapshot{}, h.fail
 	}
 	s := h.versions[len(h.versions)-1]
-	s.Epoch = h.epoch
+	s.Epoch, s.Accepted = h.epoch, h.accepted == h.epoch
 	return s, nil
 }
 
@@ -480,4 +481,44 @@ func TestLatencyCountsCumulatively(t *testing.T) {
 		s.Buckets[LatencyBound(0)] != 2 || s.Buckets[LatencyBound(1)] != 3 || s.Buckets[LatencyBound(latencyBuckets-1)] != 3 {
 		t.Fatalf("%+v", s)
 	}
+}
+
+func TestAcceptanceOfTheEpochIsNewsByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		p := start(t, h)
+		watch := p.Watch(t.Context())
+		<-watch
+		if p.Wanted().Accepted {
+			t.Fatal("accepted from the start")
+		}
+		before := p.Wanted()
+		h.set(func() { h.accepted = 1; h.notify() })
+		<-watch
+		if now := p.Wanted(); now.Version != before.Version || !now.Accepted {
+			t.Fatalf("wanted %v, accepted %v", now.Version, now.Accepted)
+		}
+		h.commit(config(t, 1, 80))
+		<-watch
+		if now := p.Wanted(); now.Revision != 1 || !now.Accepted {
+			t.Fatalf("wanted %v, accepted %v", now.Version, now.Accepted)
+		}
+		// The acceptance is that of one epoch.
+		if _, err := h.NewEpoch(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		<-watch
+		if now := p.Wanted(); now.Epoch != 2 || now.Accepted {
+			t.Fatalf("wanted %v, accepted %v", now.Version, now.Accepted)
+		}
+		// A head that does not compile here does not stand in its way.
+		h.commit(broken(t, tree.Tree{}))
+		synctest.Wait()
+		time.Sleep(time.Second)
+		h.set(func() { h.accepted = 2; h.notify() })
+		<-watch
+		if now := p.Wanted(); now.Epoch != 2 || now.Revision != 1 || !now.Accepted {
+			t.Fatalf("wanted %v, accepted %v", now.Version, now.Accepted)
+		}
+	})
 }

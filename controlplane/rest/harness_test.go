@@ -94,7 +94,7 @@ func newFleet(t *testing.T, change ...func(*Config)) *fleet {
 	f.url, f.grpc = "http://"+rest.Addr().String(), sync.Addr().String()
 	cfg := Config{
 		Bound: netip.MustParseAddrPort(rest.Addr().String()),
-		Store: st, Records: st, Checker: publisher, Nodes: nodes, Heads: st,
+		Store: st, Records: st, Epochs: st, Checker: publisher, Nodes: nodes, Heads: st,
 		Committed: publisher.Kick,
 		Ready:     []Check{{Name: "store", Run: func(ctx context.Context) error { _, err := st.Current(ctx); return err }}},
 		Metrics:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "x_total 1") }),

@@ -221,8 +221,11 @@ func nodeEvents(before, now api.NodeStatus) []api.EventType {
 		kinds = append(kinds, api.EventNodeAcked)
 	}
 	// A refusal stands until the next answer; another version refused is another event.
-	if now.State == api.Rejected && (before.State != api.Rejected || before.Wanted != now.Wanted) {
+	if refuses(now) && (before.State != now.State || before.Wanted != now.Wanted) {
 		kinds = append(kinds, api.EventNodeNacked)
 	}
 	return kinds
 }
+
+// refuses says whether a node has answered what is wanted by not taking it.
+func refuses(n api.NodeStatus) bool { return n.State == api.Rejected || n.State == api.Held }

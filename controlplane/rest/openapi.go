@@ -69,7 +69,7 @@ func (p parameter) object(in string) object {
 
 func (s schemas) requestBody(b *body) object {
 	if b.shape != nil {
-		return object{"required": true, "content": object{api.MediaJSON: object{"schema": s.shape(b.shape)}}}
+		return object{"required": !b.optional, "content": object{api.MediaJSON: object{"schema": s.shape(b.shape)}}}
 	}
 	schema := s.anyKind()
 	if b.kind != "" {

@@ -40,6 +40,8 @@ type body struct {
 	kind  string
 	many  bool
 	shape any
+	// optional: the operation does without.
+	optional bool
 }
 
 // answer says what an operation answers when it worked: a shape of package api,
@@ -104,6 +106,7 @@ func (s *Server) operations() []operation {
 		}
 	}
 	table = append(table, s.nodeOperations()...)
+	table = append(table, s.epochOperations()...)
 	return append(table, s.processOperations()...)
 }
 

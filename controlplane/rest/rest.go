@@ -80,6 +80,7 @@ type Config struct {
 	Bound   netip.AddrPort
 	Store   Store
 	Records Records
+	Epochs  Epochs
 	Checker Checker
 	Nodes   Nodes
 	// Heads tells when to look for a new head.

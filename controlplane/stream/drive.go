@@ -230,11 +230,11 @@ func (d *driver) observe(ctx context.Context, running session.Version) {
 // want tells the session what is wanted now.
 func (d *driver) want(ctx context.Context) {
 	next := d.s.c.Publisher.WantedFor(d.conn.node)
-	if next.IsZero() || next.Version == d.wanted.Version {
+	if next.IsZero() || next.Version == d.wanted.Version && next.Accepted == d.wanted.Accepted {
 		return
 	}
 	d.wanted = next
-	d.step(ctx, session.Input{Kind: session.Want, Version: next.Version}, nil)
+	d.step(ctx, session.Input{Kind: session.Want, Version: next.Version, Accepted: next.Accepted}, nil)
 }
 
 // step gives the session an input and begins what it asks for. If the input was
@@ -242,15 +242,18 @@ func (d *driver) want(ctx context.Context) {
 func (d *driver) step(ctx context.Context, in session.Input, note func(*node)) session.Outcome {
 	action, outcome := d.session.Step(in)
 	d.s.registry.update(d.conn, func(n *node) {
-		state := d.session.State()
-		changed := n.state != state
-		n.state = state
+		state, wanted := d.session.State(), d.session.Wanted()
+		changed := n.state != state || n.judged != wanted
+		n.state, n.judged = state, wanted
 		if outcome == session.Taken && note != nil {
 			note(n)
 			changed = true
 		}
 		if state == session.Synced {
 			n.problems = nil // whatever was refused is not wanted any more
+		}
+		if state != session.Held {
+			n.loss = nil
 		}
 		if changed {
 			d.s.registry.changed()
@@ -409,7 +412,7 @@ func (d *driver) acked(ctx context.Context, version session.Version) {
 func (d *driver) nacked(ctx context.Context, version session.Version, nack *fleetv1.Nack) {
 	problems := problemsOf(nack)
 	reason := reasonOf(nack.GetKind())
-	note := func(n *node) { n.problems = problems }
+	note := func(n *node) { n.problems, n.loss = problems, nack.GetLoss() }
 	if reason == session.BaseMismatch {
 		note = nil // healed by a whole configuration; no matter for people
 	}
@@ -452,6 +455,8 @@ func reasonOf(k fleetv1.Nack_Kind) session.Reason {
 		return session.Local
 	case fleetv1.Nack_BASE_MISMATCH:
 		return session.BaseMismatch
+	case fleetv1.Nack_HELD:
+		return session.TooMuch
 	default:
 		return session.Permanent
 	}

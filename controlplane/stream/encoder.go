@@ -36,8 +36,9 @@ type encoded struct {
 
 // encodingKey says what an encoding is for. A zero base is a whole configuration.
 type encodingKey struct {
-	base   tree.Hash
-	target session.Version
+	base     tree.Hash
+	target   session.Version
+	accepted bool // the target's epoch
 }
 
 // slot is an encoding that is kept, or is being made.
@@ -76,7 +77,7 @@ func (e *encoder) plan(ctx context.Context, base tree.Hash, target publish.Publi
 // delta is the Update from a tree to the target.
 func (e *encoder) delta(base tree.Tree, target publish.Published) *encoded {
 	root := base.Root()
-	return e.get(encodingKey{base: root, target: target.Version}, func() *encoded {
+	return e.get(encodingKey{base: root, target: target.Version, accepted: target.Accepted}, func() *encoded {
 		upserts, removed := tree.Diff(base, target.Tree)
 		return encode(root[:], target, slices.Values(upserts), removed)
 	})
@@ -84,7 +85,7 @@ func (e *encoder) delta(base tree.Tree, target publish.Published) *encoded {
 
 // whole is the Update from nothing to the target.
 func (e *encoder) whole(target publish.Published) *encoded {
-	return e.get(encodingKey{target: target.Version}, func() *encoded {
+	return e.get(encodingKey{target: target.Version, accepted: target.Accepted}, func() *encoded {
 		return encode(nil, target, target.Tree.All(), nil)
 	})
 }
@@ -155,7 +156,7 @@ func done(c <-chan struct{}) bool {
 
 // encode cuts an Update into parts. A nil base makes it a whole configuration.
 func encode(base []byte, target publish.Published, upserts iter.Seq[tree.Leaf], removed []tree.Key) *encoded {
-	w := partWriter{base: base, target: target.Version, out: &encoded{}}
+	w := partWriter{base: base, target: target.Version, accepted: target.Accepted, out: &encoded{}}
 	w.begin()
 	for _, k := range removed {
 		w.room(len(k.Kind) + len(k.Name))
@@ -172,19 +173,21 @@ func encode(base []byte, target publish.Published, upserts iter.Seq[tree.Leaf], 
 
 // partWriter fills parts one after another.
 type partWriter struct {
-	base   []byte
-	target session.Version
-	out    *encoded
-	part   *fleetv1.Update
-	size   int
+	base     []byte
+	target   session.Version
+	accepted bool
+	out      *encoded
+	part     *fleetv1.Update
+	size     int
 }
 
 func (w *partWriter) begin() {
 	w.size = 0
 	w.part = &fleetv1.Update{
-		Base:   w.base,
-		Target: versionProto(w.target),
-		Part:   uint32(len(w.out.parts)),
+		Base:          w.base,
+		Target:        versionProto(w.target),
+		Part:          uint32(len(w.out.parts)),
+		EpochAccepted: w.accepted,
 	}
 }
 

@@ -50,6 +50,7 @@ type Counters struct {
 	NacksPermanent uint64
 	NacksLocal     uint64
 	NacksMismatch  uint64
+	NacksHeld      uint64
 	ForeignAnswers uint64 // answers that nobody waited for
 	Drifts         uint64
 	WholesUnderWay int // now
@@ -63,7 +64,7 @@ type Counters struct {
 
 type counters struct {
 	connected, refused, updates, wholes, parts, configBytes, wireBytes, encodings atomic.Uint64
-	acks, permanent, local, mismatch, foreign, drifts                             atomic.Uint64
+	acks, permanent, local, mismatch, held, foreign, drifts                       atomic.Uint64
 
 	answer, spread publish.Latency
 }
@@ -74,6 +75,8 @@ func (c *counters) nack(r session.Reason) {
 		c.local.Add(1)
 	case session.BaseMismatch:
 		c.mismatch.Add(1)
+	case session.TooMuch:
+		c.held.Add(1)
 	default:
 		c.permanent.Add(1)
 	}
@@ -88,7 +91,7 @@ func (s *Server) Counters() Counters {
 		Updates: c.updates.Load(), Wholes: c.wholes.Load(), Parts: c.parts.Load(),
 		ConfigBytes: c.configBytes.Load(), WireBytes: c.wireBytes.Load(), Encodings: c.encodings.Load(),
 		Acks: c.acks.Load(), NacksPermanent: c.permanent.Load(), NacksLocal: c.local.Load(),
-		NacksMismatch: c.mismatch.Load(), ForeignAnswers: c.foreign.Load(), Drifts: c.drifts.Load(),
+		NacksMismatch: c.mismatch.Load(), NacksHeld: c.held.Load(), ForeignAnswers: c.foreign.Load(), Drifts: c.drifts.Load(),
 		WholesUnderWay: len(s.whole), NodesKnown: known, NodesConnected: connected,
 		Answer: c.answer.Snapshot(), Spread: c.spread.Snapshot(),
 	}

@@ -38,7 +38,8 @@ type memory struct {
 	versions []store.Snapshot
 	records  map[string]*fleetv1.NodeRecord
 	revision uint64
-	fail     error // of writing records
+	accepted uint64 // epoch
+	fail     error  // of writing records
 	watchers map[chan struct{}]struct{}
 }
 
@@ -71,7 +72,7 @@ func (m *memory) Current(context.Context) (store.Snapshot, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.versions[len(m.versions)-1]
-	s.Epoch = m.epoch
+	s.Epoch, s.Accepted = m.epoch, m.accepted == m.epoch
 	return s, nil
 }
 

@@ -45,7 +45,9 @@ type node struct {
 	attested tree.Hash
 	drift    bool
 	state    session.State
+	judged   session.Version    // what was wanted when state came about
 	problems []resource.Problem // of the last refusal, while it stands
+	loss     *fleetv1.Loss      // by what it holds; nil: it holds nothing
 	numbers  *fleetv1.Status
 
 	conflict   string // address of a second machine with this id
@@ -90,7 +92,8 @@ func (r *registry) admit(hello *fleetv1.Hello, running session.Version, address 
 	c := &conn{node: id, boot: hello.GetBootId(), address: address, since: now, replaced: make(chan struct{})}
 	n.current, n.hello, n.heard, n.silent = c, hello, now, false
 	n.running, n.attested, n.drift = running, tree.Hash{}, false
-	n.state, n.problems, n.numbers = session.AwaitingHello, nil, nil
+	n.state, n.judged = session.AwaitingHello, session.Version{}
+	n.problems, n.loss, n.numbers = nil, nil, nil
 	r.changed()
 	return c, nil
 }
@@ -214,24 +217,36 @@ func (s *Server) Nodes() []api.NodeStatus {
 	r.mu.Lock()
 	now := s.c.Now()
 	out := make([]api.NodeStatus, 0, len(r.nodes))
+	judged := make([]session.Version, 0, len(r.nodes))
 	for _, n := range r.nodes {
-		out = append(out, n.status(now))
+		out, judged = append(out, n.status(now)), append(judged, n.judged)
 	}
 	r.mu.Unlock()
 	// Asked without the lock: the publisher has one of its own.
 	for i := range out {
-		s.setWanted(&out[i])
+		s.setWanted(&out[i], judged[i])
 	}
 	slices.SortFunc(out, func(a, b api.NodeStatus) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 
-func (s *Server) setWanted(n *api.NodeStatus) {
-	wanted := s.c.Publisher.WantedFor(n.ID).Version
-	n.Wanted = versionAPI(wanted)
-	if n.State == api.Synced && !wanted.IsZero() && (n.Running == nil || *n.Running != n.Wanted) {
-		n.State = api.Updating // its driver is about to hear of it
+func (s *Server) setWanted(n *api.NodeStatus, judged session.Version) {
+	wanted := s.c.Publisher.WantedFor(n.ID)
+	n.Wanted = versionAPI(wanted.Version)
+	switch n.State {
+	case api.Synced:
+		if wanted.IsZero() || n.Running != nil && *n.Running == n.Wanted {
+			return
+		}
+	case api.Rejected, api.Held:
+		if wanted.Version == judged && (n.State != api.Held || !wanted.Accepted) {
+			return
+		}
+	default:
+		return
 	}
+	// Its driver is about to hear of it.
+	n.State, n.Held = api.Updating, nil
 }
 
 func versionAPI(v session.Version) api.Version {
@@ -272,6 +287,12 @@ func (n *node) status(now time.Time) api.NodeStatus {
 	if !n.attested.IsZero() {
 		s.Attested = n.attested.String()
 	}
+	if n.loss != nil && s.State == api.Held {
+		s.Held = &api.Loss{
+			Routes: n.loss.GetRoutes(), RoutesLost: n.loss.GetRoutesLost(),
+			VirtualIPs: n.loss.GetVirtualIps(), VirtualIPsLost: n.loss.GetVirtualIpsLost(),
+		}
+	}
 	for _, p := range n.problems {
 		s.Problems = append(s.Problems, api.Problem(p))
 	}
@@ -293,6 +314,8 @@ func (n *node) apiState(connected bool) api.NodeState {
 		return api.Drift
 	case n.state == session.Rejected || n.state == session.Retrying:
 		return api.Rejected
+	case n.state == session.Held:
+		return api.Held
 	case n.state == session.Synced:
 		return api.Synced
 	}

@@ -34,6 +34,8 @@
 //	GET    /v1/nodes/<id>                                                  → 200 NodeStatus, or YAML of kind Node
 //	PUT    /v1/nodes/<id>                               one Node           → 200 | 201 NodeStatus
 //	DELETE /v1/nodes/<id>                                                  → 204; 409 TypeConflict while it is connected
+//	GET    /v1/epoch                                                       → 200 Epoch
+//	POST   /v1/epoch/accept                             [AcceptRequest]    → 200 Epoch
 //	GET    /v1/events                                                      → 200 text/event-stream of Event
 //	GET    /v1/status                                                      → 200 Status
 //	GET    /v1/version                                                     → 200 Build
@@ -69,7 +71,8 @@
 //
 // Answers carry ETag: on the list of a kind, apply, history, rollback and
 // status it is the fleet revision in quotes ("42"); on one resource the hex
-// hash of its canonical bytes; on a node its record's revision.
+// hash of its canonical bytes; on a node its record's revision; on the epoch its
+// number.
 //
 // If-Match on apply and rollback names the fleet revision (quotes may be left
 // out), on PUT and DELETE of one resource its hash. If it does not hold, also
@@ -77,6 +80,14 @@
 // changed. If-None-Match: * on PUT creates only: 412 TypeExists otherwise.
 // Without either, the server computes the change again on whatever won, a
 // bounded number of times; 409 TypeConflict after that.
+//
+// # Epochs
+//
+// A node holds a new epoch by which it would lose too much (see Epoch) until
+// somebody accepts it. An acceptance says which epoch it is of, so that one
+// accepts what one saw: by If-Match, by the body, or by both; 412 TypeStale if
+// another epoch is in force. It stays for as long as the epoch lasts, and to
+// accept again changes nothing.
 //
 // # Authors and messages
 //

@@ -16,6 +16,9 @@ const (
 	Updating NodeState = "UPDATING"
 	// Rejected: refused the wanted version and serves an older one; Problems say why.
 	Rejected NodeState = "REJECTED"
+	// Held: holds the wanted version, which begins an epoch, since it would lose too
+	// much by it. It follows when the epoch is accepted or what is wanted loses less.
+	Held NodeState = "HELD"
 	// Drift: its live table was not built from the version that it names.
 	Drift NodeState = "DRIFT"
 	// Disconnected: known, and without a stream to this control plane.
@@ -24,7 +27,7 @@ const (
 
 // NodeStates lists the states, the good one first.
 func NodeStates() []NodeState {
-	return []NodeState{Synced, Updating, Rejected, Drift, Disconnected}
+	return []NodeState{Synced, Updating, Rejected, Held, Drift, Disconnected}
 }
 
 // NodeStatus is a node as the fleet knows it and as it was last seen.
@@ -44,7 +47,9 @@ type NodeStatus struct {
 	// Attested is the digest that the live table was really built from, in hex.
 	Attested string `json:"attested,omitempty"`
 	// Problems are those of the last refusal, while it stands.
-	Problems    []Problem  `json:"problems,omitempty"`
+	Problems []Problem `json:"problems,omitempty"`
+	// Held is what the node would lose; nil unless State is Held.
+	Held        *Loss      `json:"held,omitempty"`
 	FirstSeen   *time.Time `json:"firstSeen,omitempty"`
 	LastSeen    *time.Time `json:"lastSeen,omitempty"`
 	Build       string     `json:"build,omitempty"`
@@ -57,6 +62,15 @@ type NodeStatus struct {
 	Errors      uint64 `json:"errors"`
 	// Resource is the node as a resource of kind Node, to be edited and put back.
 	Resource json.RawMessage `json:"resource,omitempty"`
+}
+
+// Loss counts what runs on a node, and what of that the wanted version does not
+// have.
+type Loss struct {
+	Routes         uint32 `json:"routes"`
+	RoutesLost     uint32 `json:"routesLost"`
+	VirtualIPs     uint32 `json:"virtualIPs"`
+	VirtualIPsLost uint32 `json:"virtualIPsLost"`
 }
 
 // NodeList is every known node, sorted by id.

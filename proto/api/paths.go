@@ -13,6 +13,8 @@ const (
 	PathDiff     = "/v1/diff"
 	PathRollback = "/v1/rollback"
 	PathNodes    = "/v1/nodes"
+	PathEpoch    = "/v1/epoch"
+	PathAccept   = "/v1/epoch/accept"
 	PathEvents   = "/v1/events"
 	PathStatus   = "/v1/status"
 	PathVersion  = "/v1/version"

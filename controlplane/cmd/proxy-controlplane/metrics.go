@@ -23,6 +23,7 @@ const (
 	metricRevision    = "proxyfleet_controlplane_wanted_revision"
 	metricResources   = "proxyfleet_controlplane_wanted_resources"
 	metricUnpublished = "proxyfleet_controlplane_head_unpublished"
+	metricAccepted    = "proxyfleet_controlplane_epoch_accepted"
 
 	metricPublished      = "proxyfleet_controlplane_published_total"
 	metricUnpublishable  = "proxyfleet_controlplane_unpublishable_total"
@@ -155,6 +156,11 @@ func (c *fleetCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(metricEpoch, "Epoch of the version that is wanted of the nodes.", float64(wanted.Epoch))
 	gauge(metricRevision, "Revision of the version that is wanted of the nodes.", float64(wanted.Revision))
 	gauge(metricResources, "Resources of the version that is wanted of the nodes.", float64(wanted.Tree.Len()))
+	accepted := 0.0
+	if wanted.Accepted {
+		accepted = 1
+	}
+	gauge(metricAccepted, "1 if the epoch is accepted, so that no node holds it.", accepted)
 	unpublished := 0.0
 	if _, is := c.publisher.Unpublished(); is {
 		unpublished = 1
@@ -190,6 +196,7 @@ func (c *fleetCollector) Collect(out chan<- prometheus.Metric) {
 	count(metricNacks, "Updates that nodes refused, by reason.", s.NacksPermanent, "reason", "permanent")
 	count(metricNacks, "Updates that nodes refused, by reason.", s.NacksLocal, "reason", "local")
 	count(metricNacks, "Updates that nodes refused, by reason.", s.NacksMismatch, "reason", "base_mismatch")
+	count(metricNacks, "Updates that nodes refused, by reason.", s.NacksHeld, "reason", "held")
 	count(metricDrifts, "Times that a node's live table was not built from the version it named.", s.Drifts)
 	histogram(metricAnswerSeconds, "Time from the last part of an update to the answer.", s.Answer)
 	histogram(metricSpreadSeconds, "Time from a version being wanted to the answer of each connected node.", s.Spread)

@@ -70,7 +70,7 @@ func serve(ctx context.Context, o options, logger *slog.Logger) error {
 	}
 	api, err := rest.New(rest.Config{
 		Bound: addrPort(restListener),
-		Store: st, Records: st, Checker: publisher, Nodes: nodes, Heads: st,
+		Store: st, Records: st, Epochs: st, Checker: publisher, Nodes: nodes, Heads: st,
 		Committed: publisher.Kick,
 		Ready:     readiness(st, publisher),
 		Metrics:   m.handler(),
