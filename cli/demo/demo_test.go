@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -18,6 +19,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
+	"github.com/proxyfleet/proxyfleet/cli/fleettest"
+	"github.com/proxyfleet/proxyfleet/proto/api"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
@@ -197,11 +200,36 @@ func TestDemoSaysWhyAProcessDied(t *testing.T) {
 }
 
 func TestDemoSaysWhatItWaitedFor(t *testing.T) {
-	cfg, _ := stage(t, map[string]string{"node-1": partSilent})
-	cfg.ReadyTimeout = 2 * time.Second
+	cfg, _ := stage(t, nil)
+	cfg.ReadyTimeout = time.Millisecond
 	err := Run(t.Context(), cfg)
-	if !errors.Is(err, errNotReady) || !strings.Contains(err.Error(), "waited for node-1 (has not said hello)") {
+	if !errors.Is(err, errNotReady) || !strings.Contains(err.Error(), "after 1ms: waited for the control plane") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestDemoKnowsWhichNodesAreMissing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	server := fleettest.New(t)
+	server.SetNodes(fleettest.Node("node-2", api.Synced, 3, 3), fleettest.Node("node-3", api.Synced, 2, 2), fleettest.Node("node-4", api.Updating, 2, 3))
+	looks := 0
+	server.Before(func(*http.Request) *api.Error {
+		if looks++; looks == 2 {
+			cancel()
+		}
+		return nil
+	})
+	c, err := client.New(client.Options{Server: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	d := demo{client: c, plan: newPlan(defaultLayout(), "/d", "/bin/proxyctl", 4, 1)}
+	missing, err := d.waitForNodes(ctx, api.Version{Epoch: fleettest.Epoch, Revision: 3})
+	want := "node-1 (has not said hello), node-3 (SYNCED), node-4 (UPDATING)"
+	if !errors.Is(err, context.Canceled) || missing != want {
+		t.Errorf("got %q, %v, want %q", missing, err, want)
 	}
 }
 

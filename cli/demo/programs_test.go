@@ -51,7 +51,7 @@ func standIn(name string, args []string) int {
 			flags[flag] = args[i+1]
 		}
 	}
-	parts := map[string]string{"node-9": partSilent}
+	parts := map[string]string{}
 	if data, err := os.ReadFile(filepath.Join(filepath.Dir(os.Args[0]), play)); err == nil {
 		if err := json.Unmarshal(data, &parts); err != nil {
 			panic(err)
@@ -72,6 +72,9 @@ func standIn(name string, args []string) int {
 		err = standInControlPlane(ctx, flags, parts)
 	case dataPlaneBinary:
 		fmt.Println(`{"access":"log"}`)
+		if parts[process] != partSilent {
+			err = os.MkdirAll(flags["state-dir"], 0o700) // its hello to the control plane
+		}
 		<-ctx.Done()
 	case "proxyctl":
 		err = ServeBackend(ctx, strings.Split(flags["address"], ","))
@@ -88,19 +91,20 @@ func standIn(name string, args []string) int {
 	return 0
 }
 
-// standInControlPlane serves the REST contract. Its nodes run whatever is
-// wanted, unless they play another part.
+// standInControlPlane serves the REST contract. Nodes that made their directory
+// run whatever is wanted, unless they play another part.
 func standInControlPlane(ctx context.Context, flags, parts map[string]string) error {
 	fleet := fleettest.NewHandler()
 	fleet.Before(func(*http.Request) *api.Error {
 		wanted := fleet.Version().Revision
 		var nodes []api.NodeStatus
 		for _, id := range []string{"node-1", "node-2", "node-9"} {
-			switch parts[id] {
-			case partSilent:
-			case partGone:
+			_, err := os.Stat(filepath.Join(filepath.Dir(flags["data-dir"]), id))
+			switch {
+			case parts[id] == partGone:
 				nodes = append(nodes, fleettest.Node(id, api.Disconnected, 0, wanted))
-			case partRefusing:
+			case err != nil: // not there yet
+			case parts[id] == partRefusing:
 				n := fleettest.Node(id, api.Rejected, 0, wanted)
 				n.Problems = []api.Problem{{Kind: "Listener", Name: "web", Got: "port 8080 in use"}}
 				nodes = append(nodes, n)
