@@ -134,7 +134,7 @@ func TestANodeIsEditedLikeAResource(t *testing.T) {
 	refused(t, f.do("PUT", api.NodePath("n1"), edited, header("If-None-Match", "*")), api.TypeExists)
 	refused(t, f.do("PUT", api.NodePath("n2"), edited), api.TypeInvalid)
 	refused(t, f.do("PUT", api.NodePath("n1"), ping("n1", "")), api.TypeInvalid)
-	refused(t, f.do("PUT", api.NodePath("n1"), "kind: Node\nname: n1\nspec: {drained: true}\n"), api.TypeInvalid)
+	refused(t, f.do("PUT", api.NodePath("n1"), "kind: Node\nname: n1\nspec: {cordoned: true}\n"), api.TypeInvalid)
 
 	created := f.do("PUT", api.NodePath("n2"), "kind: Node\nname: n2\n")
 	if status := want[api.NodeStatus](t, created, http.StatusCreated); status.State != api.Disconnected || !status.Expected {

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/accesslog"
 	"github.com/proxyfleet/proxyfleet/dataplane/admin"
@@ -18,6 +19,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/lifecycle"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
 // computing is how many goroutines may burn processor time beside the loops.
@@ -33,6 +35,7 @@ type node struct {
 	engine  *evloop.Engine
 	permit  permit.Semaphore
 	drainer *drainer
+	inForce atomic.Pointer[feed.InForce]
 	// lastGood is nil where none is kept.
 	lastGood *lastgood.File
 }
@@ -130,7 +133,7 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 		return nil, nil, err
 	}
 	config.Checks = append(config.Checks, admin.Check{Name: "drain", Ready: n.drainer.ready})
-	config.Status, config.Feed = admin.FeedStatus(f.State), f.Counters
+	config.Status, config.Feed, config.Resources = admin.FeedStatus(f.State), f.Counters, n.resources
 	return f, func() {}, nil
 }
 
@@ -151,8 +154,17 @@ func (n *node) remember() (*feed.InForce, error) {
 	return &feed.InForce{Version: saved.Version, Tree: saved.Tree}, nil
 }
 
-// applied keeps what came into force for the next start.
+// resources are those in force.
+func (n *node) resources() tree.Tree {
+	if c := n.inForce.Load(); c != nil {
+		return c.Tree
+	}
+	return tree.Tree{}
+}
+
+// applied keeps what came into force, to be shown and for the next start.
 func (n *node) applied(c feed.InForce) {
+	n.inForce.Store(&c)
 	if n.lastGood != nil {
 		n.lastGood.Save(lastgood.Saved{Version: c.Version, Tree: c.Tree})
 	}

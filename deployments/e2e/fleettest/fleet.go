@@ -139,16 +139,21 @@ func (f *Fleet) StartNode(number int) *Node {
 	return n
 }
 
-// WaitNodes waits until every node runs what is wanted.
+// WaitNodes waits until every node runs the head. That every node is in sync is
+// not enough: what is wanted may not have followed the head yet.
 func (f *Fleet) WaitNodes() {
 	f.t.Helper()
-	Wait(f.t, readyTimeout, "every node to run what is wanted", func() bool {
+	head, err := f.Client.Status(context.Background())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	Wait(f.t, readyTimeout, "every node to run the head", func() bool {
 		list, err := f.Client.Nodes(context.Background())
 		if err != nil || len(list.Items) < len(f.Nodes) {
 			return false
 		}
 		for _, n := range list.Items {
-			if n.State != api.Synced {
+			if n.State != api.Synced || n.Running == nil || n.Running.Epoch != head.Epoch || n.Running.Revision < head.Revision {
 				return false
 			}
 		}
