@@ -70,6 +70,20 @@ func (c *Client) DeleteNode(ctx context.Context, id string) error {
 	return err
 }
 
+// Epoch returns the epoch in force, and the nodes that hold it.
+func (c *Client) Epoch(ctx context.Context) (api.Epoch, error) {
+	return read[api.Epoch](ctx, c, call{method: http.MethodGet, path: api.PathEpoch})
+}
+
+// AcceptEpoch makes nodes follow the epoch, if it is the one in force.
+func (c *Client) AcceptEpoch(ctx context.Context, epoch uint64) (api.Epoch, error) {
+	body, err := json.Marshal(api.AcceptRequest{Epoch: epoch})
+	if err != nil {
+		return api.Epoch{}, err
+	}
+	return read[api.Epoch](ctx, c, call{method: http.MethodPost, path: api.PathAccept, media: api.MediaJSON, body: body})
+}
+
 // Events reads the stream of events and hands each to report, until report
 // returns an error, which is then returned, the stream ends (io.EOF) or breaks
 // (ErrNoServer), or the context ends.

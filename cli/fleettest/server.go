@@ -30,11 +30,12 @@ type Server struct {
 
 	handler http.Handler // immutable
 
-	mu      sync.Mutex
-	history []state // revision is the index
-	nodes   []api.NodeStatus
-	streams map[chan api.Event]struct{}
-	before  func(r *http.Request) *api.Error
+	mu       sync.Mutex
+	history  []state // revision is the index
+	nodes    []api.NodeStatus
+	accepted bool // the epoch
+	streams  map[chan api.Event]struct{}
+	before   func(r *http.Request) *api.Error
 }
 
 // state is one revision.
@@ -85,6 +86,8 @@ func (s *Server) routes() http.Handler {
 	handle("GET /v1/status", s.status)
 	handle("GET /v1/version", s.version)
 	handle("GET /v1/events", s.events)
+	handle("GET /v1/epoch", s.showEpoch)
+	handle("POST /v1/epoch/accept", s.acceptEpoch)
 	handle("GET /v1/nodes", s.listNodes)
 	handle("GET /v1/nodes/{name}", s.getNode)
 	handle("PUT /v1/nodes/{name}", s.putNode)

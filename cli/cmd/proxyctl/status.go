@@ -163,6 +163,7 @@ func (a *app) fleetText(f fleet) string {
 	}
 	b.WriteString(tableText(on, header, rows))
 	writeReasons(&b, f.Items, on)
+	writeHeld(&b, f.Epoch, holding(f.Items), on)
 	return b.String()
 }
 
@@ -175,6 +176,8 @@ func reason(n api.NodeStatus) string {
 		return "is getting the wanted revision"
 	case api.Rejected:
 		return counted(len(n.Problems), "problem") + ", see below"
+	case api.Held:
+		return "holds the new epoch, see below"
 	case api.Drift:
 		return "its live table is not what its revision says"
 	case api.Disconnected:
@@ -187,6 +190,10 @@ func reason(n api.NodeStatus) string {
 // writeReasons lists the problems of the nodes that refuse.
 func writeReasons(b *strings.Builder, nodes []api.NodeStatus, colour bool) {
 	for _, n := range nodes {
+		if n.State == api.Held {
+			// What is wrong with no resource is the loss, which writeHeld tells.
+			n.Problems = slices.DeleteFunc(slices.Clone(n.Problems), func(p api.Problem) bool { return p.Kind == "" })
+		}
 		if len(n.Problems) == 0 {
 			continue
 		}

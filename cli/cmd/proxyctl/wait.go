@@ -51,16 +51,24 @@ func counts(n api.NodeStatus) bool { return n.Connected || n.Expected }
 // waitForNodes waits until every node runs the version or a later one. A node
 // that refuses it ends the waiting at once.
 func (a *app) waitForNodes(ctx context.Context, c *client.Client, want api.Version, timeout time.Duration) error {
+	return a.newProgress(want).run(ctx, c, timeout)
+}
+
+func (a *app) newProgress(want api.Version) *waitProgress {
+	return &waitProgress{app: a, want: want, began: a.now(), told: map[string]string{}}
+}
+
+// run looks until the waiting is over.
+func (p *waitProgress) run(ctx context.Context, c *client.Client, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	looks, stop := watchFleet(ctx, c)
 	defer stop()
-	progress := waitProgress{app: a, want: want, began: a.now(), told: map[string]string{}}
 	for {
 		list, err := c.Nodes(ctx)
 		switch {
 		case err == nil:
-			done, err := progress.look(list)
+			done, err := p.look(list)
 			if done || err != nil {
 				return err
 			}
@@ -73,7 +81,7 @@ func (a *app) waitForNodes(ctx context.Context, c *client.Client, want api.Versi
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return context.Canceled
 			}
-			return progress.late(timeout)
+			return p.late(timeout)
 		}
 	}
 }
@@ -83,6 +91,7 @@ type waitProgress struct {
 	app   *app
 	want  api.Version
 	began time.Time
+	held  bool // nodes that hold the epoch are waited for
 	last  api.NodeList
 	told  map[string]string // what was last said about a node
 }
@@ -90,7 +99,7 @@ type waitProgress struct {
 // look reports what is new in the list, and whether the waiting is over.
 func (p *waitProgress) look(list api.NodeList) (done bool, err error) {
 	p.last = list
-	var refused []api.NodeStatus
+	var refused, held []api.NodeStatus
 	total, running := 0, 0
 	for _, n := range list.Items {
 		if !counts(n) {
@@ -104,6 +113,9 @@ func (p *waitProgress) look(list api.NodeList) (done bool, err error) {
 		case refuses(n, p.want):
 			refused = append(refused, n)
 			p.tell(n.ID, fmt.Sprintf("refuses revision %d", n.Wanted.Revision))
+		case n.State == api.Held && compareVersions(n.Wanted, p.want) >= 0:
+			held = append(held, n)
+			p.tell(n.ID, fmt.Sprintf("holds epoch %d", n.Wanted.Epoch))
 		case !n.Connected:
 			p.tell(n.ID, "is not connected")
 		}
@@ -114,6 +126,8 @@ func (p *waitProgress) look(list api.NodeList) (done bool, err error) {
 	switch {
 	case len(refused) > 0:
 		return true, p.refusal(refused)
+	case len(held) > 0 && !p.held:
+		return true, heldError(held[0].Wanted.Epoch, holding(held))
 	case total == 0:
 		p.app.note("no node is known yet: nothing to wait for")
 		return true, nil
