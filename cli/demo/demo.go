@@ -198,7 +198,7 @@ func (d *demo) missing(list api.NodeList, version api.Version) (names []string, 
 		switch {
 		case !ok:
 			names = append(names, want.ID+" (has not said hello)")
-		case n.State == api.Rejected && len(n.Problems) > 0:
+		case (n.State == api.Rejected || n.State == api.Held) && len(n.Problems) > 0:
 			return nil, fmt.Errorf("demo: %s refuses revision %d: %s", n.ID, n.Wanted.Revision, n.Problems[0])
 		case n.State != api.Synced || n.Wanted.Epoch != version.Epoch || n.Wanted.Revision < version.Revision:
 			names = append(names, want.ID+" ("+string(n.State)+")")
