@@ -56,10 +56,12 @@ lint-go: $(GOLANGCI) ## go vet, golangci-lint and the gofumpt format
 	$(GOLANGCI) fmt --diff
 
 .PHONY: lint-proto
-lint-proto: $(PROTO_TOOLS) ## buf lint, and that the generated code is what the schema gives
+lint-proto: $(PROTO_TOOLS) bin/tools/schemadoc ## buf lint, and that the generated code and reference are what the schema gives
 	bin/tools/buf lint
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 	bin/tools/buf generate -o "$$tmp" && \
+	bin/tools/buf build -o - | bin/tools/schemadoc >"$$tmp/RESOURCES.md" && \
+	{ diff -u docs/RESOURCES.md "$$tmp/RESOURCES.md" >&2 || { echo "docs/RESOURCES.md is not what the schema gives: run make generate" >&2; exit 1; }; } && \
 	(cd "$$tmp" && find . -name '*.pb.go') | while read -r f; do \
 		diff -u "$$f" "$$tmp/$$f" >&2 || { echo "$$f is not what the schema gives: run make generate" >&2; exit 1; }; \
 	done
@@ -79,8 +81,9 @@ lint-cross: ## that each module builds alone, on every system and processor that
 	done; done
 
 .PHONY: generate
-generate: $(PROTO_TOOLS) ## write the code that the protobuf schema gives
+generate: $(PROTO_TOOLS) bin/tools/schemadoc ## write the code and the reference that the protobuf schema gives
 	bin/tools/buf generate
+	bin/tools/buf build -o - | bin/tools/schemadoc >docs/RESOURCES.md
 
 .PHONY: fmt
 fmt: $(GOLANGCI) ## format the Go code (gofumpt)
@@ -130,6 +133,9 @@ bin/tools/etcdctl: deployments/tools/go.mod
 
 bin/tools/h2spec: deployments/tools/go.mod
 	$(tool_build) github.com/summerwind/h2spec/cmd/h2spec
+
+bin/tools/schemadoc: deployments/tools/go.mod $(wildcard deployments/tools/schemadoc/*.go proto/fleet/v1/*.go)
+	$(tool_build) ./schemadoc
 
 bin/tools/testsummary: deployments/tools/go.mod $(wildcard deployments/tools/testsummary/*.go)
 	$(tool_build) ./testsummary
