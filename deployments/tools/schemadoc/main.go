@@ -135,7 +135,7 @@ func (p *page) kindOf(f protoreflect.FieldDescriptor) string {
 	if f.IsMap() {
 		return "map of texts"
 	}
-	name := f.Kind().String()
+	var name string
 	switch {
 	case formats[option[fleetv1.Format](f, fleetv1.E_Format)] != "":
 		name = formats[option[fleetv1.Format](f, fleetv1.E_Format)]
