@@ -1,0 +1,210 @@
+package vip
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/member"
+)
+
+// Policy says what a virtual IP does when the network is in parts.
+type Policy uint8
+
+const (
+	// Default is Majority, but Availability for a list of two members: there
+	// each would need the other.
+	Default Policy = iota
+	// Majority means that nobody holds without the grants of a majority of the expected
+	// members. Never two holders.
+	Majority
+	// Availability means that where there is no majority the grants of all members
+	// that answer suffice, and that a holder that lost its majority keeps on. Each part of
+	// a network in parts may have a holder; when two hear of each other, the one
+	// of lower rank lets go.
+	Availability
+)
+
+// String returns the policy as it is written in a VirtualIP.
+func (p Policy) String() string {
+	switch p {
+	case Majority:
+		return "MAJORITY"
+	case Availability:
+		return "AVAILABILITY"
+	case Default:
+	}
+	return "DEFAULT"
+}
+
+// Spec is what a VirtualIP says of who may hold it.
+type Spec struct {
+	// VIP is its name.
+	VIP string
+	// Nodes are the ids of those that may hold it; none: any. Labels must all be
+	// on the node. Both count.
+	Nodes  []string
+	Labels []member.Label
+	// Preference lists ids, the most wanted first. Those that it leaves out come
+	// last, alike.
+	Preference []string
+	// Preempt: a more preferred node takes over when it becomes able. Otherwise
+	// the holder stays while it is able.
+	Preempt bool
+	Policy  Policy
+}
+
+// Elector orders the members that may hold one virtual IP. It is immutable.
+type Elector struct {
+	spec Spec
+	list List
+	// By the members' place in the list.
+	named  []bool
+	prefer []int
+	weight []uint64
+}
+
+// NewElector returns the elector of a virtual IP among the members of a list.
+func NewElector(spec Spec, list List) *Elector {
+	e := &Elector{
+		spec: spec, list: list,
+		named: make([]bool, list.Len()), prefer: make([]int, list.Len()), weight: make([]uint64, list.Len()),
+	}
+	for i := range list.Len() {
+		id := list.ID(i)
+		e.named[i] = len(spec.Nodes) == 0 || slices.Contains(spec.Nodes, id)
+		e.prefer[i] = slices.Index(spec.Preference, id)
+		if e.prefer[i] < 0 {
+			e.prefer[i] = len(spec.Preference)
+		}
+		e.weight[i] = weight(spec.VIP, id)
+	}
+	return e
+}
+
+// weight is the rendezvous hash: of the members that remain, the order does not
+// depend on those that went, and each virtual IP has another order. It must be
+// the same in every build: SHA-256 of name, 0, id, the first eight bytes.
+func weight(vip, id string) uint64 {
+	b := make([]byte, 0, 128)
+	b = append(b, vip...)
+	b = append(b, 0)
+	b = append(b, id...)
+	sum := sha256.Sum256(b)
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+// Opinion is what a node knows beyond its View: the View follows gossip, which
+// takes longer than requests do.
+type Opinion struct {
+	// Incumbent is the id of the holder. Empty: the one that the View names.
+	Incumbent string
+	// Out says whom to leave out; nil: nobody.
+	Out func(id string) bool
+}
+
+// Order returns the ids of those that should hold the virtual IP, the best
+// first: the expected members that are in the View, may hold it, can, are not
+// draining and are healthy. If none of them is healthy, health is ignored, and
+// the incumbent comes first in any case: what makes every node unhealthy is more
+// likely a bad configuration than the nodes, and must not take the address off
+// the network.
+func (e *Elector) Order(view member.View, o Opinion) []string {
+	out := func(int) bool { return false }
+	if o.Out != nil {
+		out = func(i int) bool { return o.Out(e.list.ID(i)) }
+	}
+	incumbent := -1
+	if o.Incumbent == "" {
+		if m, _, ok := view.Holder(e.spec.VIP); ok {
+			o.Incumbent = m.ID
+		}
+	}
+	if i, ok := e.list.Index(o.Incumbent); ok {
+		incumbent = i
+	}
+	order := e.order(nil, view, incumbent, out)
+	ids := make([]string, len(order))
+	for i, place := range order {
+		ids[i] = e.list.ID(place)
+	}
+	return ids
+}
+
+// order is Order in places of the list, appended to dst.
+func (e *Elector) order(dst []int, view member.View, incumbent int, out func(int) bool) []int {
+	healthy := false
+	for i := range e.list.Len() {
+		m, ok := view.Get(e.list.ID(i))
+		if !ok || out(i) || m.Flags.Has(member.Draining) || !e.able(i, m) {
+			continue
+		}
+		fit := m.Flags.Has(member.Healthy)
+		if fit && !healthy {
+			dst, healthy = dst[:0], true
+		}
+		if fit == healthy {
+			dst = append(dst, i)
+		}
+	}
+	first := func(i int) int {
+		if i == incumbent {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(dst, func(a, b int) int {
+		if !e.spec.Preempt || !healthy {
+			if c := cmp.Compare(first(a), first(b)); c != 0 {
+				return c
+			}
+		}
+		return cmp.Or(cmp.Compare(e.prefer[a], e.prefer[b]), cmp.Compare(first(a), first(b)), e.byWeight(a, b))
+	})
+	return dst
+}
+
+// able says whether member i, of which m is known, can hold the virtual IP at
+// all, well or badly.
+func (e *Elector) able(i int, m member.Member) bool {
+	if !e.named[i] || !m.Flags.Has(member.Eligible) || m.Flags.Has(member.Witness) {
+		return false
+	}
+	for _, want := range e.spec.Labels {
+		if got, ok := m.Label(want.Name); !ok || got != want.Value {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *Elector) byWeight(a, b int) int {
+	return cmp.Or(cmp.Compare(e.weight[b], e.weight[a]), cmp.Compare(a, b))
+}
+
+// Outranks says whether a comes before b whatever their state: which of two
+// holders stays.
+func (e *Elector) Outranks(a, b string) bool {
+	i, known := e.list.Index(a)
+	j, other := e.list.Index(b)
+	if !known || !other {
+		return known
+	}
+	return e.outranks(i, j)
+}
+
+func (e *Elector) outranks(a, b int) bool {
+	return cmp.Or(cmp.Compare(e.prefer[a], e.prefer[b]), e.byWeight(a, b)) < 0
+}
+
+// Policy is the one in force, and why if it is not what the Spec says.
+func (e *Elector) Policy() (p Policy, why string) {
+	if e.spec.Policy != Default {
+		return e.spec.Policy, ""
+	}
+	if e.list.Len() == 2 {
+		return Availability, "two expected members and no witness: each would need the other"
+	}
+	return Majority, ""
+}

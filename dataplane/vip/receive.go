@@ -1,0 +1,228 @@
+package vip
+
+import "time"
+
+// receive takes a message of another member.
+func (g *Grants) receive(m *Message) {
+	from, ok := g.list.Index(m.From)
+	if !ok || from == g.me || g.me == nobody {
+		return
+	}
+	switch m.Kind {
+	case Request:
+		g.request(from, m)
+	case Answer:
+		g.answer(from, m)
+	}
+}
+
+// request answers, as a member.
+func (g *Grants) request(from int, m *Message) {
+	answer := Message{Kind: Answer, From: g.self, Boot: m.Boot, Seq: m.Seq, Revision: g.list.Revision}
+	to := g.list.ids[from : from+1 : from+1]
+	size := headSize(g.self)
+	for i := range m.Items {
+		it, ok := g.requested(from, m, &m.Items[i])
+		if !ok {
+			continue
+		}
+		need := answerSize(it.VIP, it.Other)
+		if size+need > MaxMessage {
+			g.actions = append(g.actions, Send{To: to, Message: answer})
+			answer.Items, size = nil, headSize(g.self)
+		}
+		answer.Items = append(answer.Items, it)
+		size += need
+	}
+	if len(answer.Items) > 0 {
+		g.actions = append(g.actions, Send{To: to, Message: answer})
+	}
+}
+
+// requested takes one item of a request and returns the answer, if there is one.
+func (g *Grants) requested(from int, m *Message, it *Item) (Item, bool) {
+	answer := Item{VIP: it.VIP, Term: it.Term}
+	if m.Revision != g.list.Revision {
+		answer.Verdict = OtherList
+		return answer, !it.Op.releases()
+	}
+	o := g.office(it.VIP)
+	if o == nil {
+		answer.Verdict = Full
+		return answer, !it.Op.releases()
+	}
+	if last := &o.seen[from]; last.boot == m.Boot && m.Seq <= last.n {
+		return answer, false // late or repeated
+	}
+	o.seen[from] = source{m.Boot, m.Seq}
+	o.touched = g.now
+	o.back(from, false)
+	o.sawTerm(it.Term)
+	g.lapse(o)
+	if it.Op.releases() {
+		g.released(o, from, m.Boot, it)
+		return answer, false
+	}
+	return g.asked(o, process{from, m.Boot}, m.From, it), true
+}
+
+// asked decides on a request for a grant.
+func (g *Grants) asked(o *office, from process, id string, it *Item) Item {
+	switch it.Op {
+	case Renew:
+		g.heardHolder(o, from)
+	case AskReady:
+		o.back(from.who, true)
+		g.elect(o)
+		if !o.ready.live(g.now) || o.ready.who == from.who || o.precedes(from.who, o.ready.who) {
+			o.ready = claim{from.who, from.boot, g.now + 2*g.t.beat}
+		}
+		fallthrough
+	default:
+		g.elect(o)
+		if o.state == Asking && o.lease <= g.now && !o.holder.live(g.now) && o.precedes(from.who, g.me) {
+			g.letGo(o, Yielded)
+		}
+	}
+	answer := Item{VIP: it.VIP, Term: it.Term, LastTerm: o.maxTerm}
+	answer.Verdict = g.decide(o, from, id, it.Term, it.Op == Renew)
+	switch answer.Verdict {
+	case Taken:
+		answer.Other, answer.OtherHolds, answer.LastTerm = o.granted.id, o.granted.holds, o.granted.term
+		answer.LeftMS = milliseconds(o.granted.until - g.now)
+		if o.state == Holding {
+			answer.Other, answer.OtherHolds, answer.LastTerm = g.self, true, o.term
+			answer.LeftMS = milliseconds(g.t.keep)
+		}
+		if it.Op == Renew {
+			o.rival = claim{from.who, from.boot, g.now + g.t.grant}
+		}
+	case Quiet:
+		answer.LeftMS = milliseconds(g.quiet - g.now)
+	case Granted:
+		if o.rival.live(g.now) && o.rival.who != from.who {
+			answer.Other, answer.OtherHolds = g.list.ID(o.rival.who), true
+		}
+	case OldTerm:
+		answer.LastTerm = max(o.maxTerm, o.lastTerm)
+	default:
+	}
+	return answer
+}
+
+// milliseconds rounds up: who asks again after that is not too early.
+func milliseconds(d int64) uint16 {
+	const ms = int64(time.Millisecond)
+	return uint16(min(max(0, (d+ms-1)/ms), 0xffff)) //nolint:gosec // bounded
+}
+
+// heardHolder takes note of a holder.
+func (g *Grants) heardHolder(o *office, from process) {
+	if o.state == Holding {
+		if g.policy(o) == Availability {
+			o.conflict = from.who
+		}
+		return
+	}
+	if o.holder.who != from.who {
+		o.stale = true
+	}
+	o.holder = claim{from.who, from.boot, g.now + g.t.grant}
+	o.back(from.who, true)
+	o.tries = 0
+}
+
+// released takes back what a member gives back.
+func (g *Grants) released(o *office, from int, boot uint64, it *Item) {
+	o.gone[from] = source{boot, it.Term}
+	if o.granted.to == (process{from, boot}) && o.granted.term <= it.Term {
+		o.granted = grant{to: process{who: nobody}}
+		o.free = g.now
+	}
+	if o.holder.who == from && o.holder.boot == boot {
+		o.vacant(g.now)
+	}
+	if o.ready.who == from {
+		o.ready.who = nobody
+	}
+	if o.rival.who == from {
+		o.rival.who = nobody
+	}
+	switch it.Op {
+	case GaveUp:
+		o.leaveOut(from, g.now+g.t.failed)
+	case Resigned:
+		o.leaveOut(from, g.now+g.t.resigned)
+	default:
+	}
+	o.fast = g.now + g.t.fast
+	if o.state == Asking {
+		o.nextSend = min(o.nextSend, max(g.now, o.lastSend+g.t.again))
+	}
+}
+
+// answer takes what a member says to this node's request.
+func (g *Grants) answer(from int, m *Message) {
+	at, known := g.sentAt(m.Seq)
+	if !known || m.Boot != g.boot || m.Revision != g.list.Revision {
+		return
+	}
+	for i := range m.Items {
+		it := &m.Items[i]
+		o := g.find(it.VIP)
+		if o == nil || o.state != Asking && o.state != Holding || m.Seq < o.first || it.Term != o.term {
+			continue
+		}
+		g.answered(o, from, at, it)
+	}
+}
+
+func (g *Grants) answered(o *office, from int, sent int64, it *Item) {
+	other := nobody
+	if i, ok := g.list.Index(it.Other); ok {
+		other = i
+	}
+	o.sawTerm(it.LastTerm)
+	o.answers[from] = reply{g.now, it.Verdict, other}
+	holds := it.OtherHolds && other != nobody && other != g.me && it.LastTerm > o.gone[other].n
+	if o.state == Holding && it.OtherHolds && other != nobody && other != g.me && g.policy(o) == Availability {
+		o.conflict = other
+	}
+	switch it.Verdict {
+	case Granted:
+		if sent > o.acked[from] {
+			o.acked[from] = sent
+			g.count(o)
+		}
+	case Taken, Quiet:
+		if o.state != Asking {
+			return
+		}
+		left := int64(it.LeftMS) * int64(time.Millisecond)
+		if it.Verdict == Taken && holds {
+			g.toldOfHolder(o, other, left)
+		}
+		o.nextSend = min(o.nextSend, max(o.lastSend+g.t.retry, g.now+left))
+	case OldTerm:
+		if o.state == Asking && it.LastTerm >= o.term {
+			g.raiseTerm(o, it.LastTerm)
+		}
+	default:
+	}
+}
+
+// toldOfHolder takes note of a holder that another member granted to. It may be
+// gone: what the member says holds for as long as the grant was renewed.
+func (g *Grants) toldOfHolder(o *office, who int, left int64) {
+	if o.holder.live(g.now) && o.holder.who != who {
+		return // what was heard goes before what was told
+	}
+	until := g.now + left
+	if o.holder.who != who {
+		o.holder, o.stale = claim{who: who, until: until}, true
+	}
+	o.holder.until = max(o.holder.until, until)
+	if left > g.t.beat {
+		o.back(who, true)
+	}
+}

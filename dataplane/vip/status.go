@@ -1,0 +1,66 @@
+package vip
+
+// Status is how one virtual IP stands, as this node sees it.
+type Status struct {
+	VIP   string
+	State State
+	// Since is when the node came into the state, by the clock of Step.
+	Since int64
+	// Term is this node's, if it holds or asks.
+	Term uint64
+	// Holder is the id of who holds, as far as this node knows.
+	Holder string
+	// Order is who should hold, the best first.
+	Order []string
+	// Granted counts the members whose grants this node has, which asks or holds.
+	Granted int
+	// Alive of the Expected members are in the View; Needed make a majority.
+	Alive, Expected, Needed int
+	// Revision is that of the list of expected members.
+	Revision uint64
+	// Policy is the one in force, Why says why if the VirtualIP says otherwise.
+	Policy Policy
+	Why    string
+	// Until is how long the node would hold if no further answer came.
+	Until int64
+}
+
+// Status returns how the virtual IPs that are configured stand, by name.
+func (g *Grants) Status() []Status {
+	alive := 0
+	for m := range g.view.All() {
+		if _, ok := g.list.Index(m.ID); ok {
+			alive++
+		}
+	}
+	var all []Status
+	for _, o := range g.offices {
+		if o.elector == nil {
+			continue
+		}
+		s := Status{
+			VIP: o.vip, State: o.state, Since: o.since,
+			Alive: alive, Expected: g.list.Len(), Needed: g.list.Needed(), Revision: g.list.Revision,
+		}
+		s.Policy, s.Why = o.elector.Policy()
+		for _, place := range o.order {
+			s.Order = append(s.Order, g.list.ID(place))
+		}
+		switch {
+		case o.state == Holding:
+			s.Holder = g.self
+		case o.holder.live(g.now):
+			s.Holder = g.list.ID(o.holder.who)
+		}
+		if o.state == Asking || o.state == Holding {
+			s.Term, s.Until = o.term, max(g.until(o), g.now)
+			for _, at := range o.acked {
+				if at != never && g.now-at <= g.t.keep {
+					s.Granted++
+				}
+			}
+		}
+		all = append(all, s)
+	}
+	return all
+}

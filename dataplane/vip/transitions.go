@@ -1,0 +1,483 @@
+package vip
+
+import "math"
+
+// This file holds every transition.
+//
+//	Idle    → Waiting  the node becomes a candidate
+//	Waiting → Asking   nobody holds, or one holds that this node should follow,
+//	                   and it is this node's turn
+//	Asking  → Holding  a majority granted (Availability: all that answer did)
+//	Asking  → Waiting  GaveUp: in vain; Yielded: another goes first
+//	Holding → Waiting  Lost, HandedOver, Conceded
+//	any     → Idle     the node is no candidate any more; a holder goes on until
+//	                   it is Resigned or its follower is ready
+//
+// A grant has two: given (to nobody or the same process before, or run out) and
+// gone (run out, given back).
+
+// advance brings one office up to the present.
+func (g *Grants) advance(o *office) {
+	g.lapse(o)
+	for range 4 { // a state each at most
+		was := o.state
+		g.elect(o)
+		switch o.state {
+		case Idle:
+			if o.rank != nobody {
+				g.enter(o, Waiting)
+			}
+		case Waiting:
+			g.wait(o)
+		case Asking:
+			g.ask(o)
+		case Holding:
+			g.hold(o)
+		}
+		if o.state == was {
+			return
+		}
+	}
+}
+
+func (g *Grants) enter(o *office, s State) {
+	o.state, o.since = s, g.now
+	if s == Waiting {
+		o.takeOver = never
+	}
+}
+
+// lapse ends what has run out.
+func (g *Grants) lapse(o *office) {
+	if o.granted.id != "" && !o.granted.live(g.now) {
+		if who := o.granted.to.who; who != nobody && who != g.me && !o.granted.holds {
+			o.leaveOut(who, g.now+g.t.failed) // asked, and did not get to hold
+		}
+		o.granted = grant{to: process{who: nobody}}
+		o.free = g.now
+	}
+	if o.holder.who != nobody && o.holder.until <= g.now {
+		if who := o.holder.who; who != g.me {
+			o.silent[who] = claim{who, o.holder.boot, g.now + g.t.silent}
+			o.outNext = min(o.outNext, o.silent[who].until)
+		}
+		o.vacant(g.now)
+	}
+	if o.outNext <= g.now {
+		o.outNext = math.MaxInt64
+		for i := range o.out {
+			for _, until := range []int64{o.out[i], o.silent[i].until} {
+				if until > g.now {
+					o.outNext = min(o.outNext, until)
+				}
+			}
+		}
+		o.stale = true
+	}
+}
+
+// elect orders the candidates anew if what that follows from has changed.
+func (g *Grants) elect(o *office) {
+	if !o.stale {
+		return
+	}
+	o.stale = false
+	o.order, o.rank = o.order[:0], nobody
+	if o.elector == nil || g.me == nobody {
+		return
+	}
+	incumbent := o.holder.who
+	if o.state == Holding {
+		incumbent = g.me
+	}
+	if m, h, ok := g.view.Holder(o.vip); ok {
+		o.sawTerm(h.Term)
+		if i, listed := g.list.Index(m.ID); listed && i != g.me && incumbent == nobody {
+			incumbent = i
+		}
+	}
+	o.order = o.elector.order(o.order, g.view, incumbent, func(i int) bool { return i != g.me && g.isOut(o, i) })
+	o.rank = o.position(g.me)
+}
+
+// isOut says whether to leave out a member. Silence is a process's: another one
+// of that member has not been silent.
+func (g *Grants) isOut(o *office, i int) bool {
+	if o.out[i] > g.now {
+		return true
+	}
+	s := &o.silent[i]
+	if s.until <= g.now {
+		return false
+	}
+	m, ok := g.view.Get(g.list.ID(i))
+	return ok && (s.boot == 0 || s.boot == m.Boot)
+}
+
+// held says whether a holder is there that this node should not follow.
+func (g *Grants) held(o *office) bool {
+	return o.holder.live(g.now) && o.holder.who != g.me && o.precedes(o.holder.who, g.me)
+}
+
+// start is when a waiting candidate may ask, and whether that is known.
+func (g *Grants) start(o *office) (at int64, known bool) {
+	if o.rank == nobody || g.held(o) {
+		return 0, false
+	}
+	base := o.free
+	switch {
+	case o.holder.live(g.now) && o.holder.who != g.me:
+		base = o.takeOver
+	case o.granted.live(g.now) && o.granted.to.who != g.me:
+		return 0, false // another asks: its turn
+	}
+	return max(max(base, g.quiet)+int64(o.rank)*g.t.slot, o.pause), true
+}
+
+// wait begins to ask when the time has come.
+func (g *Grants) wait(o *office) {
+	if o.rank == nobody {
+		g.enter(o, Idle)
+		return
+	}
+	if !o.holder.live(g.now) || g.held(o) {
+		o.takeOver = never
+	} else if o.takeOver == never {
+		o.takeOver = g.now
+	}
+	if at, known := g.start(o); !known || at > g.now {
+		return
+	}
+	g.enter(o, Asking)
+	o.newTerm()
+	o.clearAnswers()
+	o.began, o.first, o.nextSend, o.lastSend = g.now, g.seq+1, g.now, never
+	o.repeats, o.freshRel = 0, false
+}
+
+// ask goes on until a majority granted, or it turns out that none does.
+func (g *Grants) ask(o *office) {
+	g.vote(o)
+	policy := g.policy(o)
+	asked := g.now - o.began
+	switch {
+	case o.rank == nobody:
+		g.letGo(o, Resigned)
+	case o.lease > g.now:
+		g.claim(o)
+	case g.held(o):
+		g.letGo(o, Yielded)
+	case policy == Availability && asked >= g.t.reach && g.allReachable(o):
+		g.claim(o)
+	case asked >= g.limit(o, policy):
+		g.letGo(o, GaveUp)
+	}
+}
+
+// limit is for how long a candidate asks.
+func (g *Grants) limit(o *office, policy Policy) int64 {
+	switch {
+	case g.isReady(o):
+		return g.t.ready
+	case policy == Availability:
+		return g.t.reach + g.t.ask
+	}
+	return g.t.ask
+}
+
+func (g *Grants) claim(o *office) {
+	g.enter(o, Holding)
+	o.tries, o.conflict, o.ready.who, o.holder.who = 0, nobody, nobody, nobody
+	o.nextSend = g.now
+	o.stale = true
+	g.actions = append(g.actions, Claim{VIP: o.vip, Term: o.term, Until: g.until(o)})
+}
+
+// hold goes on until there is a reason to let go.
+func (g *Grants) hold(o *office) {
+	g.vote(o)
+	policy := g.policy(o)
+	switch {
+	case !g.canHold(o):
+		g.letGo(o, Resigned)
+	case o.lease <= g.now && policy != Availability:
+		g.letGo(o, Lost)
+	case o.conflict != nobody:
+		other := o.conflict
+		o.conflict = nobody
+		if o.elector.outranks(other, g.me) {
+			g.letGo(o, Conceded)
+			return
+		}
+		g.actions = append(g.actions, Conflict{VIP: o.vip, Other: g.list.ID(other)})
+	case o.ready.live(g.now) && o.precedes(o.ready.who, g.me):
+		g.letGo(o, HandedOver)
+	}
+}
+
+// canHold says whether this node, which holds, may go on: well or badly.
+func (g *Grants) canHold(o *office) bool {
+	if o.elector == nil || g.me == nobody {
+		return false
+	}
+	m, ok := g.view.Get(g.self)
+	return ok && o.elector.able(g.me, m)
+}
+
+// letGo ends asking or holding, and gives back what was granted.
+func (g *Grants) letGo(o *office, why Op) {
+	if o.state == Holding {
+		g.actions = append(g.actions, Drop{VIP: o.vip, Term: o.term, Reason: why})
+		o.free = g.now
+	}
+	if o.granted.id == g.self {
+		o.granted = grant{to: process{who: nobody}}
+	}
+	switch why {
+	case GaveUp:
+		o.pause = g.now + g.backoff(o)
+		o.tries++
+	case Yielded:
+		o.pause = g.now + g.t.retry
+	case Lost, Conceded:
+		o.pause = g.now + g.t.slot
+	default:
+	}
+	o.release, o.relTerm, o.freshRel = why, o.term, true
+	o.repeats, o.nextRel = len(g.t.repeat), g.now
+	o.clearAnswers()
+	o.ready.who, o.conflict, o.stale = nobody, nobody, true
+	g.enter(o, Waiting)
+}
+
+// backoff is how long a candidate rests that asked in vain. One that a majority
+// answered, while nobody holds, met another candidate: chance parts the two. One
+// that no majority answers cannot hold, and stands aside for those who can.
+func (g *Grants) backoff(o *office) int64 {
+	chance := int64(scramble(g.boot^o.elector.weight[g.me]+uint64(o.tries)) % uint64(g.t.slot)) //nolint:gosec // below slot
+	if g.heardByMajority(o) && !o.holder.live(g.now) {
+		return chance
+	}
+	pause := g.t.firstPause << min(o.tries, 8)
+	return min(pause, g.t.lastPause) + chance
+}
+
+// scramble is splitmix64's finalizer.
+func scramble(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// vote has this node, as a member, answer its own request when that is due.
+func (g *Grants) vote(o *office) {
+	if !g.sendDue(o) || g.me == nobody {
+		return
+	}
+	verdict := g.decide(o, process{g.me, g.boot}, g.self, o.term, o.state == Holding)
+	if verdict == OldTerm {
+		g.raiseTerm(o, o.lastTerm)
+		verdict = g.decide(o, process{g.me, g.boot}, g.self, o.term, o.state == Holding)
+	}
+	o.answers[g.me] = reply{g.now, verdict, o.granted.to.who}
+	if verdict == Granted {
+		o.acked[g.me] = g.now
+		g.count(o)
+	}
+}
+
+// raiseTerm begins the request anew with a term above all that are known.
+func (g *Grants) raiseTerm(o *office, known uint64) {
+	o.sawTerm(known)
+	o.newTerm()
+	o.clearAnswers()
+	o.first, o.nextSend = g.seq+1, g.now
+}
+
+// decide is a member's answer to one process's request, and gives the grant if
+// that is the answer.
+func (g *Grants) decide(o *office, from process, id string, term uint64, holds bool) Verdict {
+	switch {
+	case g.now < g.quiet:
+		return Quiet
+	case o.granted.live(g.now) && (o.granted.id != id || o.granted.to.boot != from.boot):
+		return Taken
+	case o.state == Holding && from.who != g.me:
+		return Taken // this node holds under Availability, its own grant run out
+	case !holds && term <= o.lastTerm && o.lastTo != from:
+		return OldTerm
+	}
+	o.granted = grant{to: from, id: id, term: term, until: g.now + g.t.grant, holds: holds}
+	if term >= o.lastTerm {
+		o.lastTerm, o.lastTo = term, from
+	}
+	return Granted
+}
+
+// sendDue says whether a request is due now. Renewals keep step: they travel
+// together.
+func (g *Grants) sendDue(o *office) bool {
+	switch o.state {
+	case Asking:
+		return o.nextSend <= g.now
+	case Holding:
+		return o.nextSend <= g.now || g.beating && o.nextSend <= g.now+g.t.coalesce
+	default:
+		return false
+	}
+}
+
+// due says what is to be said of an office now.
+func (g *Grants) due(o *office) (op Op, term uint64, due bool) {
+	switch {
+	case o.freshRel, o.repeats > 0 && o.nextRel <= g.now:
+		if o.freshRel {
+			o.freshRel = false
+		} else {
+			o.repeats--
+		}
+		if o.repeats > 0 {
+			o.nextRel = g.now + g.t.repeat[len(g.t.repeat)-o.repeats]
+		}
+		return o.release, o.relTerm, true
+	case !g.sendDue(o):
+		return 0, 0, false
+	}
+	o.lastSend = g.now
+	o.nextSend = g.now + g.t.beat
+	if o.state == Asking && g.now < o.fast {
+		o.nextSend = g.now + g.t.fastBeat
+	}
+	switch {
+	case o.state == Holding:
+		op = Renew
+	case g.isReady(o):
+		op = AskReady
+	default:
+		op = Ask
+	}
+	return op, o.term, true
+}
+
+// deadline is when an office has something to do by itself.
+func (g *Grants) deadline(o *office) int64 {
+	at := int64(math.MaxInt64)
+	if o.repeats > 0 {
+		at = o.nextRel
+	}
+	switch o.state {
+	case Idle:
+	case Waiting:
+		switch start, known := g.start(o); {
+		case known:
+			at = min(at, start)
+		case o.holder.live(g.now):
+			at = min(at, o.holder.until)
+		case o.granted.live(g.now):
+			at = min(at, o.granted.until)
+		}
+	case Asking, Holding:
+		at = min(at, o.nextSend)
+		policy := g.policy(o)
+		if o.state == Asking {
+			at = min(at, o.began+g.limit(o, policy))
+			if policy == Availability && g.now < o.began+g.t.reach {
+				at = min(at, o.began+g.t.reach)
+			}
+		} else if policy != Availability {
+			at = min(at, o.lease)
+		}
+	}
+	return max(at, g.now)
+}
+
+// count works out until when a majority's grants allow to hold: KeepFor after
+// the latest time such that each of a majority granted a request that was sent
+// then or later.
+func (g *Grants) count(o *office) {
+	o.lease = o.floor
+	for at := latestBefore(o.acked, math.MaxInt64); at != never; at = latestBefore(o.acked, at) {
+		votes, lowest := 0, false
+		for i, acked := range o.acked {
+			if acked >= at {
+				votes++
+				lowest = lowest || i == 0
+			}
+		}
+		if g.list.Majority(votes, lowest) {
+			o.lease = max(o.lease, at+g.t.keep)
+			return
+		}
+	}
+}
+
+// latestBefore is the greatest of times that is below limit, or never.
+func latestBefore(times []int64, limit int64) int64 {
+	latest := int64(never)
+	for _, at := range times {
+		if at < limit {
+			latest = max(latest, at)
+		}
+	}
+	return latest
+}
+
+// fresh says whether member i answered a request of the last KeepFor.
+func (g *Grants) fresh(o *office, i int) bool {
+	return o.answers[i].at != never && g.now-o.answers[i].at <= g.t.keep
+}
+
+// heardByMajority says whether a majority answers, whatever it says.
+func (g *Grants) heardByMajority(o *office) bool {
+	return g.majority(func(i int) bool { return g.fresh(o, i) })
+}
+
+// isReady says whether the present holder alone stands in the way.
+func (g *Grants) isReady(o *office) bool {
+	if !o.holder.live(g.now) || o.holder.who == g.me {
+		return false
+	}
+	mine := func(i int) bool {
+		a := o.answers[i]
+		return a.verdict == Granted || a.verdict == Taken && a.other == o.holder.who
+	}
+	if g.majority(func(i int) bool { return g.fresh(o, i) && mine(i) }) {
+		return true
+	}
+	return g.policy(o) == Availability && g.now-o.began >= g.t.reach && g.fresh(o, g.me) && g.reachable(o, mine)
+}
+
+// allReachable says whether every member that answers granted.
+func (g *Grants) allReachable(o *office) bool {
+	return g.fresh(o, g.me) && g.reachable(o, func(i int) bool { return o.answers[i].verdict == Granted })
+}
+
+// reachable says whether each member that answers is like that.
+func (g *Grants) reachable(o *office, is func(int) bool) bool {
+	for i := range o.answers {
+		if g.fresh(o, i) && !is(i) {
+			return false
+		}
+	}
+	return true
+}
+
+func (g *Grants) majority(is func(int) bool) bool {
+	votes, lowest := 0, false
+	for i := range g.list.Len() {
+		if is(i) {
+			votes++
+			lowest = lowest || i == 0
+		}
+	}
+	return g.list.Majority(votes, lowest)
+}
+
+func (g *Grants) policy(o *office) Policy {
+	if o.elector == nil {
+		return Majority
+	}
+	p, _ := o.elector.Policy()
+	return p
+}
