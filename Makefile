@@ -26,8 +26,8 @@ FUZZTIME  ?= 5m
 BENCHTIME ?= 200ms
 BENCH     ?= .
 
-# What the tests call besides Go, by Debian's names.
-DEBIAN_PACKAGES := curl iproute2 patch
+# What the tests and bench-rivals call besides Go, by Debian's names.
+DEBIAN_PACKAGES := curl iproute2 patch nginx haproxy wrk
 
 workspace_packages = $(foreach m,$(1),./$(m)/...)
 
@@ -98,6 +98,20 @@ bench: ## run the micro benchmarks, shortly; BENCH=<regexp> BENCHTIME=<time> cho
 	go test -tags $(TAGS) -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem \
 		$(call workspace_packages,$(filter-out deployments/%,$(MODULES))) | grep -v 'no test files'
 
+# BENCHFLAGS are added to the driver's flags (bin/bench/bench --help).
+.PHONY: bench-tools
+bench-tools: build
+	go build -trimpath -o bin/bench/ ./deployments/bench ./deployments/bench/goproxy
+
+.PHONY: bench-rivals
+bench-rivals: bench-tools ## measure beside nginx, HAProxy, Caddy and Go's proxies (2 h, quiet machine); write docs/PERFORMANCE.md
+	bin/bench/bench --check --page docs/PERFORMANCE.md --json docs/PERFORMANCE.json $(BENCHFLAGS)
+
+.PHONY: bench-rivals-short
+bench-rivals-short: bench-tools ## the same in minutes, to see that it works; its page goes to bin/bench
+	bin/bench/bench --rounds 2 --round 2s --warmup 1s --settle 2s --malloc-requests 100000 \
+		--page bin/bench/PERFORMANCE.md --json bin/bench/PERFORMANCE.json $(BENCHFLAGS)
+
 .PHONY: fuzz
 fuzz: ## fuzz every fuzz target, FUZZTIME=5m each
 	@deployments/tools/fuzz.sh '$(TAGS)' '$(FUZZTIME)' $(MODULES)
@@ -152,4 +166,4 @@ clean: ## remove what was built (bin) and what tests left behind
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

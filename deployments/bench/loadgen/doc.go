@@ -1,0 +1,17 @@
+// Package loadgen is the other end of both sides of a proxy that is measured: a
+// backend, a client that sends on a schedule, and one that holds idle
+// connections. Each runs as a process of its own, so that its cost is on the
+// processor that it is given.
+//
+// Both the backend and the client are one thread with one epoll, and know just
+// the HTTP that they speak with each other through a proxy: GET without a body,
+// and answers with a Content-Length. They must cost less than any proxy, or
+// saturating one would need more processors than two. Correctness is tested
+// elsewhere, by the load generator of the command line tools, which checks every
+// byte and costs several times as much.
+//
+// Open loop: when a request is due is decided by the schedule alone, never by
+// the answers. Latency counts from that moment, so a proxy that stalls is
+// charged for every request that it kept waiting (no coordinated omission). What
+// the generator itself was late by stands beside it.
+package loadgen

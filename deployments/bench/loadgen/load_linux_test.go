@@ -1,0 +1,220 @@
+package loadgen
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// backendFor runs a backend until the end of the test; count asks it.
+func backendFor(t *testing.T) (address netip.AddrPort, count func() (requests, open int)) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = netip.MustParseAddrPort(l.Addr().String())
+	l.Close()
+	controlRead, controlWrite, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	outRead, outWrite := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := RunBackend(BackendOptions{Listen: address, Size: 1024, Control: controlRead, Out: outWrite})
+		outWrite.CloseWithError(err)
+		done <- err
+	}()
+	t.Cleanup(func() {
+		controlWrite.Close()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		controlRead.Close()
+	})
+	answers := bufio.NewReader(outRead)
+	count = func() (requests, open int) {
+		t.Helper()
+		if _, err := io.WriteString(controlWrite, "count\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fscan(answers, &requests, &open); err != nil {
+			t.Fatal(err)
+		}
+		return requests, open
+	}
+	count() // it listens
+	return address, count
+}
+
+func TestAScheduleIsKeptAndEveryAnswerCounted(t *testing.T) {
+	address, count := backendFor(t)
+	r, err := Run(Options{
+		Target: address, Connections: 8, Requests: [][]byte{Request("a.test", "/"), Request("b.test", "/2")},
+		Rate: 2000, Duration: 600 * time.Millisecond, Warmup: 200 * time.Millisecond, Timeout: 5 * time.Second, Seed: 7,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Failed != 0 || r.Succeeded < 1050 || r.Succeeded > 1350 || r.Measured < 680 || r.Measured > 920 {
+		t.Errorf("%+v: want about 1200 answers, 800 of them measured", r)
+	}
+	if r.P50 <= 0 || r.P50 > r.P99 || r.P99 > r.P999 || r.P999 > r.Max {
+		t.Errorf("latencies %+v", r)
+	}
+	if n, _ := count(); uint64(n) != r.Succeeded {
+		t.Errorf("the backend answered %d, want %d", n, r.Succeeded)
+	}
+}
+
+func TestAClosedLoopUsesEveryConnection(t *testing.T) {
+	address, count := backendFor(t)
+	r, err := Run(Options{
+		Target: address, Connections: 5, Requests: [][]byte{Request("a.test", "/")},
+		Duration: 100 * time.Millisecond, Timeout: 5 * time.Second,
+	})
+	if err != nil || r.Failed != 0 || r.Succeeded < 100 || r.Waited != 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if n, _ := count(); uint64(n) != r.Succeeded {
+		t.Errorf("the backend answered %d, want %d", n, r.Succeeded)
+	}
+}
+
+// A closed loop would see one slow request; the schedule sees all that came due
+// meanwhile.
+func TestAStallIsChargedToAllThatItDelays(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const stall = 150 * time.Millisecond
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		buf := make([]byte, 4096)
+		for n := 0; ; n++ {
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+			if n == 50 {
+				<-time.After(stall)
+			}
+			if _, err := io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"); err != nil {
+				return
+			}
+		}
+	}()
+	r, err := Run(Options{
+		Target: netip.MustParseAddrPort(l.Addr().String()), Connections: 1, Requests: [][]byte{Request("a.test", "/")},
+		Rate: 1000, Duration: 400 * time.Millisecond, Timeout: 5 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// About 150 of 400 were due in the stall.
+	if r.Failed != 0 || r.Waited < 50 || r.P99 < 100_000 || r.Max < 149_000 {
+		t.Errorf("%+v: the stall is not in it", r)
+	}
+}
+
+func TestFailuresAreCountedAndTheConnectionOpenedAgain(t *testing.T) {
+	for name, answer := range map[string]string{
+		"status":    "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+		"malformed": "HTTP/1.1 200 OK\r\n\r\n",
+		"closed":    "",
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer c.Close()
+					buf := make([]byte, 4096)
+					if _, err := c.Read(buf); err != nil {
+						return
+					}
+					_, _ = io.WriteString(c, answer)
+				}()
+			}
+		}()
+		r, err := Run(Options{
+			Target: netip.MustParseAddrPort(l.Addr().String()), Connections: 2, Requests: [][]byte{Request("a.test", "/")},
+			Rate: 200, Duration: 100 * time.Millisecond, Timeout: 5 * time.Second,
+		})
+		l.Close()
+		if err != nil || r.Succeeded != 0 || r.Failed == 0 || r.Failures[name] == 0 || !strings.HasPrefix(r.FirstFailure, name) {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+}
+
+func TestConnectionsAreHeldUntilTheControlEnds(t *testing.T) {
+	address, count := backendFor(t)
+	in, control := io.Pipe()
+	outRead, out := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := RunHold(HoldOptions{Target: address, Request: Request("a.test", "/"), Control: in, Out: out})
+		out.CloseWithError(err)
+		done <- err
+	}()
+	answers := bufio.NewReader(outRead)
+	for _, want := range []int{3, 10} {
+		fmt.Fprintln(control, want)
+		var held int
+		if _, err := fmt.Fscan(answers, &held); err != nil || held != want {
+			t.Fatal(held, err)
+		}
+		if n, open := count(); n != want || open != want {
+			t.Errorf("%d answered and %d open, want %d", n, open, want)
+		}
+	}
+	control.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for _, open := count(); open > 0; _, open = count() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections are still open", open)
+		}
+	}
+}
+
+func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
+	good := Options{
+		Target: netip.MustParseAddrPort("127.0.0.1:1"), Connections: 1, Requests: [][]byte{nil},
+		Duration: time.Second, Timeout: time.Second,
+	}
+	for name, spoil := range map[string]func(*Options){
+		"target":      func(o *Options) { o.Target = netip.AddrPort{} },
+		"connections": func(o *Options) { o.Connections = 0 },
+		"requests":    func(o *Options) { o.Requests = nil },
+		"rate":        func(o *Options) { o.Rate = -1 },
+		"warmup":      func(o *Options) { o.Warmup = time.Second },
+	} {
+		o := good
+		spoil(&o)
+		if _, err := Run(o); err == nil {
+			t.Errorf("%s: %+v was taken", name, o)
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package loadgen
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+)
+
+// BackendOptions say how a backend answers.
+type BackendOptions struct {
+	Listen netip.AddrPort
+	// Size is that of every answer's body.
+	Size int
+	// Control is read for commands, Out gets what they ask for.
+	Control io.Reader
+	Out     io.Writer
+}
+
+// Options say what is sent.
+type Options struct {
+	Target      netip.AddrPort
+	Connections int
+	// Requests are whole requests, chosen from at random.
+	Requests [][]byte
+	// Rate is in requests per second, as independent arrivals (Poisson); 0: each
+	// connection sends again when it has its answer.
+	Rate     float64
+	Duration time.Duration
+	// Warmup is the part of Duration whose latencies are not counted.
+	Warmup time.Duration
+	// Timeout is what answers get after the end of Duration.
+	Timeout time.Duration
+	Seed    uint64
+}
+
+// maxConnections is far above what one source address can open.
+const maxConnections = 1 << 16
+
+func (o Options) check() error {
+	switch {
+	case !o.Target.IsValid():
+		return errors.New("load: no target")
+	case o.Connections < 1 || o.Connections > maxConnections:
+		return fmt.Errorf("load: %d connections", o.Connections)
+	case len(o.Requests) == 0:
+		return errors.New("load: no requests")
+	case o.Rate < 0 || o.Duration <= 0 || o.Warmup < 0 || o.Warmup >= o.Duration || o.Timeout <= 0:
+		return fmt.Errorf("load: rate %v, duration %v, warmup %v, timeout %v", o.Rate, o.Duration, o.Warmup, o.Timeout)
+	}
+	return nil
+}
+
+// Result is what became of the requests.
+type Result struct {
+	Succeeded uint64            `json:"succeeded"`
+	Failed    uint64            `json:"failed"`
+	Failures  map[string]uint64 `json:"failures,omitempty"`
+	// FirstFailure tells more of one.
+	FirstFailure string `json:"first_failure,omitempty"`
+	// Measured is how many succeeded that were due after the warmup.
+	Measured uint64 `json:"measured"`
+	// Latencies from when a request was due to the end of its answer, in
+	// microseconds.
+	P50  float64 `json:"p50_us"`
+	P99  float64 `json:"p99_us"`
+	P999 float64 `json:"p999_us"`
+	Max  float64 `json:"max_us"`
+	// LateP99 is by how much requests were sent later than due although a
+	// connection was free: the generator's own part.
+	LateP99 float64 `json:"late_p99_us"`
+	// Waited is how many found no free connection when they were due.
+	Waited uint64 `json:"waited"`
+}
+
+// Request is the text of a request that a backend answers.
+func Request(host, path string) []byte {
+	return []byte("GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n")
+}

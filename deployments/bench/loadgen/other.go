@@ -1,0 +1,16 @@
+//go:build !linux
+
+package loadgen
+
+import (
+	"errors"
+	"runtime"
+)
+
+var errSystem = errors.New("load: measuring needs epoll, and there is none on " + runtime.GOOS)
+
+// RunBackend works on Linux only.
+func RunBackend(BackendOptions) error { return errSystem }
+
+// Run works on Linux only.
+func Run(Options) (*Result, error) { return nil, errSystem }

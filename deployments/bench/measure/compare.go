@@ -1,0 +1,294 @@
+package measure
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/deployments/bench/figure"
+	"github.com/proxyfleet/proxyfleet/deployments/bench/procfs"
+	"github.com/proxyfleet/proxyfleet/deployments/bench/report"
+	"github.com/proxyfleet/proxyfleet/deployments/bench/rivals"
+)
+
+// finishGrace is what a load gets to end after its time.
+const finishGrace = 30 * time.Second
+
+// compare measures the contenders of a plan in turns.
+func (r *run) compare(ctx context.Context, id string, p plan) (*report.Scenario, error) {
+	s := &report.Scenario{}
+	var proxies []*proxy
+	defer func() {
+		for _, x := range proxies {
+			x.stop()
+		}
+	}()
+	for i, c := range p.contenders {
+		x, absent, err := r.enter(ctx, c, r.config.subdir(id, strconv.Itoa(i)), p.connections, c.idle)
+		if err != nil {
+			return nil, err
+		}
+		if x == nil {
+			r.config.Say(fmt.Sprintf("%s: %s", c.row, absent))
+			s.Rows = append(s.Rows, report.Row{Name: c.row, Load: report.Saturated, Absent: absent})
+			continue
+		}
+		proxies = append(proxies, x)
+		s.Rows = append(s.Rows, report.Row{Name: c.row, Load: report.Saturated, Figures: map[report.Key]figure.Series{}})
+	}
+	if err := r.rounds(ctx, s, report.Saturated, proxies, p.connections, 0); err != nil {
+		return nil, err
+	}
+	for _, x := range proxies {
+		if err := r.end(ctx, s, x); err != nil {
+			return nil, err
+		}
+	}
+	if !p.fixed {
+		return s, nil
+	}
+	s.FixedRate = fixedRate(s, proxies)
+	if s.FixedRate == 0 {
+		return s, nil
+	}
+	paced := proxies[:0:0]
+	for _, x := range proxies {
+		row := report.Row{Name: x.row, Load: report.Fixed, Figures: map[report.Key]figure.Series{}}
+		if peak := s.Row(x.row, report.Saturated).Figures[report.Rate].Median(); peak < s.FixedRate {
+			row = report.Row{Name: x.row, Load: report.Fixed, Absent: "it cannot bear that rate"}
+		} else {
+			paced = append(paced, x)
+		}
+		s.Rows = append(s.Rows, row)
+	}
+	return s, r.rounds(ctx, s, report.Fixed, paced, p.connections, s.FixedRate)
+}
+
+// enter starts a contender, and holds idle connections to it. A rival that is missing or does not start is left
+// out, with the reason; ours must start.
+func (r *run) enter(ctx context.Context, c contender, dir string, connections, hold int) (p *proxy, absent string, err error) {
+	if absent := r.config.Programs[c.name].Absent; absent != "" {
+		return nil, absent, nil
+	}
+	p, err = r.startProxy(ctx, c, dir, connections)
+	if err == nil && hold > 0 {
+		if p.holder, err = r.startHolder(p); err == nil {
+			err = p.holder.hold(ctx, hold)
+		}
+		if err != nil {
+			p.stop()
+		}
+	}
+	switch {
+	case err == nil:
+		return p, "", nil
+	case ctx.Err() != nil:
+		return nil, "", ctx.Err()
+	case c.name == rivals.Proxyfleet:
+		return nil, "", err
+	}
+	return nil, "does not start: " + brief(err.Error()), nil
+}
+
+// brief makes one line of at most some length.
+func brief(text string) string {
+	const most = 300
+	text = strings.TrimRight(strings.Join(strings.Fields(text), " "), ".")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}
+
+// fixedRate is the share of the slowest peak among those that set the pace.
+func fixedRate(s *report.Scenario, proxies []*proxy) float64 {
+	slowest := math.Inf(1)
+	for _, x := range proxies {
+		if row := s.Row(x.row, report.Saturated); x.pace && row != nil {
+			slowest = min(slowest, row.Figures[report.Rate].Median())
+		}
+	}
+	if math.IsInf(slowest, 1) || math.IsNaN(slowest) {
+		return 0
+	}
+	return math.Round(FixedShare * slowest)
+}
+
+// rounds measures each proxy once a round, each round beginning with another one.
+func (r *run) rounds(ctx context.Context, s *report.Scenario, load report.Load, proxies []*proxy, connections int, rate float64) error {
+	for round := range r.config.Rounds {
+		for i := range proxies {
+			x := proxies[(i+round)%len(proxies)]
+			row := s.Row(x.row, load)
+			if err := r.round(ctx, row, x, connections, rate); err != nil {
+				return fmt.Errorf("%s: %w", x.row, err)
+			}
+			last := func(k report.Key) float64 { v := row.Figures[k]; return v[len(v)-1] }
+			say := fmt.Sprintf("round %d of %d, %s, %s: %.2f µs a request (%.2f user), %.0f requests/s, its core %.0f %%, others %.0f %%",
+				round+1, r.config.Rounds, load, x.row, last(report.CPU), last(report.User), last(report.Rate), 100*last(report.Busy), 100*last(report.Others))
+			if load == report.Fixed {
+				say += fmt.Sprintf(", p50 %.0f µs, p99 %.0f µs", last(report.P50), last(report.P99))
+			}
+			if row.Failed > 0 {
+				say += fmt.Sprintf(", %d failed so far (%s)", row.Failed, row.FirstFailure)
+			}
+			r.config.Say(say)
+		}
+	}
+	return nil
+}
+
+// round measures one proxy once; rate 0 saturates it.
+func (r *run) round(ctx context.Context, row *report.Row, x *proxy, connections int, rate float64) error {
+	// Some more than the two moments need: the load does not end before the second.
+	total := r.config.Warmup + r.config.Round + 500*time.Millisecond
+	var t *traffic
+	var err error
+	if rate > 0 {
+		t, err = r.send(x, connections, rate, r.config.Warmup, total)
+	} else {
+		t, err = r.saturate(x, connections, total)
+	}
+	if err != nil {
+		return err
+	}
+	before, after, err := r.twoSamples(ctx, x)
+	if err != nil {
+		t.process.stop()
+		return err
+	}
+	o, err := t.finish(ctx, finishGrace)
+	if err != nil {
+		return err
+	}
+	logged, err := x.takeLog()
+	if err != nil {
+		return err
+	}
+	if err := before.figures(row.Figures, after, r.config.ProxyCore, r.config.LoadCore); err != nil {
+		return err
+	}
+	row.Failed += o.failed
+	if row.FirstFailure == "" {
+		row.FirstFailure = o.first
+	}
+	add := func(k report.Key, v float64) { row.Figures[k] = append(row.Figures[k], v) }
+	if o.latency != nil && rate > 0 {
+		add(report.P50, o.latency.P50)
+		add(report.P99, o.latency.P99)
+		add(report.Late, o.latency.LateP99)
+	}
+	if x.log && rate == 0 {
+		answered, err := r.backend.requests(ctx)
+		if err != nil {
+			return err
+		}
+		sent := answered - before.start
+		if logged == 0 {
+			return fmt.Errorf("its access log is empty after %d requests", sent)
+		}
+		add(report.LogBytes, float64(logged)/float64(sent))
+	}
+	return nil
+}
+
+// sample is what was counted at a moment.
+type sample struct {
+	at         time.Time
+	start      uint64 // requests when the load began
+	requests   uint64
+	usage      procfs.Usage
+	processors map[int]procfs.Processor
+}
+
+// twoSamples counts at the two ends of a round, while the load goes on.
+func (r *run) twoSamples(ctx context.Context, x *proxy) (before, after sample, err error) {
+	if before.start, err = r.backend.requests(ctx); err != nil {
+		return before, after, err
+	}
+	if err := sleep(ctx, r.config.Warmup); err != nil {
+		return before, after, err
+	}
+	start := before.start
+	if before, err = r.sample(ctx, x); err != nil {
+		return before, after, err
+	}
+	before.start = start
+	if err := sleep(ctx, r.config.Round); err != nil {
+		return before, after, err
+	}
+	after, err = r.sample(ctx, x)
+	return before, after, err
+}
+
+func (r *run) sample(ctx context.Context, x *proxy) (sample, error) {
+	var s sample
+	tree, err := procfs.Tree(x.process.pid())
+	if err != nil {
+		return s, x.process.trouble(err)
+	}
+	if s.requests, err = r.backend.requests(ctx); err != nil {
+		return s, err
+	}
+	s.at, s.usage = time.Now(), procfs.Used(tree)
+	s.processors, err = procfs.Processors()
+	return s, err
+}
+
+// figures are what changed between two samples.
+func (s sample) figures(into map[report.Key]figure.Series, after sample, proxyCore, loadCore int) error {
+	requests := float64(after.requests - s.requests)
+	seconds := after.at.Sub(s.at).Seconds()
+	if requests == 0 {
+		return fmt.Errorf("no request reached the backend in %.1f s", seconds)
+	}
+	user := (after.usage.User - s.usage.User).Seconds()
+	system := (after.usage.System - s.usage.System).Seconds()
+	busy := func(core int) float64 { // by anybody, another machine among them
+		a, b := after.processors[core], s.processors[core]
+		return float64(a.Busy+a.Steal-b.Busy-b.Steal) / procfs.TicksPerSecond / seconds
+	}
+	for k, v := range map[report.Key]float64{
+		report.CPU:      (user + system) / requests * 1e6,
+		report.User:     user / requests * 1e6,
+		report.System:   system / requests * 1e6,
+		report.Rate:     requests / seconds,
+		report.Busy:     (user + system) / seconds,
+		report.Others:   max(0, busy(proxyCore)-(user+system)/seconds),
+		report.LoadBusy: busy(loadCore),
+	} {
+		into[k] = append(into[k], v)
+	}
+	return nil
+}
+
+// end takes what is known only when all rounds are over.
+func (r *run) end(ctx context.Context, s *report.Scenario, x *proxy) error {
+	row := s.Row(x.row, report.Saturated)
+	pids, err := x.pids()
+	if err != nil {
+		return err
+	}
+	peak, err := procfs.Peak(pids)
+	if err != nil {
+		return fmt.Errorf("%s: %w", x.row, err)
+	}
+	row.Figures[report.Peak] = figure.Series{float64(peak)}
+	if x.name != rivals.Proxyfleet {
+		return nil
+	}
+	metrics, err := x.metrics(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", x.row, err)
+	}
+	if x.log {
+		row.Figures[report.Dropped] = figure.Series{metrics[metricDropped]}
+	}
+	return nil
+}
+
+// metricDropped is how many lines of the access log a node has lost.
+const metricDropped = `proxyfleet_access_log_lines_total{result="dropped"}`

@@ -1,0 +1,223 @@
+package measure
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/deployments/bench/loadgen"
+	"github.com/proxyfleet/proxyfleet/deployments/bench/rivals"
+)
+
+// What this program does when it is started as one of the other ends.
+const (
+	RoleBackend = "backend"
+	RoleLoad    = "load"
+	RoleHold    = "hold"
+)
+
+// answerTimeout is for an answer of one of our own processes.
+const answerTimeout = 30 * time.Second
+
+// peer is a process of ours that answers lines with lines.
+type peer struct {
+	process *process
+	lines   chan string
+}
+
+func (r *run) startPeer(w spawn) (*peer, error) {
+	w.core, w.pipes = r.config.LoadCore, true
+	p, err := start(r.starter, w)
+	if err != nil {
+		return nil, err
+	}
+	lines := make(chan string)
+	go func() { // ends with the process, whose end closes the pipe
+		defer close(lines)
+		scanner := bufio.NewScanner(p.stdout)
+		for scanner.Scan() {
+			lines <- scanner.Text()
+		}
+	}()
+	return &peer{p, lines}, nil
+}
+
+func (p *peer) stop() {
+	go func() { // what still comes is not read any more
+		for range p.lines {
+		}
+	}()
+	p.process.stop()
+}
+
+func (p *peer) ask(ctx context.Context, question string, timeout time.Duration) (string, error) {
+	if _, err := io.WriteString(p.process.stdin, question+"\n"); err != nil {
+		return "", p.process.trouble(err)
+	}
+	return p.answer(ctx, timeout)
+}
+
+func (p *peer) answer(ctx context.Context, timeout time.Duration) (string, error) {
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case line, ok := <-p.lines:
+		if !ok {
+			return "", p.process.trouble(errors.New("it has ended"))
+		}
+		return line, nil
+	case <-timer.C:
+		return "", p.process.trouble(fmt.Errorf("no answer in %v", timeout))
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// backend is the server behind every proxy.
+type backend struct {
+	*peer
+	address netip.AddrPort
+}
+
+func (r *run) startBackend(ctx context.Context) (*backend, error) {
+	b := &backend{address: r.network.address()}
+	var err error
+	b.peer, err = r.startPeer(spawn{
+		name: RoleBackend, dir: r.config.Dir,
+		args: []string{r.config.Self, RoleBackend, "--listen", b.address.String(), "--size", strconv.Itoa(AnswerBytes)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.requests(ctx); err != nil { // it listens
+		b.stop()
+		return nil, err
+	}
+	return b, nil
+}
+
+// requests is how many it has answered.
+func (b *backend) requests(ctx context.Context) (uint64, error) {
+	line, err := b.ask(ctx, "count", answerTimeout)
+	if err != nil {
+		return 0, err
+	}
+	var requests uint64
+	var open int
+	if _, err := fmt.Sscan(line, &requests, &open); err != nil {
+		return 0, fmt.Errorf("backend: %q: %w", line, err)
+	}
+	return requests, nil
+}
+
+// holder holds idle connections.
+type holder struct{ *peer }
+
+func (r *run) startHolder(p *proxy) (*holder, error) {
+	peer, err := r.startPeer(spawn{
+		name: RoleHold, dir: r.config.Dir,
+		args: []string{r.config.Self, RoleHold, "--target", p.setting.Listen.String(), "--host", p.load.Requests()[0].Host, "--path", p.load.Requests()[0].Path},
+	})
+	return &holder{peer}, err
+}
+
+// hold opens connections until there are so many.
+func (h *holder) hold(ctx context.Context, n int) error {
+	const timeout = 2 * time.Minute
+	line, err := h.ask(ctx, strconv.Itoa(n), timeout)
+	if err == nil && line != strconv.Itoa(n) {
+		err = fmt.Errorf("hold: %q, want %d", line, n)
+	}
+	return err
+}
+
+// traffic is a load that is under way, or has ended.
+type traffic struct {
+	process *peer
+	wrk     bool
+}
+
+// outcome is what a load found.
+type outcome struct {
+	failed  uint64
+	first   string
+	latency *loadgen.Result // of the open loop
+}
+
+// saturate begins to send as much as the proxy takes, for so long.
+func (r *run) saturate(p *proxy, connections int, total time.Duration) (*traffic, error) {
+	if r.config.Wrk == "" {
+		return r.send(p, connections, 0, 0, total)
+	}
+	seconds := int((total + time.Second - 1) / time.Second)
+	args := []string{
+		r.config.Wrk, "--threads", "1", "--connections", strconv.Itoa(connections),
+		"--duration", strconv.Itoa(seconds) + "s", "--timeout", "10s",
+	}
+	if p.script != "" {
+		args = append(args, "--script", p.script)
+	}
+	args = append(args, "http://"+p.setting.Listen.String()+p.load.Requests()[0].Path)
+	peer, err := r.startPeer(spawn{name: wrkName, dir: r.config.Dir, args: args})
+	return &traffic{peer, true}, err
+}
+
+// send begins to send at a rate.
+func (r *run) send(p *proxy, connections int, rate float64, warmup, total time.Duration) (*traffic, error) {
+	args := []string{
+		r.config.Self, RoleLoad, "--target", p.setting.Listen.String(), "--connections", strconv.Itoa(connections),
+		"--rate", strconv.FormatFloat(rate, 'f', 3, 64), "--warmup", warmup.String(), "--duration", total.String(),
+		"--hosts", strconv.Itoa(p.load.Hosts), "--routes", strconv.Itoa(p.load.RoutesPerHost),
+	}
+	peer, err := r.startPeer(spawn{name: RoleLoad, dir: r.config.Dir, args: args})
+	return &traffic{peer, false}, err
+}
+
+// finish waits for the end of a load and reads what it says.
+func (t *traffic) finish(ctx context.Context, within time.Duration) (outcome, error) {
+	defer t.process.stop()
+	if !t.wrk {
+		line, err := t.process.answer(ctx, within)
+		if err != nil {
+			return outcome{}, err
+		}
+		var result loadgen.Result
+		if err := json.Unmarshal([]byte(line), &result); err != nil {
+			return outcome{}, fmt.Errorf("load: %q: %w", line, err)
+		}
+		return outcome{result.Failed, result.FirstFailure, &result}, nil
+	}
+	var text string
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for {
+		select {
+		case line, ok := <-t.process.lines:
+			if !ok {
+				result, err := parseWrk(text)
+				if err != nil {
+					err = t.process.process.trouble(err)
+				}
+				return outcome{failed: result.Failed, first: result.Detail}, err
+			}
+			text += line + "\n"
+		case <-ctx.Done():
+			return outcome{}, fmt.Errorf("wrk: %w", ctx.Err())
+		}
+	}
+}
+
+// Requests are the texts of what is sent for a layout.
+func Requests(l rivals.Layout) [][]byte {
+	var out [][]byte
+	for _, q := range l.Requests() {
+		out = append(out, loadgen.Request(q.Host, q.Path))
+	}
+	return out
+}

@@ -1,0 +1,110 @@
+package measure
+
+import (
+	"github.com/proxyfleet/proxyfleet/deployments/bench/report"
+	"github.com/proxyfleet/proxyfleet/deployments/bench/rivals"
+)
+
+// plan is a scenario in which contenders are compared in rounds.
+type plan struct {
+	connections int
+	contenders  []contender
+	// fixed: there are rounds at a fixed rate too.
+	fixed bool
+}
+
+const (
+	fewConnections  = 64
+	someConnections = 1000
+	manyConnections = 5000
+)
+
+// tenThousand are the routes of everything on.
+func tenThousand() rivals.Layout { return rivals.Layout{Hosts: 1000, RoutesPerHost: 10} }
+
+// plain is a proxy without rules; pace: it counts for the fixed rate.
+func plain(n rivals.Name, pace bool) contender {
+	return contender{row: string(n), name: n, pace: pace}
+}
+
+// everything is proxyfleet with all that it has.
+func everything(row string) contender {
+	return contender{
+		row: row, name: rivals.Proxyfleet, log: true, header: true, timeouts: true,
+		layout: tenThousand(), load: tenThousand(), pace: true,
+	}
+}
+
+// plans are the scenarios that are compared in rounds, by their ids.
+func plans(idle int) map[string]plan {
+	goProxies := func(connections int) plan {
+		return plan{connections: connections, fixed: true, contenders: []contender{
+			plain(rivals.Proxyfleet, true), plain(rivals.Nginx, true), plain(rivals.Caddy, false),
+			plain(rivals.GoTuned, true), plain(rivals.GoDefault, true),
+		}}
+	}
+	return map[string]plan{
+		report.Bare: {connections: fewConnections, fixed: true, contenders: []contender{
+			plain(rivals.Proxyfleet, true), plain(rivals.Nginx, true), plain(rivals.HAProxy, true), plain(rivals.Caddy, false),
+		}},
+		report.LikeForLike: likeForLike(),
+		report.Everything: {connections: fewConnections, fixed: true, contenders: []contender{
+			everything(string(rivals.Proxyfleet)),
+			{row: string(rivals.Nginx), name: rivals.Nginx, load: tenThousand(), pace: true},
+		}},
+		report.GoProxies64: goProxies(fewConnections),
+		report.GoProxies1k: goProxies(someConnections),
+		report.GoProxies5k: goProxies(manyConnections),
+		report.Routes:      routes(),
+		report.Features:    features(),
+		report.IdleAndBusy: {connections: fewConnections, fixed: true, contenders: []contender{
+			{row: report.RowNoIdle, name: rivals.Proxyfleet, pace: true},
+			{row: report.RowWithIdle, name: rivals.Proxyfleet, pace: true, idle: idle},
+		}},
+	}
+}
+
+func likeForLike() plan {
+	hosts := rivals.Layout{Hosts: 1000}
+	p := plan{connections: fewConnections, fixed: true}
+	for _, n := range []rivals.Name{rivals.Proxyfleet, rivals.Nginx, rivals.HAProxy, rivals.Caddy} {
+		p.contenders = append(p.contenders, contender{
+			row: string(n), name: n, log: true, header: true, layout: hosts, load: hosts, pace: n != rivals.Caddy,
+		})
+	}
+	return p
+}
+
+func routes() plan {
+	p := plan{connections: fewConnections}
+	for _, row := range []struct {
+		name   string
+		layout rivals.Layout
+	}{
+		{report.RowTenRoutes, rivals.Layout{Hosts: 1, RoutesPerHost: 10}},
+		{report.RowOneHost, rivals.Layout{Hosts: 1, RoutesPerHost: 100_000}},
+		{report.RowManyHosts, rivals.Layout{Hosts: 10_000, RoutesPerHost: 10}},
+	} {
+		p.contenders = append(p.contenders, contender{row: row.name, name: rivals.Proxyfleet, layout: row.layout, load: row.layout})
+	}
+	return p
+}
+
+func features() plan {
+	feature := func(row string, set func(*contender)) contender {
+		c := contender{row: row, name: rivals.Proxyfleet}
+		set(&c)
+		return c
+	}
+	return plan{connections: fewConnections, contenders: []contender{
+		feature(report.RowBare, func(*contender) {}),
+		feature(report.RowLog, func(c *contender) { c.log = true }),
+		feature(report.RowHeader, func(c *contender) { c.header = true }),
+		feature(report.RowHosts, func(c *contender) {
+			c.layout = rivals.Layout{Hosts: 1000}
+			c.load = c.layout
+		}),
+		feature(report.RowTimeouts, func(c *contender) { c.timeouts = true }),
+		everything(report.RowAll),
+	}}
+}

@@ -1,0 +1,204 @@
+package measure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/deployments/bench/procfs"
+	"github.com/proxyfleet/proxyfleet/deployments/bench/rivals"
+)
+
+// contender is a proxy with what it is asked to do.
+type contender struct {
+	row  string
+	name rivals.Name
+	// The setting, but for addresses and directory.
+	log, header, timeouts bool
+	layout                rivals.Layout
+	// load is what requests choose among.
+	load rivals.Layout
+	// idle connections are held while it is measured.
+	idle int
+	// pace: its peak counts for the fixed rate.
+	pace bool
+}
+
+// proxy is a contender that runs.
+type proxy struct {
+	contender
+	process *process
+	setting rivals.Setting
+	launch  rivals.Launch
+	script  string
+	holder  *holder
+}
+
+const (
+	// readyTimeout is for starting, with 100,000 routes too.
+	readyTimeout = 2 * time.Minute
+	readyEvery   = 50 * time.Millisecond
+	probeTimeout = 5 * time.Second
+)
+
+// startProxy starts a contender and waits until it answers as it should.
+func (r *run) startProxy(ctx context.Context, c contender, dir string, connections int) (*proxy, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	p := &proxy{contender: c, setting: rivals.Setting{
+		Listen: r.network.address(), Backend: r.backend.address, Admin: r.network.address(), Dir: dir,
+		Connections: connections, Idle: c.idle, Log: c.log, Header: c.header, Timeouts: c.timeouts, Layout: c.layout,
+	}}
+	var err error
+	if p.launch, err = rivals.Prepare(c.name, r.config.Programs[c.name].Path, p.setting); err != nil {
+		return nil, err
+	}
+	if c.load.Count() > 1 {
+		if p.script, err = rivals.Script(dir, c.load); err != nil {
+			return nil, err
+		}
+	}
+	p.process, err = start(r.starter, spawn{
+		name: c.row, args: p.launch.Args, core: r.config.ProxyCore, dir: dir, stdout: p.launch.Stdout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := p.ready(ctx); err != nil {
+		p.stop()
+		return nil, p.process.trouble(err)
+	}
+	return p, nil
+}
+
+func (p *proxy) stop() {
+	if p.holder != nil {
+		p.holder.stop()
+	}
+	p.process.stop()
+}
+
+// ready waits for the right answer.
+func (p *proxy) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	tick := time.NewTicker(readyEvery)
+	defer tick.Stop()
+	for {
+		err := p.probe(ctx)
+		if err == nil {
+			return nil
+		}
+		if p.process.ended() {
+			return fmt.Errorf("it has ended (%w)", errors.Join(p.process.err, err))
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not ready: %w", err)
+		case <-tick.C:
+		}
+	}
+}
+
+// probe asks for one route, the last, and looks at the answer.
+func (p *proxy) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	requests := p.load.Requests()
+	q := requests[len(requests)-1]
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.setting.Listen.String()+q.Path, nil)
+	if err != nil {
+		return err
+	}
+	request.Host = q.Host
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: new(net.Dialer).DialContext}}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK || len(body) != AnswerBytes {
+		return fmt.Errorf("%s with %d bytes, want 200 with %d", response.Status, len(body), AnswerBytes)
+	}
+	if got := response.Header.Get(rivals.HeaderName); (got == rivals.HeaderValue) != p.header {
+		return fmt.Errorf("%s is %q", rivals.HeaderName, got)
+	}
+	return nil
+}
+
+// pids are the processes of the proxy.
+func (p *proxy) pids() ([]int, error) {
+	tree, err := procfs.Tree(p.process.pid())
+	if err != nil {
+		return nil, p.process.trouble(err)
+	}
+	return procfs.Used(tree).PIDs, nil
+}
+
+// takeLog empties the access log and says how long it was.
+func (p *proxy) takeLog() (int64, error) {
+	if p.launch.LogFile == "" {
+		return 0, nil
+	}
+	info, err := os.Stat(p.launch.LogFile)
+	if err != nil {
+		return 0, fmt.Errorf("%s: access log: %w", p.row, err)
+	}
+	// Everybody appends, so the file may be cut while it is written.
+	return info.Size(), os.Truncate(p.launch.LogFile, 0)
+}
+
+// metrics reads proxyfleet's metrics.
+func (p *proxy) metrics(ctx context.Context) (map[string]float64, error) {
+	text, err := p.admin(ctx, "/metrics")
+	return parseMetrics(text), err
+}
+
+// heap reads the statistics of proxyfleet's memory. It costs the node much less
+// than all of its metrics. collect: after a collection.
+func (p *proxy) heap(ctx context.Context, collect bool) (heap, error) {
+	path := "/debug/pprof/heap?debug=1"
+	if collect {
+		path += "&gc=1"
+	}
+	text, err := p.admin(ctx, path)
+	if err != nil {
+		return heap{}, err
+	}
+	return parseHeap(text)
+}
+
+// admin reads an answer of proxyfleet's admin endpoint.
+func (p *proxy) admin(ctx context.Context, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.setting.Admin.String()+path, nil)
+	if err != nil {
+		return "", err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	var text strings.Builder
+	if _, err := io.Copy(&text, response.Body); err != nil {
+		return "", err
+	}
+	if response.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s: %s: %.200s", path, response.Status, text.String())
+	}
+	return text.String(), nil
+}

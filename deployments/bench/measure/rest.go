@@ -1,0 +1,197 @@
+package measure
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/deployments/bench/figure"
+	"github.com/proxyfleet/proxyfleet/deployments/bench/procfs"
+	"github.com/proxyfleet/proxyfleet/deployments/bench/report"
+	"github.com/proxyfleet/proxyfleet/deployments/bench/rivals"
+)
+
+// collections is how often a node collects garbage while it is watched: of its own
+// accord it hardly would.
+const collections = 20
+
+// allocations counts what a node allocates while it answers, and how long
+// collections of garbage stop it.
+func (r *run) allocations(ctx context.Context) (*report.Scenario, error) {
+	x, err := r.startProxy(ctx, everything(string(rivals.Proxyfleet)), r.config.subdir(report.Allocations), fewConnections)
+	if err != nil {
+		return nil, err
+	}
+	defer x.stop()
+	// Connections are opened, and pools fill.
+	if _, _, err := r.answered(ctx, x, 1); err != nil {
+		return nil, err
+	}
+	first, err := x.heap(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	before, err := x.heap(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	requests, o, err := r.answered(ctx, x, r.config.MallocRequests)
+	if err != nil {
+		return nil, err
+	}
+	after, err := x.heap(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	reading := before.mallocs - first.mallocs
+	mallocs := max(0, float64(after.mallocs-before.mallocs)-float64(reading))
+	pause, err := r.pauses(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	r.config.Say(fmt.Sprintf("%d requests, %.0f allocations beside the %d of reading them; longest pause of %d collections %v",
+		requests, mallocs, reading, collections, pause))
+	return &report.Scenario{Rows: []report.Row{{
+		Name: string(rivals.Proxyfleet), Load: report.Saturated, Failed: o.failed, FirstFailure: o.first,
+		Figures: map[report.Key]figure.Series{
+			report.Mallocs: {mallocs / float64(requests)},
+			report.Pause:   {float64(pause) / float64(time.Microsecond)},
+		},
+	}}}, nil
+}
+
+// pauses lets a saturated node collect garbage, and tells the longest time that
+// this stopped it.
+func (r *run) pauses(ctx context.Context, x *proxy) (time.Duration, error) {
+	t, err := r.saturate(x, fewConnections, r.config.Warmup+r.config.Round)
+	if err != nil {
+		return 0, err
+	}
+	before, err := x.heap(ctx, false)
+	after := before
+	for n := 0; err == nil && n < collections; n++ {
+		if err = sleep(ctx, r.config.Round/collections); err == nil {
+			after, err = x.heap(ctx, true)
+		}
+	}
+	if err != nil {
+		t.process.stop()
+		return 0, err
+	}
+	if _, err := t.finish(ctx, r.config.Warmup+r.config.Round+finishGrace); err != nil {
+		return 0, err
+	}
+	if _, err := x.takeLog(); err != nil {
+		return 0, err
+	}
+	return time.Duration(after.longest(before.collections)), nil
+}
+
+// answered saturates a proxy, a round's time after another, until it answered so
+// many requests.
+func (r *run) answered(ctx context.Context, x *proxy, want uint64) (requests uint64, all outcome, err error) {
+	start, err := r.backend.requests(ctx)
+	if err != nil {
+		return 0, all, err
+	}
+	for requests < want {
+		t, err := r.saturate(x, fewConnections, r.config.Round)
+		if err != nil {
+			return 0, all, err
+		}
+		o, err := t.finish(ctx, r.config.Round+finishGrace)
+		if err != nil {
+			return 0, all, err
+		}
+		now, err := r.backend.requests(ctx)
+		if err != nil {
+			return 0, all, err
+		}
+		if now-start == requests {
+			return 0, all, fmt.Errorf("%s: no request reached the backend in %v", x.row, r.config.Round)
+		}
+		requests = now - start
+		if all.failed += o.failed; all.first == "" {
+			all.first = o.first
+		}
+		if _, err := x.takeLog(); err != nil {
+			return 0, all, err
+		}
+	}
+	return requests, all, nil
+}
+
+// idleMemory compares the memory of proxies that hold few and many connections.
+// All hold theirs at the same time: there is nothing that would disturb.
+func (r *run) idleMemory(ctx context.Context) (*report.Scenario, error) {
+	s := &report.Scenario{}
+	var proxies []*proxy
+	defer func() {
+		for _, x := range proxies {
+			x.stop()
+		}
+	}()
+	for i, n := range []rivals.Name{rivals.Proxyfleet, rivals.Nginx, rivals.HAProxy, rivals.Caddy, rivals.GoTuned} {
+		c := plain(n, false)
+		c.idle = r.config.IdleTo // there is to be room for them
+		x, absent, err := r.enter(ctx, c, r.config.subdir(report.IdleMemory, strconv.Itoa(i)), fewConnections, r.config.IdleFrom)
+		if err != nil {
+			return nil, err
+		}
+		s.Rows = append(s.Rows, report.Row{Name: c.row, Load: report.None, Absent: absent})
+		if x == nil {
+			r.config.Say(fmt.Sprintf("%s: %s", c.row, absent))
+			continue
+		}
+		proxies = append(proxies, x)
+	}
+	few, err := r.settled(ctx, proxies, r.config.IdleFrom)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range proxies {
+		if err := x.holder.hold(ctx, r.config.IdleTo); err != nil {
+			return nil, fmt.Errorf("%s: %w", x.row, err)
+		}
+	}
+	many, err := r.settled(ctx, proxies, r.config.IdleTo)
+	if err != nil {
+		return nil, err
+	}
+	for i, x := range proxies {
+		slope := (float64(many[i]) - float64(few[i])) / float64(r.config.IdleTo-r.config.IdleFrom)
+		s.Row(x.row, report.None).Figures = map[report.Key]figure.Series{report.Idle: {slope}}
+		r.config.Say(fmt.Sprintf("%s: %.0f bytes a connection", x.row, slope))
+	}
+	return s, nil
+}
+
+// settled waits, and reads the memory of proxies that must still have their
+// connections.
+func (r *run) settled(ctx context.Context, proxies []*proxy, connections int) ([]uint64, error) {
+	r.config.Say(fmt.Sprintf("%d idle connections each; waiting %v", connections, r.config.Settle.Round(time.Second)))
+	if err := sleep(ctx, r.config.Settle); err != nil {
+		return nil, err
+	}
+	var out []uint64
+	for _, x := range proxies {
+		pids, err := x.pids()
+		if err != nil {
+			return nil, err
+		}
+		open, err := procfs.Descriptors(pids)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", x.row, err)
+		}
+		if open < connections {
+			return nil, fmt.Errorf("%s: %d descriptors are open, but %d connections are held", x.row, open, connections)
+		}
+		bytes, err := procfs.PrivateDirty(pids)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", x.row, err)
+		}
+		out = append(out, bytes)
+	}
+	return out, nil
+}

@@ -1,0 +1,115 @@
+package measure
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/deployments/bench/report"
+	"github.com/proxyfleet/proxyfleet/deployments/bench/rivals"
+)
+
+// run is a run; one goroutine owns it.
+type run struct {
+	config  Config
+	cores   int
+	starter *starter
+	network *network
+	backend *backend
+}
+
+// wantDescriptors is room for both ends of the most idle connections, and for
+// programs that count their limit twice.
+const wantDescriptors = 1 << 17
+
+// Run measures, and says what it found. Scenarios that were whole when ctx ended
+// are in the report, beside the error.
+func Run(ctx context.Context, c Config, now func() time.Time) (*report.Report, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if _, err := allowDescriptors(wantDescriptors); err != nil {
+		return nil, fmt.Errorf("descriptors: %w", err)
+	}
+	cores := online() // before this process is held to one
+	release, err := stayOn(c.LoadCore)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	r := &run{config: c, cores: cores, starter: newStarter(), network: newNetwork(os.Getpid())}
+	defer r.starter.close()
+	if r.backend, err = r.startBackend(ctx); err != nil {
+		return nil, err
+	}
+	defer r.backend.stop()
+
+	started := now()
+	result := &report.Report{Started: started, Machine: r.machine(), Settings: r.settings(), Programs: r.programs()}
+	for _, d := range report.Definitions() {
+		if len(c.Only) > 0 && !slices.Contains(c.Only, d.ID) {
+			continue
+		}
+		begun := now()
+		c.Say("== " + d.Title)
+		s, err := r.scenario(ctx, d.ID)
+		if ctx.Err() != nil {
+			return result, ctx.Err()
+		}
+		if err != nil {
+			return result, fmt.Errorf("%s: %w", d.ID, err)
+		}
+		s.ID, s.Took = d.ID, now().Sub(begun)
+		result.Scenarios = append(result.Scenarios, *s)
+		result.Took = now().Sub(started)
+	}
+	return result, nil
+}
+
+func (r *run) scenario(ctx context.Context, id string) (*report.Scenario, error) {
+	switch id {
+	case report.Allocations:
+		return r.allocations(ctx)
+	case report.IdleMemory:
+		return r.idleMemory(ctx)
+	}
+	p, ok := plans(r.config.IdleTo)[id]
+	if !ok {
+		return nil, fmt.Errorf("scenario %q has no plan", id)
+	}
+	return r.compare(ctx, id, p)
+}
+
+func (r *run) settings() report.Settings {
+	return report.Settings{
+		Rounds: r.config.Rounds, Round: r.config.Round, Warmup: r.config.Warmup, Settle: r.config.Settle,
+		IdleFrom: r.config.IdleFrom, IdleTo: r.config.IdleTo, MallocRounds: r.config.MallocRequests,
+		SaturatedBy: r.config.saturatedBy(), FixedShare: FixedShare, AnswerBytes: AnswerBytes, OnlyScenarios: r.config.Only,
+	}
+}
+
+func (r *run) programs() []report.Program {
+	var out []report.Program
+	for _, n := range rivals.Names() {
+		p := r.config.Programs[n]
+		out = append(out, report.Program{Name: string(n), Version: p.Version, Absent: p.Absent})
+	}
+	if r.config.Wrk != "" {
+		out = append(out, report.Program{Name: wrkName, Version: r.config.WrkVersion})
+	}
+	return out
+}
+
+// sleep waits, or ends with ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,159 @@
+package report
+
+import (
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/deployments/bench/figure"
+)
+
+// Key names a figure, with its unit.
+type Key string
+
+// The figures.
+const (
+	CPU      Key = "cpu_us"      // processor time per request
+	User     Key = "user_us"     // its part in user mode
+	System   Key = "system_us"   // its part in the kernel
+	Rate     Key = "requests_s"  // requests per second
+	P50      Key = "p50_us"      // latency of the open loop
+	P99      Key = "p99_us"      // the same
+	Late     Key = "late_p99_us" // by how much the load was late itself
+	Peak     Key = "peak_bytes"  // resident memory
+	Idle     Key = "idle_bytes"  // of one idle connection
+	Mallocs  Key = "mallocs"     // per request
+	Pause    Key = "gc_pause_us" // the longest
+	Dropped  Key = "log_dropped" // lines of the access log
+	LogBytes Key = "log_bytes"   // of a request
+	Busy     Key = "proxy_busy"  // share of its core that the proxy used
+	Others   Key = "others_busy" // share of that core that others used
+	LoadBusy Key = "load_busy"   // share of the other core that was used
+)
+
+// Load is how requests came.
+type Load string
+
+// The loads.
+const (
+	// Saturated: as many as the proxy can, from a closed loop.
+	Saturated Load = "saturated"
+	// Fixed: at a rate that all of a scenario can bear, from an open loop.
+	Fixed Load = "fixed"
+	// None: nothing was sent while it was measured.
+	None Load = "none"
+)
+
+// Row is what one proxy did under one load.
+type Row struct {
+	Name    string                `json:"name"`
+	Load    Load                  `json:"load"`
+	Figures map[Key]figure.Series `json:"figures,omitempty"`
+	Failed  uint64                `json:"failed"`
+	// FirstFailure tells more of one.
+	FirstFailure string `json:"first_failure,omitempty"`
+	// Absent says why there are no figures.
+	Absent string `json:"absent,omitempty"`
+}
+
+// Scenario is one comparison.
+type Scenario struct {
+	ID string `json:"id"`
+	// FixedRate is that of the open loop, in requests per second; 0: there was none.
+	FixedRate float64       `json:"fixed_rate,omitempty"`
+	Rows      []Row         `json:"rows"`
+	Took      time.Duration `json:"took_ns"`
+}
+
+// Row finds a row; nil: it is not there or has no figures.
+func (s *Scenario) Row(name string, load Load) *Row {
+	for i := range s.Rows {
+		if r := &s.Rows[i]; r.Name == name && r.Load == load && r.Absent == "" {
+			return r
+		}
+	}
+	return nil
+}
+
+// Program is a program that took part, or did not.
+type Program struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+	Absent  string `json:"absent,omitempty"`
+}
+
+// Machine is where it was measured.
+type Machine struct {
+	Processor  string `json:"processor"`
+	Cores      int    `json:"cores"`
+	Memory     uint64 `json:"memory_bytes"`
+	Virtual    bool   `json:"virtual"`
+	System     string `json:"system"`
+	Kernel     string `json:"kernel"`
+	ProxyCore  int    `json:"proxy_core"`
+	LoadCore   int    `json:"load_core"`
+	LogsOn     string `json:"logs_on"`
+	SampleRate string `json:"sample_rate"`
+}
+
+// Settings are how long it was measured.
+type Settings struct {
+	Rounds        int           `json:"rounds"`
+	Round         time.Duration `json:"round_ns"`
+	Warmup        time.Duration `json:"warmup_ns"`
+	Settle        time.Duration `json:"settle_ns"`
+	IdleFrom      int           `json:"idle_from"`
+	IdleTo        int           `json:"idle_to"`
+	MallocRounds  uint64        `json:"malloc_requests"`
+	SaturatedBy   string        `json:"saturated_by"`
+	FixedShare    float64       `json:"fixed_share"`
+	AnswerBytes   int           `json:"answer_bytes"`
+	OnlyScenarios []string      `json:"only_scenarios,omitempty"`
+}
+
+// The least that a claim needs.
+const (
+	claimRounds  = 5
+	claimRound   = 20 * time.Second
+	claimSettle  = 60 * time.Second
+	claimIdle    = 15_000
+	claimMallocs = 1_000_000
+)
+
+// Smoke says why the results prove nothing but that measuring works; empty: they
+// count.
+func (s Settings) Smoke() string {
+	switch {
+	case s.Rounds < claimRounds:
+		return "fewer than five rounds"
+	case s.Round < claimRound:
+		return "rounds of less than 20 seconds"
+	case s.Settle < claimSettle:
+		return "idle connections were given less than a minute to settle"
+	case s.IdleTo < claimIdle:
+		return "fewer than 15,000 idle connections"
+	case s.MallocRounds < claimMallocs:
+		return "allocations counted over less than a million requests"
+	}
+	return ""
+}
+
+// Report is a run.
+type Report struct {
+	Started   time.Time     `json:"started"`
+	Took      time.Duration `json:"took_ns"`
+	Machine   Machine       `json:"machine"`
+	Settings  Settings      `json:"settings"`
+	Programs  []Program     `json:"programs"`
+	Scenarios []Scenario    `json:"scenarios"`
+	// CI: the bars are those for shared machines, loosened by twice their slack.
+	CI bool `json:"ci,omitempty"`
+}
+
+// Scenario finds a scenario; nil: it was not measured.
+func (r *Report) Scenario(id string) *Scenario {
+	for i := range r.Scenarios {
+		if r.Scenarios[i].ID == id {
+			return &r.Scenarios[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,218 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/deployments/bench/figure"
+)
+
+// title is how the page calls a row or a program.
+func title(name string) string {
+	switch name {
+	case haproxy:
+		return "HAProxy"
+	case caddy:
+		return "Caddy"
+	case goDefault:
+		return "Go ReverseProxy, default"
+	case goTuned:
+		return "Go ReverseProxy, tuned"
+	}
+	return name
+}
+
+func columnTitle(k Key) string {
+	switch k {
+	case CPU:
+		return "cost of a request, µs"
+	case User:
+		return "user"
+	case System:
+		return "system"
+	case Rate:
+		return "requests/s"
+	case P50:
+		return "latency p50, µs"
+	case P99:
+		return "p99"
+	case Late:
+		return "late p99"
+	case Peak:
+		return "peak memory"
+	case Idle:
+		return "bytes"
+	case Mallocs:
+		return "allocations a request"
+	case Pause:
+		return "longest pause, µs"
+	case Dropped:
+		return "log lines lost"
+	case LogBytes:
+		return "log bytes a request"
+	case Busy:
+		return "its core"
+	case Others:
+		return "others on it"
+	case LoadBusy:
+		return "load's core"
+	case Failed:
+		return "requests that failed"
+	}
+	return string(k)
+}
+
+// value writes one value of a figure.
+func value(k Key, v float64) string {
+	switch k {
+	case CPU, User, System:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	case Mallocs:
+		return strconv.FormatFloat(v, 'f', 4, 64)
+	case Peak:
+		return size(v)
+	case Busy, Others, LoadBusy:
+		return percent(v)
+	}
+	return thousands(v)
+}
+
+// cell writes a figure: its median and its spread.
+func cell(k Key, s figure.Series) string {
+	if len(s) == 0 {
+		return "–"
+	}
+	median, low, high := value(k, s.Median()), value(k, s.Min()), value(k, s.Max())
+	if low == high || k == Others || k == LoadBusy {
+		return median
+	}
+	return fmt.Sprintf("%s (%s–%s)", median, low, high)
+}
+
+func barFigure(j Judgement) string {
+	what := columnTitle(j.Key)
+	if j.Key == P50 || j.Key == P99 {
+		what = "latency " + strings.TrimPrefix(strings.TrimSuffix(what, ", µs"), "latency ")
+	}
+	if j.Key == CPU {
+		what = "cost of a request"
+	}
+	if j.Key == User {
+		what = "user time of a request"
+	}
+	if j.Load == Fixed {
+		what += ", fixed rate"
+	}
+	switch j.Comparison {
+	case Against:
+		return fmt.Sprintf("%s: %s ÷ %s", what, title(j.Of), title(j.Than))
+	case Gain:
+		return fmt.Sprintf("%s: %s ÷ %s", what, title(j.Than), title(j.Of))
+	case More:
+		return fmt.Sprintf("%s: %s − %s", what, j.Of, j.Than)
+	}
+	return fmt.Sprintf("%s: %s", what, title(j.Of))
+}
+
+func barKind(j Judgement) string {
+	if j.Guard {
+		return "guard"
+	}
+	return "target"
+}
+
+func barBound(j Judgement) string {
+	return j.Bound.Direction.String() + " " + barValue(j, j.Bound.Limit)
+}
+
+// barValue writes a number in the unit of a bar.
+func barValue(j Judgement, v float64) string {
+	switch j.Comparison {
+	case Against, Gain:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	case More:
+		return strconv.FormatFloat(v, 'f', 2, 64) + " µs"
+	}
+	switch j.Key {
+	case Mallocs, Peak:
+		return value(j.Key, v)
+	case Idle:
+		return thousands(v) + " B"
+	case Pause:
+		return thousands(v) + " µs"
+	}
+	return thousands(v)
+}
+
+func barMeasured(j Judgement) string {
+	if j.Verdict == NotMeasured {
+		return "–"
+	}
+	switch j.Comparison {
+	case Against, Gain:
+		ratio, low, high := barValue(j, j.Ratio.Value), barValue(j, j.Ratio.Low), barValue(j, j.Ratio.High)
+		switch {
+		case j.Equal:
+			return fmt.Sprintf("equal (%s, from %s to %s)", ratio, low, high)
+		case low == high:
+			return ratio
+		}
+		return fmt.Sprintf("%s (%s–%s)", ratio, low, high)
+	case More:
+		if j.Equal {
+			return "equal"
+		}
+	}
+	return barValue(j, j.Value)
+}
+
+func barVerdict(j Judgement) string {
+	if j.Verdict == Missed {
+		return "**missed**"
+	}
+	return string(j.Verdict)
+}
+
+func percent(share float64) string { return strconv.FormatFloat(100*share, 'f', 0, 64) + " %" }
+
+// size writes bytes.
+func size(bytes float64) string {
+	switch {
+	case bytes >= 1<<30:
+		return strconv.FormatFloat(bytes/(1<<30), 'f', 1, 64) + " GiB"
+	case bytes >= 1<<20:
+		return strconv.FormatFloat(bytes/(1<<20), 'f', 1, 64) + " MiB"
+	}
+	return thousands(bytes) + " B"
+}
+
+// thousands writes a whole number with commas.
+func thousands(v float64) string {
+	s := strconv.FormatFloat(math.Abs(math.Round(v)), 'f', 0, 64)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	if math.Round(v) < 0 {
+		s = "-" + s
+	}
+	return s
+}
+
+// words writes a duration for a sentence.
+func words(d time.Duration) string {
+	if d%time.Second == 0 {
+		if n := int(d / time.Second); n != 1 {
+			return strconv.Itoa(n) + " seconds"
+		}
+		return "a second"
+	}
+	return d.String()
+}
+
+// String tells a judgement in a line.
+func (j Judgement) String() string {
+	return fmt.Sprintf("%s: %s: %s, want %s", j.Scenario, barFigure(j), barMeasured(j), barBound(j))
+}
