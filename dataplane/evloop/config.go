@@ -19,6 +19,10 @@ type Config struct {
 	// DrainTimeout is how long Run lets exchanges end after it was told to stop.
 	// Default 30 s.
 	DrainTimeout time.Duration
+	// Inherit are listening sockets of the process before this one, by address. The
+	// engine owns them: tables whose listeners have these addresses get them
+	// instead of sockets of their own. nil: there are none.
+	Inherit map[netip.AddrPort][]int
 	// Stats counts; it has as many loops as the engine.
 	Stats *stats.Set
 	// NewSink makes the sink of one loop.

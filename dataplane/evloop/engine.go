@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -31,9 +32,12 @@ type Engine struct {
 	live     table.Live
 	pressure atomic.Uint32 // a pressure.Level
 
+	free     chan struct{}               // holds a token during a change or a Hold; taken before mu
 	mu       sync.Mutex                  // one Apply at a time
 	bindings map[netip.AddrPort]*binding // guarded by mu
+	inherit  map[netip.AddrPort][]int    // guarded by mu; sockets that no table has asked for yet
 	drained  bool                        // guarded by mu; the node listens nowhere
+	released bool                        // guarded by mu; another process listens instead
 	stopped  chan struct{}               // closed when Run has ended
 }
 
@@ -55,6 +59,8 @@ func New(c Config) (*Engine, error) {
 		stats:    c.Stats,
 		registry: upstream.NewRegistry(c.Loops),
 		bindings: make(map[netip.AddrPort]*binding),
+		inherit:  maps.Clone(c.Inherit),
+		free:     make(chan struct{}, 1),
 		stopped:  make(chan struct{}),
 	}
 	e.live.Store(&table.Table{})
@@ -152,6 +158,10 @@ func (e *Engine) tellOthers(from *Loop, m mail) {
 // every loop serves the table. An error leaves the table before in force; it is
 // a matter of this node (a port in use, memory), not of the table.
 func (e *Engine) Apply(ctx context.Context, t *table.Table) error {
+	if err := e.Hold(ctx); err != nil {
+		return err
+	}
+	defer e.Resume()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.apply(ctx, t)
@@ -160,6 +170,10 @@ func (e *Engine) Apply(ctx context.Context, t *table.Table) error {
 // SetDrained makes the node listen nowhere, whatever tables come, or takes that
 // back. Connections that are open end after the answer at hand.
 func (e *Engine) SetDrained(ctx context.Context, drained bool) error {
+	if err := e.Hold(ctx); err != nil {
+		return err
+	}
+	defer e.Resume()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.drained == drained {
@@ -183,29 +197,26 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 			continue
 		}
 		b := &binding{address: address}
-		sockets, err := openSockets(b, l, len(e.loops))
-		if err != nil {
-			for i := range changes {
-				closeSockets(changes[i].open)
-			}
+		if err := openSockets(b, l, len(e.loops), e.inherit[address]); err != nil {
+			e.abandon(opened)
 			return err
 		}
 		opened = append(opened, b)
-		for i, s := range sockets {
-			changes[i].open = append(changes[i].open, s)
+		for i, s := range b.sockets {
+			c := &changes[i%len(changes)]
+			c.open = append(c.open, s)
 		}
 	}
 	retired, err := e.registry.Bind(t)
 	if err != nil {
-		for i := range changes {
-			closeSockets(changes[i].open)
-		}
+		e.abandon(opened)
 		return err
 	}
 	bindSeries(e.stats, t)
 	e.live.Store(t)
 	for _, b := range opened {
 		e.bindings[b.address] = b
+		delete(e.inherit, b.address)
 	}
 	var remove []netip.AddrPort
 	for address := range e.bindings {
@@ -226,7 +237,7 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 // wanted is where a table's listeners listen on this node.
 func (e *Engine) wanted(t *table.Table) map[netip.AddrPort]*table.Listener {
 	wanted := make(map[netip.AddrPort]*table.Listener)
-	if e.drained {
+	if e.drained || e.released {
 		return wanted
 	}
 	for i := range t.Listeners {

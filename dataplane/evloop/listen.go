@@ -22,9 +22,10 @@ const (
 	acceptPause = int64(10e6)
 )
 
-// binding is a listening address of the node: one socket in each loop.
+// binding is a listening address of the node: at least one socket in each loop.
 type binding struct {
 	address netip.AddrPort
+	sockets []*socket    // immutable; what their loops own of them is theirs
 	clients atomic.Int64 // open connections, in all loops
 }
 
@@ -41,22 +42,33 @@ type socket struct {
 	removed  bool // no table has it any more; connections end after their answer
 }
 
-// openSockets opens one listening socket a loop, before the table that wants
-// them goes live. An address that another program has is told, also where that
-// program would let us share it.
-func openSockets(b *binding, l *table.Listener, loops int) (sockets []*socket, err error) {
-	if err := probe(b.address); err != nil {
-		return nil, fmt.Errorf("listener %q: %s: %w", l.Name, b.address, err)
+// openSockets gives the binding its sockets, before the table that wants them
+// goes live: those that were inherited, and new ones for the loops that then have
+// none. Socket i is for loop i modulo loops, so each loop has at least one, and
+// no inherited one, in whose queue clients may wait, is left out. An address that
+// another program has is told, also where that program would let us share it. On
+// an error the inherited ones stay open, and the caller's.
+func openSockets(b *binding, l *table.Listener, loops int, inherited []int) error {
+	if len(inherited) == 0 {
+		if err := probe(b.address); err != nil {
+			return fmt.Errorf("listener %q: %s: %w", l.Name, b.address, err)
+		}
 	}
-	for range loops {
+	for _, fd := range inherited {
+		if err := configure(fd, l); err != nil {
+			return fmt.Errorf("listener %q: %s: inherited socket: %w", l.Name, b.address, err)
+		}
+		b.sockets = append(b.sockets, &socket{fd: fd, binding: b, listener: l})
+	}
+	for len(b.sockets) < loops {
 		fd, err := openSocket(b.address, l, true)
 		if err != nil {
-			closeSockets(sockets)
-			return nil, fmt.Errorf("listener %q: %s: %w", l.Name, b.address, err)
+			closeSockets(b.sockets[len(inherited):])
+			return fmt.Errorf("listener %q: %s: %w", l.Name, b.address, err)
 		}
-		sockets = append(sockets, &socket{fd: fd, binding: b, listener: l})
+		b.sockets = append(b.sockets, &socket{fd: fd, binding: b, listener: l})
 	}
-	return sockets, nil
+	return nil
 }
 
 func closeSockets(sockets []*socket) {
@@ -173,12 +185,7 @@ func stopSYN(fd int) error {
 // what the kernel has completed is taken, since closing would reset it; then it
 // is closed.
 func (l *Loop) removeSocket(address netip.AddrPort) {
-	for i, s := range l.sockets {
-		if s.binding.address != address {
-			continue
-		}
-		l.sockets = append(l.sockets[:i:i], l.sockets[i+1:]...)
-		s.removed = true
+	for s := l.takeSocket(address); s != nil; s = l.takeSocket(address) {
 		if err := stopSYN(s.fd); err != nil {
 			l.log.Debug("listener closes without a filter", "listener", s.listener.Name, "error", err)
 		}
@@ -187,8 +194,34 @@ func (l *Loop) removeSocket(address netip.AddrPort) {
 		}
 		s.close()
 		l.endIdleOf(s)
-		return
 	}
+}
+
+// releaseSocket leaves an address to another process that has its sockets too:
+// what waits in their queues is for that one to take, so nothing is filtered or
+// accepted here, and our copies are closed.
+func (l *Loop) releaseSocket(address netip.AddrPort) {
+	for s := l.takeSocket(address); s != nil; s = l.takeSocket(address) {
+		// A socket that stays open elsewhere stays in an epoll set too.
+		if err := l.poller.Remove(s.fd); err != nil {
+			l.log.Debug("listener is released", "listener", s.listener.Name, "error", err)
+		}
+		s.close()
+		l.endIdleOf(s)
+	}
+}
+
+// takeSocket takes one socket of an address off the loop's list; nil: there is
+// none.
+func (l *Loop) takeSocket(address netip.AddrPort) *socket {
+	for i, s := range l.sockets {
+		if s.binding.address == address {
+			l.sockets = append(l.sockets[:i:i], l.sockets[i+1:]...)
+			s.removed = true
+			return s
+		}
+	}
+	return nil
 }
 
 // endIdleOf ends the connections of a removed socket that are between requests,

@@ -40,6 +40,7 @@ type mail struct {
 type change struct {
 	open    []*socket
 	remove  []netip.AddrPort
+	release []netip.AddrPort // another process has them now
 	retired upstream.Retired
 	done    chan<- error
 }
@@ -87,6 +88,9 @@ func (l *Loop) change(c *change) error {
 	}
 	for _, address := range c.remove {
 		l.removeSocket(address)
+	}
+	for _, address := range c.release {
+		l.releaseSocket(address)
 	}
 	if !c.retired.Empty() {
 		l.retire(c.retired)
