@@ -25,6 +25,7 @@ const (
 
 // world is what the program touches besides files and sockets.
 type world struct {
+	args           []string // after the program's name
 	getenv         func(string) (string, bool)
 	stdout, stderr io.Writer
 	reload         <-chan os.Signal
@@ -55,6 +56,7 @@ var errFailed = errors.New("failed")
 
 // run is the program: it returns the exit status.
 func run(ctx context.Context, args []string, w world) int {
+	w.args = args
 	command := newCommand(w)
 	command.SetArgs(args)
 	command.SetOut(w.stdout)
@@ -99,6 +101,7 @@ func newCommand(w world) *cobra.Command {
 	}
 	o.define(command.Flags())
 	command.CompletionOptions.DisableDefaultCmd = true
+	command.AddCommand(newUpgradeCommand(w))
 	command.AddCommand(&cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit, schema level and Go version",

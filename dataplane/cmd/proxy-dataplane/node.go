@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
-	"path/filepath"
+	"net"
+	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/accesslog"
@@ -38,6 +40,15 @@ type node struct {
 	inForce atomic.Pointer[feed.InForce]
 	// lastGood is nil where none is kept.
 	lastGood *lastgood.File
+
+	upgrading     sync.Mutex // held by an upgrade
+	feed          *feed.Feed // nil: standalone
+	takeover      *takeover  // nil: this process was started on its own
+	control       *control   // nil: standalone, or no state directory
+	adminListener net.Listener
+	// following and adminPart are what ends first when another process took over.
+	following, adminPart *ender
+	handedOver           chan struct{} // closed when one did
 }
 
 // source is where the node's configuration comes from.
@@ -45,25 +56,27 @@ type source interface {
 	Run(ctx context.Context) error
 }
 
-// serve runs the node until ctx ends or a part fails.
-func serve(ctx context.Context, o options, w world, logger *slog.Logger) error {
+// serve runs the node until ctx ends, a part fails, or another process took over.
+func serve(ctx context.Context, o options, w world, logger *slog.Logger) (err error) {
 	runtime.GOMAXPROCS(o.loops + computing)
-	n := &node{options: o, logger: logger, world: w, stats: stats.New(o.loops, stats.Limits{}), permit: permit.New(computing)}
-	var err error
-	if n.log, err = accesslog.New(accesslog.Options{Path: o.accessLog, Logger: logger}); err != nil {
-		return err
-	}
-	n.engine, err = evloop.New(evloop.Config{
-		Loops: o.loops, NodeAddress: o.listen, DrainTimeout: o.drainTimeout, Stats: n.stats,
-		NewSink: func(int) evloop.Sink { return n.log.Sink() }, Logger: logger,
-	})
+	taken, err := openTakeover(w.getenv)
 	if err != nil {
 		return err
 	}
-	n.drainer = newDrainer(o.nodeID, n.engine, logger)
-	config := admin.Config{
-		NodeID: o.nodeID, Build: buildInfo(), Stats: n.stats, Live: n.engine.Live().Load,
-		Endpoint: n.endpointLoad, Log: n.log, Permit: n.permit, Logger: logger,
+	n := &node{
+		options: o, logger: logger, world: w, stats: stats.New(o.loops, stats.Limits{}), permit: permit.New(computing),
+		takeover: taken, following: newEnder(), adminPart: newEnder(), handedOver: make(chan struct{}),
+	}
+	if taken != nil {
+		defer func() {
+			if err != nil {
+				taken.fail(err) // says nothing once it serves
+			}
+		}()
+	}
+	config, err := n.build()
+	if err != nil {
+		return err
 	}
 	from, reload, err := n.source(&config)
 	if err != nil {
@@ -73,29 +86,20 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	listener, err := admin.Listen(ctx, o.adminAddress, o.insecure)
-	if err != nil {
+	if n.adminListener, err = n.listenAdmin(ctx); err != nil {
 		return err
 	}
 	parts := lifecycle.New(logger)
 	defer parts.Stop()
-	parts.Start("access log", n.log.Run)
-	if n.lastGood != nil {
-		parts.Start("last known good", n.lastGood.Run)
-	}
-	parts.Start("admin", func(ctx context.Context) error { return server.Run(ctx, listener) })
-	parts.StartSlow("engine", o.drainTimeout+stopGrace, n.engine.Run)
-	if o.memory > 0 {
-		monitor := pressure.New(o.memory)
-		parts.Start("memory", func(ctx context.Context) error { return monitor.Run(ctx, n.underPressure) })
-	}
-	parts.Start("drain", n.drainer.Run)
-	parts.Start("configuration", from.Run)
-	logger.Info("node started", "node", o.nodeID, "admin", listener.Addr().String(), "loops", o.loops, "version", version)
+	n.start(parts, from, server)
+	logger.Info("node started", "node", o.nodeID, "admin", n.adminListener.Addr().String(), "loops", o.loops, "version", version, "pid", os.Getpid())
 	for {
 		select {
 		case <-ctx.Done():
 			logger.Info("node stops", "node", o.nodeID, "drain_timeout", o.drainTimeout)
+			return nil
+		case <-n.handedOver:
+			logger.Info("node handed over; its connections end", "node", o.nodeID, "drain_timeout", o.drainTimeout)
 			return nil
 		case err := <-parts.Failed():
 			return err
@@ -108,9 +112,73 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) error {
 	}
 }
 
+// build makes the parts that carry traffic, and what the admin address shows of
+// them.
+func (n *node) build() (config admin.Config, err error) {
+	o := n.options
+	if n.log, err = accesslog.New(accesslog.Options{Path: o.accessLog, Logger: n.logger}); err != nil {
+		return config, err
+	}
+	engine := evloop.Config{
+		Loops: o.loops, NodeAddress: o.listen, DrainTimeout: o.drainTimeout, Stats: n.stats,
+		NewSink: func(int) evloop.Sink { return n.log.Sink() }, Logger: n.logger,
+	}
+	if n.takeover != nil {
+		engine.Inherit = n.takeover.sockets
+	}
+	if n.engine, err = evloop.New(engine); err != nil {
+		return config, err
+	}
+	n.drainer = newDrainer(o.nodeID, n.engine, n.logger)
+	if n.takeover != nil {
+		if err := n.takeover.hold(n); err != nil {
+			return config, err
+		}
+	}
+	return admin.Config{
+		NodeID: o.nodeID, Build: buildInfo(), Stats: n.stats, Live: n.engine.Live().Load,
+		Endpoint: n.endpointLoad, Log: n.log, Permit: n.permit, Logger: n.logger,
+	}, nil
+}
+
+func (n *node) listenAdmin(ctx context.Context) (net.Listener, error) {
+	if n.takeover != nil {
+		return n.takeover.listenAdmin(ctx, n.options)
+	}
+	return admin.Listen(ctx, n.options.adminAddress, n.options.insecure)
+}
+
+// start starts the parts, each on what it stands on.
+func (n *node) start(parts *lifecycle.Parts, from source, server *admin.Server) {
+	o := n.options
+	parts.Start("access log", n.log.Run)
+	if n.lastGood != nil {
+		parts.Start("last known good", n.lastGood.Run)
+	}
+	parts.Start("admin", n.adminPart.wrap(func(ctx context.Context) error { return server.Run(ctx, n.adminListener) }))
+	parts.StartSlow("engine", o.drainTimeout+stopGrace, n.engine.Run)
+	if o.memory > 0 {
+		monitor := pressure.New(o.memory)
+		parts.Start("memory", func(ctx context.Context) error { return monitor.Run(ctx, n.underPressure) })
+	}
+	parts.Start("drain", n.drainer.Run)
+	parts.Start("configuration", n.following.wrap(from.Run))
+	if n.control != nil {
+		parts.Start("control socket", n.control.Run)
+	}
+	if n.takeover != nil {
+		parts.Start("take-over", func(ctx context.Context) error { return n.takeover.run(ctx, n) })
+	} else if n.control != nil {
+		n.control.claim()
+	}
+}
+
 // source makes what brings the configuration, and what SIGHUP asks of it.
 func (n *node) source(config *admin.Config) (from source, reload func(), err error) {
 	if n.options.resources != "" {
+		if n.takeover != nil {
+			return nil, nil, errors.New("hand-over: a node that runs on --resources cannot take over: restart it")
+		}
 		s := newStandalone(n)
 		if err := s.check(); err != nil {
 			return nil, nil, err
@@ -132,6 +200,10 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 	if err != nil {
 		return nil, nil, err
 	}
+	if t := n.takeover; t != nil {
+		f.Resume(t.state.BootID, t.begin)
+	}
+	n.feed = f
 	config.Checks = append(config.Checks, admin.Check{Name: "drain", Ready: n.drainer.ready})
 	config.Status, config.Feed, config.Resources = admin.FeedStatus(f.State), f.Counters, n.resources
 	return f, func() {}, nil
@@ -141,13 +213,23 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 // none is kept.
 func (n *node) remember() (*feed.InForce, error) {
 	if n.options.stateDir == "" {
+		if n.takeover != nil {
+			return nil, errors.New("hand-over: there is no --state-dir to take over from")
+		}
 		return nil, nil
 	}
 	var err error
-	if n.lastGood, err = lastgood.Open(filepath.Join(n.options.stateDir, url.PathEscape(n.options.nodeID)), n.logger); err != nil {
+	if n.lastGood, err = lastgood.Open(nodeDir(n.options.stateDir, n.options.nodeID), n.logger); err != nil {
 		return nil, err
 	}
+	n.control = openControl(n.options, n.logger)
+	n.control.upgrade = n.upgrade
 	saved, ok := n.lastGood.Load()
+	if n.takeover != nil {
+		if err := n.takeover.check(n, saved, ok); err != nil {
+			return nil, err
+		}
+	}
 	if !ok {
 		return nil, nil
 	}
@@ -162,7 +244,7 @@ func (n *node) resources() tree.Tree {
 	return tree.Tree{}
 }
 
-// applied keeps what came into force, to be shown and for the next start.
+// applied keeps what came into force, to be config and for the next start.
 func (n *node) applied(c feed.InForce) {
 	n.inForce.Store(&c)
 	if n.lastGood != nil {
@@ -172,10 +254,38 @@ func (n *node) applied(c feed.InForce) {
 
 // apply makes a table live.
 func (n *node) apply(ctx context.Context, t *table.Table) error {
-	if err := n.engine.Apply(ctx, t); err != nil {
+	if n.takeover != nil {
+		n.takeover.arrived()
+	}
+	err := n.engine.Apply(ctx, t)
+	if n.takeover != nil {
+		n.takeover.outcome(err)
+	}
+	if err != nil {
 		return fmt.Errorf("node %s: %w", n.options.nodeID, err)
 	}
 	return nil
+}
+
+// upgrade is handOver, one at a time and once.
+func (n *node) upgrade(ctx context.Context, r upgradeRequest, say func(string, ...any)) (pid int, err error) {
+	if !n.upgrading.TryLock() {
+		return 0, errors.New("another upgrade is under way")
+	}
+	defer n.upgrading.Unlock()
+	select {
+	case <-n.handedOver:
+		return 0, errors.New("another process took over already")
+	default:
+	}
+	return n.handOver(ctx, r, say)
+}
+
+func (n *node) bootID() string {
+	if n.feed == nil {
+		return ""
+	}
+	return n.feed.State().BootID
 }
 
 func (n *node) underPressure(level pressure.Level) {
