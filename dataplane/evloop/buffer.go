@@ -72,13 +72,19 @@ type queue struct {
 func (q *queue) len() int      { return len(q.buf) - q.off }
 func (q *queue) bytes() []byte { return q.buf[q.off:] }
 
+// room makes room for n bytes behind what waits.
+func (q *queue) room(b *buffers, n int) {
+	if q.off > 0 && cap(q.buf)-len(q.buf) < n {
+		k := copy(q.buf, q.buf[q.off:])
+		q.buf, q.off = q.buf[:k], 0
+	}
+	q.buf = b.grow(q.buf, n)
+}
+
 // add appends p.
 func (q *queue) add(b *buffers, p []byte) {
-	if q.off > 0 && cap(q.buf)-len(q.buf) < len(p) {
-		n := copy(q.buf, q.buf[q.off:])
-		q.buf, q.off = q.buf[:n], 0
-	}
-	q.buf = append(b.grow(q.buf, len(p)), p...)
+	q.room(b, len(p))
+	q.buf = append(q.buf, p...)
 }
 
 // add2 appends two slices; either may be empty.

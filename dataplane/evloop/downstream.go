@@ -263,10 +263,10 @@ func (l *Loop) arrival(d *downstream) exchange.Arrival {
 
 // refusedDown answers what the codec refuses, if an answer can still be given.
 func (l *Loop) refusedDown(d *downstream, reason http1.Reason) {
-	d.refused = true
 	l.stats.Refused(d.socket.listener.Series, uint8(reason))
 	f := exchange.Failure{Reason: exchange.ReasonMalformedRequest, Detail: reason.String(), Status: reason.Status()}
 	if d.stream != nil {
+		d.refused = true
 		l.step(d.stream, exchange.Event{Kind: exchange.EventRequestFailed, Failure: f})
 		return
 	}
@@ -275,6 +275,7 @@ func (l *Loop) refusedDown(d *downstream, reason http1.Reason) {
 
 // failHead answers a request that has no exchange yet.
 func (l *Loop) failHead(d *downstream, f exchange.Failure) {
+	d.refused = true // what may follow of the request is not read
 	l.look()
 	s := l.newStream(d)
 	s.head.Reset()
@@ -282,12 +283,11 @@ func (l *Loop) failHead(d *downstream, f exchange.Failure) {
 }
 
 // nextRequest makes a kept connection ready for the request behind this one.
+// The answer may have begun before the listener was removed and said that the
+// connection stays: then a request may be on its way already, and gets its last
+// chance like those of idle connections.
 func (l *Loop) nextRequest(d *downstream) {
 	if d.link.closed {
-		return
-	}
-	if d.socket.removed || l.draining {
-		l.closeDownAfter(d)
 		return
 	}
 	d.phase, d.since = phaseHead, l.now
@@ -344,10 +344,13 @@ func (l *Loop) goneDown(d *downstream) {
 
 // cutDown ends a connection now, answering if an answer can still be given.
 func (l *Loop) cutDown(d *downstream, f exchange.Failure) {
+	k := d.link
 	if d.stream != nil {
 		l.step(d.stream, exchange.Event{Kind: exchange.EventCut, Failure: f})
 	}
-	l.closeDown(d)
+	if !k.closed {
+		l.closeDown(d)
+	}
 }
 
 // abortDown cuts an answer short so that the client sees it: a reset, not an end
@@ -401,9 +404,10 @@ func (l *Loop) timeDown(d *downstream) {
 	}
 	switch {
 	case d.stream != nil:
+		k := d.link
 		l.step(d.stream, exchange.Event{Kind: exchange.EventDeadline})
-		if !d.link.closed {
-			l.wheel.arm(d.link, d.deadline())
+		if !k.closed {
+			l.wheel.arm(k, d.deadline())
 		}
 	case d.phase == phaseHead && d.headStart > 0 && !d.closing:
 		l.failHead(d, exchange.Failure{Reason: exchange.ReasonRequestHeadTimeout})
@@ -421,7 +425,6 @@ func (l *Loop) takeDown() *downstream {
 	return new(downstream)
 }
 
-func (l *Loop) giveDown(d *downstream) {
-	*d = downstream{}
-	l.freeDowns = append(l.freeDowns, d)
-}
+// giveDown gives the memory back at the end of the turn: callers up the stack may
+// still look at it.
+func (l *Loop) giveDown(d *downstream) { l.freedDowns = append(l.freedDowns, d) }

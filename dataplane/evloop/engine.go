@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -137,12 +138,18 @@ func (e *Engine) Run(ctx context.Context) error {
 	return first
 }
 
+// tellAll tells every loop that still runs. A full box is waited for: its loop
+// empties it, or ends.
 func (e *Engine) tellAll(m mail) {
 	for _, l := range e.loops {
-		l.mailbox <- m
-		l.poller.Wake()
+		for !l.ended.Load() && !l.post(m) {
+			runtime.Gosched()
+		}
 	}
 }
+
+// errStopped is the answer to changes that come too late.
+var errStopped = errors.New("engine: it has stopped")
 
 // tellOthers sends a hint; a full box loses it.
 func (e *Engine) tellOthers(from *Loop, m mail) {
@@ -155,8 +162,10 @@ func (e *Engine) tellOthers(from *Loop, m mail) {
 
 // Apply makes a table live: listeners that are new are opened first, then the
 // table is swapped, then what it no longer has is let go. When Apply returns nil
-// every loop serves the table. An error leaves the table before in force; it is
-// a matter of this node (a port in use, memory), not of the table.
+// every loop serves the table. An error is a matter of this node (a port in use,
+// memory), not of the table. One from before the swap leaves the table before in
+// force; after it the table is live, and Apply of the same table tries the rest
+// again.
 func (e *Engine) Apply(ctx context.Context, t *table.Table) error {
 	if err := e.Hold(ctx); err != nil {
 		return err
@@ -197,7 +206,7 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 			continue
 		}
 		b := &binding{address: address}
-		if err := openSockets(b, l, len(e.loops), e.inherit[address]); err != nil {
+		if err := openSockets(b, l, len(e.loops), e.inherit[address], e.covers(address)); err != nil {
 			e.abandon(opened)
 			return err
 		}
@@ -232,6 +241,17 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 		changes[i].remove, changes[i].retired = remove, retired
 	}
 	return e.deliver(ctx, changes)
+}
+
+// covers says that a binding of our own overlaps an address: it is about to be
+// replaced, and in the way of a probe.
+func (e *Engine) covers(address netip.AddrPort) bool {
+	for own := range e.bindings {
+		if own.Port() == address.Port() && (own.Addr().IsUnspecified() || address.Addr().IsUnspecified()) {
+			return true
+		}
+	}
+	return false
 }
 
 // wanted is where a table's listeners listen on this node.
@@ -281,7 +301,7 @@ func (e *Engine) deliver(ctx context.Context, changes []change) error {
 		case l.mailbox <- mail{kind: mailChange, change: &changes[i]}:
 			l.poller.Wake()
 		case <-e.stopped:
-			return errors.New("engine: it has stopped")
+			return errStopped
 		}
 	}
 	var first error
@@ -290,7 +310,7 @@ func (e *Engine) deliver(ctx context.Context, changes []change) error {
 		case err := <-done:
 			first = errors.Join(first, err)
 		case <-e.stopped:
-			return errors.New("engine: it has stopped")
+			return errStopped
 		case <-ctx.Done():
 			return fmt.Errorf("engine: a loop did not take the change: %w", ctx.Err())
 		}

@@ -75,7 +75,7 @@ const (
 func (l *Loop) fill(k *link) (data []byte, n int, state readState) {
 	buf := l.readBuf
 	if k.in.len() > 0 {
-		k.in.buf = l.buffers.grow(k.in.buf, minRead)
+		k.in.room(&l.buffers, minRead)
 		buf = k.in.buf[len(k.in.buf):cap(k.in.buf)]
 	}
 	n, errno := k.io.read(k.fd, buf)
@@ -193,7 +193,7 @@ func (l *Loop) wrote(k *link, asked, n int, errno unix.Errno) {
 	case errno == unix.EAGAIN || (errno == 0 && n < asked):
 		k.writable = false
 	case errno != 0:
-		k.writable, k.broken = false, true
+		k.writable, k.broken, k.readable = false, true, true
 		l.makeReady(k)
 	}
 }

@@ -48,8 +48,8 @@ type socket struct {
 // no inherited one, in whose queue clients may wait, is left out. An address that
 // another program has is told, also where that program would let us share it. On
 // an error the inherited ones stay open, and the caller's.
-func openSockets(b *binding, l *table.Listener, loops int, inherited []int) error {
-	if len(inherited) == 0 {
+func openSockets(b *binding, l *table.Listener, loops int, inherited []int, covered bool) error {
+	if len(inherited) == 0 && !covered {
 		if err := probe(b.address); err != nil {
 			return fmt.Errorf("listener %q: %s: %w", l.Name, b.address, err)
 		}
@@ -226,10 +226,16 @@ func (l *Loop) takeSocket(address netip.AddrPort) *socket {
 
 // endIdleOf ends the connections of a removed socket that are between requests,
 // after a short while: a request may be on its way, and its answer will say that
-// the connection ends. The others end after their answer.
+// the connection ends. One whose answer still waits for the client ends behind it.
+// The others end after their answer.
 func (l *Loop) endIdleOf(s *socket) {
 	for _, k := range l.links {
-		if d := k.down; !k.closed && d != nil && d.socket == s && d.phase == phaseHead {
+		d := k.down
+		switch {
+		case k.closed || d == nil || d.socket != s || d.phase != phaseHead:
+		case k.out.len() > 0:
+			l.closeDownAfter(d)
+		default:
 			d.since = l.now
 			l.wheel.arm(k, d.deadline())
 		}
@@ -278,7 +284,7 @@ func (l *Loop) accept(s *socket) {
 			refuse(fd)
 			continue
 		}
-		if other := l.lighter(); other != nil && other.post(mail{kind: mailAdopt, fd: fd, peer: peer, from: s.binding, listener: s.listener}) {
+		if other := l.lighter(); other != nil && !s.removed && other.post(mail{kind: mailAdopt, fd: fd, peer: peer, from: s.binding, listener: s.listener}) {
 			l.stats.Add(stats.ClientsHandedOver, 1)
 			continue
 		}

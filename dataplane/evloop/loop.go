@@ -16,6 +16,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
+	"golang.org/x/sys/unix"
 )
 
 // httpTime is the form of Date (RFC 9110 section 5.6.7).
@@ -55,17 +56,20 @@ type Loop struct {
 	freeLinks []*link
 	freeDowns []*downstream
 	freeUps   []*upstreamConn
-	freed     []*link // closed in this turn: an event of this turn may name them
-	ready     []*link
-	spare     []*link // the ready list of the turn before, emptied
-	wheel     wheel
-	buffers   buffers
-	readBuf   []byte
-	staged    *link
-	stage     []byte
-	streams   streamPool
-	pools     []*endpointPool // by endpoint slot
-	sockets   []*socket
+	// Closed in this turn: events and callers of this turn may name them.
+	freed      []*link
+	freedDowns []*downstream
+	freedUps   []*upstreamConn
+	ready      []*link
+	spare      []*link // the ready list of the turn before, emptied
+	wheel      wheel
+	buffers    buffers
+	readBuf    []byte
+	staged     *link
+	stage      []byte
+	streams    streamPool
+	pools      []*endpointPool // by endpoint slot
+	sockets    []*socket
 	// socketCount numbers listening sockets, which never get a number again.
 	socketCount uint32
 	table       *table.Table // of the last turn that looked
@@ -85,8 +89,10 @@ type Loop struct {
 	acceptAgain int64 // after descriptors ran out; 0: they have not
 
 	// shared
-	load atomic.Int64 // downs, for the other loops
-	held atomic.Int64 // bytes in buffers that connections hold
+	load  atomic.Int64 // downs, for the other loops
+	held  atomic.Int64 // bytes in buffers that connections hold
+	idle  atomic.Bool  // it drains and has no clients
+	ended atomic.Bool
 }
 
 func newLoop(e *Engine, id int) (*Loop, error) {
@@ -147,10 +153,32 @@ func (l *Loop) run() error {
 			return nil
 		}
 		l.endTurn(started)
-		if l.draining && l.downs == 0 {
+		if l.draining && l.mayEnd() {
 			return nil
 		}
 	}
+}
+
+// mayEnd says that a draining loop has nothing left to do: no loop has clients, so
+// none can come from another any more.
+func (l *Loop) mayEnd() bool {
+	idle := l.downs == 0 && len(l.mailbox) == 0
+	news := idle && !l.idle.Swap(idle)
+	if !idle {
+		l.idle.Store(false)
+		return false
+	}
+	for _, other := range l.engine.loops {
+		if !other.idle.Load() {
+			return false
+		}
+	}
+	if news { // the others wait for this
+		for _, other := range l.engine.loops {
+			other.poller.Wake()
+		}
+	}
+	return true
 }
 
 // patience is how long the loop may sleep.
@@ -257,11 +285,7 @@ func (l *Loop) expire() {
 
 // endTurn gives back what closed in this turn and looks after the log.
 func (l *Loop) endTurn(started int64) {
-	if len(l.freed) > 0 {
-		l.freeLinks = append(l.freeLinks, l.freed...)
-		clear(l.freed)
-		l.freed = l.freed[:0]
-	}
+	l.recycle()
 	if l.flushAt > 0 && l.now >= l.flushAt {
 		l.flushAt = 0
 		l.sink.Flush()
@@ -273,10 +297,30 @@ func (l *Loop) endTurn(started int64) {
 	l.stats.Late(int64(time.Since(l.base)) - started)
 }
 
+// recycle makes what closed in this turn ready for the next.
+func (l *Loop) recycle() {
+	for i, k := range l.freed {
+		l.freeLinks = append(l.freeLinks, k)
+		l.freed[i] = nil
+	}
+	for i, d := range l.freedDowns {
+		*d = downstream{}
+		l.freeDowns = append(l.freeDowns, d)
+		l.freedDowns[i] = nil
+	}
+	for i, c := range l.freedUps {
+		*c = upstreamConn{}
+		l.freeUps = append(l.freeUps, c)
+		l.freedUps[i] = nil
+	}
+	l.freed, l.freedDowns, l.freedUps = l.freed[:0], l.freedDowns[:0], l.freedUps[:0]
+}
+
 // lend makes the scratch of a step ready for a stream's exchange.
 func (l *Loop) lend(s *stream) *exchange.Env {
 	l.env.Table, l.env.Listener = l.table, s.listener
 	l.env.Draining = l.draining || s.down.socket.removed
+	l.env.Stale = s.down.socket.removed
 	if second := (l.wallBase + l.now) / int64(time.Second); second != l.dateAt {
 		l.dateAt = second
 		time.Unix(second, 0).UTC().AppendFormat(l.date[:0], httpTime)
@@ -322,5 +366,14 @@ func (l *Loop) close() {
 	}
 	l.sink.Flush()
 	l.reserve.close()
+	l.ended.Store(true)
 	l.poller.Close()
+	for range len(l.mailbox) {
+		switch m := <-l.mailbox; m.kind {
+		case mailAdopt:
+			unix.Close(m.fd)
+		case mailChange:
+			m.change.done <- errStopped
+		}
+	}
 }

@@ -3,6 +3,7 @@
 package evloop
 
 import (
+	"errors"
 	"net/netip"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
@@ -81,10 +82,9 @@ func (l *Loop) readMail() (stop bool) {
 
 func (l *Loop) change(c *change) error {
 	l.look()
+	var failed error
 	for _, s := range c.open {
-		if err := l.addSocket(s); err != nil {
-			return err
-		}
+		failed = errors.Join(failed, l.addSocket(s))
 	}
 	for _, address := range c.remove {
 		l.removeSocket(address)
@@ -96,7 +96,7 @@ func (l *Loop) change(c *change) error {
 		l.retire(c.retired)
 		l.engine.registry.Released(c.retired)
 	}
-	return nil
+	return failed
 }
 
 // adopt takes a connection that another loop accepted. If this one has let go of

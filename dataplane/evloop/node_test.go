@@ -74,6 +74,7 @@ type node struct {
 	address string
 	port    uint16
 	version uint64
+	stop    func() // once; waits for the end
 }
 
 // startNode runs an engine of n loops on a port of its own.
@@ -93,7 +94,7 @@ func startNode(t *testing.T, loops int) *node {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
-	t.Cleanup(func() {
+	n.stop = sync.OnceFunc(func() {
 		cancel()
 		select {
 		case err := <-done:
@@ -104,6 +105,7 @@ func startNode(t *testing.T, loops int) *node {
 			t.Error("the engine did not stop")
 		}
 	})
+	t.Cleanup(n.stop)
 	n.port = freePort(t)
 	n.address = fmt.Sprintf("127.0.0.1:%d", n.port)
 	return n

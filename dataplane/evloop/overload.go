@@ -38,7 +38,7 @@ func (l *Loop) shed() {
 	l.shedAgain = l.now + shedEvery
 	var idle []*downstream
 	for _, k := range l.links {
-		if d := k.down; !k.closed && d != nil && d.phase == phaseHead && d.headStart == 0 && !k.readable && !d.closing {
+		if d := k.down; !k.closed && d != nil && d.phase == phaseHead && d.headStart == 0 && !k.readable && k.out.len() == 0 && !d.closing {
 			idle = append(idle, d)
 		}
 	}

@@ -81,12 +81,6 @@ func (l *Loop) act(s *stream, actions exchange.Actions) {
 	if actions&exchange.ActLeaveQueue != 0 {
 		l.leaveQueue(s)
 	}
-	if actions&exchange.ActReleaseUpstream != 0 {
-		l.releaseUp(s)
-	}
-	if actions&exchange.ActAbortUpstream != 0 {
-		l.abortUp(s)
-	}
 	if actions&exchange.ActSendHead != 0 {
 		l.sendRequestHead(s)
 	}
@@ -122,6 +116,12 @@ func (l *Loop) act(s *stream, actions exchange.Actions) {
 // those that keep the exchange alive: it may step the exchange again at once.
 func (l *Loop) actAfter(s *stream, actions exchange.Actions) {
 	d := s.down
+	if actions&exchange.ActReleaseUpstream != 0 {
+		l.releaseUp(s)
+	}
+	if actions&exchange.ActAbortUpstream != 0 {
+		l.abortUp(s)
+	}
 	if actions&exchange.ActReadRequest != 0 {
 		l.makeReady(d.link)
 	}

@@ -43,6 +43,12 @@ func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
 		l.pools = append(l.pools, nil)
 	}
 	p := l.pools[e.Slot]
+	if p != nil && p.address != e.Address {
+		// The slot had another owner, whom this loop was not told to let go: what is
+		// kept leads elsewhere.
+		l.letGo(p)
+		p = nil
+	}
 	if p == nil {
 		p = &endpointPool{Pool: *upstream.NewPool(l.engine.registry.Endpoint(e.Slot)), address: e.Address}
 		l.pools[e.Slot] = p
@@ -80,6 +86,7 @@ func (l *Loop) acquire(s *stream) {
 	}
 	s.wait = p
 	l.engine.tellOthers(l, mail{kind: mailCloseIdle, slot: e.Slot})
+	l.serveWaiting(p) // a connection may have closed between TryOpen and Wait
 }
 
 // assign binds a stream to a connection.
@@ -159,22 +166,18 @@ func (l *Loop) turnUp(c *upstreamConn) {
 func (l *Loop) connectDone(c *upstreamConn) {
 	s := c.stream
 	if errno := sysError(c.link.fd); errno != 0 {
-		l.stats.ConnectFailed(c.pool.series, false)
+		p := c.pool
+		l.stats.ConnectFailed(p.series, errno == unix.ETIMEDOUT)
 		l.closeUp(c)
-		if s != nil {
-			s.up = nil
-			l.step(s, acquireFailed(errno))
-		}
+		s.up = nil
+		l.step(s, acquireFailed(errno))
+		l.serveWaiting(p)
 		return
 	}
 	c.connected = true
 	c.link.broken = false
 	c.series = c.pool.series
 	l.stats.ServerOpened(c.series)
-	if s == nil { // who wanted it has left
-		l.makeIdle(c)
-		return
-	}
 	l.step(s, exchange.Event{Kind: exchange.EventAcquired})
 }
 
@@ -306,7 +309,7 @@ func (l *Loop) releaseUp(s *stream) {
 	l.endInFlight(s)
 	p := c.pool
 	if p.retired || c.link.broken || c.link.readHup || c.link.out.len() > 0 ||
-		(p.config.MaxRequests > 0 && c.served >= p.config.MaxRequests) || l.draining {
+		c.link.readable || (p.config.MaxRequests > 0 && c.served >= p.config.MaxRequests) || l.draining {
 		l.closeUp(c)
 		l.serveWaiting(p)
 		return
@@ -347,11 +350,9 @@ func (l *Loop) nextWaiting(p *endpointPool) *stream {
 // serveWaiting opens a connection for the stream that waits longest, now that
 // one has closed.
 func (l *Loop) serveWaiting(p *endpointPool) {
-	if p.Queued() == 0 || !p.TryOpen(p.config.MaxConnections) {
-		return
+	for p.Queued() > 0 && p.TryOpen(p.config.MaxConnections) {
+		l.connect(l.nextWaiting(p), p)
 	}
-	s := l.nextWaiting(p)
-	l.connect(s, p)
 }
 
 // abortUp closes the connection of an attempt that did not end well.
@@ -376,7 +377,12 @@ func (l *Loop) leaveQueue(s *stream) {
 	}
 	if c := s.up; c != nil {
 		s.up, c.stream = nil, nil
+		p := c.pool
+		if s.x.TimedOut() {
+			l.stats.ConnectFailed(p.series, true)
+		}
 		l.closeUp(c)
+		l.serveWaiting(p)
 	}
 }
 
@@ -427,29 +433,39 @@ func (l *Loop) retire(r upstream.Retired) {
 		}
 		p := l.pools[slot]
 		l.pools[slot] = nil
-		p.retired = true
-		for id, ok := p.TakeIdle(); ok; id, ok = p.TakeIdle() {
-			c := l.links[id].up
-			c.idle = false
-			l.closeUp(c)
-		}
-		for s := l.nextWaiting(p); s != nil; s = l.nextWaiting(p) {
-			l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
-				Reason: exchange.ReasonNoEndpoint, Retry: exchange.RetryNothingSent,
-			}})
-		}
+		l.letGo(p)
 	}
+}
+
+// letGo ends a pool: idle connections are closed, busy ones when their exchange
+// has ended, and who waits looks for another endpoint.
+func (l *Loop) letGo(p *endpointPool) {
+	p.retired = true
+	for l.closeIdle(p) {
+	}
+	for s := l.nextWaiting(p); s != nil; s = l.nextWaiting(p) {
+		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
+			Reason: exchange.ReasonNoEndpoint, Retry: exchange.RetryNothingSent,
+		}})
+	}
+}
+
+// closeIdle closes one idle connection of a pool; false: it has none.
+func (l *Loop) closeIdle(p *endpointPool) bool {
+	id, ok := p.TakeIdle()
+	if !ok {
+		return false
+	}
+	c := l.links[id].up
+	c.idle = false
+	l.closeUp(c)
+	return true
 }
 
 // closeOneIdle makes room for a stream of another loop.
 func (l *Loop) closeOneIdle(slot uint32) {
-	if int(slot) >= len(l.pools) || l.pools[slot] == nil {
-		return
-	}
-	if id, ok := l.pools[slot].TakeIdle(); ok {
-		c := l.links[id].up
-		c.idle = false
-		l.closeUp(c)
+	if int(slot) < len(l.pools) && l.pools[slot] != nil {
+		l.closeIdle(l.pools[slot])
 	}
 }
 
@@ -470,9 +486,7 @@ func (l *Loop) takeUp() *upstreamConn {
 	return new(upstreamConn)
 }
 
-func (l *Loop) giveUp(c *upstreamConn) {
-	*c = upstreamConn{}
-	l.freeUps = append(l.freeUps, c)
-}
+// giveUp is giveDown for a connection to an endpoint.
+func (l *Loop) giveUp(c *upstreamConn) { l.freedUps = append(l.freedUps, c) }
 
 func errnoName(errno unix.Errno) string { return unix.ErrnoName(errno) }

@@ -37,6 +37,7 @@ type Exchange struct {
 	headSent    bool  // the head of an answer went to the client
 	reused      bool  // the attempt runs on a connection that served before
 	fresh       bool  // the next attempt wants a new connection
+	timedOut    bool  // the attempt got no connection in time
 	close       bool  // the client's connection ends after this answer
 	chunkedDown bool  // the answer goes down chunked
 	reason      Reason
@@ -97,6 +98,7 @@ type Env struct {
 	Picker   Picker
 	Random   Random
 	Draining bool   // kept connections end after the answer at hand
+	Stale    bool   // Listener is of an earlier table than Table
 	Date     []byte // of now, as RFC 9110 section 5.6.7 writes it
 
 	query   table.Query
@@ -124,6 +126,9 @@ func (x *Exchange) Route() *table.Route { return x.route }
 
 // Fresh says that the attempt at hand must not use a kept connection.
 func (x *Exchange) Fresh() bool { return x.fresh }
+
+// TimedOut says that the attempt at hand got no connection in time.
+func (x *Exchange) TimedOut() bool { return x.timedOut }
 
 // State is where the exchange is.
 func (x *Exchange) State() State { return x.state }

@@ -11,13 +11,13 @@ import (
 // This file reads the request's head and builds the one that goes up.
 
 var (
-	slash           = []byte("/")
-	asterisk        = []byte("*")
-	nameForwardedTo = []byte("x-forwarded-host")
-	nameForwardedBy = []byte("x-forwarded-for")
-	nameForwardedIn = []byte("x-forwarded-proto")
-	nameRequestID   = []byte("x-request-id")
-	schemeHTTP      = []byte("http")
+	slash              = []byte("/")
+	asterisk           = []byte("*")
+	nameForwardedHost  = []byte("x-forwarded-host")
+	nameForwardedFor   = []byte("x-forwarded-for")
+	nameForwardedProto = []byte("x-forwarded-proto")
+	nameRequestID      = []byte("x-request-id")
+	schemeHTTP         = []byte("http")
 )
 
 // normalise brings path and host into the one form that matching, logging and
@@ -190,7 +190,7 @@ func (x *Exchange) RequestHead(env *Env, out *message.Out) {
 		}
 		out.Add(name, h.Bytes(f.Value))
 	}
-	x.addForwarded(env, out, trusted)
+	x.addForwarded(env, out, trusted, ops)
 	addOps(ops, out)
 }
 
@@ -201,20 +201,18 @@ func dropsUp(id message.FieldID, trusted bool) bool {
 	switch id {
 	case message.Unnumbered:
 		return false
-	case message.FieldHost, message.FieldConnection, message.FieldKeepAlive, message.FieldProxyConnection,
-		message.FieldTransferEncoding, message.FieldContentLength, message.FieldUpgrade, message.FieldTE,
-		message.FieldTrailer, message.FieldHTTP2Settings, message.FieldXRequestID, message.FieldXForwardedFor:
+	case message.FieldHost, message.FieldContentLength, message.FieldXRequestID, message.FieldXForwardedFor:
 		return true
 	case message.FieldXForwardedProto, message.FieldXForwardedHost, message.FieldXForwardedPort,
 		message.FieldForwarded, message.FieldXRealIP:
 		return !trusted
 	}
-	return false
+	return id.HopByHop()
 }
 
 // addForwarded says where the request came from. What a trusted peer said of
 // protocol and host stays; its X-Forwarded-For is continued.
-func (x *Exchange) addForwarded(env *Env, out *message.Out, trusted bool) {
+func (x *Exchange) addForwarded(env *Env, out *message.Out, trusted bool, ops *table.HeaderOps) {
 	h := x.head
 	start := len(env.scratch)
 	sawProto, sawHost := false, false
@@ -231,14 +229,19 @@ func (x *Exchange) addForwarded(env *Env, out *message.Out, trusted bool) {
 		}
 	}
 	env.scratch = x.peer.Addr().AppendTo(env.scratch)
-	out.Add(nameForwardedBy, env.scratch[start:])
+	add := func(name []byte, id message.FieldID, value []byte) {
+		if ops == nil || !ops.Drops(name, id) {
+			out.Add(name, value)
+		}
+	}
+	add(nameForwardedFor, message.FieldXForwardedFor, env.scratch[start:])
 	if !sawProto {
-		out.Add(nameForwardedIn, schemeHTTP)
+		add(nameForwardedProto, message.FieldXForwardedProto, schemeHTTP)
 	}
 	if authority := h.Bytes(h.Authority); !sawHost && len(authority) > 0 {
-		out.Add(nameForwardedTo, authority)
+		add(nameForwardedHost, message.FieldXForwardedHost, authority)
 	}
-	out.Add(nameRequestID, x.local.requestID[:x.local.idLen])
+	add(nameRequestID, message.FieldXRequestID, x.local.requestID[:x.local.idLen])
 }
 
 // target is what stands in the request line: the normal form, unless the route
@@ -266,6 +269,21 @@ func (x *Exchange) target(env *Env) []byte {
 		env.scratch = append(append(env.scratch, '?'), h.Bytes(h.Query)...)
 	}
 	return env.scratch[start:]
+}
+
+// applyOps does all that a route says to a head that is complete otherwise.
+func applyOps(ops *table.HeaderOps, out *message.Out) {
+	if ops == nil {
+		return
+	}
+	kept := out.Fields[:0]
+	for _, f := range out.Fields {
+		if !ops.Drops(f.Name, message.LookupField(f.Name)) {
+			kept = append(kept, f)
+		}
+	}
+	out.Fields = kept
+	addOps(ops, out)
 }
 
 // addOps appends what a route sets and adds.

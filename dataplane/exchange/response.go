@@ -48,7 +48,7 @@ func (x *Exchange) ResponseHead(env *Env, h *message.Head, out *message.Out) {
 		out.Framing = message.FramingChunked
 	case h.Framing == message.FramingChunked:
 		out.Framing = message.FramingUntilClose
-	case h.Framing == message.FramingNone && (h.Declared == message.FramingLength || x.head.Minor > 0):
+	case h.Framing == message.FramingNone && (h.Status == 304 || x.head.Method == message.MethodHead) && (h.Declared == message.FramingLength || x.head.Minor > 0):
 		out.Framing = h.Declared // HEAD and 304: what the fields say, and no body
 	}
 	ops := x.route.ResponseHeaders
@@ -76,20 +76,16 @@ func (x *Exchange) InterimHead(h *message.Head, out *message.Out) {
 	out.Status = h.Status
 	out.Minor = x.head.Minor
 	for i := range h.Fields {
-		if f := &h.Fields[i]; !dropsDown(f.ID) {
-			out.Add(h.Bytes(f.Name), h.Bytes(f.Value))
+		f := &h.Fields[i]
+		if name := h.Bytes(f.Name); !dropsDown(f.ID) && !h.NamedByConnection(name) {
+			out.Add(name, h.Bytes(f.Value))
 		}
 	}
 }
 
-func dropsDown(id message.FieldID) bool {
-	switch id {
-	case message.FieldConnection, message.FieldKeepAlive, message.FieldProxyConnection,
-		message.FieldTransferEncoding, message.FieldContentLength, message.FieldUpgrade, message.FieldTrailer:
-		return true
-	}
-	return false
-}
+// dropsDown says which fields of an answer never go down as they came: those of
+// the hop, and those that the codec writes.
+func dropsDown(id message.FieldID) bool { return id.HopByHop() || id == message.FieldContentLength }
 
 // Reply builds the head of an answer of our own and returns its body. Valid
 // until env is used again.
@@ -111,7 +107,7 @@ func (x *Exchange) Reply(env *Env, out *message.Out) (body []byte) {
 		}
 	}
 	if x.route != nil {
-		addOps(x.route.ResponseHeaders, out)
+		applyOps(x.route.ResponseHeaders, out)
 	}
 	x.route, x.upstream = nil, nil
 	out.Status = x.status

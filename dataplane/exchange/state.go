@@ -56,9 +56,6 @@ type Actions uint32
 // The actions.
 const (
 	ActLeaveQueue      Actions = 1 << iota // stop waiting for a connection
-	ActReleaseUpstream                     // the connection may serve another request
-	ActAbortUpstream                       // close the connection
-	ActAcquire                             // get a connection to Upstream(); Fresh() tells the kind
 	ActSendHead                            // encode RequestHead
 	ActForwardRequest                      // this event's data goes up
 	ActEndRequest                          // the body that went up is complete
@@ -67,7 +64,10 @@ const (
 	ActForwardResponse                     // this event's data goes down
 	ActEndResponse                         // the body that went down is complete
 	ActReply                               // encode Reply
+	ActReleaseUpstream                     // the connection may serve another request; nothing of it is used after
+	ActAbortUpstream                       // close the connection, likewise
 	ActReadRequest                         // the body may be read
+	ActAcquire                             // get a connection to Upstream(); Fresh() tells the kind
 	ActAbortClient                         // close the client's connection at once, mid-answer
 	ActCloseClient                         // close it when everything queued has gone
 	ActFinish                              // the exchange is over; Record is complete
@@ -113,6 +113,11 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 		return x.reply()
 	}
 	x.upstream = route.Pick(env.Random.Uint64())
+	if env.Stale {
+		if x.upstream = env.Table.Upstream(x.upstream.Name); x.upstream == nil {
+			return x.refuse(Failure{Reason: ReasonNoEndpoint})
+		}
+	}
 	return x.attempt(env, in.Now, -1)
 }
 
@@ -191,6 +196,7 @@ func (x *Exchange) inSend(env *Env, now int64, ev Event) Actions {
 		}
 		x.state = StateStream
 		x.headSent = true
+		x.close = x.close || env.Draining
 		x.status = ev.Head.Status
 		x.answered, x.touched = now, now
 		x.frameDown(ev.Head)
@@ -267,6 +273,7 @@ func (x *Exchange) deadline(env *Env, now int64) Actions {
 		f.Reason = ReasonRequestTimeout
 	case x.state == StateAcquire:
 		f = Failure{Reason: ReasonConnectTimeout, Retry: RetryNothingSent}
+		x.timedOut = true
 	case !x.requestDone && !x.headSent:
 		f.Reason = ReasonRequestBodyTimeout
 	}
@@ -342,6 +349,7 @@ func (x *Exchange) attempt(env *Env, now int64, except int) Actions {
 	x.endpoint = endpoint
 	x.epName = x.upstream.Endpoints[endpoint].Address
 	x.state = StateAcquire
+	x.timedOut = false
 	x.attempts++
 	x.acquireStart, x.acquired = now, 0
 	x.connectDeadline = now + int64(x.upstream.ConnectTimeout)
@@ -370,6 +378,3 @@ func (x *Exchange) reply() Actions {
 	}
 	return ActReply | ActFinish
 }
-
-// Close says that the client's connection ends after this answer.
-func (x *Exchange) Close() bool { return x.close }

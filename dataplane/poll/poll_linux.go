@@ -2,6 +2,7 @@ package poll
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -35,6 +36,8 @@ type Poller struct {
 	// shared
 	wakefd int
 	awake  atomic.Bool // a wake-up is written and not yet read
+	mu     sync.Mutex  // of a Wake that writes, against Close
+	closed bool        // guarded by mu
 }
 
 // wakeToken marks the eventfd; no caller's token is this.
@@ -52,23 +55,32 @@ func New() (*Poller, error) {
 		return nil, fmt.Errorf("poll: eventfd: %w", err)
 	}
 	p := &Poller{epfd: epfd, wakefd: wakefd}
-	if err := p.Add(wakefd, wakeToken); err != nil {
+	if err := p.add(wakefd, wakeToken, unix.EPOLLIN|uint32(unix.EPOLLET&0xffffffff)); err != nil {
 		p.Close()
 		return nil, err
 	}
 	return p, nil
 }
 
-// Close closes the poller's own descriptors. No other goroutine may call Wake
-// any more.
+// Close closes the poller's own descriptors. Wake does nothing from then on.
 func (p *Poller) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.closed = true
 	unix.Close(p.wakefd)
 	unix.Close(p.epfd)
 }
 
 // Add registers fd for life. Tokens come back in events; ^uint64(0) is taken.
 func (p *Poller) Add(fd int, token uint64) error {
-	ev := unix.EpollEvent{Events: edges}
+	return p.add(fd, token, edges)
+}
+
+func (p *Poller) add(fd int, token uint64, interest uint32) error {
+	ev := unix.EpollEvent{Events: interest}
 	*tokenOf(&ev) = token
 	if err := unix.EpollCtl(p.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return fmt.Errorf("poll: epoll_ctl add: %w", err)
@@ -145,15 +157,21 @@ func (p *Poller) Wake() {
 	if p.awake.Swap(true) {
 		return
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed { // the number may be somebody else's by now
+		return
+	}
 	one := [8]byte{0: 1}
 	// The counter cannot overflow with one write outstanding.
 	_, _ = unix.Write(p.wakefd, one[:])
 }
 
-// drainWake clears the flag before the counter is read, so that a Wake in
-// between writes again instead of being lost.
+// drainWake reads the counter and then clears the flag. A Wake in between is
+// served by the turn that begins now: what it tells of was there before it. The
+// other order would lose it: its write read away, its flag left set.
 func (p *Poller) drainWake() {
 	var buf [8]byte
-	p.awake.Store(false)
 	_, _ = unix.Read(p.wakefd, buf[:])
+	p.awake.Store(false)
 }

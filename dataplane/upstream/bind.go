@@ -19,11 +19,14 @@ func (r *Registry) Bind(t *table.Table) (Retired, error) {
 	r.endpoints.begin()
 	r.upstreams.begin()
 	for _, u := range t.Upstreams {
-		bindSlot(&u.Slot, r.upstreams.use(u.Name))
+		slot, _ := r.upstreams.use(u.Name)
+		bindSlot(&u.Slot, slot)
 		for i := range u.Endpoints {
 			e := &u.Endpoints[i]
-			slot := r.endpoints.use(Identity{Upstream: u.Name, Address: e.Address})
-			r.ensure(slot)
+			slot, fresh := r.endpoints.use(Identity{Upstream: u.Name, Address: e.Address})
+			if fresh {
+				r.begin(slot)
+			}
 			bindSlot(&e.Slot, slot)
 		}
 	}

@@ -42,7 +42,7 @@ type Identity struct{ Upstream, Address string }
 
 // Registry gives slots to endpoints and to upstreams.
 type Registry struct {
-	chunks [maxChunks]atomic.Pointer[[chunkSize]Endpoint]
+	chunks [maxChunks]atomic.Pointer[[chunkSize]atomic.Pointer[Endpoint]]
 	loops  int // immutable: how many Released end a slot
 
 	mu        sync.Mutex
@@ -57,7 +57,7 @@ func NewRegistry(loops int) *Registry {
 
 // Endpoint returns the state behind a slot that Bind gave out.
 func (r *Registry) Endpoint(slot uint32) *Endpoint {
-	return &r.chunks[slot/chunkSize].Load()[slot%chunkSize]
+	return r.chunks[slot/chunkSize].Load()[slot%chunkSize].Load()
 }
 
 // Retired tells the loops which slots a new table no longer has.
@@ -70,8 +70,8 @@ type Retired struct {
 func (r Retired) Empty() bool { return len(r.Endpoints)+len(r.Upstreams) == 0 }
 
 // Released is called once by every loop that has let go of the slots. A loop
-// that still has busy connections to a retired endpoint may release it: those
-// connections no longer know their slot's pool.
+// that still has busy connections to a retired endpoint may release it: they go
+// on counting on the Endpoint that they have, and the slot gets another.
 func (r *Registry) Released(retired Retired) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -90,12 +90,13 @@ func (r *Registry) Slots() int {
 	return int(r.endpoints.next)
 }
 
-// ensure makes the chunk of slot exist.
-func (r *Registry) ensure(slot uint32) {
+// begin puts a new state behind a slot.
+func (r *Registry) begin(slot uint32) {
 	chunk := &r.chunks[slot/chunkSize]
 	if chunk.Load() == nil {
-		chunk.Store(new([chunkSize]Endpoint))
+		chunk.Store(new([chunkSize]atomic.Pointer[Endpoint]))
 	}
+	chunk.Load()[slot%chunkSize].Store(new(Endpoint))
 }
 
 // names gives numbers to names: a name keeps its number while it lives, and a
@@ -118,13 +119,13 @@ func (n *names[K]) begin() {
 	n.gen++
 }
 
-// use returns the number of a name that the table being bound has.
-func (n *names[K]) use(k K) uint32 {
+// use returns the number of a name that the table being bound has, and whether
+// the name is new.
+func (n *names[K]) use(k K) (slot uint32, fresh bool) {
 	n.seen[k] = n.gen
 	if slot, ok := n.slots[k]; ok {
-		return slot
+		return slot, false
 	}
-	var slot uint32
 	if last := len(n.free) - 1; last >= 0 {
 		slot, n.free = n.free[last], n.free[:last]
 	} else {
@@ -132,7 +133,7 @@ func (n *names[K]) use(k K) uint32 {
 		n.next++
 	}
 	n.slots[k] = slot
-	return slot
+	return slot, true
 }
 
 // sweep forgets the names that the bound table does not have.

@@ -128,8 +128,8 @@ func (o *options) check(f *pflag.FlagSet) error {
 		}
 		o.memory = size
 	}
-	if o.drainTimeout < 0 {
-		return settings.Usage("--drain-timeout: %s: expected a duration from 0", o.drainTimeout)
+	if o.drainTimeout < time.Millisecond {
+		return settings.Usage("--drain-timeout: %s: expected a duration from 1ms", o.drainTimeout)
 	}
 	if err := o.level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return settings.Usage("--log-level: %q: expected debug, info, warn or error", o.logLevel)

@@ -181,6 +181,7 @@ func (s *standalone) apply(ctx context.Context) (retry bool) {
 	next, problems, err := s.read()
 	if err == nil && len(problems) == 0 {
 		if s.result != nil && s.result.Tree.Root() == next.Root() {
+			s.same()
 			return false
 		}
 		revision := uint64(1)
@@ -198,6 +199,13 @@ func (s *standalone) apply(ctx context.Context) (retry bool) {
 	}
 	s.note(next, problems, err)
 	return retry
+}
+
+// same notes that the file says what is in force again.
+func (s *standalone) same() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.Problems, s.state.LastError, s.state.Retrying = nil, "", false
 }
 
 // note remembers how reading went, for the admin endpoint and the log.

@@ -1,0 +1,20 @@
+// Package gossip finds out who is in the fleet, with hashicorp/memberlist, and
+// carries the direct messages between members.
+//
+// What gossip knows comes out as one immutable member.View, the latest wins: a
+// change only says "look again". What a node says of itself goes in with SetSelf
+// and travels in memberlist's meta data, 512 bytes at most. Messages go by one
+// datagram each, at best effort, unordered; nothing bulky belongs there, since
+// memberlist handles them last and the latest first.
+//
+// Gossip is sealed with the keys of a file (ReadKeyFile) and bears the fleet's
+// name as a label: members of two fleets that meet do not mix. Without keys it
+// speaks on loopback only, unless told otherwise.
+//
+// memberlist alone does not survive a partition that lasts: each half declares
+// the other dead and forgets it. So this package remembers where members were
+// and tries, every few seconds, to join some of those that are not there.
+//
+// A Gossip runs once: New starts nothing, Run owns everything that it starts and
+// leaves the fleet when it ends.
+package gossip

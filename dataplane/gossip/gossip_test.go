@@ -1,0 +1,540 @@
+package gossip
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/member"
+)
+
+// Nothing is left behind. A probe of memberlist's that is under way when it is
+// shut down ends with its interval, which is longer than goleak waits by itself.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	leak := goleak.Find()
+	for begin := time.Now(); leak != nil && time.Since(begin) < 5*time.Second; {
+		leak = goleak.Find()
+	}
+	if leak != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, leak)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// quick is for tests: everything ten times as often.
+var quick = Timing{
+	Probe: 100 * time.Millisecond, ProbeTimeout: 50 * time.Millisecond, Gossip: 20 * time.Millisecond,
+	PushPull: 500 * time.Millisecond, Rejoin: 300 * time.Millisecond, Reclaim: 300 * time.Millisecond,
+}
+
+// soon bounds what should take a fraction of it.
+const soon = 15 * time.Second
+
+// fleet is members on loopback addresses, with a network that can be cut.
+type fleet struct {
+	t       *testing.T
+	mu      sync.Mutex
+	nodes   map[string]*node
+	blocked map[[2]string]bool // from id, to address
+	tried   map[string]int     // datagrams and dials by id
+}
+
+type node struct {
+	*Gossip
+	id   string
+	stop func()
+
+	mu       sync.Mutex
+	received []string
+}
+
+func newFleet(t *testing.T) *fleet {
+	t.Helper()
+	f := &fleet{t: t, nodes: map[string]*node{}, blocked: map[[2]string]bool{}, tried: map[string]int{}}
+	t.Cleanup(func() {
+		for _, n := range f.all() {
+			n.stop()
+		}
+	})
+	return f
+}
+
+func (f *fleet) all() []*node {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []*node
+	for _, n := range f.nodes {
+		all = append(all, n)
+	}
+	return all
+}
+
+// config is that of a node on a loopback address of its own that knows peers.
+func (f *fleet) config(id string, peers ...*node) Config {
+	c := Config{
+		NodeID: id, Address: fmt.Sprintf("127.0.77.%d:0", 1+len(f.all())), Timing: quick,
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Self:   Self{Flags: member.Eligible | member.Healthy},
+		cut: func(address string) bool {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.tried[id]++
+			return f.blocked[[2]string{id, address}]
+		},
+	}
+	for _, p := range peers {
+		c.Join = append(c.Join, p.LocalAddress().String())
+	}
+	return c
+}
+
+// start runs a node until the test's end, or until its stop is called.
+func (f *fleet) start(c Config) *node {
+	f.t.Helper()
+	n := &node{id: c.NodeID}
+	if c.Receive == nil {
+		c.Receive = func(b []byte) {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.received = append(n.received, string(b))
+		}
+	}
+	g, err := New(c)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	n.Gossip = g
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- g.Run(ctx) }()
+	n.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			f.t.Error(err)
+		}
+	})
+	select {
+	case <-g.Ready():
+	case err := <-done:
+		f.t.Fatal(err)
+	}
+	f.mu.Lock()
+	f.nodes[c.NodeID] = n
+	f.mu.Unlock()
+	return n
+}
+
+// cut sets whether two groups of nodes can reach each other.
+func (f *fleet) cut(blocked bool, a, b []*node) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, x := range a {
+		for _, y := range b {
+			f.blocked[[2]string{x.id, y.LocalAddress().String()}] = blocked
+			f.blocked[[2]string{y.id, x.LocalAddress().String()}] = blocked
+		}
+	}
+}
+
+func (f *fleet) eventually(what string, is func() bool) time.Duration {
+	f.t.Helper()
+	begin := time.Now()
+	for !is() {
+		if time.Since(begin) > soon {
+			var views []string
+			for _, n := range f.all() {
+				views = append(views, n.id+": "+ids(n.View()))
+			}
+			slices.Sort(views)
+			f.t.Fatalf("%s: not after %v; views are %q", what, soon, views)
+		}
+		<-time.After(time.Millisecond)
+	}
+	return time.Since(begin)
+}
+
+// busy waits until a node has said that much more.
+func (f *fleet) busy(id string, times int) {
+	f.t.Helper()
+	tried := func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.tried[id]
+	}
+	end := tried() + times
+	f.eventually(id+" says much", func() bool { return tried() >= end })
+}
+
+func ids(v member.View) string {
+	var all []string
+	for m := range v.All() {
+		all = append(all, m.ID)
+	}
+	return strings.Join(all, " ")
+}
+
+// see waits until all nodes see exactly these.
+func (f *fleet) see(want string, nodes ...*node) time.Duration {
+	f.t.Helper()
+	return f.eventually("to see "+want, func() bool {
+		return !slices.ContainsFunc(nodes, func(n *node) bool { return ids(n.View()) != want })
+	})
+}
+
+func trio(f *fleet, change func(*Config)) (a, b, c *node) {
+	start := func(id string, peers ...*node) *node {
+		c := f.config(id, peers...)
+		if change != nil {
+			change(&c)
+		}
+		return f.start(c)
+	}
+	a = start("a")
+	b = start("b", a)
+	c = start("c", a)
+	f.see("a b c", a, b, c)
+	return a, b, c
+}
+
+func TestMembersSeeEachOtherAndWhatTheySay(t *testing.T) {
+	f := newFleet(t)
+	a, b, c := trio(f, func(c *Config) { c.Labels = map[string]string{"zone": c.NodeID, "role": "edge"} })
+
+	m, _ := a.View().Get("b")
+	if m.Boot != b.Boot() || m.Address != b.LocalAddress() || !m.Flags.Has(member.Eligible|member.Healthy) {
+		t.Errorf("a sees b as %+v", m)
+	}
+	if zone, _ := m.Label("zone"); zone != "b" {
+		t.Errorf("b's zone is %q", zone)
+	}
+
+	b.SetSelf(Self{Flags: member.Eligible, ListRevision: 7, Holdings: []member.Holding{{VIP: "y", Term: 2}, {VIP: "x", Term: 9, SinceUnixMS: 1}}})
+	if m, _ := b.View().Get("b"); m.ListRevision != 7 {
+		t.Errorf("b sees itself as %+v", m)
+	}
+	took := f.eventually("b's news arrive", func() bool {
+		for _, n := range []*node{a, c} {
+			m, _ := n.View().Get("b")
+			if h, ok := m.Holding("x"); m.Flags != member.Eligible || m.ListRevision != 7 || !ok || h.Term != 9 {
+				return false
+			}
+		}
+		return true
+	})
+	t.Logf("news took %v", took)
+	if holder, h, ok := c.View().Holder("x"); !ok || holder.ID != "b" || h.SinceUnixMS != 1 {
+		t.Errorf("c sees %+v hold x", holder)
+	}
+}
+
+func TestViewsGivesTheLatest(t *testing.T) {
+	f := newFleet(t)
+	a, _, _ := trio(f, nil)
+	for i := range 10 {
+		a.SetSelf(Self{ListRevision: uint64(i)})
+	}
+	v := <-a.Views()
+	if m, _ := v.Get("a"); m.ListRevision != 9 {
+		t.Errorf("the View in the channel is of revision %d", m.ListRevision)
+	}
+}
+
+func TestMessagesArriveAndAreTheReceiversOwn(t *testing.T) {
+	f := newFleet(t)
+	a, b, c := trio(f, func(c *Config) { c.Keys = mustKeys(t, key(1)) })
+	big := strings.Repeat("x", maxMessage)
+	f.eventually("messages", func() bool { // any may be lost
+		for _, n := range []*node{b, c} {
+			for _, m := range []string{"to " + n.id, big} {
+				if err := a.Send(n.id, []byte(m)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for _, n := range []*node{b, c} {
+			n.mu.Lock()
+			got := slices.Contains(n.received, "to "+n.id) && slices.Contains(n.received, big)
+			n.mu.Unlock()
+			if !got {
+				return false
+			}
+		}
+		return true
+	})
+	if err := a.Send("nobody", nil); !errors.Is(err, ErrUnknown) {
+		t.Errorf("to nobody: %v", err)
+	}
+	if err := a.Send("b", make([]byte, maxMessage+1)); err == nil {
+		t.Error("a message that is too long was sent")
+	}
+	b.stop()
+	if err := b.Send("a", nil); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func TestAMemberThatLeavesIsGoneAtOnce(t *testing.T) {
+	f := newFleet(t)
+	a, b, c := trio(f, nil)
+	c.stop()
+	f.see("a b", a, b)
+}
+
+// A member whose machine is gone says nothing.
+func TestADeadMemberDisappears(t *testing.T) {
+	for name, timing := range map[string]Timing{"in tests": quick, "by default": {}} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t)
+			a, b, c := trio(f, func(c *Config) { c.Timing = timing })
+			f.cut(true, []*node{c}, []*node{a, b})
+			took := f.see("a b", a, b)
+			t.Logf("gone after %v", took)
+			if took > 8*time.Second {
+				t.Error("that is too late")
+			}
+		})
+	}
+}
+
+func TestADeadMemberIsSentToAllTheSame(t *testing.T) {
+	f := newFleet(t)
+	a, b, c := trio(f, nil)
+	f.cut(true, []*node{c}, []*node{a, b})
+	f.see("a b", a, b)
+	// Gossip may be wrong.
+	f.cut(false, []*node{c}, []*node{a, b})
+	f.eventually("a message to a member declared dead", func() bool {
+		if err := a.Send("c", []byte("still there?")); err != nil {
+			t.Fatal(err)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return slices.Contains(c.received, "still there?")
+	})
+	f.see("a b c", a, b, c)
+}
+
+func TestHalvesFindEachOtherAgain(t *testing.T) {
+	for _, looks := range []bool{true, false} {
+		t.Run(fmt.Sprint("looking is ", looks), func(t *testing.T) {
+			f := newFleet(t)
+			var nodes []*node
+			for _, id := range []string{"a", "b", "c", "d"} {
+				c := f.config(id, nodes...)
+				if !looks {
+					c.Timing.Rejoin = time.Hour
+				}
+				c.deadGossip = 50 * time.Millisecond // nothing is said to the dead
+				nodes = append(nodes, f.start(c))
+			}
+			f.see("a b c d", nodes...)
+			f.busy("a", 25) // looks for the first time, and then each hour
+			f.cut(true, nodes[:2], nodes[2:])
+			f.see("a b", nodes[:2]...)
+			f.see("c d", nodes[2:]...)
+			f.busy("a", 10)
+			f.cut(false, nodes[:2], nodes[2:])
+			if looks {
+				t.Logf("whole again after %v", f.see("a b c d", nodes...))
+				return
+			}
+			// memberlist alone: this is what looking is for.
+			f.busy("a", 25)
+			for _, n := range nodes {
+				if got := ids(n.View()); got != "a b" && got != "c d" {
+					t.Errorf("%s sees %s without looking for anybody", n.id, got)
+				}
+			}
+		})
+	}
+}
+
+func TestAStrangerIsNotLetIn(t *testing.T) {
+	cases := map[string]func(*Config){
+		"no key":        func(c *Config) { c.Keys = Keys{} },
+		"another key":   func(c *Config) { c.Keys = mustKeys(t, key(2)) },
+		"another fleet": func(c *Config) { c.Fleet = "other" },
+	}
+	for name, change := range cases {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t)
+			a, b, c := trio(f, func(c *Config) { c.Keys = mustKeys(t, key(1)) })
+			config := f.config("stranger", a, b)
+			config.Keys = mustKeys(t, key(1))
+			change(&config)
+			stranger := f.start(config)
+			f.busy("stranger", 6)
+			for _, n := range []*node{a, b, c} {
+				if ids(n.View()) != "a b c" {
+					t.Errorf("%s sees %s", n.id, ids(n.View()))
+				}
+			}
+			if ids(stranger.View()) != "stranger" {
+				t.Errorf("the stranger sees %s", ids(stranger.View()))
+			}
+		})
+	}
+}
+
+func TestAKeyIsReplacedInThreeSteps(t *testing.T) {
+	// Members of every step understand those of the step before.
+	for _, step := range [][2]string{
+		{key(1), key(1) + key(2)},
+		{key(1) + key(2), key(2) + key(1)},
+		{key(2) + key(1), key(2)},
+	} {
+		f := newFleet(t)
+		c := f.config("a")
+		c.Keys = mustKeys(t, step[0])
+		a := f.start(c)
+		c = f.config("b", a)
+		c.Keys = mustKeys(t, step[1])
+		b := f.start(c)
+		f.see("a b", a, b)
+	}
+}
+
+func TestANodeComesBackUnderItsName(t *testing.T) {
+	f := newFleet(t)
+	a, b, c := trio(f, nil)
+
+	// After a restart that was announced, from another port.
+	c.stop()
+	f.see("a b", a, b)
+	again := f.start(f.config("c", a))
+	f.see("a b c", a, b, again)
+	if m, _ := a.View().Get("c"); m.Boot != again.Boot() || again.Boot() == c.Boot() {
+		t.Errorf("a sees boot %d, want %d", m.Boot, again.Boot())
+	}
+
+	// After a crash.
+	f.cut(true, []*node{again}, []*node{a, b})
+	again.stop()
+	f.see("a b", a, b)
+	f.cut(false, []*node{again}, []*node{a, b})
+	third := f.start(f.config("c", a))
+	f.see("a b c", a, b, third)
+	f.eventually("the third boot is seen", func() bool {
+		m, _ := b.View().Get("c")
+		return m.Boot == third.Boot()
+	})
+}
+
+func TestASecondNodeOfANameIsNotLetIn(t *testing.T) {
+	f := newFleet(t)
+	var log lockedBuffer
+	a, b, c := trio(f, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	config := f.config("c", a, b)
+	config.Address = "127.0.77.99:0"
+	second := f.start(config)
+	f.mu.Lock()
+	f.nodes["second c"], f.nodes["c"] = second, c
+	f.mu.Unlock()
+	f.busy("c", 20)
+	for _, n := range []*node{a, b} {
+		if m, _ := n.View().Get("c"); m.Boot != c.Boot() || m.Address != c.LocalAddress() {
+			t.Errorf("%s sees the second c: %+v", n.id, m)
+		}
+	}
+	f.eventually("the conflict is logged", func() bool { return strings.Contains(log.String(), "two nodes with one id") })
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestWhatCannotBeRunIsRefused(t *testing.T) {
+	cases := map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"no id":             {func(c *Config) { c.NodeID = "" }, "node id"},
+		"no port":           {func(c *Config) { c.Address = "127.0.0.1" }, "expected ip:port"},
+		"a bad port":        {func(c *Config) { c.Address = "127.0.0.1:99999" }, "expected 0 to 65535"},
+		"a name":            {func(c *Config) { c.Address = "localhost:1" }, "is no ip"},
+		"beyond loopback":   {func(c *Config) { c.Address = "192.0.2.1:1" }, "needs a key"},
+		"all addresses":     {func(c *Config) { c.Address = ":7946" }, "needs a key"},
+		"a bad advertise":   {func(c *Config) { c.Advertise = "here" }, "is no ip"},
+		"a bad peer":        {func(c *Config) { c.Join = []string{"there"} }, "expected host:port"},
+		"a long fleet name": {func(c *Config) { c.Fleet = strings.Repeat("f", 250) }, "too long"},
+		"too many labels":   {func(c *Config) { c.Labels = map[string]string{"a": strings.Repeat("x", 400)} }, "labels take 404 bytes"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			config := Config{NodeID: "a", Address: "127.0.0.1:0"}
+			c.change(&config)
+			if _, err := New(config); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error is %v, want %q", err, c.want)
+			}
+		})
+	}
+	if _, err := New(Config{NodeID: "a", Address: ":7946"}); !errors.Is(err, ErrNoKey) {
+		t.Errorf("error is %v, want ErrNoKey", err)
+	}
+	for _, c := range []Config{
+		{NodeID: "a", Address: ":7946", Insecure: true},
+		{NodeID: "a", Address: "[::]:7946", Keys: mustKeys(t, key(1))},
+		{NodeID: "a", Address: "[::1]:0"},
+	} {
+		if _, err := New(c); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+func TestAPortInUseIsAnErrorOfRun(t *testing.T) {
+	f := newFleet(t)
+	a := f.start(f.config("a"))
+	c := f.config("b")
+	c.Address = a.LocalAddress().String()
+	g, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "listen on "+c.Address) {
+		t.Errorf("error is %v", err)
+	}
+	if err := a.Run(t.Context()); err == nil {
+		t.Error("it ran twice")
+	}
+}
+
+func TestTheEndDoesNotWaitForPeersThatDoNotAnswer(t *testing.T) {
+	f := newFleet(t)
+	c := f.config("a")
+	c.Insecure = true
+	c.Join = []string{"192.0.2.1:7946", "192.0.2.2:7946"} // TEST-NET-1
+	a := f.start(c)
+	begin := time.Now()
+	a.stop()
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("it took %v", took)
+	}
+}

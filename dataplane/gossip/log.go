@@ -1,0 +1,82 @@
+package gossip
+
+import (
+	"bytes"
+	"context"
+	"log"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// maxLines bounds how much memberlist may log in a second: anybody can send it
+// packets to complain about.
+const maxLines = 20
+
+// newLogger returns a logger for memberlist that writes to l.
+func newLogger(l *slog.Logger) *log.Logger { return log.New(newLogWriter(l), "", 0) }
+
+// logWriter turns memberlist's lines, "… [WARN] memberlist: text", into records.
+type logWriter struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	second  time.Time // begin of the second that is counted
+	lines   int
+	dropped int
+}
+
+func newLogWriter(l *slog.Logger) *logWriter { return &logWriter{log: l} }
+
+// Write implements io.Writer.
+func (w *logWriter) Write(line []byte) (int, error) {
+	level, text := parseLine(line)
+	if !w.log.Enabled(context.Background(), level) {
+		return len(line), nil
+	}
+	dropped, ok := w.admit(time.Now())
+	if dropped > 0 {
+		w.log.Warn("gossip: lines were left out", "lines", dropped)
+	}
+	if ok {
+		w.log.Log(context.Background(), level, "gossip: "+text)
+	}
+	return len(line), nil
+}
+
+// admit says whether a line may be written now, and how many were left out
+// before it.
+func (w *logWriter) admit(now time.Time) (dropped int, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now.Sub(w.second) >= time.Second {
+		dropped = w.dropped
+		w.second, w.lines, w.dropped = now, 0, 0
+	}
+	if w.lines == maxLines {
+		w.dropped++
+		return 0, false
+	}
+	w.lines++
+	return dropped, true
+}
+
+func parseLine(line []byte) (slog.Level, string) {
+	level := slog.LevelInfo
+	if _, rest, ok := bytes.Cut(line, []byte{'['}); ok {
+		if name, rest, ok := bytes.Cut(rest, []byte("] ")); ok {
+			switch string(name) {
+			case "DEBUG":
+				level, line = slog.LevelDebug, rest
+			case "INFO":
+				line = rest
+			case "WARN":
+				level, line = slog.LevelWarn, rest
+			case "ERR", "ERROR":
+				level, line = slog.LevelError, rest
+			}
+		}
+	}
+	line = bytes.TrimPrefix(bytes.TrimSpace(line), []byte("memberlist: "))
+	return level, string(line)
+}

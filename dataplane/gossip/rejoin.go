@@ -1,0 +1,133 @@
+package gossip
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+const (
+	// maxKnown bounds the members whose address is remembered.
+	maxKnown = 2048
+	// knownFor is how long a member is looked for that is not there.
+	knownFor = 7 * 24 * time.Hour
+	// joinAtOnce bounds the addresses that one round tries: each may take
+	// tcpTimeout, and one success is enough to find a whole other half.
+	joinAtOnce = 4
+	// firstRejoin is the pause while nobody at all was found; it doubles up to
+	// Timing.Rejoin.
+	firstRejoin = 500 * time.Millisecond
+)
+
+// place is where a member was last.
+type place struct {
+	address string
+	seen    time.Time // when it was last said to be there
+}
+
+// remember keeps a member's address. mu is held.
+func (g *Gossip) remember(id, address string) {
+	if _, ok := g.known[id]; !ok && len(g.known) >= maxKnown {
+		g.forgetOldest()
+	}
+	g.known[id] = place{address, time.Now()}
+}
+
+// forgetOldest makes room. mu is held.
+func (g *Gossip) forgetOldest() {
+	oldest := ""
+	for id, p := range g.known {
+		if _, there := g.view.Get(id); !there && (oldest == "" || p.seen.Before(g.known[oldest].seen)) {
+			oldest = id
+		}
+	}
+	delete(g.known, oldest)
+}
+
+// find looks for members that are not there, for as long as ctx lasts: at first
+// those of Config.Join, later all that were ever there.
+func (g *Gossip) find(ctx context.Context, list *memberlist.Memberlist) {
+	delay := min(firstRejoin, g.c.Timing.Rejoin)
+	for {
+		alone := g.View().Len() == 1
+		missing := g.missing(ctx)
+		rand.Shuffle(len(missing), func(i, j int) { missing[i], missing[j] = missing[j], missing[i] })
+		for _, address := range missing[:min(len(missing), joinAtOnce)] {
+			if ctx.Err() != nil {
+				return
+			}
+			if _, err := list.Join([]string{address}); err != nil && ctx.Err() == nil {
+				level := g.log.Debug
+				if alone {
+					level = g.log.Warn // whoever starts a node wants to know
+				}
+				level("gossip: cannot join", "address", address, "error", err)
+			}
+		}
+		if g.View().Len() == 1 {
+			delay = min(2*delay, g.c.Timing.Rejoin)
+		} else {
+			delay = g.c.Timing.Rejoin
+		}
+		// ± 25 %: halves that look for each other do not do it in step.
+		if !pause(ctx, delay*3/4+rand.N(delay/2+1)) {
+			return
+		}
+	}
+}
+
+// missing are the addresses of members that should be there and are not.
+func (g *Gossip) missing(ctx context.Context) []string {
+	var addresses []string
+	for _, peer := range g.c.Join {
+		addresses = append(addresses, resolve(ctx, peer)...)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, p := range g.known {
+		if _, there := g.view.Get(id); there {
+			p.seen = time.Now()
+			g.known[id] = p
+			continue
+		}
+		if time.Since(p.seen) > knownFor {
+			delete(g.known, id)
+			continue
+		}
+		addresses = append(addresses, p.address)
+	}
+	there := map[string]bool{g.local.String(): true}
+	for m := range g.view.All() {
+		there[m.Address.String()] = true
+	}
+	slices.Sort(addresses)
+	return slices.DeleteFunc(slices.Compact(addresses), func(a string) bool { return there[a] })
+}
+
+// resolve turns host:port into ip:port, of which there may be several or, for
+// the time being, none.
+func resolve(ctx context.Context, peer string) []string {
+	host, port, err := net.SplitHostPort(peer)
+	if err != nil {
+		return nil
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return []string{net.JoinHostPort(ip.Unmap().String(), port)}
+	}
+	ctx, cancel := context.WithTimeout(ctx, tcpTimeout)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil
+	}
+	var all []string
+	for _, ip := range ips {
+		all = append(all, net.JoinHostPort(ip.Unmap().String(), port))
+	}
+	return all
+}
