@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -123,6 +124,25 @@ func TestADrainedNodeEndsItsConnectionsAndTakesNoNewOnes(t *testing.T) {
 	if resp, err := http.Get("http://" + f.Nodes[0].Admin + "/readyz"); err != nil || resp.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("readyz of a drained node: %v %v", resp, err)
 	}
+	// It stays drained over a restart, also while nobody answers.
+	f.Control.Stop()
+	f.Nodes[0].Kill()
+	f.StartNode(1)
+	fleettest.Wait(t, 10*time.Second, "the node to be up again", func() bool {
+		resp, err := http.Get("http://" + f.Nodes[0].Admin + "/config")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		return err == nil && bytes.Contains(b, []byte(`"revision": 1`)) || bytes.Contains(b, []byte(`"revision":1`))
+	})
+	if c, err := net.Dial("tcp", f.Nodes[0].Address+":8080"); err == nil {
+		c.Close()
+		t.Error("a drained node listens after a restart")
+	}
+	f.StartControlPlane()
+	f.WaitNodes()
 	// It goes on following, and a rollback does not bring its traffic back.
 	f.Apply(pingRoute + "new}}\n")
 	f.WaitNodes()

@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +26,7 @@ type drainer struct {
 	wanted atomic.Bool
 	asks   chan struct{}
 	done   atomic.Bool // what the engine does
+	marker string      // a file that is there while the node is drained; empty: none is kept
 }
 
 func newDrainer(node string, e *evloop.Engine, logger *slog.Logger) *drainer {
@@ -30,16 +35,45 @@ func newDrainer(node string, e *evloop.Engine, logger *slog.Logger) *drainer {
 
 // fleetState takes what the control plane says. It does not block.
 func (d *drainer) fleetState(s *fleetv1.FleetState) {
-	drained := false
 	for _, m := range s.GetMembers() {
+		// A list without this node says nothing of it: its record is about to be made.
 		if m.GetNodeId() == d.node {
-			drained = m.GetDrained()
+			d.wanted.Store(m.GetDrained())
 		}
 	}
-	d.wanted.Store(drained)
 	select {
 	case d.asks <- struct{}{}:
 	default: // it looks again anyway
+	}
+}
+
+// remember keeps being drained in a directory, so that a node that starts while
+// nobody answers does not take traffic that was taken off it. boot: nothing
+// listens yet, and what the directory says holds from the beginning.
+func (d *drainer) remember(dir string, boot bool) error {
+	d.marker = filepath.Join(dir, "drained")
+	if _, err := os.Stat(d.marker); err != nil || !boot {
+		return nil // not drained, as far as anybody knows
+	}
+	d.logger.Warn("drain: this node was drained when it stopped", "undo", "proxyctl undrain "+d.node)
+	d.wanted.Store(true)
+	d.done.Store(true)
+	return d.engine.SetDrained(context.Background(), true)
+}
+
+// keep writes or removes the marker.
+func (d *drainer) keep(drained bool) {
+	if d.marker == "" {
+		return
+	}
+	var err error
+	if drained {
+		err = os.WriteFile(d.marker, []byte("proxyctl undrain "+d.node+"\n"), 0o600)
+	} else if err = os.Remove(d.marker); errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		d.logger.Error("drain: not remembered for the next start", "file", d.marker, "error", err)
 	}
 }
 
@@ -63,6 +97,7 @@ func (d *drainer) Run(ctx context.Context) error {
 			retry = time.After(drainRetry)
 			continue
 		}
+		d.keep(drained)
 		d.done.Store(drained)
 		d.logger.Info("drain", "drained", drained)
 	}

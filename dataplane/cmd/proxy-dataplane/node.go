@@ -222,6 +222,9 @@ func (n *node) remember() (*feed.InForce, error) {
 	if n.lastGood, err = lastgood.Open(nodeDir(n.options.stateDir, n.options.nodeID), n.logger); err != nil {
 		return nil, err
 	}
+	if err := n.drainer.remember(nodeDir(n.options.stateDir, n.options.nodeID), n.takeover == nil); err != nil {
+		return nil, err
+	}
 	n.control = openControl(n.options, n.logger)
 	n.control.upgrade = n.upgrade
 	saved, ok := n.lastGood.Load()
