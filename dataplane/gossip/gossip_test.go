@@ -210,6 +210,7 @@ func trio(f *fleet, change func(*Config)) (a, b, c *node) {
 }
 
 func TestMembersSeeEachOtherAndWhatTheySay(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	a, b, c := trio(f, func(c *Config) { c.Labels = map[string]string{"zone": c.NodeID, "role": "edge"} })
 
@@ -241,6 +242,7 @@ func TestMembersSeeEachOtherAndWhatTheySay(t *testing.T) {
 }
 
 func TestViewsGivesTheLatest(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	a, _, _ := trio(f, nil)
 	for i := range 10 {
@@ -253,6 +255,7 @@ func TestViewsGivesTheLatest(t *testing.T) {
 }
 
 func TestMessagesArriveAndAreTheReceiversOwn(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	a, b, c := trio(f, func(c *Config) { c.Keys = mustKeys(t, key(1)) })
 	big := strings.Repeat("x", maxMessage)
@@ -287,6 +290,7 @@ func TestMessagesArriveAndAreTheReceiversOwn(t *testing.T) {
 }
 
 func TestAMemberThatLeavesIsGoneAtOnce(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	a, b, c := trio(f, nil)
 	c.stop()
@@ -297,6 +301,7 @@ func TestAMemberThatLeavesIsGoneAtOnce(t *testing.T) {
 func TestADeadMemberDisappears(t *testing.T) {
 	for name, timing := range map[string]Timing{"in tests": quick, "by default": {}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := newFleet(t)
 			a, b, c := trio(f, func(c *Config) { c.Timing = timing })
 			f.cut(true, []*node{c}, []*node{a, b})
@@ -310,6 +315,7 @@ func TestADeadMemberDisappears(t *testing.T) {
 }
 
 func TestADeadMemberIsSentToAllTheSame(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	a, b, c := trio(f, nil)
 	f.cut(true, []*node{c}, []*node{a, b})
@@ -330,6 +336,7 @@ func TestADeadMemberIsSentToAllTheSame(t *testing.T) {
 func TestHalvesFindEachOtherAgain(t *testing.T) {
 	for _, looks := range []bool{true, false} {
 		t.Run(fmt.Sprint("looking is ", looks), func(t *testing.T) {
+			t.Parallel()
 			f := newFleet(t)
 			var nodes []*node
 			for _, id := range []string{"a", "b", "c", "d"} {
@@ -370,6 +377,7 @@ func TestAStrangerIsNotLetIn(t *testing.T) {
 	}
 	for name, change := range cases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := newFleet(t)
 			a, b, c := trio(f, func(c *Config) { c.Keys = mustKeys(t, key(1)) })
 			config := f.config("stranger", a, b)
@@ -390,6 +398,7 @@ func TestAStrangerIsNotLetIn(t *testing.T) {
 }
 
 func TestAKeyIsReplacedInThreeSteps(t *testing.T) {
+	t.Parallel()
 	// Members of every step understand those of the step before.
 	for _, step := range [][2]string{
 		{key(1), key(1) + key(2)},
@@ -408,6 +417,7 @@ func TestAKeyIsReplacedInThreeSteps(t *testing.T) {
 }
 
 func TestANodeComesBackUnderItsName(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	a, b, c := trio(f, nil)
 
@@ -434,6 +444,7 @@ func TestANodeComesBackUnderItsName(t *testing.T) {
 }
 
 func TestASecondNodeOfANameIsNotLetIn(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	var log lockedBuffer
 	a, b, c := trio(f, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })

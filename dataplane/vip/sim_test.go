@@ -13,10 +13,10 @@ import (
 
 var times = flag.Int("times", 1, "run the simulations with that many times as many seeds")
 
-// seeds is how many seeds a simulation runs with; -short runs few.
+// seeds is how many seeds a simulation runs with; -short and the race detector run few.
 func seeds(n int) uint64 {
 	n *= *times
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		n = max(1, n/10)
 	}
 	return uint64(n) //nolint:gosec // not negative
