@@ -1,0 +1,5 @@
+//go:build !race
+
+package vip
+
+const raceEnabled = false
