@@ -179,6 +179,16 @@ func start(t *testing.T, h *history) *Publisher {
 	return p
 }
 
+// startWatched is start with a watch from before the first publication: one that
+// begins later may miss it.
+func startWatched(t *testing.T, h *history) (*Publisher, <-chan struct{}) {
+	t.Helper()
+	p := New(Config{Store: h, Epochs: h, Logger: slog.New(slog.DiscardHandler)})
+	watch := p.Watch(t.Context())
+	run(t, p)
+	return p, watch
+}
+
 func run(t *testing.T, p *Publisher) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -194,8 +204,7 @@ func run(t *testing.T, p *Publisher) {
 func TestHeadIsWantedAtOnceAndTheNextIsFiveMillisecondsLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistory()
-		p := start(t, h)
-		watch := p.Watch(t.Context())
+		p, watch := startWatched(t, h)
 		<-watch
 		if got := p.Wanted(); got.Version != (session.Version{Epoch: 1, Root: tree.EmptyRoot()}) {
 			t.Fatalf("wanted %v", got.Version)
@@ -486,8 +495,7 @@ func TestLatencyCountsCumulatively(t *testing.T) {
 func TestAcceptanceOfTheEpochIsNewsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistory()
-		p := start(t, h)
-		watch := p.Watch(t.Context())
+		p, watch := startWatched(t, h)
 		<-watch
 		if p.Wanted().Accepted {
 			t.Fatal("accepted from the start")
