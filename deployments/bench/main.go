@@ -196,6 +196,9 @@ func drive(ctx context.Context, args []string) error {
 		}
 		r.CI = o.ci
 	}
+	if errors.Is(measured, context.Canceled) {
+		measured = errors.New("stopped before the end")
+	}
 	if measured != nil {
 		return errors.Join(measured, write("", func(w io.Writer) error { return o.render(w, r) }))
 	}

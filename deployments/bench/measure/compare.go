@@ -57,9 +57,13 @@ func (r *run) compare(ctx context.Context, id string, p plan) (*report.Scenario,
 	paced := proxies[:0:0]
 	for _, x := range proxies {
 		row := report.Row{Name: x.row, Load: report.Fixed, Figures: map[report.Key]figure.Series{}}
-		if peak := s.Row(x.row, report.Saturated).Figures[report.Rate].Median(); peak < s.FixedRate {
+		saturated := s.Row(x.row, report.Saturated)
+		switch {
+		case saturated == nil:
+			continue // it fell out
+		case saturated.Figures[report.Rate].Median() < s.FixedRate:
 			row = report.Row{Name: x.row, Load: report.Fixed, Absent: "it cannot bear that rate"}
-		} else {
+		default:
 			paced = append(paced, x)
 		}
 		s.Rows = append(s.Rows, row)
@@ -123,8 +127,16 @@ func (r *run) rounds(ctx context.Context, s *report.Scenario, load report.Load, 
 		for i := range proxies {
 			x := proxies[(i+round)%len(proxies)]
 			row := s.Row(x.row, load)
+			if row == nil { // it fell out
+				continue
+			}
 			if err := r.round(ctx, row, x, connections, rate); err != nil {
-				return fmt.Errorf("%s: %w", x.row, err)
+				if ctx.Err() != nil || x.name == rivals.Proxyfleet {
+					return fmt.Errorf("%s: %w", x.row, err)
+				}
+				row.Figures, row.Absent = nil, "fell out: "+brief(err.Error())
+				r.config.Say(fmt.Sprintf("%s: %s", x.row, row.Absent))
+				continue
 			}
 			last := func(k report.Key) float64 { v := row.Figures[k]; return v[len(v)-1] }
 			say := fmt.Sprintf("round %d of %d, %s, %s: %.2f µs a request (%.2f user), %.0f requests/s, its core %.0f %%, others %.0f %%",
@@ -268,6 +280,9 @@ func (s sample) figures(into map[report.Key]figure.Series, after sample, proxyCo
 // end takes what is known only when all rounds are over.
 func (r *run) end(ctx context.Context, s *report.Scenario, x *proxy) error {
 	row := s.Row(x.row, report.Saturated)
+	if row == nil {
+		return nil // it fell out
+	}
 	pids, err := x.pids()
 	if err != nil {
 		return err
