@@ -190,6 +190,14 @@ var file_fleet_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 		Filename:      "fleet/v1/options.proto",
 	},
 	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         51008,
+		Name:          "fleet.v1.secret",
+		Tag:           "varint,51008,opt,name=secret",
+		Filename:      "fleet/v1/options.proto",
+	},
+	{
 		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
 		ExtensionType: (*uint32)(nil),
 		Field:         51001,
@@ -234,6 +242,11 @@ var (
 	//
 	// optional bool file_only = 51007;
 	E_FileOnly = &file_fleet_v1_options_proto_extTypes[6]
+	// The field is written and never shown: no answer, message, log or diff holds
+	// its value, and the resource is sealed where it is kept.
+	//
+	// optional bool secret = 51008;
+	E_Secret = &file_fleet_v1_options_proto_extTypes[7]
 )
 
 // Extension fields to descriptorpb.MessageOptions.
@@ -241,7 +254,7 @@ var (
 	// On the message of a kind's spec: the level at which the kind works.
 	//
 	// optional uint32 kind_since = 51001;
-	E_KindSince = &file_fleet_v1_options_proto_extTypes[7]
+	E_KindSince = &file_fleet_v1_options_proto_extTypes[8]
 )
 
 // Extension fields to descriptorpb.EnumValueOptions.
@@ -249,7 +262,7 @@ var (
 	// The schema level at which the value's behaviour exists.
 	//
 	// optional uint32 value_since = 51001;
-	E_ValueSince = &file_fleet_v1_options_proto_extTypes[8]
+	E_ValueSince = &file_fleet_v1_options_proto_extTypes[9]
 )
 
 var File_fleet_v1_options_proto protoreflect.FileDescriptor
@@ -283,7 +296,8 @@ const file_fleet_v1_options_proto_rawDesc = "" +
 	"\x03min\x12\x1d.google.protobuf.FieldOptions\x18\xbc\x8e\x03 \x01(\x03R\x03min:1\n" +
 	"\x03max\x12\x1d.google.protobuf.FieldOptions\x18\xbd\x8e\x03 \x01(\x03R\x03max:;\n" +
 	"\brequired\x12\x1d.google.protobuf.FieldOptions\x18\xbe\x8e\x03 \x01(\bR\brequired:<\n" +
-	"\tfile_only\x12\x1d.google.protobuf.FieldOptions\x18\xbf\x8e\x03 \x01(\bR\bfileOnly:@\n" +
+	"\tfile_only\x12\x1d.google.protobuf.FieldOptions\x18\xbf\x8e\x03 \x01(\bR\bfileOnly:7\n" +
+	"\x06secret\x12\x1d.google.protobuf.FieldOptions\x18\xc0\x8e\x03 \x01(\bR\x06secret:@\n" +
 	"\n" +
 	"kind_since\x12\x1f.google.protobuf.MessageOptions\x18\xb9\x8e\x03 \x01(\rR\tkindSince:D\n" +
 	"\vvalue_since\x12!.google.protobuf.EnumValueOptions\x18\xb9\x8e\x03 \x01(\rR\n" +
@@ -316,13 +330,14 @@ var file_fleet_v1_options_proto_depIdxs = []int32{
 	1,  // 4: fleet.v1.max:extendee -> google.protobuf.FieldOptions
 	1,  // 5: fleet.v1.required:extendee -> google.protobuf.FieldOptions
 	1,  // 6: fleet.v1.file_only:extendee -> google.protobuf.FieldOptions
-	2,  // 7: fleet.v1.kind_since:extendee -> google.protobuf.MessageOptions
-	3,  // 8: fleet.v1.value_since:extendee -> google.protobuf.EnumValueOptions
-	0,  // 9: fleet.v1.format:type_name -> fleet.v1.Format
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	9,  // [9:10] is the sub-list for extension type_name
-	0,  // [0:9] is the sub-list for extension extendee
+	1,  // 7: fleet.v1.secret:extendee -> google.protobuf.FieldOptions
+	2,  // 8: fleet.v1.kind_since:extendee -> google.protobuf.MessageOptions
+	3,  // 9: fleet.v1.value_since:extendee -> google.protobuf.EnumValueOptions
+	0,  // 10: fleet.v1.format:type_name -> fleet.v1.Format
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	10, // [10:11] is the sub-list for extension type_name
+	0,  // [0:10] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
 }
 
@@ -338,7 +353,7 @@ func file_fleet_v1_options_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_options_proto_rawDesc), len(file_fleet_v1_options_proto_rawDesc)),
 			NumEnums:      1,
 			NumMessages:   0,
-			NumExtensions: 9,
+			NumExtensions: 10,
 			NumServices:   0,
 		},
 		GoTypes:           file_fleet_v1_options_proto_goTypes,

@@ -207,10 +207,12 @@ func (x *Change) GetCommitId() []byte {
 
 // Envelope is a blob's value: plain, or sealed under the named key.
 type Envelope struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Plain  []byte                 `protobuf:"bytes,1,opt,name=plain" json:"plain,omitempty"`
-	Sealed []byte                 `protobuf:"bytes,2,opt,name=sealed" json:"sealed,omitempty"`
-	KeyId  string                 `protobuf:"bytes,3,opt,name=key_id,json=keyId" json:"key_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Plain []byte                 `protobuf:"bytes,1,opt,name=plain" json:"plain,omitempty"`
+	// AES-256-GCM: nonce, ciphertext and tag. What it is the value of is bound by
+	// the associated data: see controlplane/store.
+	Sealed []byte `protobuf:"bytes,2,opt,name=sealed" json:"sealed,omitempty"`
+	KeyId  string `protobuf:"bytes,3,opt,name=key_id,json=keyId" json:"key_id,omitempty"`
 	// When the blob was written last, by the writer's clock. Garbage collection
 	// spares what is young.
 	WrittenAtUnixMs int64 `protobuf:"varint,4,opt,name=written_at_unix_ms,json=writtenAtUnixMs" json:"written_at_unix_ms,omitempty"`
@@ -338,6 +340,115 @@ func (x *EpochRecord) GetAccepted() bool {
 	return false
 }
 
+// SealRecord names the key that everything sealed in the store is sealed under.
+// Replicas share the key; one that has another does not start.
+type SealRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	KeyId         string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId" json:"key_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SealRecord) Reset() {
+	*x = SealRecord{}
+	mi := &file_fleet_v1_store_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealRecord) ProtoMessage() {}
+
+func (x *SealRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_store_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealRecord.ProtoReflect.Descriptor instead.
+func (*SealRecord) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SealRecord) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+// TicketKeyRecord is the plain content of the sealed envelope that holds the
+// session-ticket keys. Rotation replaces it by compare-and-swap.
+type TicketKeyRecord struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Revision        uint64                 `protobuf:"varint,1,opt,name=revision" json:"revision,omitempty"`
+	RotatedAtUnixMs int64                  `protobuf:"varint,2,opt,name=rotated_at_unix_ms,json=rotatedAtUnixMs" json:"rotated_at_unix_ms,omitempty"`
+	// 32 bytes each: current, next, previous (absent before the first rotation).
+	Keys          [][]byte `protobuf:"bytes,3,rep,name=keys" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TicketKeyRecord) Reset() {
+	*x = TicketKeyRecord{}
+	mi := &file_fleet_v1_store_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TicketKeyRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TicketKeyRecord) ProtoMessage() {}
+
+func (x *TicketKeyRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_store_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TicketKeyRecord.ProtoReflect.Descriptor instead.
+func (*TicketKeyRecord) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TicketKeyRecord) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *TicketKeyRecord) GetRotatedAtUnixMs() int64 {
+	if x != nil {
+		return x.RotatedAtUnixMs
+	}
+	return 0
+}
+
+func (x *TicketKeyRecord) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 // SweepRecord is written by each garbage collection before it looks. A commit
 // whose blobs were written before it is refused, and writes them again.
 type SweepRecord struct {
@@ -349,7 +460,7 @@ type SweepRecord struct {
 
 func (x *SweepRecord) Reset() {
 	*x = SweepRecord{}
-	mi := &file_fleet_v1_store_proto_msgTypes[4]
+	mi := &file_fleet_v1_store_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -361,7 +472,7 @@ func (x *SweepRecord) String() string {
 func (*SweepRecord) ProtoMessage() {}
 
 func (x *SweepRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_store_proto_msgTypes[4]
+	mi := &file_fleet_v1_store_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -374,7 +485,7 @@ func (x *SweepRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepRecord.ProtoReflect.Descriptor instead.
 func (*SweepRecord) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SweepRecord) GetTimeUnixMs() int64 {
@@ -396,7 +507,7 @@ type FleetRecord struct {
 
 func (x *FleetRecord) Reset() {
 	*x = FleetRecord{}
-	mi := &file_fleet_v1_store_proto_msgTypes[5]
+	mi := &file_fleet_v1_store_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +519,7 @@ func (x *FleetRecord) String() string {
 func (*FleetRecord) ProtoMessage() {}
 
 func (x *FleetRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_store_proto_msgTypes[5]
+	mi := &file_fleet_v1_store_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +532,7 @@ func (x *FleetRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FleetRecord.ProtoReflect.Descriptor instead.
 func (*FleetRecord) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FleetRecord) GetRevision() uint64 {
@@ -444,7 +555,7 @@ type NodeRecord struct {
 
 func (x *NodeRecord) Reset() {
 	*x = NodeRecord{}
-	mi := &file_fleet_v1_store_proto_msgTypes[6]
+	mi := &file_fleet_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -456,7 +567,7 @@ func (x *NodeRecord) String() string {
 func (*NodeRecord) ProtoMessage() {}
 
 func (x *NodeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_store_proto_msgTypes[6]
+	mi := &file_fleet_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -469,7 +580,7 @@ func (x *NodeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRecord.ProtoReflect.Descriptor instead.
 func (*NodeRecord) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NodeRecord) GetNodeId() string {
@@ -533,7 +644,14 @@ const file_fleet_v1_store_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\x04R\tclusterId\x12\x1a\n" +
-	"\baccepted\x18\x03 \x01(\bR\baccepted\"/\n" +
+	"\baccepted\x18\x03 \x01(\bR\baccepted\"#\n" +
+	"\n" +
+	"SealRecord\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"n\n" +
+	"\x0fTicketKeyRecord\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12+\n" +
+	"\x12rotated_at_unix_ms\x18\x02 \x01(\x03R\x0frotatedAtUnixMs\x12\x12\n" +
+	"\x04keys\x18\x03 \x03(\fR\x04keys\"/\n" +
 	"\vSweepRecord\x12 \n" +
 	"\ftime_unix_ms\x18\x01 \x01(\x03R\n" +
 	"timeUnixMs\")\n" +
@@ -561,26 +679,28 @@ func file_fleet_v1_store_proto_rawDescGZIP() []byte {
 	return file_fleet_v1_store_proto_rawDescData
 }
 
-var file_fleet_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_fleet_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_fleet_v1_store_proto_goTypes = []any{
-	(*Head)(nil),        // 0: fleet.v1.Head
-	(*Change)(nil),      // 1: fleet.v1.Change
-	(*Envelope)(nil),    // 2: fleet.v1.Envelope
-	(*EpochRecord)(nil), // 3: fleet.v1.EpochRecord
-	(*SweepRecord)(nil), // 4: fleet.v1.SweepRecord
-	(*FleetRecord)(nil), // 5: fleet.v1.FleetRecord
-	(*NodeRecord)(nil),  // 6: fleet.v1.NodeRecord
-	nil,                 // 7: fleet.v1.NodeRecord.LabelsEntry
-	(*Node)(nil),        // 8: fleet.v1.Node
+	(*Head)(nil),            // 0: fleet.v1.Head
+	(*Change)(nil),          // 1: fleet.v1.Change
+	(*Envelope)(nil),        // 2: fleet.v1.Envelope
+	(*EpochRecord)(nil),     // 3: fleet.v1.EpochRecord
+	(*SealRecord)(nil),      // 4: fleet.v1.SealRecord
+	(*TicketKeyRecord)(nil), // 5: fleet.v1.TicketKeyRecord
+	(*SweepRecord)(nil),     // 6: fleet.v1.SweepRecord
+	(*FleetRecord)(nil),     // 7: fleet.v1.FleetRecord
+	(*NodeRecord)(nil),      // 8: fleet.v1.NodeRecord
+	nil,                     // 9: fleet.v1.NodeRecord.LabelsEntry
+	(*Node)(nil),            // 10: fleet.v1.Node
 }
 var file_fleet_v1_store_proto_depIdxs = []int32{
-	7, // 0: fleet.v1.NodeRecord.labels:type_name -> fleet.v1.NodeRecord.LabelsEntry
-	8, // 1: fleet.v1.NodeRecord.spec:type_name -> fleet.v1.Node
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	9,  // 0: fleet.v1.NodeRecord.labels:type_name -> fleet.v1.NodeRecord.LabelsEntry
+	10, // 1: fleet.v1.NodeRecord.spec:type_name -> fleet.v1.Node
+	2,  // [2:2] is the sub-list for method output_type
+	2,  // [2:2] is the sub-list for method input_type
+	2,  // [2:2] is the sub-list for extension type_name
+	2,  // [2:2] is the sub-list for extension extendee
+	0,  // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_fleet_v1_store_proto_init() }
@@ -595,7 +715,7 @@ func file_fleet_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_store_proto_rawDesc), len(file_fleet_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

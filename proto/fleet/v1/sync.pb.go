@@ -957,9 +957,11 @@ func (x *ResourceKey) GetName() string {
 
 // FleetState is what all nodes must know at once, whatever version they run.
 type FleetState struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Revision      uint64                 `protobuf:"varint,1,opt,name=revision" json:"revision,omitempty"`
-	Members       []*Member              `protobuf:"bytes,2,rep,name=members" json:"members,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Revision uint64                 `protobuf:"varint,1,opt,name=revision" json:"revision,omitempty"`
+	Members  []*Member              `protobuf:"bytes,2,rep,name=members" json:"members,omitempty"`
+	// Unset while the control plane has none.
+	TicketKeys    *TicketKeys `protobuf:"bytes,3,opt,name=ticket_keys,json=ticketKeys" json:"ticket_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1008,6 +1010,71 @@ func (x *FleetState) GetMembers() []*Member {
 	return nil
 }
 
+func (x *FleetState) GetTicketKeys() *TicketKeys {
+	if x != nil {
+		return x.TicketKeys
+	}
+	return nil
+}
+
+// TicketKeys seal the session tickets of TLS (RFC 8446 section 4.6.1), alike on
+// all nodes, so that a client resumes its session on any of them.
+type TicketKeys struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Grows with each rotation, and never goes back.
+	Revision uint64 `protobuf:"varint,1,opt,name=revision" json:"revision,omitempty"`
+	// 32 bytes each, at most 3, and never logged. Tickets are issued under the
+	// first, and taken under all: that is the one before, and the one that will be
+	// next, which nodes know before any of them issues under it.
+	Keys          [][]byte `protobuf:"bytes,2,rep,name=keys" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TicketKeys) Reset() {
+	*x = TicketKeys{}
+	mi := &file_fleet_v1_sync_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TicketKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TicketKeys) ProtoMessage() {}
+
+func (x *TicketKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_sync_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TicketKeys.ProtoReflect.Descriptor instead.
+func (*TicketKeys) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *TicketKeys) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *TicketKeys) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 type Member struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId" json:"node_id,omitempty"`
@@ -1020,7 +1087,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[12]
+	mi := &file_fleet_v1_sync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1099,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[12]
+	mi := &file_fleet_v1_sync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1112,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{12}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Member) GetNodeId() string {
@@ -1087,7 +1154,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[13]
+	mi := &file_fleet_v1_sync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1166,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[13]
+	mi := &file_fleet_v1_sync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1179,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{13}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Order) GetDeadlineUnixMs() int64 {
@@ -1142,7 +1209,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[14]
+	mi := &file_fleet_v1_sync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1221,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[14]
+	mi := &file_fleet_v1_sync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1234,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{14}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Problem) GetKind() string {
@@ -1306,11 +1373,17 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\x0eepoch_accepted\x18\a \x01(\bR\repochAccepted\"5\n" +
 	"\vResourceKey\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"T\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x8b\x01\n" +
 	"\n" +
 	"FleetState\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12*\n" +
-	"\amembers\x18\x02 \x03(\v2\x10.fleet.v1.MemberR\amembers\"\xc8\x01\n" +
+	"\amembers\x18\x02 \x03(\v2\x10.fleet.v1.MemberR\amembers\x125\n" +
+	"\vticket_keys\x18\x03 \x01(\v2\x14.fleet.v1.TicketKeysR\n" +
+	"ticketKeys\"<\n" +
+	"\n" +
+	"TicketKeys\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x12\n" +
+	"\x04keys\x18\x02 \x03(\fR\x04keys\"\xc8\x01\n" +
 	"\x06Member\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x124\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1c.fleet.v1.Member.LabelsEntryR\x06labels\x12\x1a\n" +
@@ -1349,7 +1422,7 @@ func file_fleet_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_fleet_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fleet_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_fleet_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_fleet_v1_sync_proto_goTypes = []any{
 	(Nack_Kind)(0),        // 0: fleet.v1.Nack.Kind
 	(*Version)(nil),       // 1: fleet.v1.Version
@@ -1364,11 +1437,12 @@ var file_fleet_v1_sync_proto_goTypes = []any{
 	(*Update)(nil),        // 10: fleet.v1.Update
 	(*ResourceKey)(nil),   // 11: fleet.v1.ResourceKey
 	(*FleetState)(nil),    // 12: fleet.v1.FleetState
-	(*Member)(nil),        // 13: fleet.v1.Member
-	(*Order)(nil),         // 14: fleet.v1.Order
-	(*Problem)(nil),       // 15: fleet.v1.Problem
-	nil,                   // 16: fleet.v1.Hello.LabelsEntry
-	nil,                   // 17: fleet.v1.Member.LabelsEntry
+	(*TicketKeys)(nil),    // 13: fleet.v1.TicketKeys
+	(*Member)(nil),        // 14: fleet.v1.Member
+	(*Order)(nil),         // 15: fleet.v1.Order
+	(*Problem)(nil),       // 16: fleet.v1.Problem
+	nil,                   // 17: fleet.v1.Hello.LabelsEntry
+	nil,                   // 18: fleet.v1.Member.LabelsEntry
 }
 var file_fleet_v1_sync_proto_depIdxs = []int32{
 	4,  // 0: fleet.v1.NodeMessage.hello:type_name -> fleet.v1.Hello
@@ -1377,27 +1451,28 @@ var file_fleet_v1_sync_proto_depIdxs = []int32{
 	9,  // 3: fleet.v1.NodeMessage.status:type_name -> fleet.v1.Status
 	10, // 4: fleet.v1.ServerMessage.update:type_name -> fleet.v1.Update
 	12, // 5: fleet.v1.ServerMessage.fleet_state:type_name -> fleet.v1.FleetState
-	14, // 6: fleet.v1.ServerMessage.order:type_name -> fleet.v1.Order
+	15, // 6: fleet.v1.ServerMessage.order:type_name -> fleet.v1.Order
 	5,  // 7: fleet.v1.ServerMessage.welcome:type_name -> fleet.v1.Welcome
-	16, // 8: fleet.v1.Hello.labels:type_name -> fleet.v1.Hello.LabelsEntry
+	17, // 8: fleet.v1.Hello.labels:type_name -> fleet.v1.Hello.LabelsEntry
 	1,  // 9: fleet.v1.Hello.running:type_name -> fleet.v1.Version
 	1,  // 10: fleet.v1.Ack.version:type_name -> fleet.v1.Version
 	1,  // 11: fleet.v1.Nack.version:type_name -> fleet.v1.Version
 	0,  // 12: fleet.v1.Nack.kind:type_name -> fleet.v1.Nack.Kind
-	15, // 13: fleet.v1.Nack.problems:type_name -> fleet.v1.Problem
+	16, // 13: fleet.v1.Nack.problems:type_name -> fleet.v1.Problem
 	8,  // 14: fleet.v1.Nack.loss:type_name -> fleet.v1.Loss
 	1,  // 15: fleet.v1.Status.running:type_name -> fleet.v1.Version
 	1,  // 16: fleet.v1.Update.target:type_name -> fleet.v1.Version
 	11, // 17: fleet.v1.Update.removed:type_name -> fleet.v1.ResourceKey
-	13, // 18: fleet.v1.FleetState.members:type_name -> fleet.v1.Member
-	17, // 19: fleet.v1.Member.labels:type_name -> fleet.v1.Member.LabelsEntry
-	2,  // 20: fleet.v1.Fleet.Sync:input_type -> fleet.v1.NodeMessage
-	3,  // 21: fleet.v1.Fleet.Sync:output_type -> fleet.v1.ServerMessage
-	21, // [21:22] is the sub-list for method output_type
-	20, // [20:21] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	14, // 18: fleet.v1.FleetState.members:type_name -> fleet.v1.Member
+	13, // 19: fleet.v1.FleetState.ticket_keys:type_name -> fleet.v1.TicketKeys
+	18, // 20: fleet.v1.Member.labels:type_name -> fleet.v1.Member.LabelsEntry
+	2,  // 21: fleet.v1.Fleet.Sync:input_type -> fleet.v1.NodeMessage
+	3,  // 22: fleet.v1.Fleet.Sync:output_type -> fleet.v1.ServerMessage
+	22, // [22:23] is the sub-list for method output_type
+	21, // [21:22] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_fleet_v1_sync_proto_init() }
@@ -1423,7 +1498,7 @@ func file_fleet_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_sync_proto_rawDesc), len(file_fleet_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
