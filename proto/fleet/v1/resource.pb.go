@@ -446,8 +446,11 @@ type VirtualIP_Announce int32
 
 const (
 	VirtualIP_ANNOUNCE_UNSPECIFIED VirtualIP_Announce = 0
-	VirtualIP_NETLINK              VirtualIP_Announce = 1
-	VirtualIP_BIND                 VirtualIP_Announce = 2
+	// The holder puts the address on an interface.
+	VirtualIP_NETLINK VirtualIP_Announce = 1
+	// Every node has the address already, or its loopback does; the holder alone
+	// listens on it. Needs no privilege.
+	VirtualIP_BIND VirtualIP_Announce = 2
 )
 
 // Enum value maps for VirtualIP_Announce.
@@ -495,8 +498,11 @@ type VirtualIP_PartitionPolicy int32
 
 const (
 	VirtualIP_PARTITION_POLICY_UNSPECIFIED VirtualIP_PartitionPolicy = 0
-	VirtualIP_MAJORITY                     VirtualIP_PartitionPolicy = 1
-	VirtualIP_AVAILABILITY                 VirtualIP_PartitionPolicy = 2
+	// Nobody holds without the grants of more than half of the expected members.
+	VirtualIP_MAJORITY VirtualIP_PartitionPolicy = 1
+	// The grants of all members that can be reached suffice: each part of a
+	// network in parts has a holder.
+	VirtualIP_AVAILABILITY VirtualIP_PartitionPolicy = 2
 )
 
 // Enum value maps for VirtualIP_PartitionPolicy.
@@ -3284,19 +3290,28 @@ func (x *Rate) GetPer() int64 {
 	return 0
 }
 
-// VirtualIP is an address that one healthy node of the fleet holds.
+// VirtualIP is an address that one healthy node of the fleet holds at a time, and
+// that another takes over when it fails.
 type VirtualIP struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// An address, with /32 or /128 or without.
-	Address         *string                    `protobuf:"bytes,1,opt,name=address" json:"address,omitempty"`
-	Interface       *string                    `protobuf:"bytes,2,opt,name=interface" json:"interface,omitempty"`
-	Announce        *VirtualIP_Announce        `protobuf:"varint,3,opt,name=announce,enum=fleet.v1.VirtualIP_Announce" json:"announce,omitempty"`
+	// An address, with /32 or /128 or without. No two VirtualIPs have one.
+	Address *string `protobuf:"bytes,1,opt,name=address" json:"address,omitempty"`
+	// The interface that bears the address. Default: the one whose subnet holds it.
+	Interface *string `protobuf:"bytes,2,opt,name=interface" json:"interface,omitempty"`
+	// How the address comes to the node that holds it.
+	Announce *VirtualIP_Announce `protobuf:"varint,3,opt,name=announce,enum=fleet.v1.VirtualIP_Announce" json:"announce,omitempty"`
+	// What happens when the expected members cannot all reach each other. Default
+	// MAJORITY; a fleet of two expected members without a witness: AVAILABILITY.
 	PartitionPolicy *VirtualIP_PartitionPolicy `protobuf:"varint,4,opt,name=partition_policy,json=partitionPolicy,enum=fleet.v1.VirtualIP_PartitionPolicy" json:"partition_policy,omitempty"`
-	Nodes           *NodeSelector              `protobuf:"bytes,5,opt,name=nodes" json:"nodes,omitempty"`
-	Preference      []string                   `protobuf:"bytes,6,rep,name=preference" json:"preference,omitempty"`
-	Preempt         *bool                      `protobuf:"varint,7,opt,name=preempt" json:"preempt,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The nodes that may hold it. Default: all.
+	Nodes *NodeSelector `protobuf:"bytes,5,opt,name=nodes" json:"nodes,omitempty"`
+	// Ids of nodes, the most wanted first; the others come after them.
+	Preference []string `protobuf:"bytes,6,rep,name=preference" json:"preference,omitempty"`
+	// Whether a more preferred node takes the address from a healthy holder. Default
+	// false: it stays where it is.
+	Preempt       *bool `protobuf:"varint,7,opt,name=preempt" json:"preempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *VirtualIP) Reset() {
@@ -3378,10 +3393,13 @@ func (x *VirtualIP) GetPreempt() bool {
 	return false
 }
 
+// NodeSelector chooses nodes. Names and labels both count; none: all nodes.
 type NodeSelector struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Names         []string               `protobuf:"bytes,1,rep,name=names" json:"names,omitempty"`
-	Labels        map[string]string      `protobuf:"bytes,2,rep,name=labels" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Any of these ids.
+	Names []string `protobuf:"bytes,1,rep,name=names" json:"names,omitempty"`
+	// All of these labels.
+	Labels        map[string]string `protobuf:"bytes,2,rep,name=labels" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -549,8 +549,10 @@ type NodeRecord struct {
 	Labels          map[string]string      `protobuf:"bytes,2,rep,name=labels" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Spec            *Node                  `protobuf:"bytes,3,opt,name=spec" json:"spec,omitempty"`
 	FirstSeenUnixMs int64                  `protobuf:"varint,4,opt,name=first_seen_unix_ms,json=firstSeenUnixMs" json:"first_seen_unix_ms,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// As its last Hello said.
+	Witness       bool `protobuf:"varint,5,opt,name=witness" json:"witness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeRecord) Reset() {
@@ -611,6 +613,106 @@ func (x *NodeRecord) GetFirstSeenUnixMs() int64 {
 	return 0
 }
 
+func (x *NodeRecord) GetWitness() bool {
+	if x != nil {
+		return x.Witness
+	}
+	return false
+}
+
+// ListRecord is the list of expected members in force, and what is needed to
+// know when it may change again. It is changed by compare-and-swap.
+type ListRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Never used for two lists: higher than the one before, and at least the Unix
+	// milliseconds of the change.
+	Revision uint64   `protobuf:"varint,1,opt,name=revision" json:"revision,omitempty"`
+	Members  []string `protobuf:"bytes,2,rep,name=members" json:"members,omitempty"`
+	// The list before, whose members must report the present one.
+	Before []string `protobuf:"bytes,3,rep,name=before" json:"before,omitempty"`
+	// Those of the list before that did.
+	Reported []string `protobuf:"bytes,4,rep,name=reported" json:"reported,omitempty"`
+	// The present list was not made from the one before but found at a node: a
+	// majority of its own members must report it.
+	Adopted bool `protobuf:"varint,5,opt,name=adopted" json:"adopted,omitempty"`
+	// Random, of the first list; kept by all that are made from it.
+	Lineage       uint64 `protobuf:"varint,6,opt,name=lineage" json:"lineage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRecord) Reset() {
+	*x = ListRecord{}
+	mi := &file_fleet_v1_store_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRecord) ProtoMessage() {}
+
+func (x *ListRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_store_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRecord.ProtoReflect.Descriptor instead.
+func (*ListRecord) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListRecord) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListRecord) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *ListRecord) GetBefore() []string {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *ListRecord) GetReported() []string {
+	if x != nil {
+		return x.Reported
+	}
+	return nil
+}
+
+func (x *ListRecord) GetAdopted() bool {
+	if x != nil {
+		return x.Adopted
+	}
+	return false
+}
+
+func (x *ListRecord) GetLineage() uint64 {
+	if x != nil {
+		return x.Lineage
+	}
+	return 0
+}
+
 var File_fleet_v1_store_proto protoreflect.FileDescriptor
 
 const file_fleet_v1_store_proto_rawDesc = "" +
@@ -656,16 +758,25 @@ const file_fleet_v1_store_proto_rawDesc = "" +
 	"\ftime_unix_ms\x18\x01 \x01(\x03R\n" +
 	"timeUnixMs\")\n" +
 	"\vFleetRecord\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\"\xeb\x01\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\x85\x02\n" +
 	"\n" +
 	"NodeRecord\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x128\n" +
 	"\x06labels\x18\x02 \x03(\v2 .fleet.v1.NodeRecord.LabelsEntryR\x06labels\x12\"\n" +
 	"\x04spec\x18\x03 \x01(\v2\x0e.fleet.v1.NodeR\x04spec\x12+\n" +
-	"\x12first_seen_unix_ms\x18\x04 \x01(\x03R\x0ffirstSeenUnixMs\x1a9\n" +
+	"\x12first_seen_unix_ms\x18\x04 \x01(\x03R\x0ffirstSeenUnixMs\x12\x18\n" +
+	"\awitness\x18\x05 \x01(\bR\awitness\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B>Z7github.com/proxyfleet/proxyfleet/proto/fleet/v1;fleetv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\x01\n" +
+	"\n" +
+	"ListRecord\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x18\n" +
+	"\amembers\x18\x02 \x03(\tR\amembers\x12\x16\n" +
+	"\x06before\x18\x03 \x03(\tR\x06before\x12\x1a\n" +
+	"\breported\x18\x04 \x03(\tR\breported\x12\x18\n" +
+	"\aadopted\x18\x05 \x01(\bR\aadopted\x12\x18\n" +
+	"\alineage\x18\x06 \x01(\x04R\alineageB>Z7github.com/proxyfleet/proxyfleet/proto/fleet/v1;fleetv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_fleet_v1_store_proto_rawDescOnce sync.Once
@@ -679,7 +790,7 @@ func file_fleet_v1_store_proto_rawDescGZIP() []byte {
 	return file_fleet_v1_store_proto_rawDescData
 }
 
-var file_fleet_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_fleet_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_fleet_v1_store_proto_goTypes = []any{
 	(*Head)(nil),            // 0: fleet.v1.Head
 	(*Change)(nil),          // 1: fleet.v1.Change
@@ -690,12 +801,13 @@ var file_fleet_v1_store_proto_goTypes = []any{
 	(*SweepRecord)(nil),     // 6: fleet.v1.SweepRecord
 	(*FleetRecord)(nil),     // 7: fleet.v1.FleetRecord
 	(*NodeRecord)(nil),      // 8: fleet.v1.NodeRecord
-	nil,                     // 9: fleet.v1.NodeRecord.LabelsEntry
-	(*Node)(nil),            // 10: fleet.v1.Node
+	(*ListRecord)(nil),      // 9: fleet.v1.ListRecord
+	nil,                     // 10: fleet.v1.NodeRecord.LabelsEntry
+	(*Node)(nil),            // 11: fleet.v1.Node
 }
 var file_fleet_v1_store_proto_depIdxs = []int32{
-	9,  // 0: fleet.v1.NodeRecord.labels:type_name -> fleet.v1.NodeRecord.LabelsEntry
-	10, // 1: fleet.v1.NodeRecord.spec:type_name -> fleet.v1.Node
+	10, // 0: fleet.v1.NodeRecord.labels:type_name -> fleet.v1.NodeRecord.LabelsEntry
+	11, // 1: fleet.v1.NodeRecord.spec:type_name -> fleet.v1.Node
 	2,  // [2:2] is the sub-list for method output_type
 	2,  // [2:2] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
@@ -715,7 +827,7 @@ func file_fleet_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_store_proto_rawDesc), len(file_fleet_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

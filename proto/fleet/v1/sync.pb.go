@@ -84,6 +84,65 @@ func (Nack_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{6, 0}
 }
 
+type VipStatus_State int32
+
+const (
+	VipStatus_STATE_UNSPECIFIED VipStatus_State = 0
+	// No candidate: not eligible, draining, or not an expected member.
+	VipStatus_IDLE VipStatus_State = 1
+	// A candidate whose turn it is not.
+	VipStatus_WAITING VipStatus_State = 2
+	// Asks the members for their grants.
+	VipStatus_ASKING VipStatus_State = 3
+	// Has them.
+	VipStatus_HOLDING VipStatus_State = 4
+)
+
+// Enum value maps for VipStatus_State.
+var (
+	VipStatus_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "IDLE",
+		2: "WAITING",
+		3: "ASKING",
+		4: "HOLDING",
+	}
+	VipStatus_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"IDLE":              1,
+		"WAITING":           2,
+		"ASKING":            3,
+		"HOLDING":           4,
+	}
+)
+
+func (x VipStatus_State) Enum() *VipStatus_State {
+	p := new(VipStatus_State)
+	*p = x
+	return p
+}
+
+func (x VipStatus_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (VipStatus_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_fleet_v1_sync_proto_enumTypes[1].Descriptor()
+}
+
+func (VipStatus_State) Type() protoreflect.EnumType {
+	return &file_fleet_v1_sync_proto_enumTypes[1]
+}
+
+func (x VipStatus_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use VipStatus_State.Descriptor instead.
+func (VipStatus_State) EnumDescriptor() ([]byte, []int) {
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{9, 0}
+}
+
 // Version names one configuration. Two versions hold the same resources if
 // and only if their digests are equal.
 type Version struct {
@@ -390,7 +449,15 @@ type Hello struct {
 	// Build version, for people.
 	Build string `protobuf:"bytes,5,opt,name=build" json:"build,omitempty"`
 	// Random, new at each start of the process.
-	BootId        string `protobuf:"bytes,6,opt,name=boot_id,json=bootId" json:"boot_id,omitempty"`
+	BootId string `protobuf:"bytes,6,opt,name=boot_id,json=bootId" json:"boot_id,omitempty"`
+	// The node grants virtual IPs and never holds one.
+	Witness bool `protobuf:"varint,7,opt,name=witness" json:"witness,omitempty"`
+	// The list of expected members that the node keeps, as FleetState told it: its
+	// lineage, its revision and the ids. By them a control plane whose store was
+	// replaced learns what is in force. 0 and none: it keeps no list.
+	ListRevision  uint64   `protobuf:"varint,8,opt,name=list_revision,json=listRevision" json:"list_revision,omitempty"`
+	List          []string `protobuf:"bytes,9,rep,name=list" json:"list,omitempty"`
+	ListLineage   uint64   `protobuf:"varint,10,opt,name=list_lineage,json=listLineage" json:"list_lineage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -465,6 +532,34 @@ func (x *Hello) GetBootId() string {
 		return x.BootId
 	}
 	return ""
+}
+
+func (x *Hello) GetWitness() bool {
+	if x != nil {
+		return x.Witness
+	}
+	return false
+}
+
+func (x *Hello) GetListRevision() uint64 {
+	if x != nil {
+		return x.ListRevision
+	}
+	return 0
+}
+
+func (x *Hello) GetList() []string {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *Hello) GetListLineage() uint64 {
+	if x != nil {
+		return x.ListLineage
+	}
+	return 0
 }
 
 // Welcome is the server's first message: the node is who it says to be, as far
@@ -728,6 +823,14 @@ type Status struct {
 	// Seconds since the process started.
 	UptimeSeconds uint64 `protobuf:"varint,5,opt,name=uptime_seconds,json=uptimeSeconds" json:"uptime_seconds,omitempty"`
 	Errors        uint64 `protobuf:"varint,6,opt,name=errors" json:"errors,omitempty"`
+	// The revision of the list of expected members by which the node grants from
+	// now on, over restarts too: it has kept the list on its disk, and grants by no
+	// older one again. The list changes further by what nodes report here, so it is
+	// sent as soon as it changed. A node that takes no part in gossip grants
+	// nothing and reports the list that it kept.
+	ListRevision uint64 `protobuf:"varint,7,opt,name=list_revision,json=listRevision" json:"list_revision,omitempty"`
+	// How each virtual IP of the running version stands, as this node sees it.
+	VirtualIps    []*VipStatus `protobuf:"bytes,8,rep,name=virtual_ips,json=virtualIps" json:"virtual_ips,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -804,6 +907,171 @@ func (x *Status) GetErrors() uint64 {
 	return 0
 }
 
+func (x *Status) GetListRevision() uint64 {
+	if x != nil {
+		return x.ListRevision
+	}
+	return 0
+}
+
+func (x *Status) GetVirtualIps() []*VipStatus {
+	if x != nil {
+		return x.VirtualIps
+	}
+	return nil
+}
+
+// VipStatus is how one virtual IP stands, as one node sees it.
+type VipStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the VirtualIP.
+	Vip   string          `protobuf:"bytes,1,opt,name=vip" json:"vip,omitempty"`
+	State VipStatus_State `protobuf:"varint,2,opt,name=state,enum=fleet.v1.VipStatus_State" json:"state,omitempty"`
+	// The id of who holds, as far as the node knows; empty: nobody.
+	Holder string `protobuf:"bytes,3,opt,name=holder" json:"holder,omitempty"`
+	// Counts the tenures of the virtual IP; of the node's own, if it asks or holds.
+	Term uint64 `protobuf:"varint,4,opt,name=term" json:"term,omitempty"`
+	// The node has the address now: it accepts connections to it.
+	Holds bool `protobuf:"varint,5,opt,name=holds" json:"holds,omitempty"`
+	// When the node came into the state, by its wall clock.
+	SinceUnixMs int64 `protobuf:"varint,6,opt,name=since_unix_ms,json=sinceUnixMs" json:"since_unix_ms,omitempty"`
+	// So many of the expected members are there, and so many are needed.
+	Alive    uint32 `protobuf:"varint,7,opt,name=alive" json:"alive,omitempty"`
+	Expected uint32 `protobuf:"varint,8,opt,name=expected" json:"expected,omitempty"`
+	Needed   uint32 `protobuf:"varint,9,opt,name=needed" json:"needed,omitempty"`
+	// The partition policy in force, and why, if the VirtualIP does not say so.
+	Policy VirtualIP_PartitionPolicy `protobuf:"varint,10,opt,name=policy,enum=fleet.v1.VirtualIP_PartitionPolicy" json:"policy,omitempty"`
+	Why    string                    `protobuf:"bytes,11,opt,name=why" json:"why,omitempty"`
+	// The list of expected members that alive and needed are of.
+	ListRevision uint64 `protobuf:"varint,12,opt,name=list_revision,json=listRevision" json:"list_revision,omitempty"`
+	// Another node that says it holds while this one holds, or that has the
+	// address while this one should; empty: none.
+	Conflict      string `protobuf:"bytes,13,opt,name=conflict" json:"conflict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VipStatus) Reset() {
+	*x = VipStatus{}
+	mi := &file_fleet_v1_sync_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VipStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VipStatus) ProtoMessage() {}
+
+func (x *VipStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_sync_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VipStatus.ProtoReflect.Descriptor instead.
+func (*VipStatus) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *VipStatus) GetVip() string {
+	if x != nil {
+		return x.Vip
+	}
+	return ""
+}
+
+func (x *VipStatus) GetState() VipStatus_State {
+	if x != nil {
+		return x.State
+	}
+	return VipStatus_STATE_UNSPECIFIED
+}
+
+func (x *VipStatus) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *VipStatus) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *VipStatus) GetHolds() bool {
+	if x != nil {
+		return x.Holds
+	}
+	return false
+}
+
+func (x *VipStatus) GetSinceUnixMs() int64 {
+	if x != nil {
+		return x.SinceUnixMs
+	}
+	return 0
+}
+
+func (x *VipStatus) GetAlive() uint32 {
+	if x != nil {
+		return x.Alive
+	}
+	return 0
+}
+
+func (x *VipStatus) GetExpected() uint32 {
+	if x != nil {
+		return x.Expected
+	}
+	return 0
+}
+
+func (x *VipStatus) GetNeeded() uint32 {
+	if x != nil {
+		return x.Needed
+	}
+	return 0
+}
+
+func (x *VipStatus) GetPolicy() VirtualIP_PartitionPolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return VirtualIP_PARTITION_POLICY_UNSPECIFIED
+}
+
+func (x *VipStatus) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *VipStatus) GetListRevision() uint64 {
+	if x != nil {
+		return x.ListRevision
+	}
+	return 0
+}
+
+func (x *VipStatus) GetConflict() string {
+	if x != nil {
+		return x.Conflict
+	}
+	return ""
+}
+
 // Update turns the base into the target. A full snapshot has an empty base.
 // A large one comes in parts; the target is applied after the last.
 type Update struct {
@@ -826,7 +1094,7 @@ type Update struct {
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[9]
+	mi := &file_fleet_v1_sync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +1106,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[9]
+	mi := &file_fleet_v1_sync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +1119,7 @@ func (x *Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Update.ProtoReflect.Descriptor instead.
 func (*Update) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{9}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Update) GetBase() []byte {
@@ -913,7 +1181,7 @@ type ResourceKey struct {
 
 func (x *ResourceKey) Reset() {
 	*x = ResourceKey{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[10]
+	mi := &file_fleet_v1_sync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +1193,7 @@ func (x *ResourceKey) String() string {
 func (*ResourceKey) ProtoMessage() {}
 
 func (x *ResourceKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[10]
+	mi := &file_fleet_v1_sync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1206,7 @@ func (x *ResourceKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceKey.ProtoReflect.Descriptor instead.
 func (*ResourceKey) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{10}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ResourceKey) GetKind() string {
@@ -961,14 +1229,21 @@ type FleetState struct {
 	Revision uint64                 `protobuf:"varint,1,opt,name=revision" json:"revision,omitempty"`
 	Members  []*Member              `protobuf:"bytes,2,rep,name=members" json:"members,omitempty"`
 	// Unset while the control plane has none.
-	TicketKeys    *TicketKeys `protobuf:"bytes,3,opt,name=ticket_keys,json=ticketKeys" json:"ticket_keys,omitempty"`
+	TicketKeys *TicketKeys `protobuf:"bytes,3,opt,name=ticket_keys,json=ticketKeys" json:"ticket_keys,omitempty"`
+	// The revision of the list of expected members: of the members that are
+	// expected. Lists of one revision are equal. 0: there is no list yet, and nobody
+	// holds.
+	ListRevision uint64 `protobuf:"varint,4,opt,name=list_revision,json=listRevision" json:"list_revision,omitempty"`
+	// Random, of all lists that were made from one another. Within a lineage a node
+	// goes forward only: it keeps its list if this one has a lower revision.
+	ListLineage   uint64 `protobuf:"varint,5,opt,name=list_lineage,json=listLineage" json:"list_lineage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FleetState) Reset() {
 	*x = FleetState{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[11]
+	mi := &file_fleet_v1_sync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1255,7 @@ func (x *FleetState) String() string {
 func (*FleetState) ProtoMessage() {}
 
 func (x *FleetState) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[11]
+	mi := &file_fleet_v1_sync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1268,7 @@ func (x *FleetState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FleetState.ProtoReflect.Descriptor instead.
 func (*FleetState) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{11}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FleetState) GetRevision() uint64 {
@@ -1017,6 +1292,20 @@ func (x *FleetState) GetTicketKeys() *TicketKeys {
 	return nil
 }
 
+func (x *FleetState) GetListRevision() uint64 {
+	if x != nil {
+		return x.ListRevision
+	}
+	return 0
+}
+
+func (x *FleetState) GetListLineage() uint64 {
+	if x != nil {
+		return x.ListLineage
+	}
+	return 0
+}
+
 // TicketKeys seal the session tickets of TLS (RFC 8446 section 4.6.1), alike on
 // all nodes, so that a client resumes its session on any of them.
 type TicketKeys struct {
@@ -1033,7 +1322,7 @@ type TicketKeys struct {
 
 func (x *TicketKeys) Reset() {
 	*x = TicketKeys{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[12]
+	mi := &file_fleet_v1_sync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1334,7 @@ func (x *TicketKeys) String() string {
 func (*TicketKeys) ProtoMessage() {}
 
 func (x *TicketKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[12]
+	mi := &file_fleet_v1_sync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1347,7 @@ func (x *TicketKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TicketKeys.ProtoReflect.Descriptor instead.
 func (*TicketKeys) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{12}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TicketKeys) GetRevision() uint64 {
@@ -1076,18 +1365,22 @@ func (x *TicketKeys) GetKeys() [][]byte {
 }
 
 type Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId" json:"node_id,omitempty"`
-	Labels        map[string]string      `protobuf:"bytes,2,rep,name=labels" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Expected      bool                   `protobuf:"varint,3,opt,name=expected" json:"expected,omitempty"`
-	Drained       bool                   `protobuf:"varint,4,opt,name=drained" json:"drained,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	NodeId string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId" json:"node_id,omitempty"`
+	Labels map[string]string      `protobuf:"bytes,2,rep,name=labels" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// In the list of expected members. The list follows what the Node resources
+	// want by one member at a time: see docs/adr/0007.
+	Expected bool `protobuf:"varint,3,opt,name=expected" json:"expected,omitempty"`
+	Drained  bool `protobuf:"varint,4,opt,name=drained" json:"drained,omitempty"`
+	// Said of itself that it grants and never holds.
+	Witness       bool `protobuf:"varint,5,opt,name=witness" json:"witness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[13]
+	mi := &file_fleet_v1_sync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1392,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[13]
+	mi := &file_fleet_v1_sync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1405,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{13}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Member) GetNodeId() string {
@@ -1143,6 +1436,13 @@ func (x *Member) GetDrained() bool {
 	return false
 }
 
+func (x *Member) GetWitness() bool {
+	if x != nil {
+		return x.Witness
+	}
+	return false
+}
+
 // Order tells a node to do something once.
 type Order struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1154,7 +1454,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[14]
+	mi := &file_fleet_v1_sync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1166,7 +1466,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[14]
+	mi := &file_fleet_v1_sync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1179,7 +1479,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{14}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Order) GetDeadlineUnixMs() int64 {
@@ -1209,7 +1509,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_fleet_v1_sync_proto_msgTypes[15]
+	mi := &file_fleet_v1_sync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1521,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_sync_proto_msgTypes[15]
+	mi := &file_fleet_v1_sync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1534,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{15}
+	return file_fleet_v1_sync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Problem) GetKind() string {
@@ -1304,7 +1604,7 @@ var File_fleet_v1_sync_proto protoreflect.FileDescriptor
 
 const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x13fleet/v1/sync.proto\x12\bfleet.v1\"S\n" +
+	"\x13fleet/v1/sync.proto\x12\bfleet.v1\x1a\x17fleet/v1/resource.proto\"S\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x16\n" +
@@ -1321,14 +1621,19 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"fleetState\x12'\n" +
 	"\x05order\x18\x03 \x01(\v2\x0f.fleet.v1.OrderH\x00R\x05order\x12-\n" +
 	"\awelcome\x18\x04 \x01(\v2\x11.fleet.v1.WelcomeH\x00R\awelcomeB\t\n" +
-	"\amessage\"\x8f\x02\n" +
+	"\amessage\"\x85\x03\n" +
 	"\x05Hello\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x123\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1b.fleet.v1.Hello.LabelsEntryR\x06labels\x12+\n" +
 	"\arunning\x18\x03 \x01(\v2\x11.fleet.v1.VersionR\arunning\x12!\n" +
 	"\fschema_level\x18\x04 \x01(\rR\vschemaLevel\x12\x14\n" +
 	"\x05build\x18\x05 \x01(\tR\x05build\x12\x17\n" +
-	"\aboot_id\x18\x06 \x01(\tR\x06bootId\x1a9\n" +
+	"\aboot_id\x18\x06 \x01(\tR\x06bootId\x12\x18\n" +
+	"\awitness\x18\a \x01(\bR\awitness\x12#\n" +
+	"\rlist_revision\x18\b \x01(\x04R\flistRevision\x12\x12\n" +
+	"\x04list\x18\t \x03(\tR\x04list\x12!\n" +
+	"\flist_lineage\x18\n" +
+	" \x01(\x04R\vlistLineage\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"B\n" +
@@ -1355,14 +1660,39 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"routesLost\x12\x1f\n" +
 	"\vvirtual_ips\x18\x03 \x01(\rR\n" +
 	"virtualIps\x12(\n" +
-	"\x10virtual_ips_lost\x18\x04 \x01(\rR\x0evirtualIpsLost\"\xce\x01\n" +
+	"\x10virtual_ips_lost\x18\x04 \x01(\rR\x0evirtualIpsLost\"\xa9\x02\n" +
 	"\x06Status\x12+\n" +
 	"\arunning\x18\x01 \x01(\v2\x11.fleet.v1.VersionR\arunning\x12\x1a\n" +
 	"\battested\x18\x02 \x01(\fR\battested\x12\x1a\n" +
 	"\brequests\x18\x03 \x01(\x04R\brequests\x12 \n" +
 	"\vconnections\x18\x04 \x01(\x04R\vconnections\x12%\n" +
 	"\x0euptime_seconds\x18\x05 \x01(\x04R\ruptimeSeconds\x12\x16\n" +
-	"\x06errors\x18\x06 \x01(\x04R\x06errors\"\xe1\x01\n" +
+	"\x06errors\x18\x06 \x01(\x04R\x06errors\x12#\n" +
+	"\rlist_revision\x18\a \x01(\x04R\flistRevision\x124\n" +
+	"\vvirtual_ips\x18\b \x03(\v2\x13.fleet.v1.VipStatusR\n" +
+	"virtualIps\"\xde\x03\n" +
+	"\tVipStatus\x12\x10\n" +
+	"\x03vip\x18\x01 \x01(\tR\x03vip\x12/\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x19.fleet.v1.VipStatus.StateR\x05state\x12\x16\n" +
+	"\x06holder\x18\x03 \x01(\tR\x06holder\x12\x12\n" +
+	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x14\n" +
+	"\x05holds\x18\x05 \x01(\bR\x05holds\x12\"\n" +
+	"\rsince_unix_ms\x18\x06 \x01(\x03R\vsinceUnixMs\x12\x14\n" +
+	"\x05alive\x18\a \x01(\rR\x05alive\x12\x1a\n" +
+	"\bexpected\x18\b \x01(\rR\bexpected\x12\x16\n" +
+	"\x06needed\x18\t \x01(\rR\x06needed\x12;\n" +
+	"\x06policy\x18\n" +
+	" \x01(\x0e2#.fleet.v1.VirtualIP.PartitionPolicyR\x06policy\x12\x10\n" +
+	"\x03why\x18\v \x01(\tR\x03why\x12#\n" +
+	"\rlist_revision\x18\f \x01(\x04R\flistRevision\x12\x1a\n" +
+	"\bconflict\x18\r \x01(\tR\bconflict\"N\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\b\n" +
+	"\x04IDLE\x10\x01\x12\v\n" +
+	"\aWAITING\x10\x02\x12\n" +
+	"\n" +
+	"\x06ASKING\x10\x03\x12\v\n" +
+	"\aHOLDING\x10\x04\"\xe1\x01\n" +
 	"\x06Update\x12\x12\n" +
 	"\x04base\x18\x01 \x01(\fR\x04base\x12)\n" +
 	"\x06target\x18\x02 \x01(\v2\x11.fleet.v1.VersionR\x06target\x12\x18\n" +
@@ -1373,22 +1703,25 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\x0eepoch_accepted\x18\a \x01(\bR\repochAccepted\"5\n" +
 	"\vResourceKey\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\x8b\x01\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xd3\x01\n" +
 	"\n" +
 	"FleetState\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12*\n" +
 	"\amembers\x18\x02 \x03(\v2\x10.fleet.v1.MemberR\amembers\x125\n" +
 	"\vticket_keys\x18\x03 \x01(\v2\x14.fleet.v1.TicketKeysR\n" +
-	"ticketKeys\"<\n" +
+	"ticketKeys\x12#\n" +
+	"\rlist_revision\x18\x04 \x01(\x04R\flistRevision\x12!\n" +
+	"\flist_lineage\x18\x05 \x01(\x04R\vlistLineage\"<\n" +
 	"\n" +
 	"TicketKeys\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x12\n" +
-	"\x04keys\x18\x02 \x03(\fR\x04keys\"\xc8\x01\n" +
+	"\x04keys\x18\x02 \x03(\fR\x04keys\"\xe2\x01\n" +
 	"\x06Member\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x124\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1c.fleet.v1.Member.LabelsEntryR\x06labels\x12\x1a\n" +
 	"\bexpected\x18\x03 \x01(\bR\bexpected\x12\x18\n" +
-	"\adrained\x18\x04 \x01(\bR\adrained\x1a9\n" +
+	"\adrained\x18\x04 \x01(\bR\adrained\x12\x18\n" +
+	"\awitness\x18\x05 \x01(\bR\awitness\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"1\n" +
@@ -1421,58 +1754,64 @@ func file_fleet_v1_sync_proto_rawDescGZIP() []byte {
 	return file_fleet_v1_sync_proto_rawDescData
 }
 
-var file_fleet_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fleet_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_fleet_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_fleet_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_fleet_v1_sync_proto_goTypes = []any{
-	(Nack_Kind)(0),        // 0: fleet.v1.Nack.Kind
-	(*Version)(nil),       // 1: fleet.v1.Version
-	(*NodeMessage)(nil),   // 2: fleet.v1.NodeMessage
-	(*ServerMessage)(nil), // 3: fleet.v1.ServerMessage
-	(*Hello)(nil),         // 4: fleet.v1.Hello
-	(*Welcome)(nil),       // 5: fleet.v1.Welcome
-	(*Ack)(nil),           // 6: fleet.v1.Ack
-	(*Nack)(nil),          // 7: fleet.v1.Nack
-	(*Loss)(nil),          // 8: fleet.v1.Loss
-	(*Status)(nil),        // 9: fleet.v1.Status
-	(*Update)(nil),        // 10: fleet.v1.Update
-	(*ResourceKey)(nil),   // 11: fleet.v1.ResourceKey
-	(*FleetState)(nil),    // 12: fleet.v1.FleetState
-	(*TicketKeys)(nil),    // 13: fleet.v1.TicketKeys
-	(*Member)(nil),        // 14: fleet.v1.Member
-	(*Order)(nil),         // 15: fleet.v1.Order
-	(*Problem)(nil),       // 16: fleet.v1.Problem
-	nil,                   // 17: fleet.v1.Hello.LabelsEntry
-	nil,                   // 18: fleet.v1.Member.LabelsEntry
+	(Nack_Kind)(0),                 // 0: fleet.v1.Nack.Kind
+	(VipStatus_State)(0),           // 1: fleet.v1.VipStatus.State
+	(*Version)(nil),                // 2: fleet.v1.Version
+	(*NodeMessage)(nil),            // 3: fleet.v1.NodeMessage
+	(*ServerMessage)(nil),          // 4: fleet.v1.ServerMessage
+	(*Hello)(nil),                  // 5: fleet.v1.Hello
+	(*Welcome)(nil),                // 6: fleet.v1.Welcome
+	(*Ack)(nil),                    // 7: fleet.v1.Ack
+	(*Nack)(nil),                   // 8: fleet.v1.Nack
+	(*Loss)(nil),                   // 9: fleet.v1.Loss
+	(*Status)(nil),                 // 10: fleet.v1.Status
+	(*VipStatus)(nil),              // 11: fleet.v1.VipStatus
+	(*Update)(nil),                 // 12: fleet.v1.Update
+	(*ResourceKey)(nil),            // 13: fleet.v1.ResourceKey
+	(*FleetState)(nil),             // 14: fleet.v1.FleetState
+	(*TicketKeys)(nil),             // 15: fleet.v1.TicketKeys
+	(*Member)(nil),                 // 16: fleet.v1.Member
+	(*Order)(nil),                  // 17: fleet.v1.Order
+	(*Problem)(nil),                // 18: fleet.v1.Problem
+	nil,                            // 19: fleet.v1.Hello.LabelsEntry
+	nil,                            // 20: fleet.v1.Member.LabelsEntry
+	(VirtualIP_PartitionPolicy)(0), // 21: fleet.v1.VirtualIP.PartitionPolicy
 }
 var file_fleet_v1_sync_proto_depIdxs = []int32{
-	4,  // 0: fleet.v1.NodeMessage.hello:type_name -> fleet.v1.Hello
-	6,  // 1: fleet.v1.NodeMessage.ack:type_name -> fleet.v1.Ack
-	7,  // 2: fleet.v1.NodeMessage.nack:type_name -> fleet.v1.Nack
-	9,  // 3: fleet.v1.NodeMessage.status:type_name -> fleet.v1.Status
-	10, // 4: fleet.v1.ServerMessage.update:type_name -> fleet.v1.Update
-	12, // 5: fleet.v1.ServerMessage.fleet_state:type_name -> fleet.v1.FleetState
-	15, // 6: fleet.v1.ServerMessage.order:type_name -> fleet.v1.Order
-	5,  // 7: fleet.v1.ServerMessage.welcome:type_name -> fleet.v1.Welcome
-	17, // 8: fleet.v1.Hello.labels:type_name -> fleet.v1.Hello.LabelsEntry
-	1,  // 9: fleet.v1.Hello.running:type_name -> fleet.v1.Version
-	1,  // 10: fleet.v1.Ack.version:type_name -> fleet.v1.Version
-	1,  // 11: fleet.v1.Nack.version:type_name -> fleet.v1.Version
+	5,  // 0: fleet.v1.NodeMessage.hello:type_name -> fleet.v1.Hello
+	7,  // 1: fleet.v1.NodeMessage.ack:type_name -> fleet.v1.Ack
+	8,  // 2: fleet.v1.NodeMessage.nack:type_name -> fleet.v1.Nack
+	10, // 3: fleet.v1.NodeMessage.status:type_name -> fleet.v1.Status
+	12, // 4: fleet.v1.ServerMessage.update:type_name -> fleet.v1.Update
+	14, // 5: fleet.v1.ServerMessage.fleet_state:type_name -> fleet.v1.FleetState
+	17, // 6: fleet.v1.ServerMessage.order:type_name -> fleet.v1.Order
+	6,  // 7: fleet.v1.ServerMessage.welcome:type_name -> fleet.v1.Welcome
+	19, // 8: fleet.v1.Hello.labels:type_name -> fleet.v1.Hello.LabelsEntry
+	2,  // 9: fleet.v1.Hello.running:type_name -> fleet.v1.Version
+	2,  // 10: fleet.v1.Ack.version:type_name -> fleet.v1.Version
+	2,  // 11: fleet.v1.Nack.version:type_name -> fleet.v1.Version
 	0,  // 12: fleet.v1.Nack.kind:type_name -> fleet.v1.Nack.Kind
-	16, // 13: fleet.v1.Nack.problems:type_name -> fleet.v1.Problem
-	8,  // 14: fleet.v1.Nack.loss:type_name -> fleet.v1.Loss
-	1,  // 15: fleet.v1.Status.running:type_name -> fleet.v1.Version
-	1,  // 16: fleet.v1.Update.target:type_name -> fleet.v1.Version
-	11, // 17: fleet.v1.Update.removed:type_name -> fleet.v1.ResourceKey
-	14, // 18: fleet.v1.FleetState.members:type_name -> fleet.v1.Member
-	13, // 19: fleet.v1.FleetState.ticket_keys:type_name -> fleet.v1.TicketKeys
-	18, // 20: fleet.v1.Member.labels:type_name -> fleet.v1.Member.LabelsEntry
-	2,  // 21: fleet.v1.Fleet.Sync:input_type -> fleet.v1.NodeMessage
-	3,  // 22: fleet.v1.Fleet.Sync:output_type -> fleet.v1.ServerMessage
-	22, // [22:23] is the sub-list for method output_type
-	21, // [21:22] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	18, // 13: fleet.v1.Nack.problems:type_name -> fleet.v1.Problem
+	9,  // 14: fleet.v1.Nack.loss:type_name -> fleet.v1.Loss
+	2,  // 15: fleet.v1.Status.running:type_name -> fleet.v1.Version
+	11, // 16: fleet.v1.Status.virtual_ips:type_name -> fleet.v1.VipStatus
+	1,  // 17: fleet.v1.VipStatus.state:type_name -> fleet.v1.VipStatus.State
+	21, // 18: fleet.v1.VipStatus.policy:type_name -> fleet.v1.VirtualIP.PartitionPolicy
+	2,  // 19: fleet.v1.Update.target:type_name -> fleet.v1.Version
+	13, // 20: fleet.v1.Update.removed:type_name -> fleet.v1.ResourceKey
+	16, // 21: fleet.v1.FleetState.members:type_name -> fleet.v1.Member
+	15, // 22: fleet.v1.FleetState.ticket_keys:type_name -> fleet.v1.TicketKeys
+	20, // 23: fleet.v1.Member.labels:type_name -> fleet.v1.Member.LabelsEntry
+	3,  // 24: fleet.v1.Fleet.Sync:input_type -> fleet.v1.NodeMessage
+	4,  // 25: fleet.v1.Fleet.Sync:output_type -> fleet.v1.ServerMessage
+	25, // [25:26] is the sub-list for method output_type
+	24, // [24:25] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_fleet_v1_sync_proto_init() }
@@ -1480,6 +1819,7 @@ func file_fleet_v1_sync_proto_init() {
 	if File_fleet_v1_sync_proto != nil {
 		return
 	}
+	file_fleet_v1_resource_proto_init()
 	file_fleet_v1_sync_proto_msgTypes[1].OneofWrappers = []any{
 		(*NodeMessage_Hello)(nil),
 		(*NodeMessage_Ack)(nil),
@@ -1497,8 +1837,8 @@ func file_fleet_v1_sync_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_sync_proto_rawDesc), len(file_fleet_v1_sync_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   18,
+			NumEnums:      2,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
