@@ -43,7 +43,8 @@
 // Requests count only between members that go by the same revision of the list
 // of expected members. Lists of one revision are equal, and any two lists that
 // are in force at one time must have no two disjoint majorities. Whoever changes
-// lists sees to both.
+// lists sees to both (docs/adr/0007): a majority is more than half, and lists
+// change by one member at a time.
 //
 // # Owners
 //

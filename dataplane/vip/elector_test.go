@@ -122,37 +122,6 @@ func TestOfTwoMembersExactlyOneOutranksTheOther(t *testing.T) {
 	}
 }
 
-func TestAnyTwoMajoritiesShareAMember(t *testing.T) {
-	for n := range 9 {
-		ids := make([]string, n)
-		for i := range ids {
-			ids[i] = fmt.Sprint(i)
-		}
-		list := NewList(1, ids...)
-		majority := func(set int) bool {
-			votes := 0
-			for i := range n {
-				votes += set >> i & 1
-			}
-			return list.Majority(votes, set&1 != 0)
-		}
-		for a := range 1 << n {
-			for b := range 1 << n {
-				if majority(a) && majority(b) && a&b == 0 {
-					t.Fatalf("of %d, %b and %b are majorities", n, a, b)
-				}
-			}
-			// And of a set and the rest one is, so that a cut in two leaves one.
-			if n > 0 && majority(a) == majority(1<<n-1-a) {
-				t.Fatalf("of %d: %b and the rest", n, a)
-			}
-		}
-		if n > 0 && !list.Majority(list.Needed(), false) {
-			t.Errorf("of %d, %d are needed and do not suffice", n, list.Needed())
-		}
-	}
-}
-
 func TestAPairWithoutWitnessIsUnderAvailabilityUnlessToldOtherwise(t *testing.T) {
 	pair, trio := NewList(1, "a", "b"), NewList(1, "a", "b", "w")
 	for _, c := range []struct {

@@ -26,8 +26,8 @@ func (w *world) covered(m *machine, vip string) {
 	if a == nil || !w.strict || !m.up || m.stopped || m.frozen || w.now <= a.excuse {
 		return
 	}
-	votes, lowest := 0, false
-	for j, other := range w.nodes {
+	votes := 0
+	for _, other := range w.nodes {
 		grants := other.promised
 		if other.up {
 			if o := other.g.find(vip); o != nil {
@@ -39,10 +39,9 @@ func (w *world) covered(m *machine, vip string) {
 			return p.vip == vip && p.grant.id == m.id && p.grant.to.boot == m.boot && p.grant.live(w.clock(other))
 		}) {
 			votes++
-			lowest = lowest || j == 0
 		}
 	}
-	if !w.list.Majority(votes, lowest) {
+	if !w.list.Majority(votes) {
 		w.fault("%s holds %s by %d grants", m.id, vip, votes)
 	}
 }

@@ -34,14 +34,13 @@ func (l List) ID(i int) string { return l.ids[i] }
 // Index finds a member.
 func (l List) Index(id string) (int, bool) { return slices.BinarySearch(l.ids, id) }
 
-// Needed is how many members make a majority whichever they are.
+// Needed is how many members make a majority: more than half. Half of them is
+// none, whichever it is: such a half of {a,b}, and a majority of {b}, the list
+// that it was made from, would be disjoint (docs/adr/0007).
 func (l List) Needed() int { return len(l.ids)/2 + 1 }
 
-// Majority says whether that many votes are a majority. Of two halves it is the
-// one with the lowest id.
-func (l List) Majority(votes int, lowest bool) bool {
-	return 2*votes > len(l.ids) || 2*votes == len(l.ids) && lowest && votes > 0
-}
+// Majority says whether that many votes are a majority.
+func (l List) Majority(votes int) bool { return votes >= l.Needed() }
 
 // equal says whether the lists have one revision and the same members.
 func (l List) equal(o List) bool {

@@ -54,14 +54,13 @@ func capable(w *world) []int {
 		if !m.up || m.flags != member.Eligible|member.Healthy {
 			continue
 		}
-		votes, lowest := 0, false
+		votes := 0
 		for j := range w.nodes {
 			if w.nodes[j].up && w.links[i][j] && w.links[j][i] {
 				votes++
-				lowest = lowest || j == 0
 			}
 		}
-		if w.list.Majority(votes, lowest) {
+		if w.list.Majority(votes) {
 			able = append(able, i)
 		}
 	}

@@ -398,14 +398,13 @@ func (g *Grants) deadline(o *office) int64 {
 func (g *Grants) count(o *office) {
 	o.lease = o.floor
 	for at := latestBefore(o.acked, math.MaxInt64); at != never; at = latestBefore(o.acked, at) {
-		votes, lowest := 0, false
-		for i, acked := range o.acked {
+		votes := 0
+		for _, acked := range o.acked {
 			if acked >= at {
 				votes++
-				lowest = lowest || i == 0
 			}
 		}
-		if g.list.Majority(votes, lowest) {
+		if g.list.Majority(votes) {
 			o.lease = max(o.lease, at+g.t.keep)
 			return
 		}
@@ -464,14 +463,13 @@ func (g *Grants) reachable(o *office, is func(int) bool) bool {
 }
 
 func (g *Grants) majority(is func(int) bool) bool {
-	votes, lowest := 0, false
+	votes := 0
 	for i := range g.list.Len() {
 		if is(i) {
 			votes++
-			lowest = lowest || i == 0
 		}
 	}
-	return g.list.Majority(votes, lowest)
+	return g.list.Majority(votes)
 }
 
 func (g *Grants) policy(o *office) Policy {
