@@ -16,6 +16,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "embedded", Floor: 2},
 			{Dir: "store", Floor: 2},
 			{Dir: "session", Floor: 2, Pure: true},
+			{Dir: "roster", Floor: 2, Pure: true},
 			{Dir: "publish", Floor: 3},
 			{Dir: "stream", Floor: 4},
 			{Dir: "rest", Floor: 4},

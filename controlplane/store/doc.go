@@ -12,7 +12,8 @@
 //	epoch                EpochRecord: which etcd cluster the epoch belongs to
 //	sweep                SweepRecord: when garbage collection began last
 //	nodes/<id>           NodeRecord: outside of the tree, no rollback touches it
-//	fleet                FleetRecord: counts the changes below nodes/
+//	list                 ListRecord: the list of expected members
+//	fleet                FleetRecord: counts the changes of nodes/ and list
 //
 // # A change
 //

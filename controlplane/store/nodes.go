@@ -66,7 +66,7 @@ func (s *Store) PutNode(ctx context.Context, record *fleetv1.NodeRecord, seen in
 	if len(value) > maxResourceBytes {
 		return 0, fmt.Errorf("store: node %q: %w: %d bytes, at most %d", id, ErrTooLarge, len(value), maxResourceBytes)
 	}
-	now, err := s.changeNode(ctx, id, clientv3.OpPut(s.keys.node(id), value), func(mod int64) error {
+	now, err := s.changeFleet(ctx, s.keys.node(id), clientv3.OpPut(s.keys.node(id), value), func(mod int64) error {
 		switch {
 		case mod == seen:
 			return nil
@@ -83,7 +83,7 @@ func (s *Store) PutNode(ctx context.Context, record *fleetv1.NodeRecord, seen in
 
 // DeleteNode removes a record, or says ErrNotFound.
 func (s *Store) DeleteNode(ctx context.Context, id string) error {
-	_, err := s.changeNode(ctx, id, clientv3.OpDelete(s.keys.node(id)), func(mod int64) error {
+	_, err := s.changeFleet(ctx, s.keys.node(id), clientv3.OpDelete(s.keys.node(id)), func(mod int64) error {
 		if mod == 0 {
 			return ErrNotFound
 		}
@@ -95,12 +95,12 @@ func (s *Store) DeleteNode(ctx context.Context, id string) error {
 	return nil
 }
 
-// changeNode applies one operation to a node record and counts it, if check
-// agrees with the record's modification revision (0: there is none).
-func (s *Store) changeNode(ctx context.Context, id string, op clientv3.Op, check func(mod int64) error) (int64, error) {
-	node, fleetKey := s.keys.node(id), s.keys.fleet()
+// changeFleet applies one operation to a record of the fleet's state and counts
+// it, if check agrees with the record's modification revision (0: there is none).
+func (s *Store) changeFleet(ctx context.Context, key string, op clientv3.Op, check func(mod int64) error) (int64, error) {
+	fleetKey := s.keys.fleet()
 	for range casAttempts {
-		r, err := s.kv.Txn(ctx).Then(clientv3.OpGet(node, clientv3.WithKeysOnly()), clientv3.OpGet(fleetKey)).Commit()
+		r, err := s.kv.Txn(ctx).Then(clientv3.OpGet(key, clientv3.WithKeysOnly()), clientv3.OpGet(fleetKey)).Commit()
 		if err != nil {
 			return 0, err
 		}
@@ -122,7 +122,7 @@ func (s *Store) changeNode(ctx context.Context, id string, op clientv3.Op, check
 		}
 		w, err := s.kv.Txn(ctx).
 			If(
-				clientv3.Compare(clientv3.ModRevision(node), "=", mod),
+				clientv3.Compare(clientv3.ModRevision(key), "=", mod),
 				clientv3.Compare(clientv3.ModRevision(fleetKey), "=", fleetMod),
 			).
 			Then(op, clientv3.OpPut(fleetKey, count)).

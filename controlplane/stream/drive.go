@@ -82,7 +82,7 @@ func (s *Server) receiveHello(stream syncStream) (*fleetv1.Hello, error) {
 		if f.err != nil {
 			return nil, f.err
 		}
-		if err := checkHello(f.m.GetHello()); err != nil {
+		if err := checkHello(f.m.GetHello(), s.c.Now()); err != nil {
 			return nil, status.Errorf(codes.InvalidArgument, "hello: %v", err)
 		}
 		return f.m.GetHello(), nil
@@ -351,16 +351,20 @@ func (d *driver) heard(m *fleetv1.NodeMessage) error {
 			return err
 		}
 	}
-	drifted := false
+	drifted, listed := false, false
 	d.s.registry.update(d.conn, func(n *node) {
 		n.heardAt(d.s.registry, d.s.c.Now())
 		if stands {
 			drifted = n.standing(d.s.registry, version, root)
 		}
 		if m.GetStatus() != nil {
+			listed = m.GetStatus().GetListRevision() != n.numbers.GetListRevision()
 			n.numbers = m.GetStatus()
 		}
 	})
+	if listed {
+		d.s.fleet.look()
+	}
 	if drifted {
 		d.s.counts.drifts.Add(1)
 		d.s.log.Error("node: drift: its live table was not built from the version that it names", "node", d.conn.node, "running", version, "attested", root.Short())

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/roster"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
@@ -16,12 +18,12 @@ import (
 // recordsRetry is the pause after the records could not be read or written.
 const recordsRetry = time.Second
 
-// fleet is the FleetState that all nodes get, and the way by which unknown
-// nodes get their records.
+// fleet is the FleetState that all nodes get, the way by which unknown nodes get
+// their records, and what drives the list of expected members.
 type fleet struct {
 	s *Server
 
-	// kick makes run look at what is missing.
+	// kick makes run look at what is missing or was reported.
 	kick chan struct{}
 
 	// guarded by mu
@@ -30,6 +32,7 @@ type fleet struct {
 	number  uint64        // of message; grows
 	changed chan struct{} // closed when there is another message
 	missing map[string]*fleetv1.NodeRecord
+	roster  roster.Roster
 }
 
 func newFleet(s *Server) *fleet {
@@ -44,15 +47,22 @@ func (f *fleet) state() (prepared, uint64, <-chan struct{}) {
 	return f.message, f.number, f.changed
 }
 
-// ensure sees to it that the node has a record.
+// ensure sees to it that the node has a record, and notes what list it keeps.
 func (f *fleet) ensure(hello *fleetv1.Hello) {
 	f.mu.Lock()
 	f.missing[hello.GetNodeId()] = &fleetv1.NodeRecord{
 		NodeId:          hello.GetNodeId(),
 		Labels:          maps.Clone(hello.GetLabels()),
 		FirstSeenUnixMs: f.s.c.Now().UnixMilli(),
+		Witness:         hello.GetWitness(),
 	}
+	f.roster.Heard(f.s.c.Now(), roster.Kept{Lineage: hello.GetListLineage(), Revision: hello.GetListRevision(), Members: hello.GetList()})
 	f.mu.Unlock()
+	f.look()
+}
+
+// look makes run look again.
+func (f *fleet) look() {
 	select {
 	case f.kick <- struct{}{}:
 	default:
@@ -63,11 +73,14 @@ func (f *fleet) ensure(hello *fleetv1.Hello) {
 func (f *fleet) run(ctx context.Context) {
 	events := f.s.c.Records.WatchNodes(ctx)
 	for {
-		err := f.refresh(ctx)
+		again, err := f.refresh(ctx)
 		var retry <-chan time.Time
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case err != nil && ctx.Err() == nil:
 			f.s.log.Warn("nodes: records not read or written", "error", err, "retry_in", recordsRetry)
 			retry = time.After(recordsRetry)
+		case !again.IsZero():
+			retry = time.After(max(again.Sub(f.s.c.Now()), 0))
 		}
 		select {
 		case <-ctx.Done():
@@ -82,41 +95,88 @@ func (f *fleet) run(ctx context.Context) {
 	}
 }
 
-// refresh creates missing records, then reads all.
-func (f *fleet) refresh(ctx context.Context) error {
+// refresh creates missing records, then reads all, and changes the list of
+// expected members if that is due. It is to be called again at the time that it
+// returns, if that is not zero.
+func (f *fleet) refresh(ctx context.Context) (again time.Time, err error) {
 	records, revision, err := f.s.c.Records.Nodes(ctx)
 	if err != nil {
-		return err
+		return again, err
 	}
 	if f.create(ctx, records) {
 		if records, revision, err = f.s.c.Records.Nodes(ctx); err != nil {
-			return err
+			return again, err
 		}
 	}
 	f.s.registry.setRecords(records)
-	f.publish(fleetState(records, revision))
+	list, again, err := f.changeList(ctx, records)
+	if err != nil {
+		return again, err
+	}
+	f.publish(fleetState(records, list, revision))
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.missing) > 0 {
-		return errMissing
+		return again, errMissing
 	}
-	return nil
+	return again, nil
+}
+
+// changeList makes the next step of the list, if it is due, and returns the list
+// that is in the store now.
+func (f *fleet) changeList(ctx context.Context, records []*fleetv1.NodeRecord) (list *fleetv1.ListRecord, again time.Time, err error) {
+	list, seen, err := f.s.c.Records.ExpectedList(ctx)
+	if err != nil {
+		return nil, again, err
+	}
+	in := roster.Input{Now: f.s.c.Now(), Record: list, Reported: f.s.registry.reported(), Random: rand.Uint64()} //nolint:gosec // a name, no secret
+	for _, r := range records {
+		if isExpected(r.GetSpec()) {
+			in.Wanted = append(in.Wanted, r.GetNodeId())
+		}
+	}
+	f.mu.Lock()
+	next, again := f.roster.Next(in)
+	f.mu.Unlock()
+	if next == nil {
+		return list, again, nil
+	}
+	err = f.s.c.Records.PutExpectedList(ctx, next, seen)
+	switch {
+	case errors.Is(err, store.ErrConflict):
+		f.look() // another replica was faster: on with what it wrote
+		return list, again, nil
+	case err != nil:
+		return nil, again, err
+	}
+	if next.GetRevision() != list.GetRevision() {
+		f.s.log.Info("expected members: changed", "revision", next.GetRevision(), "members", len(next.GetMembers()),
+			"before", len(list.GetMembers()), "found_at_a_node", next.GetAdopted())
+	}
+	return next, again, nil
 }
 
 var errMissing = errors.New("some nodes have no record yet")
 
-// create writes the missing records and reports whether it wrote any.
+// create writes the missing records and reports whether it wrote any. A record
+// that does not say of a node that it is a witness, or says it wrongly, is missing
+// too.
 func (f *fleet) create(ctx context.Context, records []*fleetv1.NodeRecord) bool {
 	f.mu.Lock()
 	for _, r := range records {
-		delete(f.missing, r.GetNodeId())
+		if m := f.missing[r.GetNodeId()]; m != nil && m.GetWitness() == r.GetWitness() {
+			delete(f.missing, r.GetNodeId())
+		}
 	}
 	missing := slices.Collect(maps.Values(f.missing))
 	f.mu.Unlock()
 	wrote := false
 	for _, r := range missing {
 		_, err := f.s.c.Records.PutNode(ctx, r, 0)
-		if err != nil && !errors.Is(err, store.ErrExists) {
+		if errors.Is(err, store.ErrExists) {
+			err = f.markWitness(ctx, r)
+		}
+		if err != nil {
 			f.s.log.Warn("node: record not created", "node", r.GetNodeId(), "error", err)
 			continue
 		}
@@ -127,6 +187,17 @@ func (f *fleet) create(ctx context.Context, records []*fleetv1.NodeRecord) bool 
 		f.mu.Unlock()
 	}
 	return wrote
+}
+
+// markWitness notes in a node's record whether it is one.
+func (f *fleet) markWitness(ctx context.Context, said *fleetv1.NodeRecord) error {
+	record, seen, err := f.s.c.Records.Node(ctx, said.GetNodeId())
+	if err != nil || record.GetWitness() == said.GetWitness() {
+		return err
+	}
+	record.Witness = said.GetWitness()
+	_, err = f.s.c.Records.PutNode(ctx, record, seen)
+	return err
 }
 
 // publish makes a state the one that nodes get, if it is news.
@@ -143,13 +214,23 @@ func (f *fleet) publish(state *fleetv1.FleetState) {
 	f.changed = make(chan struct{})
 }
 
-func fleetState(records []*fleetv1.NodeRecord, revision uint64) *fleetv1.FleetState {
-	state := &fleetv1.FleetState{Revision: revision}
+// fleetState is what nodes are told. A node that was deleted is a member until the
+// list has left it out.
+func fleetState(records []*fleetv1.NodeRecord, list *fleetv1.ListRecord, revision uint64) *fleetv1.FleetState {
+	state := &fleetv1.FleetState{Revision: revision, ListRevision: list.GetRevision(), ListLineage: list.GetLineage()}
+	left := make(map[string]bool, len(list.GetMembers()))
+	for _, id := range list.GetMembers() {
+		left[id] = true
+	}
 	for _, r := range records {
-		expected := isExpected(r.GetSpec())
+		id := r.GetNodeId()
 		state.Members = append(state.Members, &fleetv1.Member{
-			NodeId: r.GetNodeId(), Labels: r.GetLabels(), Expected: expected, Drained: r.GetSpec().GetDrained(),
+			NodeId: id, Labels: r.GetLabels(), Expected: left[id], Drained: r.GetSpec().GetDrained(), Witness: r.GetWitness(),
 		})
+		delete(left, id)
+	}
+	for id := range left {
+		state.Members = append(state.Members, &fleetv1.Member{NodeId: id, Expected: true})
 	}
 	slices.SortFunc(state.Members, func(a, b *fleetv1.Member) int { return strings.Compare(a.GetNodeId(), b.GetNodeId()) })
 	return state

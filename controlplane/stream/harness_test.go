@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
 	"github.com/proxyfleet/proxyfleet/controlplane/session"
@@ -37,6 +38,8 @@ type memory struct {
 	epoch    uint64
 	versions []store.Snapshot
 	records  map[string]*fleetv1.NodeRecord
+	list     *fleetv1.ListRecord
+	listMod  int64
 	revision uint64
 	accepted uint64 // epoch
 	fail     error  // of writing records
@@ -132,13 +135,41 @@ func (m *memory) Nodes(context.Context) ([]*fleetv1.NodeRecord, uint64, error) {
 	return out, m.revision, nil
 }
 
-func (m *memory) PutNode(_ context.Context, r *fleetv1.NodeRecord, _ int64) (int64, error) {
+func (m *memory) Node(_ context.Context, id string) (*fleetv1.NodeRecord, int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.records[id] == nil {
+		return nil, 0, store.ErrNotFound
+	}
+	return proto.CloneOf(m.records[id]), 1, nil
+}
+
+func (m *memory) ExpectedList(context.Context) (*fleetv1.ListRecord, int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.list, m.listMod, nil
+}
+
+func (m *memory) PutExpectedList(_ context.Context, record *fleetv1.ListRecord, seen int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if seen != m.listMod {
+		return store.ErrConflict
+	}
+	m.list = record
+	m.listMod++
+	m.revision++
+	m.notify()
+	return nil
+}
+
+func (m *memory) PutNode(_ context.Context, r *fleetv1.NodeRecord, seen int64) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fail != nil {
 		return 0, m.fail
 	}
-	if m.records[r.GetNodeId()] != nil {
+	if m.records[r.GetNodeId()] != nil && seen == 0 {
 		return 0, store.ErrExists
 	}
 	m.records[r.GetNodeId()] = r

@@ -2,8 +2,10 @@ package stream
 
 import (
 	"fmt"
+	"time"
 	"unicode/utf8"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/roster"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
@@ -15,10 +17,15 @@ const (
 	maxLabelValue = 63
 	maxBuild      = 128
 	maxBootID     = 64
+	// maxAhead bounds how far an epoch or a list that a node knows may be ahead of
+	// the clock: both are Unix milliseconds, unless a clock went backwards. A node
+	// that claims more would push the fleet's own numbers to their end.
+	maxAhead = 24 * time.Hour
 )
 
 // checkHello refuses what must not be kept or shown.
-func checkHello(h *fleetv1.Hello) error {
+func checkHello(h *fleetv1.Hello, now time.Time) error {
+	latest := uint64(max(now.Add(maxAhead).UnixMilli(), 0))
 	switch {
 	case h == nil:
 		return fmt.Errorf("expected Hello as the first message")
@@ -30,6 +37,19 @@ func checkHello(h *fleetv1.Hello) error {
 		return fmt.Errorf("node %q: build of %d bytes: expected at most %d", h.GetNodeId(), len(h.GetBuild()), maxBuild)
 	case len(h.GetLabels()) > maxLabels:
 		return fmt.Errorf("node %q: %d labels: expected at most %d", h.GetNodeId(), len(h.GetLabels()), maxLabels)
+	}
+	switch {
+	case h.GetRunning().GetEpoch() > latest:
+		return fmt.Errorf("node %q: epoch %d is more than %v ahead of this control plane's clock: delete the node's state directory, or put the clocks right", h.GetNodeId(), h.GetRunning().GetEpoch(), maxAhead)
+	case h.GetListRevision() > latest:
+		return fmt.Errorf("node %q: list %d of expected members is more than %v ahead of this control plane's clock: delete the node's state directory, or put the clocks right", h.GetNodeId(), h.GetListRevision(), maxAhead)
+	case len(h.GetList()) > roster.MaxMembers:
+		return fmt.Errorf("node %q: a list of %d expected members: expected at most %d", h.GetNodeId(), len(h.GetList()), roster.MaxMembers)
+	}
+	for _, id := range h.GetList() {
+		if !resource.ValidName(id) {
+			return fmt.Errorf("node %q: expected member %.80q: that is no node id", h.GetNodeId(), id)
+		}
 	}
 	for k, v := range h.GetLabels() {
 		if k == "" || len(k) > maxLabelKey || len(v) > maxLabelValue || !utf8.ValidString(k) || !utf8.ValidString(v) {

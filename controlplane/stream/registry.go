@@ -142,6 +142,19 @@ func (n *node) standing(r *registry, running session.Version, attested tree.Hash
 	return news
 }
 
+// reported is by which list connected nodes say that they go, by id.
+func (r *registry) reported() map[string]uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	reported := make(map[string]uint64, len(r.nodes))
+	for id, n := range r.nodes {
+		if revision := n.numbers.GetListRevision(); n.current != nil && revision != 0 {
+			reported[id] = revision
+		}
+	}
+	return reported
+}
+
 // noticeSilence tells watchers about nodes that have just become silent.
 func (r *registry) noticeSilence() {
 	r.mu.Lock()

@@ -59,8 +59,14 @@ type Records interface {
 	Nodes(ctx context.Context) (records []*fleetv1.NodeRecord, revision uint64, err error)
 	// WatchNodes says "look again", coalesced, until ctx ends.
 	WatchNodes(ctx context.Context) <-chan struct{}
+	// Node is one record, and what PutNode must see to replace it.
+	Node(ctx context.Context, id string) (record *fleetv1.NodeRecord, seen int64, err error)
 	// PutNode with seen 0 creates a record; store.ErrExists: it is there.
 	PutNode(ctx context.Context, r *fleetv1.NodeRecord, seen int64) (int64, error)
+	// ExpectedList is the list of expected members; nil: there is none.
+	ExpectedList(ctx context.Context) (record *fleetv1.ListRecord, seen int64, err error)
+	// PutExpectedList replaces what was seen; store.ErrConflict: it changed since.
+	PutExpectedList(ctx context.Context, record *fleetv1.ListRecord, seen int64) error
 }
 
 // Config has what a Server works with. Publisher and Records are required.

@@ -1,0 +1,176 @@
+package stream
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+// voter is a node that takes every list at once.
+type voter struct {
+	*rawNode
+	quiet bool // does not report
+}
+
+func newVoter(t *testing.T, p *plane, h *fleetv1.Hello) *voter {
+	t.Helper()
+	h.BootId = h.GetNodeId()
+	return &voter{rawNode: dialRaw(t, p.address).hello(h)}
+}
+
+// expects receives until the node goes by a list of these members.
+func (v *voter) expects(members string) *fleetv1.FleetState {
+	v.t.Helper()
+	for {
+		var ids []string
+		for _, m := range v.state.GetMembers() {
+			if m.GetExpected() {
+				ids = append(ids, m.GetNodeId())
+			}
+		}
+		if slices.Equal(ids, strings.Fields(members)) {
+			return v.state
+		}
+		before := v.state.GetListRevision()
+		v.recv()
+		if now := v.state.GetListRevision(); now != before && !v.quiet {
+			v.report(now)
+		}
+	}
+}
+
+func (v *voter) report(revision uint64) { v.send(reportOf(revision)) }
+
+func reportOf(revision uint64) *fleetv1.NodeMessage {
+	return &fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Status{Status: &fleetv1.Status{ListRevision: revision}}}
+}
+
+// inBackground keeps a voter voting while others are looked at.
+func (v *voter) inBackground() {
+	go func() {
+		for last := v.state.GetListRevision(); ; {
+			m, err := v.stream.Recv()
+			if err != nil {
+				return
+			}
+			if now := m.GetFleetState().GetListRevision(); now > last {
+				last = now
+				_ = v.stream.Send(reportOf(now)) // the test may be over
+			}
+		}
+	}()
+}
+
+func TestTheFirstListHasTheNodesThatCameTogetherAndGrowsByOne(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	p := newPlane(t, m, "")
+	a := newVoter(t, p, &fleetv1.Hello{NodeId: "a"})
+	b := newVoter(t, p, &fleetv1.Hello{NodeId: "b", Witness: true})
+	first := a.expects("a b")
+	if first.GetListRevision() == 0 || first.GetListLineage() == 0 || first.GetMembers()[0].GetWitness() || !first.GetMembers()[1].GetWitness() {
+		t.Errorf("%v", first)
+	}
+	b.expects("a b")
+	b.inBackground()
+	newVoter(t, p, &fleetv1.Hello{NodeId: "c"}).inBackground()
+	newVoter(t, p, &fleetv1.Hello{NodeId: "d"}).inBackground()
+	begin := time.Now()
+	a.expects("a b c d")
+	t.Logf("two steps took %v", time.Since(begin))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !slices.Contains([]int{3}, len(m.list.GetBefore())) || m.list.GetLineage() != first.GetListLineage() {
+		t.Errorf("the last step was made from %v", m.list)
+	}
+}
+
+func TestNoFurtherStepWithoutReportsOfTheListBefore(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.list = &fleetv1.ListRecord{Revision: 10, Lineage: 3, Members: []string{"a", "b"}, Before: []string{"a", "b", "z"}}
+	p := newPlane(t, m, "")
+	a := newVoter(t, p, &fleetv1.Hello{NodeId: "a"})
+	b := newVoter(t, p, &fleetv1.Hello{NodeId: "b"})
+	c := newVoter(t, p, &fleetv1.Hello{NodeId: "c"})
+	a.quiet, b.quiet, c.quiet = true, true, true
+	a.expects("a b")
+	b.expects("a b")
+	a.report(10)
+	c.report(10) // was not of the list before
+	b.report(9)
+	eventually(t, "what was reported is in the store", func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return slices.Equal(m.list.GetReported(), []string{"a"})
+	})
+	m.edit(func() { m.records["b"] = &fleetv1.NodeRecord{NodeId: "b", Labels: map[string]string{"x": "y"}} })
+	eventually(t, "the fleet state is sent again", func() bool { return a.recv().GetFleetState() != nil })
+	if a.state.GetListRevision() != 10 {
+		t.Errorf("a step was made: %v", a.state)
+	}
+	b.report(10)
+	b.quiet = false
+	if next := a.expects("a b c"); next.GetListRevision() <= 10 || next.GetListLineage() != 3 {
+		t.Errorf("%v", next)
+	}
+}
+
+func TestAWipedControlPlaneTakesOverTheListOfItsNodes(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	p := newPlane(t, m, "")
+	newVoter(t, p, &fleetv1.Hello{NodeId: "new"}).inBackground() // the first to come knows nothing
+	kept := &fleetv1.Hello{NodeId: "a", List: []string{"a", "b", "c"}, ListRevision: 7, ListLineage: 5}
+	a := newVoter(t, p, kept)
+	a.quiet = true
+	if s := a.expects("a b c"); s.GetListRevision() != 7 || s.GetListLineage() != 5 {
+		t.Errorf("%v", s)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.list.GetAdopted() {
+		t.Errorf("%v", m.list)
+	}
+}
+
+func TestADeletedNodeIsAMemberUntilTheListLeftItOut(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.list = &fleetv1.ListRecord{Revision: 10, Lineage: 3, Members: []string{"a", "gone"}, Before: []string{"a"}}
+	p := newPlane(t, m, "")
+	a := newVoter(t, p, &fleetv1.Hello{NodeId: "a"})
+	a.expects("a gone")
+	if s := a.expects("a"); len(s.GetMembers()) != 1 {
+		t.Errorf("%v", s)
+	}
+}
+
+func TestWhatANodeClaimsToKnowIsBounded(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t, newMemory(), "")
+	digest := make([]byte, 32)
+	for what, hello := range map[string]*fleetv1.Hello{
+		"the last epoch":          {Running: &fleetv1.Version{Epoch: 1<<64 - 1, Digest: digest}},
+		"an epoch of next week":   {Running: &fleetv1.Version{Epoch: uint64(time.Now().Add(7 * 24 * time.Hour).UnixMilli()), Digest: digest}},
+		"a list of next week":     {ListRevision: uint64(time.Now().Add(7 * 24 * time.Hour).UnixMilli())},
+		"a list that is too long": {List: slices.Repeat([]string{"a"}, 1025)},
+		"a list of no names":      {List: []string{"A B"}},
+	} {
+		hello.NodeId = "a"
+		n := dialRaw(t, p.address).hello(hello)
+		if _, err := n.stream.Recv(); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: %v", what, err)
+		}
+		n.close()
+	}
+	dialRaw(t, p.address).hello(&fleetv1.Hello{
+		NodeId: "a", Running: &fleetv1.Version{Epoch: uint64(time.Now().Add(time.Hour).UnixMilli()), Digest: digest},
+	}).recv()
+}
