@@ -150,7 +150,7 @@ func counts(t *table.Table) LiveCounts {
 
 func address(a table.Address, port uint16) string {
 	host := "NODE"
-	if a.Kind == table.AddressLiteral {
+	if a.Kind != table.AddressNode {
 		host = a.IP.String()
 	}
 	return net.JoinHostPort(host, strconv.Itoa(int(port)))

@@ -42,6 +42,8 @@ func (r *Result) Referrers(k tree.Key) []tree.Key {
 		set, _ = r.byUpstream.Get(k.Name)
 	case resource.Listener:
 		set, _ = r.byListener.Get(k.Name)
+	case resource.VirtualIP:
+		return r.listenersOn(k.Name)
 	}
 	keys := make([]tree.Key, 0, set.Len())
 	for name := range set.All() {
@@ -74,6 +76,7 @@ func Compile(permit Permit, prev *Result, next tree.Tree, v table.Version) (*Res
 	c.built.Tree = next
 	c.built.Table = &table.Table{Version: v, Root: next.Root()}
 	c.compileUpstreams()
+	c.compileVIPs()
 	c.compileListeners()
 	c.compileRoutes()
 	c.rebindRoutes()
@@ -102,7 +105,7 @@ type compiler struct {
 	built Result
 
 	// What differs, by kind.
-	listeners, upstreams, routes changes
+	listeners, upstreams, routes, vips changes
 
 	defaults routeDefaults
 	// moved are the upstreams that have a new object.
@@ -166,6 +169,8 @@ func (c *compiler) changesOf(kind string) *changes {
 		return &c.upstreams
 	case resource.Route:
 		return &c.routes
+	case resource.VirtualIP:
+		return &c.vips
 	}
 	return nil
 }
@@ -200,7 +205,8 @@ func (c *compiler) attest() {
 	if len(c.problems) > 0 {
 		return
 	}
-	made := len(c.built.Table.Listeners) + len(c.built.Table.Upstreams) + c.built.routes.Len()
+	t := c.built.Table
+	made := len(t.Listeners) + len(t.Upstreams) + len(t.VirtualIPs) + c.built.routes.Len()
 	if made != c.next.Len() {
 		c.tell(tree.Key{}, "", fmt.Sprintf("%d resources of a tree that says it has %d", made, c.next.Len()), "all of them")
 	}
@@ -246,6 +252,10 @@ func (c *compiler) missing(from tree.Key, field string, to tree.Key) {
 		case resource.Listener:
 			for i := range c.built.Table.Listeners {
 				names = append(names, c.built.Table.Listeners[i].Name)
+			}
+		case resource.VirtualIP:
+			for i := range c.built.Table.VirtualIPs {
+				names = append(names, c.built.Table.VirtualIPs[i].Name)
 			}
 		}
 		if c.names == nil {

@@ -46,7 +46,8 @@ func (c *compiler) compileListeners() {
 	all = append(all, fresh...)
 	slices.SortFunc(all, func(a, b table.Listener) int { return strings.Compare(a.Name, b.Name) })
 	c.built.Table.Listeners = all
-	if len(fresh) > 0 {
+	c.bindVIPs()
+	if len(fresh) > 0 || c.vips.any() {
 		c.findOverlaps()
 	}
 }
@@ -88,6 +89,7 @@ func (c *compiler) listener(key tree.Key, d *fleetv1.Listener) (l table.Listener
 	default:
 		l.ErrorFormat = table.ErrorText
 	}
+	l.EveryAddress = len(d.GetAddresses()) == 0
 	for i, s := range d.GetAddresses() {
 		l.Addresses = append(l.Addresses, c.listenAddress(key, i, s))
 	}
@@ -107,9 +109,8 @@ func (c *compiler) listenAddress(key tree.Key, i int, s string) table.Address {
 	if s == "NODE" {
 		return table.Address{Kind: table.AddressNode}
 	}
-	if strings.HasPrefix(s, "vip/") {
-		c.tell(key, field, s, resource.NotSupported)
-		return table.Address{}
+	if name, isVIP := strings.CutPrefix(s, "vip/"); isVIP {
+		return table.Address{Kind: table.AddressVIP, VIP: name} // bindVIPs knows its IP
 	}
 	ip, err := netip.ParseAddr(s)
 	if err != nil {
@@ -162,13 +163,19 @@ func (c *compiler) findOverlaps() {
 }
 
 // overlaps names an address that both have. The node's own address is not known
-// here, and is every address by default: it overlaps all.
+// here, and is every address by default: it overlaps all but virtual IPs, whose
+// connections go to the socket that is bound to the very address.
 func overlaps(a, b *table.Listener) (address string, overlap bool) {
 	for _, x := range a.Addresses {
 		for _, y := range b.Addresses {
 			switch {
 			case x.Kind == table.AddressNode && y.Kind == table.AddressNode:
 				return "NODE", true
+			case x.Kind == table.AddressVIP && y.Kind == table.AddressVIP:
+				if x.VIP == y.VIP {
+					return "vip/" + x.VIP, true
+				}
+			case x.Kind == table.AddressVIP && y.Kind == table.AddressNode, x.Kind == table.AddressNode && y.Kind == table.AddressVIP:
 			case x.Kind == table.AddressNode:
 				return "NODE (which may be " + y.IP.String() + ")", true
 			case y.Kind == table.AddressNode:

@@ -24,7 +24,9 @@ type Table struct {
 	Root      tree.Hash
 	Listeners []Listener  // sorted by name
 	Upstreams []*Upstream // sorted by name
-	Routes    int         // how many routes there are
+	// VirtualIPs are sorted by name.
+	VirtualIPs []VirtualIP
+	Routes     int // how many routes there are
 	// HasRoute tells whether a route of that name is in the table.
 	HasRoute func(name string) bool
 }
@@ -53,11 +55,13 @@ type Listener struct {
 	Name      string
 	Port      uint16
 	Addresses []Address // at least one
-	Protocol  Protocol
-	Limits    Limits
-	Timeouts  ListenerTimeouts
-	Backlog   int
-	KeepAlive KeepAlive
+	// EveryAddress: none were given, so they are the node's and every virtual IP.
+	EveryAddress bool
+	Protocol     Protocol
+	Limits       Limits
+	Timeouts     ListenerTimeouts
+	Backlog      int
+	KeepAlive    KeepAlive
 	// UserTimeout is TCP_USER_TIMEOUT; 0 leaves the kernel's.
 	UserTimeout    time.Duration
 	TrustedProxies []netip.Prefix
@@ -71,19 +75,21 @@ type Listener struct {
 	Series uint32
 }
 
-// AddressKind tells the node's own listen address from a literal one.
+// AddressKind tells the node's own listen address from others.
 type AddressKind uint8
 
 // The kinds of addresses.
 const (
 	AddressNode    AddressKind = iota // the node's --listen-address
 	AddressLiteral                    // Address.IP
+	AddressVIP                        // Address.IP, while this node holds Address.VIP
 )
 
 // Address is where a listener listens.
 type Address struct {
 	Kind AddressKind
-	IP   netip.Addr // of AddressLiteral
+	IP   netip.Addr // of AddressLiteral and AddressVIP
+	VIP  string     // name of the virtual IP, of AddressVIP
 }
 
 // Limits bound what one client may make a node hold.

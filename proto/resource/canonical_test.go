@@ -186,7 +186,6 @@ func TestDefaultsAreThoseOfTheSchema(t *testing.T) {
 name: a
 spec:
   port: 80
-  addresses: [NODE]
   protocol: HTTP
   limits: {header: 64KiB, headerFields: 100}
   timeouts: {requestHead: 10s, idle: 1s, streamIdle: 5m}

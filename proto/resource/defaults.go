@@ -30,8 +30,8 @@ const (
 )
 
 // WithDefaults is a copy of r in which every field that has a default is set.
-// Fields whose default is "none" or "any" stay unset: so do the hosts and
-// listeners of a route, the body limit of a listener, the number of requests of
+// Fields whose default is "none", "any" or "all" stay unset: so do the addresses of
+// a listener, the hosts and listeners of a route, the body limit of a listener, the number of requests of
 // a pooled connection. Only compile uses it: defaults never reach the hash.
 func WithDefaults(r *fleetv1.Resource) *fleetv1.Resource {
 	r = proto.CloneOf(r)
@@ -76,9 +76,6 @@ func ensure[T any](field **T) *T {
 }
 
 func listenerDefaults(l *fleetv1.Listener) {
-	if len(l.Addresses) == 0 {
-		l.Addresses = []string{"NODE"}
-	}
 	setDefault(&l.Backlog, defaultBacklog)
 	setDefault(&l.ErrorFormat, fleetv1.Listener_TEXT)
 	setDefault(&l.MergeSlashes, false)

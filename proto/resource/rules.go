@@ -44,6 +44,10 @@ func rulesOf(message protoreflect.FullName) []rule {
 		return []rule{checkHeaderChanges}
 	case "fleet.v1.Upstream":
 		return []rule{checkEndpoints}
+	case "fleet.v1.VirtualIP":
+		return []rule{checkVirtualIP}
+	case "fleet.v1.NodeSelector":
+		return []rule{checkSelector}
 	case "fleet.v1.HealthCheck":
 		return []rule{atMostOne("http", "tcp")}
 	case "fleet.v1.RateLimit.Key":

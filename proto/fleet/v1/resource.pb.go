@@ -823,7 +823,7 @@ type Listener struct {
 	// Port, 1 to 65535.
 	Port *uint32 `protobuf:"varint,1,opt,name=port" json:"port,omitempty"`
 	// Where to listen: NODE (the node's --listen-address), vip/<name>, or a
-	// literal address that the node has. Default: [NODE].
+	// literal address that the node has. Default: NODE and every VirtualIP.
 	Addresses []string           `protobuf:"bytes,2,rep,name=addresses" json:"addresses,omitempty"`
 	Protocol  *Listener_Protocol `protobuf:"varint,3,opt,name=protocol,enum=fleet.v1.Listener_Protocol" json:"protocol,omitempty"`
 	Tls       *ListenerTLS       `protobuf:"bytes,4,opt,name=tls" json:"tls,omitempty"`
