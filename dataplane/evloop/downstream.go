@@ -405,7 +405,7 @@ func (l *Loop) timeDown(d *downstream) {
 	switch {
 	case d.stream != nil:
 		k := d.link
-		l.step(d.stream, exchange.Event{Kind: exchange.EventDeadline})
+		l.step(d.stream, exchange.Event{Kind: exchange.EventDeadline, Queued: d.stream.wait != nil})
 		if !k.closed {
 			l.wheel.arm(k, d.deadline())
 		}

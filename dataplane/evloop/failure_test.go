@@ -16,6 +16,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
 func TestFailuresOfTheEndpointAreToldApart(t *testing.T) {
@@ -48,6 +49,45 @@ func TestFailuresOfTheEndpointAreToldApart(t *testing.T) {
 				t.Errorf("status %d, record %d %s (%s)", resp.StatusCode, r.Status, r.Reason, r.Detail)
 			}
 		})
+	}
+}
+
+// TestAnIdleTimeoutShorterThanTheConnectTimeoutIsKept has an endpoint that takes
+// the request and says nothing.
+func TestAnIdleTimeoutShorterThanTheConnectTimeoutIsKept(t *testing.T) {
+	silent := rawServer(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	n := startNode(t, 1)
+	n.apply(func(l *table.Listener) { l.Timeouts.StreamIdle = 200 * time.Millisecond }, forwardAll(newUpstream("u", silent)))
+	if resp := n.get("/"); resp.StatusCode != 504 {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+	r := n.records.wait(t, 1)
+	if r.Reason != exchange.ReasonStreamIdleTimeout || time.Duration(r.Duration) > 2*time.Second {
+		t.Errorf("%s after %s", r.Reason, time.Duration(r.Duration))
+	}
+}
+
+func TestWaitingInVainForAConnectionIsNoConnectTimeout(t *testing.T) {
+	release := make(chan struct{})
+	backend := startBackend(t, func(http.ResponseWriter, *http.Request) { <-release })
+	defer close(release)
+	n := startNode(t, 1)
+	u := newUpstream("u", backend)
+	u.Pool.MaxConnections = 1
+	u.ConnectTimeout = 100 * time.Millisecond
+	n.apply(nil, forwardAll(u))
+	c, err := net.Dial("tcp", n.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	eventually(t, "the connection to be taken", func() bool { f, _, _ := n.engine.EndpointLoad(0); return f == 1 })
+	if resp := n.get("/"); resp.StatusCode != 503 {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+	if r := n.records.wait(t, 1); r.Reason != exchange.ReasonPoolTimeout {
+		t.Errorf("reason %s", r.Reason)
 	}
 }
 

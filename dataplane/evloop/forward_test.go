@@ -198,6 +198,46 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 	}
 }
 
+// TestTrailersSayNothingThatAHeadMayNot sends, in trailers, fields that the node
+// owns and fields that the route removes or sets.
+func TestTrailersSayNothingThatAHeadMayNot(t *testing.T) {
+	seen := make(chan string, 1)
+	backend := rawServer(t, func(c net.Conn) {
+		var request strings.Builder
+		r := bufio.NewReader(c)
+		for !strings.HasSuffix(request.String(), "X-Kept: yes\r\n\r\n") {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				break
+			}
+			request.WriteString(line)
+		}
+		seen <- request.String()
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n"+
+			"X-Internal: i\r\nKeep-Alive: 5\r\nX-Down: d\r\nX-Set: theirs\r\n\r\n")
+	})
+	route := forwardAll(newUpstream("u", backend))
+	route.RequestHeaders = &table.HeaderOps{
+		Remove: []table.HeaderName{{Name: []byte("x-secret")}},
+		Set:    []table.HeaderField{{Name: []byte("x-team"), Value: []byte("orders")}},
+	}
+	route.ResponseHeaders = &table.HeaderOps{
+		Remove: []table.HeaderName{{Name: []byte("x-internal")}},
+		Set:    []table.HeaderField{{Name: []byte("x-set"), Value: []byte("ours")}},
+	}
+	n := startNode(t, 1)
+	n.apply(nil, route)
+	got := n.talk("POST / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Hop\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n" +
+		"X-Forwarded-For: 6.6.6.6\r\nx-forwarded-proto: https\r\nX-Real-IP: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n" +
+		"X-Request-Id: mine\r\nX-Hop: h\r\nX-Secret: s\r\nX-Team: evil\r\nX-Kept: yes\r\n\r\n")
+	if request := <-seen; !strings.HasSuffix(request, "\r\n0\r\nX-Kept: yes\r\n\r\n") {
+		t.Errorf("went up: %q", request)
+	}
+	if !strings.HasSuffix(got, "0\r\nX-Down: d\r\n\r\n") {
+		t.Errorf("came down: %q", got)
+	}
+}
+
 func TestTrailersPassBothWays(t *testing.T) {
 	seen := make(chan string, 1)
 	backend := startBackend(t, func(w http.ResponseWriter, r *http.Request) {

@@ -81,7 +81,10 @@ type Loop struct {
 	out    message.Out
 	record exchange.Record
 	frame  []byte
-	events int // what the link at hand may still cause in this turn
+	// The trailers of an event, and the lines of them that pass.
+	trailers []message.Field
+	lines    []byte
+	events   int // what the link at hand may still cause in this turn
 
 	draining    bool
 	downs       int   // client connections

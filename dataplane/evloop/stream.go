@@ -88,7 +88,7 @@ func (l *Loop) act(s *stream, actions exchange.Actions) {
 		l.sendBody(s.up.link, s.body, s.x.ChunkedUp())
 	}
 	if actions&exchange.ActEndRequest != 0 && s.up != nil && s.x.ChunkedUp() {
-		l.sendLastChunk(s.up.link, s.trailers)
+		l.sendLastChunk(s.up.link, l.trailersUp(s))
 	}
 	if actions&exchange.ActForwardInterim != 0 {
 		s.x.InterimHead(s.resp, &l.out)
@@ -102,7 +102,7 @@ func (l *Loop) act(s *stream, actions exchange.Actions) {
 		l.sendBody(s.down.link, s.body, s.x.ChunkedDown())
 	}
 	if actions&exchange.ActEndResponse != 0 && s.x.ChunkedDown() {
-		l.sendLastChunk(s.down.link, s.trailers)
+		l.sendLastChunk(s.down.link, l.trailersDown(s))
 	}
 	if actions&exchange.ActReply != 0 {
 		body := s.x.Reply(l.lend(s), &l.out)
@@ -149,6 +149,50 @@ func (l *Loop) sendLastChunk(k *link, trailers []byte) {
 	l.send(k, l.frame)
 }
 
+// trailersUp is what goes up of the trailers of this event.
+func (l *Loop) trailersUp(s *stream) []byte {
+	if len(s.trailers) == 0 {
+		return nil
+	}
+	l.beginTrailers(s)
+	for i := range l.trailers {
+		f := &l.trailers[i]
+		if s.x.TrailerGoesUp(s.trailers[f.Name.Start:f.Name.End], f.ID) {
+			l.keepTrailer(s, i)
+		}
+	}
+	return l.lines
+}
+
+// trailersDown is what goes down of the trailers of this event.
+func (l *Loop) trailersDown(s *stream) []byte {
+	if len(s.trailers) == 0 {
+		return nil
+	}
+	l.beginTrailers(s)
+	for i := range l.trailers {
+		f := &l.trailers[i]
+		if s.x.TrailerGoesDown(s.trailers[f.Name.Start:f.Name.End], f.ID) {
+			l.keepTrailer(s, i)
+		}
+	}
+	return l.lines
+}
+
+func (l *Loop) beginTrailers(s *stream) {
+	l.trailers = http1.AppendTrailers(l.trailers[:0], s.trailers)
+	l.lines = l.lines[:0]
+}
+
+// keepTrailer adds a line as it came: it reaches to where the next one begins.
+func (l *Loop) keepTrailer(s *stream, i int) {
+	end := uint32(len(s.trailers))
+	if i+1 < len(l.trailers) {
+		end = l.trailers[i+1].Name.Start
+	}
+	l.lines = append(l.lines, s.trailers[l.trailers[i].Name.Start:end]...)
+}
+
 // sendResponse encodes l.out for a client.
 func (l *Loop) sendResponse(k *link) {
 	l.frame = http1.AppendResponse(l.frame[:0], &l.out)
@@ -157,6 +201,8 @@ func (l *Loop) sendResponse(k *link) {
 
 // sendRequestHead encodes the request for the endpoint.
 func (l *Loop) sendRequestHead(s *stream) {
+	// From here on the stream's idle timeout counts, and may be the shorter one.
+	l.wheel.arm(s.down.link, s.x.NextDeadline())
 	s.x.RequestHead(l.lend(s), &l.out)
 	s.up.reader.ExpectResponseTo(s.x.Method())
 	l.frame = http1.AppendRequest(l.frame[:0], &l.out)

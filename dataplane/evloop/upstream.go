@@ -64,6 +64,7 @@ func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
 func (l *Loop) acquire(s *stream) {
 	u, e := s.x.Upstream()
 	p := l.pool(u, e)
+	l.wheel.arm(s.down.link, s.x.NextDeadline()) // of this attempt
 	p.Endpoint().Begin()
 	s.at, s.upSeries, s.epSeries = p, u.Series, e.Series
 	if !s.x.Fresh() {

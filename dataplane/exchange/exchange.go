@@ -29,6 +29,8 @@ type Exchange struct {
 	upName    string
 	epName    string
 	version   table.Version
+	// What the route does to fields: trailers come after the heads.
+	requestOps, responseOps *table.HeaderOps
 
 	// Progress.
 	attempts    uint8

@@ -17,6 +17,7 @@ const (
 	ReasonMethodNotTunneled
 	ReasonNoEndpoint
 	ReasonPoolOverflow
+	ReasonPoolTimeout
 	ReasonConnectFailure
 	ReasonConnectTimeout
 	ReasonUpstreamClosed
@@ -74,6 +75,8 @@ func (r Reason) info() reasonInfo {
 		return reasonInfo{"no_endpoint", 503, SourceUpstream, "destination_unavailable", "no endpoint of the upstream takes requests"}
 	case ReasonPoolOverflow:
 		return reasonInfo{"pool_overflow", 503, SourceUpstream, "connection_limit_reached", "all connections to the endpoint are in use"}
+	case ReasonPoolTimeout:
+		return reasonInfo{"pool_timeout", 503, SourceUpstream, "connection_limit_reached", "no connection to the endpoint came free in time"}
 	case ReasonConnectFailure:
 		return reasonInfo{"connect_failure", 502, SourceUpstream, "connection_refused", "the endpoint did not accept a connection"}
 	case ReasonConnectTimeout:

@@ -35,7 +35,7 @@ const (
 	EventResponseEnd                     // Reusable says whether the connection may serve again
 	EventUpstreamFailed                  // Failure: before the answer was complete
 	EventClientGone                      // the client's connection is over
-	EventDeadline                        // NextDeadline has passed
+	EventDeadline                        // NextDeadline has passed; Queued says whether a connection was asked for in vain
 	EventCut                             // Failure: the node ends the exchange now
 )
 
@@ -44,6 +44,7 @@ type Event struct {
 	Kind     EventKind
 	Reused   bool
 	Reusable bool
+	Queued   bool
 	N        int
 	Head     *message.Head
 	Failure  Failure
@@ -108,6 +109,7 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 		return x.refuse(Failure{Reason: ReasonNoRoute})
 	}
 	x.route, x.routeName = route, route.Name
+	x.requestOps, x.responseOps = route.RequestHeaders, route.ResponseHeaders
 	x.requestDeadline = in.Now + int64(route.Timeout)
 	if route.Action != table.ActionForward {
 		return x.reply()
@@ -141,7 +143,7 @@ func (x *Exchange) Step(env *Env, now int64, ev Event) Actions {
 	case EventCut:
 		return x.fail(env, now, ev.Failure)
 	case EventDeadline:
-		return x.deadline(env, now)
+		return x.deadline(env, now, ev.Queued)
 	case EventRequestData:
 		return x.requestData(env, now, ev.N)
 	case EventRequestEnd:
@@ -263,7 +265,7 @@ func (x *Exchange) clientGone() Actions {
 	return undo | ActAbortClient | ActFinish
 }
 
-func (x *Exchange) deadline(env *Env, now int64) Actions {
+func (x *Exchange) deadline(env *Env, now int64, queued bool) Actions {
 	if x.state == StateDone || now < x.NextDeadline() {
 		return 0
 	}
@@ -271,6 +273,8 @@ func (x *Exchange) deadline(env *Env, now int64) Actions {
 	switch {
 	case now >= x.requestDeadline:
 		f.Reason = ReasonRequestTimeout
+	case x.state == StateAcquire && queued:
+		f = Failure{Reason: ReasonPoolTimeout, Retry: RetryNothingSent}
 	case x.state == StateAcquire:
 		f = Failure{Reason: ReasonConnectTimeout, Retry: RetryNothingSent}
 		x.timedOut = true

@@ -1,0 +1,19 @@
+package exchange
+
+import "github.com/proxyfleet/proxyfleet/dataplane/message"
+
+// This file decides which trailers pass. A receiver may merge them into the head
+// (RFC 9110 section 6.5.1), so what a head may not say a trailer may not say
+// either.
+
+// TrailerGoesUp says whether a trailer of the request is forwarded. What we write
+// about where a request came from is ours alone there, whoever the peer is: a
+// trusted proxy says it in the head.
+func (x *Exchange) TrailerGoesUp(name []byte, id message.FieldID) bool {
+	return !dropsUp(id, false) && !x.requestOps.Drops(name, id) && !x.head.NamedByConnection(name)
+}
+
+// TrailerGoesDown says whether a trailer of the answer is forwarded.
+func (x *Exchange) TrailerGoesDown(name []byte, id message.FieldID) bool {
+	return !dropsDown(id) && !x.responseOps.Drops(name, id)
+}
