@@ -19,6 +19,9 @@ type Config struct {
 	// DrainTimeout is how long Run lets exchanges end after it was told to stop.
 	// Default 30 s.
 	DrainTimeout time.Duration
+	// MaxClients is how many client connections the node takes; more get 503 at
+	// once. Default, and at most: as many as the descriptors of the process allow.
+	MaxClients int
 	// Inherit are listening sockets of the process before this one, by address. The
 	// engine owns them: tables whose listeners have these addresses get them
 	// instead of sockets of their own. nil: there are none.

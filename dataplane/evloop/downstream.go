@@ -66,6 +66,12 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 	l.wheel.arm(k, d.deadline())
 }
 
+// idle says that nothing is under way in either direction, as far as we know.
+func (d *downstream) idle() bool {
+	k := d.link
+	return d.phase == phaseHead && d.headStart == 0 && !d.closing && !k.readable && k.out.len() == 0
+}
+
 // turnDown serves a client's connection: what waits goes out first, so that what
 // it paused can go on.
 func (l *Loop) turnDown(d *downstream) {

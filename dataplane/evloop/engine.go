@@ -29,6 +29,7 @@ type Engine struct {
 	stats    *stats.Set
 	registry *upstream.Registry
 	loops    []*Loop
+	ceilings ceilings
 
 	live     table.Live
 	pressure atomic.Uint32 // a pressure.Level
@@ -63,6 +64,7 @@ func New(c Config) (*Engine, error) {
 		inherit:  maps.Clone(c.Inherit),
 		free:     make(chan struct{}, 1),
 		stopped:  make(chan struct{}),
+		ceilings: newCeilings(c.MaxClients),
 	}
 	e.live.Store(&table.Table{})
 	for i := range c.Loops {
@@ -89,6 +91,9 @@ func (e *Engine) SetPressure(level pressure.Level) {
 		l.poller.Wake()
 	}
 }
+
+// Pressure is what SetPressure said last.
+func (e *Engine) Pressure() pressure.Level { return pressure.Level(e.pressure.Load()) }
 
 // BufferBytes is how much memory connections hold for bytes that wait.
 func (e *Engine) BufferBytes() int64 {

@@ -236,6 +236,7 @@ func (l *Loop) newLink(fd int, writable bool) *link {
 		l.freeLinks = append(l.freeLinks, k)
 		return nil
 	}
+	l.open.Add(1)
 	return k
 }
 
@@ -250,6 +251,7 @@ func (l *Loop) closeLink(k *link) {
 	k.in.release(&l.buffers)
 	k.out.release(&l.buffers)
 	unix.Close(k.fd)
+	l.open.Add(-1)
 	k.closed = true
 	k.fd = -1
 	k.down, k.up = nil, nil

@@ -281,6 +281,14 @@ func (l *Loop) accept(s *socket) {
 			return
 		}
 		if limit := s.listener.Limits.Connections; limit > 0 && s.binding.clients.Load() >= int64(limit) {
+			l.stats.Add(stats.ClientsOverLimit, 1)
+			refuse(fd)
+			continue
+		}
+		clients := l.engine.clients()
+		l.crowded = l.crowded || l.engine.crowds(clients)
+		if clients >= l.engine.ceilings.clients {
+			l.stats.Add(stats.ClientsOverCeiling, 1)
 			refuse(fd)
 			continue
 		}
@@ -313,8 +321,12 @@ func (l *Loop) lighter() *Loop {
 // nothing stands in the log but the counter.
 const refusal = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n"
 
-// refuse answers and closes without reading.
+// refuse answers and closes. What the client has sent by now is read first: a
+// socket that is closed with bytes unread sends a reset, which may overtake the
+// answer.
 func refuse(fd int) {
+	var request [4 << 10]byte
+	_, _ = unix.Read(fd, request[:])
 	_, _ = unix.Write(fd, []byte(refusal))
 	unix.Shutdown(fd, unix.SHUT_WR)
 	unix.Close(fd)

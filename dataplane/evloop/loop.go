@@ -88,11 +88,13 @@ type Loop struct {
 
 	draining    bool
 	downs       int   // client connections
-	shedAgain   int64 // when idle connections may be closed again; 0: no pressure
+	crowded     bool  // the node is near its ceiling of clients
+	shedAgain   int64 // when idle connections may be closed again; 0: no need
 	acceptAgain int64 // after descriptors ran out; 0: they have not
 
 	// shared
 	load  atomic.Int64 // downs, for the other loops
+	open  atomic.Int64 // connections to clients and endpoints
 	held  atomic.Int64 // bytes in buffers that connections hold
 	idle  atomic.Bool  // it drains and has no clients
 	ended atomic.Bool

@@ -4,10 +4,28 @@ package evloop
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
+	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"golang.org/x/sys/unix"
 )
+
+// What a node does when more comes than it can carry:
+//
+//   - Clients. A node has a ceiling of client connections, by its descriptors, and
+//     each listener may have a lower one. A connection above it gets 503 and is
+//     closed before a byte of it is looked at. Just below the ceiling the longest
+//     idle connections make room.
+//   - Requests. A connection has one request at a time and is not read further, so
+//     no more requests wait than there are connections, and they wait in the
+//     clients' sockets, each with the others' turn. Refusing them one by one would
+//     cost nearly as much as serving them.
+//   - Connections to endpoints. A request that finds none waits in its pool's
+//     queue, which is bounded in length and in time.
+//   - Memory. Under pressure idle connections are closed, and then requests get 503
+//     before anything is done for them.
 
 const (
 	// shedEvery is how often idle connections are looked through under pressure,
@@ -15,20 +33,105 @@ const (
 	// ones is rid of them in about a second.
 	shedEvery = int64(50e6)
 	shedShare = 20
+	// shedIdle is how long a connection has been idle before it makes room for
+	// another one: who has come a moment ago is about to ask.
+	shedIdle = int64(1e9)
 	// shedLeast keeps a node with few connections from shedding none.
 	shedLeast = 16
+
+	// descriptorsKept are for the process itself: its log, its state, its admin
+	// address, the control plane, epoll and listening sockets. Connections to
+	// clients and endpoints leave them alone.
+	descriptorsKept = 64
+	// upstreamShare is the part of the others that clients may not have: one in so
+	// many. Without it busy clients could leave no descriptor to serve them by.
+	upstreamShare = 8
+	// crowdedShare is how near to the ceiling idle connections make room: within
+	// one in so many.
+	crowdedShare = 16
 )
+
+// ceilings bound the connections of a node.
+type ceilings struct {
+	clients     int64
+	connections int64 // to clients and endpoints
+}
+
+// newCeilings says what the process's descriptors allow, and at most so many
+// clients; 0: no such limit.
+func newCeilings(maxClients int) ceilings {
+	var limit unix.Rlimit
+	c := ceilings{connections: 1 << 30}
+	// Where the limit is not told, accepting fails where it is reached.
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil {
+		c.connections = max(int64(min(limit.Cur, 1<<30))-descriptorsKept, 2)
+	}
+	c.clients = c.connections - max(c.connections/upstreamShare, 1)
+	if maxClients > 0 {
+		c.clients = min(c.clients, int64(maxClients))
+	}
+	return c
+}
+
+// clients counts the clients' connections of all loops.
+func (e *Engine) clients() (sum int64) {
+	for _, l := range e.loops {
+		sum += l.load.Load()
+	}
+	return sum
+}
+
+// connections counts all connections of all loops.
+func (e *Engine) connections() (sum int64) {
+	for _, l := range e.loops {
+		sum += l.open.Load()
+	}
+	return sum
+}
+
+// crowds says that with so many clients idle ones should make room for new ones.
+func (e *Engine) crowds(clients int64) bool {
+	return clients >= e.ceilings.clients-e.ceilings.clients/crowdedShare
+}
+
+// dial begins a connection, if there is a descriptor for it. An idle connection
+// to another endpoint makes room.
+func (l *Loop) dial(a netip.AddrPort) (fd int, errno unix.Errno) {
+	if l.engine.connections() >= l.engine.ceilings.connections && !l.freeDescriptor() {
+		return -1, unix.EMFILE
+	}
+	fd, errno = sysConnect(a)
+	if outOfDescriptors(errno) && l.freeDescriptor() {
+		return sysConnect(a)
+	}
+	return fd, errno
+}
+
+// outOfDescriptors says that the process or the system has none left.
+func outOfDescriptors(errno unix.Errno) bool { return errno == unix.EMFILE || errno == unix.ENFILE }
+
+// freeDescriptor closes an idle connection to some endpoint; false: there is none.
+func (l *Loop) freeDescriptor() bool {
+	for _, p := range l.pools {
+		if p != nil && l.closeIdle(p) {
+			return true
+		}
+	}
+	return false
+}
 
 // overloaded says that new work is refused: the answer costs less than what it
 // saves.
 func (l *Loop) overloaded() bool {
-	return pressure.Level(l.engine.pressure.Load()) == pressure.Critical
+	return l.engine.Pressure() == pressure.Critical
 }
 
-// shed closes idle client connections under memory pressure, the longest idle
-// first.
+// shed closes idle client connections where memory or descriptors run short, the
+// longest idle first.
 func (l *Loop) shed() {
-	if pressure.Level(l.engine.pressure.Load()) == pressure.Calm {
+	l.crowded = l.crowded && l.engine.crowds(l.engine.clients())
+	calm := l.engine.Pressure() == pressure.Calm
+	if calm && !l.crowded {
 		l.shedAgain = 0
 		return
 	}
@@ -36,14 +139,20 @@ func (l *Loop) shed() {
 		return
 	}
 	l.shedAgain = l.now + shedEvery
+	until := l.now
+	if calm {
+		until -= shedIdle
+	}
 	var idle []*downstream
 	for _, k := range l.links {
-		if d := k.down; !k.closed && d != nil && d.phase == phaseHead && d.headStart == 0 && !k.readable && k.out.len() == 0 && !d.closing {
+		if d := k.down; !k.closed && d != nil && d.since <= until && d.idle() {
 			idle = append(idle, d)
 		}
 	}
 	slices.SortFunc(idle, func(a, b *downstream) int { return cmp.Compare(a.since, b.since) })
-	for _, d := range idle[:min(len(idle), max(l.downs/shedShare, shedLeast))] {
+	idle = idle[:min(len(idle), max(l.downs/shedShare, shedLeast))]
+	for _, d := range idle {
 		l.closeDown(d)
 	}
+	l.stats.Add(stats.ClientsShed, uint64(len(idle)))
 }

@@ -97,26 +97,45 @@ func (l *Loop) assign(s *stream, c *upstreamConn) {
 	c.served++
 }
 
-// connect opens a connection for a stream. TryOpen has counted it.
-func (l *Loop) connect(s *stream, p *endpointPool) {
-	fd, errno := sysConnect(p.to.AddrPort)
+// connect opens a connection for a stream. TryOpen has counted it. False: there
+// is no descriptor for one, and the stream has been told or waits again.
+func (l *Loop) connect(s *stream, p *endpointPool) bool {
+	fd, errno := l.dial(p.to.AddrPort)
+	if outOfDescriptors(errno) {
+		p.Closed()
+		l.withoutDescriptor(s, p)
+		return false
+	}
 	if errno != 0 {
 		l.connectFailed(p)
 		l.step(s, acquireFailed(errno))
-		return
+		return true
 	}
 	setKeepAlive(fd, p.keep)
 	k := l.newLink(fd, false)
 	if k == nil {
 		l.connectFailed(p)
 		l.step(s, acquireFailed(unix.ENOMEM))
-		return
+		return true
 	}
 	c := l.takeUp()
 	*c = upstreamConn{link: k, pool: p}
 	k.up = c
 	c.reader.Init(http1.Client, http1.Limits{})
 	l.assign(s, c)
+	return true
+}
+
+// withoutDescriptor lets a stream wait for a connection that the loop has, as if
+// the endpoint took no more. Without one there is nothing to wait for.
+func (l *Loop) withoutDescriptor(s *stream, p *endpointPool) {
+	if p.Open() > 0 && p.Wait(s.id) {
+		s.wait = p
+		return
+	}
+	l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
+		Reason: exchange.ReasonOverload, Detail: "no_descriptor",
+	}})
 }
 
 func (l *Loop) connectFailed(p *endpointPool) {
@@ -352,7 +371,9 @@ func (l *Loop) nextWaiting(p *endpointPool) *stream {
 // one has closed.
 func (l *Loop) serveWaiting(p *endpointPool) {
 	for p.Queued() > 0 && p.TryOpen(p.config.MaxConnections) {
-		l.connect(l.nextWaiting(p), p)
+		if !l.connect(l.nextWaiting(p), p) {
+			return
+		}
 	}
 }
 

@@ -13,6 +13,8 @@ package pressure
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path"
 	"runtime/debug"
@@ -70,18 +72,30 @@ func next(from Level, percent uint64) Level {
 // Monitor watches one process.
 type Monitor struct {
 	limit uint64
-	used  func() (uint64, error)
+	open  func() (gauge, error)
+}
+
+// gauge tells how much memory is used. It is opened once: where descriptors run
+// short it must still be readable.
+type gauge interface {
+	used() (uint64, error)
+	Close() error
 }
 
 // New makes a monitor for a limit in bytes, and has the garbage collector keep
 // below it.
 func New(limit uint64) *Monitor {
 	debug.SetMemoryLimit(int64(limit / 100 * collectPercent))
-	return &Monitor{limit: limit, used: resident}
+	return &Monitor{limit: limit, open: openResident}
 }
 
 // Run tells each change of level until ctx ends.
 func (m *Monitor) Run(ctx context.Context, tell func(Level)) error {
+	g, err := m.open()
+	if err != nil {
+		return err
+	}
+	defer g.Close()
 	ticker := time.NewTicker(Every)
 	defer ticker.Stop()
 	level := Calm
@@ -91,7 +105,7 @@ func (m *Monitor) Run(ctx context.Context, tell func(Level)) error {
 			return nil
 		case <-ticker.C:
 		}
-		used, err := m.used()
+		used, err := g.used()
 		if err != nil {
 			return err
 		}
@@ -103,17 +117,28 @@ func (m *Monitor) Run(ctx context.Context, tell func(Level)) error {
 }
 
 // resident is the resident set of this process.
-func resident() (uint64, error) {
-	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
+type resident struct{ *os.File }
+
+func openResident() (gauge, error) {
+	f, err := os.Open("/proc/self/statm")
+	return resident{f}, err
+}
+
+func (r resident) used() (uint64, error) {
+	var text [128]byte // seven numbers
+	n, err := r.ReadAt(text[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, err
 	}
-	fields := strings.Fields(string(text))
+	fields := strings.Fields(string(text[:n]))
 	if len(fields) < 2 {
 		return 0, errors.New("/proc/self/statm: expected at least two numbers")
 	}
 	pages, err := strconv.ParseUint(fields[1], 10, 64)
-	return pages * uint64(os.Getpagesize()), err
+	if err != nil {
+		return 0, fmt.Errorf("/proc/self/statm: %w", err)
+	}
+	return pages * uint64(os.Getpagesize()), nil
 }
 
 // CgroupLimit is the memory limit of this process's cgroup, version 2 or 1; 0:

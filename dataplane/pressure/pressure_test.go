@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -30,16 +31,39 @@ func TestALevelIsLeftLaterThanEntered(t *testing.T) {
 	}
 }
 
+// uses are told one after another, the last for ever.
+type uses []uint64
+
+func (u *uses) used() (uint64, error) {
+	now := (*u)[0]
+	if len(*u) > 1 {
+		*u = (*u)[1:]
+	}
+	return now, nil
+}
+
+func (*uses) Close() error { return nil }
+
+func TestTheResidentSetOfThisProcessIsRead(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("there is no /proc")
+	}
+	g, err := openResident()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	for range 2 { // the same descriptor again
+		if used, err := g.used(); err != nil || used < 1<<20 || used > 1<<36 {
+			t.Errorf("%d bytes, %v", used, err)
+		}
+	}
+}
+
 func TestOnlyChangesAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		uses := []uint64{10, 10, 90, 90, 96, 96, 10}
-		m := &Monitor{limit: 100, used: func() (uint64, error) {
-			u := uses[0]
-			if len(uses) > 1 {
-				uses = uses[1:]
-			}
-			return u, nil
-		}}
+		uses := uses{10, 10, 90, 90, 96, 96, 10}
+		m := &Monitor{limit: 100, open: func() (gauge, error) { return &uses, nil }}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*Every+time.Millisecond)
 		defer cancel()
 		var told []Level

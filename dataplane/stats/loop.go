@@ -21,6 +21,12 @@ const (
 	ClientsHandedOver
 	// AcceptExhausted counts accepts that failed for want of descriptors.
 	AcceptExhausted
+	// ClientsOverLimit counts connections refused for the listener's limit,
+	// ClientsOverCeiling those refused for the node's.
+	ClientsOverLimit
+	ClientsOverCeiling
+	// ClientsShed counts idle connections closed for want of memory or descriptors.
+	ClientsShed
 	// Retries counts attempts after the first.
 	Retries
 	counterCount
