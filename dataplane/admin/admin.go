@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
+	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/api"
@@ -47,6 +48,8 @@ type Config struct {
 	Feed func() feed.Counters
 	// Endpoint is the load of the endpoint with a slot; nil: not known.
 	Endpoint func(slot uint32) EndpointLoad
+	// Node is what the node's parts say of themselves; nil: not known.
+	Node func() NodeState
 	// Log counts the lines of the access log; nil: there is none.
 	Log LogCounter
 	// Checks are asked by /readyz besides the built-in one, that there is a
@@ -67,6 +70,15 @@ type Permit interface {
 type LogCounter interface {
 	Written() uint64
 	Dropped() uint64
+}
+
+// NodeState is how a node is at this moment.
+type NodeState struct {
+	Pressure    pressure.Level
+	MemoryLimit uint64 // bytes; 0: no limit
+	BufferBytes int64
+	Drained     bool
+	LastGood    time.Time // when the last known good configuration was written; zero: never
 }
 
 // EndpointLoad is what the node has at an endpoint at this moment.

@@ -25,6 +25,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
+	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/api"
@@ -92,10 +93,13 @@ func newFixture(t *testing.T) *fixture {
 		Status:    func() Status { return f.status },
 		Resources: func() tree.Tree { return f.tree },
 		Feed:      func() feed.Counters { return feed.Counters{Acks: 9} },
-		Endpoint:  func(slot uint32) EndpointLoad { return EndpointLoad{InFlight: int(slot), Waiting: 1} },
-		Log:       lines{},
-		Permit:    &f.permit,
-		Logger:    slog.New(slog.DiscardHandler),
+		Node: func() NodeState {
+			return NodeState{Pressure: pressure.High, MemoryLimit: 1 << 30, BufferBytes: 4096, Drained: true, LastGood: time.Now().Add(-time.Minute)}
+		},
+		Endpoint: func(slot uint32) EndpointLoad { return EndpointLoad{InFlight: int(slot), Waiting: 1} },
+		Log:      lines{},
+		Permit:   &f.permit,
+		Logger:   slog.New(slog.DiscardHandler),
 	}
 	return f
 }
@@ -227,6 +231,8 @@ func TestMetrics(t *testing.T) {
 	l := set.Loop(1)
 	l.ClientOpened(web)
 	l.Refused(web, 3)
+	l.Add(stats.ClientsOverCeiling, 3)
+	l.Add(stats.ClientsShed, 2)
 	l.Finished(&stats.Finish{
 		Listener: web,
 		Route:    set.Routes.Acquire(stats.Key{Name: "api"}),
@@ -251,6 +257,13 @@ func TestMetrics(t *testing.T) {
 		`proxyfleet_answers_by_reason_total{reason="no_route"} 0`,
 		`proxyfleet_codec_refusals_total{reason="bad_target"} 1`,
 		`proxyfleet_access_log_lines_total{result="dropped"} 2`,
+		`proxyfleet_memory_pressure 1`,
+		`proxyfleet_memory_limit_bytes 1.073741824e+09`,
+		`proxyfleet_buffer_bytes 4096`,
+		`proxyfleet_drained 1`,
+		`proxyfleet_last_known_good_age_seconds 60`,
+		`proxyfleet_connections_refused_total{limit="node"} 3`,
+		`proxyfleet_connections_shed_total 2`,
 		`proxyfleet_config_revision 42`,
 		`proxyfleet_config_resources{kind="route"} 7`,
 		`proxyfleet_feed_answers_total{result="ack"} 9`,

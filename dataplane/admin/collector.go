@@ -2,6 +2,7 @@ package admin
 
 import (
 	"iter"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -93,6 +94,12 @@ var described = []description{
 	{metricLoopTurns, "Turns of the loops.", nil},
 	{metricHandedOver, "Connections given to a loop that had fewer.", nil},
 	{metricAcceptExhausted, "Accepts that failed for want of descriptors.", nil},
+	{metricRefusedClients, "Connections refused with 503 before a byte was read, by the limit that was reached.", []string{"limit"}},
+	{metricShed, "Idle connections of clients closed for want of memory or descriptors.", nil},
+	{metricPressure, "Want of memory: 0 none, 1 idle connections are closed, 2 requests are refused too.", nil},
+	{metricMemoryLimit, "Memory that the node may use; absent: no limit.", nil},
+	{metricBufferBytes, "Bytes that connections hold in buffers.", nil},
+	{metricDrained, "1 while the node is drained.", nil},
 	{metricLogLines, "Lines of the access log, by what became of them.", []string{"result"}},
 
 	{metricConfigRevision, "Revision in force.", nil},
@@ -103,6 +110,7 @@ var described = []description{
 	{metricConfigProblems, "Problems that keep the wanted revision from being in force.", nil},
 	{metricConfigConnected, "1 while the source of configuration is connected.", nil},
 	{metricConfigResources, "Objects of the table in force.", []string{"kind"}},
+	{metricLastGoodAge, "Time since the last known good configuration was written; absent: none was.", nil},
 	{metricFeedStreams, "Streams on which a control plane answered.", nil},
 	{metricFeedUpdates, "Updates received.", nil},
 	{metricFeedBytes, "Bytes of resources received.", nil},
@@ -194,9 +202,30 @@ func (s *scrape) node() {
 	s.counter(metricAcceptExhausted, s.set.Counter(stats.AcceptExhausted))
 	s.histogram(metricLoopLate, s.set.Late(), finePoints)
 	s.histogram(metricAcquire, s.set.Acquire(), finePoints)
+	s.counter(metricRefusedClients, s.set.Counter(stats.ClientsOverLimit), "listener")
+	s.counter(metricRefusedClients, s.set.Counter(stats.ClientsOverCeiling), "node")
+	s.counter(metricShed, s.set.Counter(stats.ClientsShed))
+	s.state()
 	if log := s.config.Log; log != nil {
 		s.counter(metricLogLines, log.Written(), "written")
 		s.counter(metricLogLines, log.Dropped(), "dropped")
+	}
+}
+
+// state shows what the node's parts say of themselves.
+func (s *scrape) state() {
+	if s.config.Node == nil {
+		return
+	}
+	n := s.config.Node()
+	s.gauge(metricPressure, float64(n.Pressure))
+	if n.MemoryLimit > 0 {
+		s.gauge(metricMemoryLimit, float64(n.MemoryLimit))
+	}
+	s.gauge(metricBufferBytes, float64(n.BufferBytes))
+	s.flag(metricDrained, n.Drained)
+	if !n.LastGood.IsZero() {
+		s.gauge(metricLastGoodAge, time.Since(n.LastGood).Seconds())
 	}
 }
 

@@ -48,6 +48,12 @@ const (
 	metricLoopTurns       = namespace + "loop_turns_total"
 	metricHandedOver      = namespace + "connections_handed_over_total"
 	metricAcceptExhausted = namespace + "accept_exhausted_total"
+	metricRefusedClients  = namespace + "connections_refused_total"
+	metricShed            = namespace + "connections_shed_total"
+	metricPressure        = namespace + "memory_pressure"
+	metricMemoryLimit     = namespace + "memory_limit_bytes"
+	metricBufferBytes     = namespace + "buffer_bytes"
+	metricDrained         = namespace + "drained"
 	metricLogLines        = namespace + "access_log_lines_total"
 
 	// The configuration.
@@ -59,6 +65,7 @@ const (
 	metricConfigProblems    = namespace + "config_problems"
 	metricConfigConnected   = namespace + "config_source_connected"
 	metricConfigResources   = namespace + "config_resources"
+	metricLastGoodAge       = namespace + "last_known_good_age_seconds"
 	metricFeedStreams       = namespace + "feed_streams_total"
 	metricFeedUpdates       = namespace + "feed_updates_total"
 	metricFeedBytes         = namespace + "feed_config_bytes_total"

@@ -116,7 +116,7 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) (err er
 // them.
 func (n *node) build() (config admin.Config, err error) {
 	o := n.options
-	if n.log, err = accesslog.New(accesslog.Options{Path: o.accessLog, Logger: n.logger}); err != nil {
+	if n.log, err = accesslog.New(accesslog.Options{Path: o.accessLog, MaxSize: o.logMax, Keep: o.logKeep, Logger: n.logger}); err != nil {
 		return config, err
 	}
 	engine := evloop.Config{
@@ -137,7 +137,7 @@ func (n *node) build() (config admin.Config, err error) {
 	}
 	return admin.Config{
 		NodeID: o.nodeID, Build: buildInfo(), Stats: n.stats, Live: n.engine.Live().Load,
-		Endpoint: n.endpointLoad, Log: n.log, Permit: n.permit, Logger: n.logger,
+		Endpoint: n.endpointLoad, Node: n.state, Log: n.log, Permit: n.permit, Logger: n.logger,
 	}, nil
 }
 
@@ -302,6 +302,18 @@ func (n *node) numbers() feed.Numbers {
 		Connections: n.stats.Counter(stats.ClientsOpen),
 		Errors:      n.stats.Counter(stats.Errors),
 	}
+}
+
+// state is what metrics show besides counters.
+func (n *node) state() admin.NodeState {
+	s := admin.NodeState{
+		Pressure: n.engine.Pressure(), MemoryLimit: n.options.memory,
+		BufferBytes: n.engine.BufferBytes(), Drained: n.drainer.done.Load(),
+	}
+	if n.lastGood != nil {
+		s.LastGood = n.lastGood.Written()
+	}
+	return s
 }
 
 func (n *node) endpointLoad(slot uint32) admin.EndpointLoad {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -21,6 +22,10 @@ const (
 	defaultControlPlane = "127.0.0.1:7401"
 	defaultAdmin        = "127.0.0.1:7402"
 	defaultDrain        = 30 * time.Second
+	// Rotated files are bounded unless somebody says otherwise: 1.2 GB of a disk.
+	defaultLogSize = "200MiB"
+	defaultLogKeep = 5
+	maxLogKeep     = 1000
 	// leastMemory is about twice what a node without connections takes.
 	leastMemory = 64 << 20
 	// maxLoops is more than any machine that we know has use for.
@@ -38,6 +43,8 @@ type options struct {
 	labels        map[string]string
 	loops         int
 	accessLog     string
+	logMaxSize    string
+	logKeep       int
 	memoryLimit   string
 	drainTimeout  time.Duration
 	insecure      bool
@@ -48,6 +55,7 @@ type options struct {
 	listen netip.Addr
 	level  slog.Level
 	memory uint64 // 0: no limit
+	logMax int64  // 0: the access log is not rotated by size
 }
 
 func (o *options) define(f *pflag.FlagSet) {
@@ -61,6 +69,8 @@ func (o *options) define(f *pflag.FlagSet) {
 	f.StringToStringVar(&o.labels, "labels", nil, "labels of the node, `KEY=VALUE,KEY=VALUE`…")
 	f.IntVar(&o.loops, "loops", 0, "event loops (default: one for each processor that the quota allows)")
 	f.StringVar(&o.accessLog, "access-log", accesslog.Stdout, "where the access log goes: stdout, off, or a `FILE`, opened again on SIGHUP")
+	f.StringVar(&o.logMaxSize, "access-log-max-size", defaultLogSize, "`SIZE` at which a file of the access log is rotated to FILE.1; off: never, as where logrotate does it")
+	f.IntVar(&o.logKeep, "access-log-keep", defaultLogKeep, "how many rotated files of the access log stay")
 	f.StringVar(&o.memoryLimit, "memory-limit", "", "`SIZE` of memory (512MiB) by which the node sheds idle connections (from 85 %) and then work (from 95 %); default: the cgroup's limit; off: none")
 	f.DurationVar(&o.drainTimeout, "drain-timeout", defaultDrain, "how long exchanges may take to end after SIGTERM")
 	f.BoolVar(&o.insecure, "insecure", false, "allow plaintext to control planes, and an admin address, that are not on loopback")
@@ -128,11 +138,31 @@ func (o *options) check(f *pflag.FlagSet) error {
 		}
 		o.memory = size
 	}
+	if err := o.checkLog(); err != nil {
+		return err
+	}
 	if o.drainTimeout < time.Millisecond {
 		return settings.Usage("--drain-timeout: %s: expected a duration from 1ms", o.drainTimeout)
 	}
 	if err := o.level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return settings.Usage("--log-level: %q: expected debug, info, warn or error", o.logLevel)
+	}
+	return nil
+}
+
+// leastLog keeps a slip of a unit from rotating with every write.
+const leastLog = 1 << 20
+
+func (o *options) checkLog() error {
+	if o.logMaxSize != "off" {
+		size, err := resource.ParseSize(o.logMaxSize)
+		if err != nil || size < leastLog || size > math.MaxInt64 {
+			return settings.Usage("--access-log-max-size: %q: expected a size from 1MiB, or off", o.logMaxSize)
+		}
+		o.logMax = int64(size)
+	}
+	if o.logKeep < 1 || o.logKeep > maxLogKeep {
+		return settings.Usage("--access-log-keep: %d: expected 1 to %d", o.logKeep, maxLogKeep)
 	}
 	return nil
 }
