@@ -112,6 +112,17 @@ bench-rivals-short: bench-tools ## the same in minutes, to see that it works; it
 	bin/bench/bench --rounds 2 --round 2s --warmup 1s --settle 2s --malloc-requests 100000 \
 		--page bin/bench/PERFORMANCE.md --json bin/bench/PERFORMANCE.json $(BENCHFLAGS)
 
+SOAK         ?= 10m
+DIFFERENTIAL ?= 1000000
+
+.PHONY: soak
+soak: build ## send mixed traffic with a push every second for SOAK=10m; memory, descriptors and goroutines are watched
+	SOAK=$(SOAK) go test -count=1 -v -timeout 0 -run MixedTraffic ./deployments/e2e
+
+.PHONY: differential
+differential: ## compare DIFFERENTIAL=1000000 generated requests with net/http
+	DIFFERENTIAL=$(DIFFERENTIAL) go test -count=1 -v -timeout 0 -run TestDifferential ./dataplane/http1
+
 .PHONY: fuzz
 fuzz: ## fuzz every fuzz target, FUZZTIME=5m each
 	@deployments/tools/fuzz.sh '$(TAGS)' '$(FUZZTIME)' $(MODULES)

@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/textproto"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -154,11 +156,19 @@ func TestDifferentialCases(t *testing.T) {
 	}
 }
 
-// TestDifferentialGenerated compares generated requests with net/http.
+// TestDifferentialGenerated compares generated requests with net/http, as many as
+// DIFFERENTIAL says, and tells how often each listed difference was met.
 func TestDifferentialGenerated(t *testing.T) {
 	g := generator{rand.New(rand.NewPCG(2, 9112))}
 	var accepted int
-	const requests = 100_000
+	requests := 100_000
+	if text := os.Getenv("DIFFERENTIAL"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n <= 0 {
+			t.Fatalf("DIFFERENTIAL=%q: expected a number of requests", text)
+		}
+		requests = n
+	}
 	for range requests {
 		input := g.request()
 		if compare(t, input) {

@@ -28,6 +28,8 @@ type Options struct {
 	EtcdEndpoints []string
 	// NodeArgs are added to each node's command line.
 	NodeArgs []string
+	// NodeLimits hold each node down.
+	NodeLimits Limits
 }
 
 // Fleet is a running fleet.
@@ -131,7 +133,8 @@ func (f *Fleet) StartNode(number int) *Node {
 		"--node-id", n.ID, "--control-plane", f.GRPC, "--listen-address", n.Address, "--admin-address", n.Admin,
 		"--state-dir", filepath.Join(f.Dir, "state"), "--loops", "1", "--access-log", filepath.Join(f.Dir, n.ID+".access.log"),
 	}, f.options.NodeArgs...)
-	n.Process = start(f.t, f.Dir, n.ID, Binary(f.t, "proxy-dataplane"), args...)
+	binary, args := f.options.NodeLimits.wrap(f.t, Binary(f.t, "proxy-dataplane"), args)
+	n.Process = start(f.t, f.Dir, n.ID, binary, args...)
 	for len(f.Nodes) < number {
 		f.Nodes = append(f.Nodes, nil)
 	}

@@ -1,0 +1,61 @@
+package fleettest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// clockTick is the unit of times in /proc/PID/stat: the kernel's USER_HZ, 100
+// wherever Linux runs.
+const clockTick = 10 * time.Millisecond
+
+// Resident is the process's resident memory, in bytes.
+func (p *Process) Resident() int64 {
+	p.t.Helper()
+	fields := strings.Fields(p.proc("statm"))
+	pages, err := strconv.ParseInt(fields[1], 10, 64)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
+}
+
+// Descriptors is how many descriptors the process has open.
+func (p *Process) Descriptors() int {
+	p.t.Helper()
+	entries, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(p.PID()), "fd"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// CPU is the processor time that the process has used, of user and system.
+func (p *Process) CPU() time.Duration {
+	p.t.Helper()
+	line := p.proc("stat")
+	// The second field is the program's name in brackets, which may hold spaces.
+	fields := strings.Fields(line[strings.LastIndexByte(line, ')')+1:])
+	var ticks int64
+	for _, f := range fields[11:13] { // utime and stime
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * clockTick
+}
+
+func (p *Process) proc(file string) string {
+	p.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.PID(), file))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(text)
+}
