@@ -25,6 +25,9 @@ func (*Engine) Live() *table.Live { return nil }
 // SetPressure is never called.
 func (*Engine) SetPressure(pressure.Level) {}
 
+// Pressure is that nothing is wanting: there is no engine.
+func (*Engine) Pressure() pressure.Level { return pressure.Calm }
+
 // BufferBytes is never called.
 func (*Engine) BufferBytes() int64 { return 0 }
 

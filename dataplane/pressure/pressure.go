@@ -95,7 +95,7 @@ func (m *Monitor) Run(ctx context.Context, tell func(Level)) error {
 	if err != nil {
 		return err
 	}
-	defer g.Close()
+	defer func() { _ = g.Close() }() // it was only read
 	ticker := time.NewTicker(Every)
 	defer ticker.Stop()
 	level := Calm
