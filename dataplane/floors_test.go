@@ -29,6 +29,8 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "compile", Floor: 3, Pure: true},
 			{Dir: "exchange", Floor: 3, Pure: true},
 			{Dir: "upstream", Floor: 3},
+			{Dir: "secure", Floor: 3},
+			{Dir: "secure/securetest", Floor: 3},
 			{Dir: "lastgood", Floor: 3},
 			{Dir: "gossip", Floor: 3},
 			{Dir: "accesslog", Floor: 4},

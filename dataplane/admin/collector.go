@@ -8,6 +8,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 )
 
@@ -86,6 +87,8 @@ var described = []description{
 
 	{metricReasons, "Answers that were not the upstream's or the route's own, by why.", byReason},
 	{metricRefusals, "Messages that the codec refused, by the rule that they broke.", byReason},
+
+	{metricHandshakes, "TLS handshakes with clients and with endpoints, by how they ended.", []string{"side", "result"}},
 
 	{metricExchanges, "Requests under way.", nil},
 	{metricAcquire, "Wait for a connection to an endpoint.", nil},
@@ -300,6 +303,10 @@ func (s *scrape) reasons() {
 	}
 	for r := http1.NoReason + 1; r.String() != "unknown"; r++ {
 		s.counter(metricRefusals, s.set.Refusal(uint8(r)), r.String())
+	}
+	for r := range secure.Result(secure.Results) {
+		s.counter(metricHandshakes, s.set.Handshakes(false, uint8(r)), "client", r.String())
+		s.counter(metricHandshakes, s.set.Handshakes(true, uint8(r)), "endpoint", r.String())
 	}
 }
 

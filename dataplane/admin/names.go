@@ -40,6 +40,9 @@ const (
 	metricReasons  = namespace + "answers_by_reason_total"
 	metricRefusals = namespace + "codec_refusals_total"
 
+	// By side and result.
+	metricHandshakes = namespace + "tls_handshakes_total"
+
 	// The node.
 	metricExchanges       = namespace + "requests_in_flight"
 	metricAcquire         = namespace + "upstream_acquire_seconds"

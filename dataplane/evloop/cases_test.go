@@ -145,7 +145,7 @@ func answersOf(c *http1test.Case) int {
 // the case has.
 func (n *node) playCase(c *http1test.Case, cut int) string {
 	n.t.Helper()
-	conn, err := net.Dial("tcp", n.address)
+	conn, err := n.connect()
 	if err != nil {
 		n.t.Fatal(err)
 	}

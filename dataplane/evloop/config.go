@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/permit"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 )
 
@@ -26,6 +27,9 @@ type Config struct {
 	// engine owns them: tables whose listeners have these addresses get them
 	// instead of sockets of their own. nil: there are none.
 	Inherit map[netip.AddrPort][]int
+	// Permit is held by handshakes while they compute. Default: one, of this engine
+	// alone.
+	Permit permit.Semaphore
 	// Stats counts; it has as many loops as the engine.
 	Stats *stats.Set
 	// NewSink makes the sink of one loop.

@@ -11,10 +11,9 @@
 //
 // # A descriptor
 //
-// A link is one descriptor with what both sides have in common: the transport
-// that moves its bytes (plain; TLS later), what the last edges said, bytes that
-// were read and not yet understood, bytes that wait to be written, and its place
-// in the timer wheel. A downstream or an upstream connection owns a link and a
+// A link is one descriptor with what both sides have in common: what the last
+// edges said, bytes that were read and not yet understood, bytes that wait to be
+// written, its place in the timer wheel, and its TLS if it has any. A downstream or an upstream connection owns a link and a
 // codec. A stream binds one exchange to (connection, stream) on both sides; an
 // HTTP/1.1 connection carries one at a time.
 //
@@ -26,6 +25,18 @@
 // the side it waits for. Whoever queues bytes goes through send, which either
 // writes them in this turn or leaves them in link.out for the next writable
 // edge: there is no third way.
+//
+// # TLS
+//
+// A handshake computes for long, so it runs on a goroutine, which holds one of
+// the node's permits while it does. The descriptor stays with the loop: it reads
+// until a whole ClientHello is there, gives the bytes to the goroutine (see
+// package secure), and gets back what is to be sent whenever more bytes are
+// needed. Afterwards the loop does all the rest itself. fill decrypts all that a
+// read brought, so nothing waits where no edge would tell of it; bytes are
+// encrypted when they leave the stage, and link.out holds what goes on the wire.
+// An end that the peer did not announce (close_notify) may be somebody else's
+// doing: an answer that lasts until the end is then a broken one.
 //
 // # Memory
 //

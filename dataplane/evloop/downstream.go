@@ -7,6 +7,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"golang.org/x/sys/unix"
 )
@@ -26,6 +27,8 @@ type downstream struct {
 	refused   bool  // the codec gave up: what follows is not understood
 	closing   bool  // closes when everything queued has gone
 	lingered  int   // bytes thrown away while lingering
+
+	certificate []byte // what the client showed, for the endpoint; nil: nothing
 }
 
 // phase is what a client's connection is doing.
@@ -36,6 +39,7 @@ const (
 	phaseBody                // the request's body comes
 	phaseAnswer              // the request is complete, the answer is not
 	phaseLinger              // answered and shut; what still comes is thrown away
+	phaseShake               // shakes hands
 )
 
 const (
@@ -57,8 +61,11 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 	d := l.takeDown()
 	*d = downstream{link: k, socket: s, peer: peer, since: l.now}
 	k.down = d
-	limits := s.listener.Limits
-	d.reader.Init(http1.Server, http1.Limits{HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields})
+	if s.listener.TLS != nil {
+		d.phase = phaseShake
+	} else {
+		d.begin("")
+	}
 	l.clientsChanged(1)
 	s.binding.clients.Add(1)
 	d.series = s.listener.Series
@@ -76,6 +83,10 @@ func (d *downstream) idle() bool {
 // it paused can go on.
 func (l *Loop) turnDown(d *downstream) {
 	k := d.link
+	if d.phase == phaseShake && !d.closing {
+		l.turnHello(d)
+		return
+	}
 	if k.broken {
 		l.goneDown(d)
 		return
@@ -264,7 +275,10 @@ func (l *Loop) arrival(d *downstream) exchange.Arrival {
 	if start == 0 {
 		start = l.now
 	}
-	return exchange.Arrival{Peer: d.peer, Start: start, WallTime: l.wallBase + start, Now: l.now}
+	return exchange.Arrival{
+		Peer: d.peer, Start: start, WallTime: l.wallBase + start, Now: l.now,
+		Secure: d.link.tls != nil, Certificate: d.certificate,
+	}
 }
 
 // refusedDown answers what the codec refuses, if an answer can still be given.
@@ -312,6 +326,7 @@ func (l *Loop) closeDownAfter(d *downstream) {
 	}
 	d.closing = true
 	l.unstage(k)
+	l.sayGoodbye(k)
 	if k.out.len() == 0 {
 		l.shutDown(d)
 		return
@@ -367,6 +382,9 @@ func (l *Loop) abortDown(d *downstream) {
 		return
 	}
 	l.unstage(k)
+	if k.tls != nil {
+		k.tls.told = true // that would be an end
+	}
 	_ = unix.SetsockoptLinger(k.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	l.closeDown(d)
 }
@@ -380,6 +398,8 @@ func (l *Loop) closeDown(d *downstream) {
 	l.clientsChanged(-1)
 	d.socket.binding.clients.Add(-1)
 	l.stats.ClientClosed(d.series)
+	l.unstage(k)
+	l.sayGoodbye(k)
 	l.closeLink(k)
 	l.giveDown(d)
 }
@@ -390,6 +410,8 @@ func (d *downstream) deadline() int64 {
 	switch {
 	case d.stream != nil:
 		return d.stream.x.NextDeadline()
+	case d.phase == phaseShake && !d.closing:
+		return d.since + int64(t.RequestHead)
 	case d.phase == phaseLinger:
 		return d.since + lingerTime
 	case d.closing:
@@ -417,6 +439,9 @@ func (l *Loop) timeDown(d *downstream) {
 		}
 	case d.phase == phaseHead && d.headStart > 0 && !d.closing:
 		l.failHead(d, exchange.Failure{Reason: exchange.ReasonRequestHeadTimeout})
+	case d.phase == phaseShake && !d.closing:
+		l.countHandshake(d.link, secure.ResultTimeout)
+		l.closeDown(d)
 	default:
 		l.closeDown(d)
 	}

@@ -14,7 +14,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/permit"
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
@@ -28,8 +30,11 @@ type Engine struct {
 	base     time.Time
 	stats    *stats.Set
 	registry *upstream.Registry
+	tickets  *secure.Tickets
 	loops    []*Loop
 	ceilings ceilings
+
+	shaking sync.WaitGroup // goroutines of handshakes
 
 	live     table.Live
 	pressure atomic.Uint32 // a pressure.Level
@@ -54,12 +59,21 @@ func New(c Config) (*Engine, error) {
 	if c.DrainTimeout <= 0 {
 		c.DrainTimeout = 30 * time.Second
 	}
+	if c.Permit == nil {
+		c.Permit = permit.New(1)
+	}
+	base := time.Now()
+	tickets, err := secure.NewTickets(base)
+	if err != nil {
+		return nil, err
+	}
 	e := &Engine{
 		config:   c,
 		log:      c.Logger,
-		base:     time.Now(),
+		base:     base,
 		stats:    c.Stats,
 		registry: upstream.NewRegistry(c.Loops),
+		tickets:  tickets,
 		bindings: make(map[netip.AddrPort]*binding),
 		inherit:  maps.Clone(c.Inherit),
 		free:     make(chan struct{}, 1),
@@ -80,6 +94,14 @@ func New(c Config) (*Engine, error) {
 	}
 	return e, nil
 }
+
+// lookAtKeys is how often the keys of session tickets are looked at.
+const lookAtKeys = time.Minute
+
+// SetTicketKeys makes keys those by which sessions are sealed, so that nodes with
+// the same keys resume each other's. The first seals, all open. No keys: the node
+// makes its own.
+func (e *Engine) SetTicketKeys(keys [][32]byte) { e.tickets.Set(keys) }
 
 // Live points to the table in force. Before the first Apply it is empty.
 func (e *Engine) Live() *table.Live { return &e.live }
@@ -121,13 +143,24 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	var first error
 	left := len(e.loops)
-	select {
-	case <-ctx.Done():
-		e.tellAll(mail{kind: mailDrain})
-	case first = <-errs:
-		left--
-		e.tellAll(mail{kind: mailStop})
+	look := time.NewTicker(lookAtKeys)
+	defer look.Stop()
+	for running := true; running; {
+		select {
+		case now := <-look.C:
+			if err := e.tickets.Step(now); err != nil {
+				e.log.Error("session tickets", "error", err)
+			}
+			continue
+		case <-ctx.Done():
+			e.tellAll(mail{kind: mailDrain})
+		case first = <-errs:
+			left--
+			e.tellAll(mail{kind: mailStop})
+		}
+		running = false
 	}
+	defer e.shaking.Wait()
 	timeout := time.NewTimer(e.config.DrainTimeout)
 	defer timeout.Stop()
 	for left > 0 {

@@ -15,32 +15,19 @@ const (
 	highWater = 64 << 10
 )
 
-// transport moves bytes between a descriptor and a codec. Plain sockets need no
-// state; TLS will be another one, so a codec sees bytes only. 0 bytes without an
-// error is the end of the stream.
-type transport interface {
-	read(fd int, p []byte) (int, unix.Errno)
-	write(fd int, p []byte) (int, unix.Errno)
-	write2(fd int, a, b []byte) (int, unix.Errno)
-}
-
-// plain is the transport without encryption.
-type plain struct{}
-
-func (plain) read(fd int, p []byte) (int, unix.Errno)      { return sysRead(fd, p) }
-func (plain) write(fd int, p []byte) (int, unix.Errno)     { return sysWrite(fd, p) }
-func (plain) write2(fd int, a, b []byte) (int, unix.Errno) { return sysWrite2(fd, a, b) }
-
 // link is one descriptor and what both sides have in common. It is owned by its
 // loop, and by exactly one of down and up.
 type link struct {
 	fd    int
 	index uint32 // in the loop's slab
 	gen   uint32 // tells events of an earlier owner of index
-	io    transport
 
 	down *downstream
 	up   *upstreamConn
+	// tls is nil without TLS and until its handshake is over; shake is the one
+	// that is under way.
+	tls   *session
+	shake *handshake
 
 	// What edges said and was not used up.
 	readable bool
@@ -52,7 +39,7 @@ type link struct {
 	ready  bool // on the ready list
 
 	in    queue // read and not yet understood
-	out   queue // to be written
+	out   queue // to be written, as it goes on the wire
 	timer timer
 }
 
@@ -73,12 +60,15 @@ const (
 // they are appended to what is kept: data is all that is not yet understood,
 // valid until the next fill of any link.
 func (l *Loop) fill(k *link) (data []byte, n int, state readState) {
+	if k.tls != nil {
+		return l.fillRecords(k)
+	}
 	buf := l.readBuf
 	if k.in.len() > 0 {
 		k.in.room(&l.buffers, minRead)
 		buf = k.in.buf[len(k.in.buf):cap(k.in.buf)]
 	}
-	n, errno := k.io.read(k.fd, buf)
+	n, errno := sysRead(k.fd, buf)
 	switch {
 	case errno == unix.EAGAIN:
 		k.readable = false
@@ -124,7 +114,7 @@ func (l *Loop) send(k *link, p []byte) {
 	if len(p) == 0 || k.closed {
 		return
 	}
-	if k.out.len() > 0 || !k.writable {
+	if k.tls == nil && (k.out.len() > 0 || !k.writable) {
 		l.unstage(k)
 		k.out.add(&l.buffers, p)
 		return
@@ -158,8 +148,12 @@ func (l *Loop) flushStage() {
 		return
 	}
 	l.staged = nil
-	if !k.closed {
-		n, errno := k.io.write(k.fd, l.stage)
+	switch {
+	case k.closed:
+	case k.tls != nil:
+		l.seal(k, l.stage, nil)
+	default:
+		n, errno := sysWrite(k.fd, l.stage)
 		l.wrote(k, len(l.stage), n, errno)
 		k.out.add2(&l.buffers, l.stage[n:], nil)
 	}
@@ -171,13 +165,17 @@ func (l *Loop) flushWith(k *link, p []byte) {
 	l.staged = nil
 	head := l.stage
 	l.stage = l.stage[:0]
+	if k.tls != nil {
+		l.seal(k, head, p)
+		return
+	}
 	if len(head) == 0 {
-		n, errno := k.io.write(k.fd, p)
+		n, errno := sysWrite(k.fd, p)
 		l.wrote(k, len(p), n, errno)
 		k.out.add2(&l.buffers, nil, p[n:])
 		return
 	}
-	n, errno := k.io.write2(k.fd, head, p)
+	n, errno := sysWrite2(k.fd, head, p)
 	l.wrote(k, len(head)+len(p), n, errno)
 	if n < len(head) {
 		k.out.add2(&l.buffers, head[n:], p)
@@ -202,7 +200,7 @@ func (l *Loop) wrote(k *link, asked, n int, errno unix.Errno) {
 func (l *Loop) flushOut(k *link) (moved int, drained bool) {
 	for k.out.len() > 0 && k.writable {
 		p := k.out.bytes()
-		n, errno := k.io.write(k.fd, p)
+		n, errno := sysWrite(k.fd, p)
 		l.wrote(k, len(p), n, errno)
 		k.out.drop(&l.buffers, n)
 		moved += n
@@ -229,7 +227,7 @@ func (l *Loop) newLink(fd int, writable bool) *link {
 		k = &link{index: uint32(len(l.links))}
 		l.links = append(l.links, k)
 	}
-	*k = link{fd: fd, index: k.index, gen: k.gen + 1, io: plain{}, writable: writable}
+	*k = link{fd: fd, index: k.index, gen: k.gen + 1, writable: writable}
 	if err := l.poller.Add(fd, k.token()); err != nil {
 		unix.Close(fd)
 		k.closed = true
@@ -247,6 +245,7 @@ func (l *Loop) closeLink(k *link) {
 		return
 	}
 	l.unstage(k)
+	l.leaveShake(k)
 	l.wheel.disarm(k)
 	k.in.release(&l.buffers)
 	k.out.release(&l.buffers)
@@ -254,6 +253,6 @@ func (l *Loop) closeLink(k *link) {
 	l.open.Add(-1)
 	k.closed = true
 	k.fd = -1
-	k.down, k.up = nil, nil
+	k.down, k.up, k.tls = nil, nil, nil
 	l.freed = append(l.freed, k)
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
@@ -38,6 +39,7 @@ type socket struct {
 
 	// owned by the loop
 	listener *table.Listener // of the table that the loop has seen last
+	server   *secure.Server  // of the listener's TLS, once a client came
 	readable bool
 	removed  bool // no table has it any more; connections end after their answer
 }

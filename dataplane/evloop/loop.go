@@ -65,6 +65,8 @@ type Loop struct {
 	wheel      wheel
 	buffers    buffers
 	readBuf    []byte
+	cipherBuf  []byte // what is read of links with TLS
+	wire       []byte // what is written to them
 	staged     *link
 	stage      []byte
 	streams    streamPool
@@ -86,6 +88,9 @@ type Loop struct {
 	lines    []byte
 	events   int // what the link at hand may still cause in this turn
 
+	handshakes int             // under way, given up ones too
+	reports    chan *handshake // from their goroutines
+
 	draining    bool
 	downs       int   // client connections
 	crowded     bool  // the node is near its ceiling of clients
@@ -106,17 +111,19 @@ func newLoop(e *Engine, id int) (*Loop, error) {
 		return nil, err
 	}
 	l := &Loop{
-		engine:   e,
-		id:       id,
-		log:      e.log.With("loop", id),
-		poller:   p,
-		mailbox:  make(chan mail, mailboxSize),
-		random:   rand.NewPCG(rand.Uint64(), rand.Uint64()),
-		stats:    e.stats.Loop(id),
-		base:     e.base,
-		wallBase: e.base.UnixNano(),
-		readBuf:  make([]byte, readSize),
-		stage:    make([]byte, 0, stageSize),
+		engine:    e,
+		id:        id,
+		log:       e.log.With("loop", id),
+		poller:    p,
+		mailbox:   make(chan mail, mailboxSize),
+		random:    rand.NewPCG(rand.Uint64(), rand.Uint64()),
+		stats:     e.stats.Loop(id),
+		base:      e.base,
+		wallBase:  e.base.UnixNano(),
+		reports:   make(chan *handshake, maxHandshakes),
+		readBuf:   make([]byte, readSize),
+		cipherBuf: make([]byte, cipherSize),
+		stage:     make([]byte, 0, stageSize),
 	}
 	l.picker = upstream.NewPicker(e.registry, l.random)
 	l.env.Picker = l.picker
@@ -152,6 +159,7 @@ func (l *Loop) run() error {
 			l.edge(&events[i])
 		}
 		l.takeTurns()
+		l.readReports()
 		l.expire()
 		l.shed()
 		if stop := l.readMail(); stop {
@@ -188,7 +196,7 @@ func (l *Loop) mayEnd() bool {
 
 // patience is how long the loop may sleep.
 func (l *Loop) patience() time.Duration {
-	if len(l.ready) > 0 || len(l.mailbox) > 0 {
+	if len(l.ready) > 0 || len(l.mailbox) > 0 || len(l.reports) > 0 {
 		return 0
 	}
 	for _, s := range l.sockets {
@@ -366,6 +374,7 @@ func (l *Loop) close() {
 			l.closeLink(k)
 		}
 	}
+	l.endShakes()
 	for _, s := range l.sockets {
 		s.close()
 	}

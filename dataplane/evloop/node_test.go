@@ -74,7 +74,8 @@ type node struct {
 	address string
 	port    uint16
 	version uint64
-	stop    func() // once; waits for the end
+	connect func() (net.Conn, error) // as a client does
+	stop    func()                   // once; waits for the end
 }
 
 // startNode runs an engine of n loops on a port of its own.
@@ -108,6 +109,7 @@ func startNode(t *testing.T, loops int) *node {
 	t.Cleanup(n.stop)
 	n.port = freePort(t)
 	n.address = fmt.Sprintf("127.0.0.1:%d", n.port)
+	n.connect = func() (net.Conn, error) { return net.Dial("tcp", n.address) }
 	return n
 }
 

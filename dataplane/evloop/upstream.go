@@ -5,6 +5,7 @@ package evloop
 import (
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
@@ -21,6 +22,9 @@ type endpointPool struct {
 	series  uint32
 	to      *table.Endpoint
 	keep    table.KeepAlive
+	// client meets the endpoint by TLS; nil: without. Another one has other
+	// settings, and connections of the one before are not used again.
+	client *secure.Client
 }
 
 // upstreamConn is a connection to an endpoint: a link, a codec, and at most one
@@ -30,6 +34,7 @@ type upstreamConn struct {
 	reader    http1.Reader
 	pool      *endpointPool
 	stream    *stream
+	client    *secure.Client // that opened it; nil: it is without TLS
 	connected bool
 	idle      bool
 	served    int // requests
@@ -55,6 +60,7 @@ func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
 	}
 	if p.to != e { // another table: the settings may have changed
 		p.to, p.config, p.keep, p.series = e, u.Pool, u.KeepAlive, e.Series
+		l.secure(p, u.TLS)
 	}
 	return p
 }
@@ -119,7 +125,7 @@ func (l *Loop) connect(s *stream, p *endpointPool) bool {
 		return true
 	}
 	c := l.takeUp()
-	*c = upstreamConn{link: k, pool: p}
+	*c = upstreamConn{link: k, pool: p, client: p.client}
 	k.up = c
 	c.reader.Init(http1.Client, http1.Limits{})
 	l.assign(s, c)
@@ -157,15 +163,17 @@ func acquireFailed(errno unix.Errno) exchange.Event {
 func (l *Loop) turnUp(c *upstreamConn) {
 	k := c.link
 	if !c.connected {
-		if !k.writable && !k.broken {
-			return
+		switch {
+		case k.shake != nil:
+			l.turnShake(k)
+		case k.writable || k.broken:
+			l.connectDone(c)
 		}
-		l.connectDone(c)
 		return
 	}
 	if c.idle {
 		// Bytes that nobody asked for, or the end: it cannot serve again.
-		if k.readable || k.broken || k.readHup {
+		if k.broken || !l.quiet(k) || k.readHup {
 			l.dropIdle(c)
 		}
 		return
@@ -194,11 +202,20 @@ func (l *Loop) connectDone(c *upstreamConn) {
 		l.serveWaiting(p)
 		return
 	}
-	c.connected = true
 	c.link.broken = false
+	if c.client != nil {
+		l.beginShakeUp(c)
+		return
+	}
+	l.opened(c)
+}
+
+// opened gives a new connection to the stream that asked for it.
+func (l *Loop) opened(c *upstreamConn) {
+	c.connected = true
 	c.series = c.pool.series
 	l.stats.ServerOpened(c.series)
-	l.step(s, exchange.Event{Kind: exchange.EventAcquired})
+	l.step(c.stream, exchange.Event{Kind: exchange.EventAcquired})
 }
 
 // readUp reads and parses for one turn.
@@ -303,6 +320,10 @@ func (l *Loop) endUp(c *upstreamConn, state readState) {
 	}
 	switch ev := c.reader.EOF(); ev.Kind {
 	case http1.End:
+		if c.link.truncated() {
+			l.failUp(c, exchange.ReasonUpstreamTruncated, "no_close_notify")
+			return
+		}
 		c.stream.trailers = nil
 		l.step(c.stream, exchange.Event{Kind: exchange.EventResponseEnd})
 	case http1.Failed:
@@ -328,8 +349,8 @@ func (l *Loop) releaseUp(s *stream) {
 	s.up, c.stream = nil, nil
 	l.endInFlight(s)
 	p := c.pool
-	if p.retired || c.link.broken || c.link.readHup || c.link.out.len() > 0 ||
-		c.link.readable || (p.config.MaxRequests > 0 && c.served >= p.config.MaxRequests) || l.draining {
+	if p.retired || c.link.broken || c.link.readHup || c.link.out.len() > 0 || c.client != p.client ||
+		!l.quiet(c.link) || (p.config.MaxRequests > 0 && c.served >= p.config.MaxRequests) || l.draining {
 		l.closeUp(c)
 		l.serveWaiting(p)
 		return
@@ -386,6 +407,9 @@ func (l *Loop) abortUp(s *stream) {
 	}
 	s.up, c.stream = nil, nil
 	p := c.pool
+	if t := c.link.tls; t != nil {
+		t.told = true // a request that is cut has not ended
+	}
 	l.closeUp(c)
 	l.serveWaiting(p)
 }
@@ -431,6 +455,7 @@ func (l *Loop) closeUp(c *upstreamConn) {
 	if p := c.pool; p.Endpoint().Waiting() > p.Queued() {
 		l.engine.tellOthers(l, mail{kind: mailSlotFree, slot: p.to.Slot})
 	}
+	l.sayGoodbye(c.link)
 	l.closeLink(c.link)
 	l.giveUp(c)
 }

@@ -16,6 +16,7 @@ type Exchange struct {
 	head   *message.Head
 	client netip.AddrPort // the peer, or what a trusted peer said
 	peer   netip.AddrPort
+	cert   []byte       // for Client-Cert
 	local  requestNames // normal forms and ids, in memory of the exchange
 
 	// The route, until the head of the response was sent.
@@ -38,6 +39,7 @@ type Exchange struct {
 	requestDone bool  // the whole request came from the client
 	headSent    bool  // the head of an answer went to the client
 	reused      bool  // the attempt runs on a connection that served before
+	secure      bool  // it came by TLS
 	fresh       bool  // the next attempt wants a new connection
 	timedOut    bool  // the attempt got no connection in time
 	close       bool  // the client's connection ends after this answer
@@ -78,6 +80,10 @@ type Arrival struct {
 	Start    int64 // loop clock at the first byte
 	WallTime int64 // unix nanoseconds at the first byte
 	Now      int64 // loop clock at the end of the head
+	Secure   bool  // it came by TLS
+	// Certificate is the value of Client-Cert (RFC 9440 section 2.2) that goes up;
+	// nil: none. It belongs to the connection.
+	Certificate []byte
 }
 
 // Picker chooses the endpoint of an attempt. It may use state that outlives the

@@ -20,6 +20,7 @@ const (
 	ReasonPoolTimeout
 	ReasonConnectFailure
 	ReasonConnectTimeout
+	ReasonUpstreamTLS
 	ReasonUpstreamClosed
 	ReasonUpstreamReset
 	ReasonUpstreamMalformed
@@ -81,6 +82,8 @@ func (r Reason) info() reasonInfo {
 		return reasonInfo{"connect_failure", 502, SourceUpstream, "connection_refused", "the endpoint did not accept a connection"}
 	case ReasonConnectTimeout:
 		return reasonInfo{"connect_timeout", 504, SourceUpstream, "connection_timeout", "the endpoint did not answer a connection attempt in time"}
+	case ReasonUpstreamTLS:
+		return reasonInfo{"upstream_tls", 502, SourceUpstream, "tls_protocol_error", "the TLS handshake with the endpoint failed"}
 	case ReasonUpstreamClosed:
 		return reasonInfo{"upstream_closed", 502, SourceUpstream, "connection_terminated", "the endpoint closed the connection before it answered"}
 	case ReasonUpstreamReset:

@@ -17,7 +17,9 @@ var (
 	nameForwardedFor   = []byte("x-forwarded-for")
 	nameForwardedProto = []byte("x-forwarded-proto")
 	nameRequestID      = []byte("x-request-id")
+	nameClientCert     = []byte("client-cert")
 	schemeHTTP         = []byte("http")
+	schemeHTTPS        = []byte("https")
 )
 
 // normalise brings path and host into the one form that matching, logging and
@@ -204,7 +206,8 @@ func dropsUp(id message.FieldID, trusted bool) bool {
 	case message.FieldHost, message.FieldContentLength, message.FieldXRequestID, message.FieldXForwardedFor:
 		return true
 	case message.FieldXForwardedProto, message.FieldXForwardedHost, message.FieldXForwardedPort,
-		message.FieldForwarded, message.FieldXRealIP:
+		message.FieldForwarded, message.FieldXRealIP,
+		message.FieldClientCert, message.FieldClientCertChain: // RFC 9440 section 2.4
 		return !trusted
 	}
 	return id.HopByHop()
@@ -236,12 +239,27 @@ func (x *Exchange) addForwarded(env *Env, out *message.Out, trusted bool, ops *t
 	}
 	add(nameForwardedFor, message.FieldXForwardedFor, env.scratch[start:])
 	if !sawProto {
-		add(nameForwardedProto, message.FieldXForwardedProto, schemeHTTP)
+		proto := schemeHTTP
+		if x.secure {
+			proto = schemeHTTPS
+		}
+		add(nameForwardedProto, message.FieldXForwardedProto, proto)
 	}
 	if authority := h.Bytes(h.Authority); !sawHost && len(authority) > 0 {
 		add(nameForwardedHost, message.FieldXForwardedHost, authority)
 	}
+	if x.cert != nil && !trusted {
+		out.Add(nameClientCert, x.cert)
+	}
 	add(nameRequestID, message.FieldXRequestID, x.local.requestID[:x.local.idLen])
+}
+
+// scheme is that of the client's connection.
+func (x *Exchange) scheme() string {
+	if x.secure {
+		return "https"
+	}
+	return "http"
 }
 
 // target is what stands in the request line: the normal form, unless the route

@@ -130,7 +130,7 @@ func (x *Exchange) redirectReply(env *Env, out *message.Out) {
 		query = h.Bytes(h.Query)
 	}
 	start := len(env.scratch)
-	env.scratch = r.AppendLocation(env.scratch, "http", h.Bytes(h.Authority), x.local.path, query, h.HasQuery)
+	env.scratch = r.AppendLocation(env.scratch, x.scheme(), h.Bytes(h.Authority), x.local.path, query, h.HasQuery)
 	out.Add(nameLocation, env.scratch[start:])
 }
 

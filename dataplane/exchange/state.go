@@ -82,6 +82,7 @@ const maxAttempts = 2
 func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 	x.head = head
 	x.peer, x.client = in.Peer, in.Peer
+	x.secure, x.cert = in.Secure, in.Certificate
 	x.start, x.startWall = in.Start, in.WallTime
 	x.begun, x.touched = in.Now, in.Now
 	l := env.Listener
@@ -128,6 +129,7 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 func (x *Exchange) BeginFailed(env *Env, head *message.Head, in Arrival, f Failure) Actions {
 	x.head = head
 	x.peer, x.client = in.Peer, in.Peer
+	x.secure, x.cert = in.Secure, in.Certificate
 	x.start, x.startWall, x.begun = in.Start, in.WallTime, in.Now
 	x.listener, x.version = env.Listener.Name, env.Table.Version
 	x.format = env.Listener.ErrorFormat

@@ -100,6 +100,8 @@ const (
 	FieldAccessControlRequestMethod
 	FieldEarlyData
 	FieldWarning
+	FieldClientCert
+	FieldClientCertChain
 
 	fieldEnd
 )
@@ -201,12 +203,14 @@ var fieldNames = [fieldEnd]string{
 	FieldAccessControlRequestMethod:    "access-control-request-method",
 	FieldEarlyData:                     "early-data",
 	FieldWarning:                       "warning",
+	FieldClientCert:                    "client-cert",
+	FieldClientCertChain:               "client-cert-chain",
 }
 
 const (
 	// fieldMultiplier was found by trial: it sends the well-known names to
 	// slots of their own, which a test checks and says how to repair.
-	fieldMultiplier = 0xafc723a5a9fbdc4d
+	fieldMultiplier = 0x87600c7dc45874fb
 	fieldSlotBits   = 9
 	maxFieldName    = 32 // of the well-known ones
 

@@ -77,6 +77,7 @@ type Loop struct {
 	counters [counterCount]uint64
 	reasons  [maxReasons]uint64
 	refusals [maxReasons]uint64
+	shakes   [2][maxReasons]uint64 // with clients, with endpoints
 	late     Histogram
 	acquire  Histogram
 
@@ -104,6 +105,15 @@ func (l *Loop) Refused(listener Slot, reason uint8) {
 	add(&l.refusals[reason%maxReasons], 1)
 	c, j := l.listeners.at(listener)
 	add(&c.rows[j][rowExtra], 1)
+}
+
+// Handshake counts how a TLS handshake ended, with a client or with an endpoint.
+func (l *Loop) Handshake(endpoint bool, result uint8) {
+	side := 0
+	if endpoint {
+		side = 1
+	}
+	add(&l.shakes[side][result%maxReasons], 1)
 }
 
 // ClientOpened counts an accepted connection.

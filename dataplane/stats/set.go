@@ -92,6 +92,20 @@ func (s *Set) Refusal(reason uint8) uint64 {
 	return sum
 }
 
+// Handshakes is how many TLS handshakes with clients, or with endpoints, ended
+// with a result.
+func (s *Set) Handshakes(endpoint bool, result uint8) uint64 {
+	side := 0
+	if endpoint {
+		side = 1
+	}
+	var sum uint64
+	for _, l := range s.loops {
+		sum += atomic.LoadUint64(&l.shakes[side][result%maxReasons])
+	}
+	return sum
+}
+
 // Late is how late the loops came back.
 func (s *Set) Late() Distribution {
 	var d Distribution

@@ -58,6 +58,7 @@ type Listener struct {
 	// EveryAddress: none were given, so they are the node's and every virtual IP.
 	EveryAddress bool
 	Protocol     Protocol
+	TLS          *ListenerTLS // of ProtocolHTTPS
 	Limits       Limits
 	Timeouts     ListenerTimeouts
 	Backlog      int

@@ -28,6 +28,7 @@ type Upstream struct {
 	ConnectTimeout time.Duration
 	Pool           Pool
 	KeepAlive      KeepAlive
+	TLS            *UpstreamTLS // nil: none
 
 	// Slot is written once by upstream.Registry.Bind before a table with this
 	// object is published. Compile leaves it 0. Series is the slot in the node's

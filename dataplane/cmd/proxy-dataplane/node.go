@@ -120,7 +120,7 @@ func (n *node) build() (config admin.Config, err error) {
 		return config, err
 	}
 	engine := evloop.Config{
-		Loops: o.loops, NodeAddress: o.listen, DrainTimeout: o.drainTimeout, Stats: n.stats,
+		Loops: o.loops, NodeAddress: o.listen, DrainTimeout: o.drainTimeout, Stats: n.stats, Permit: n.permit,
 		NewSink: func(int) evloop.Sink { return n.log.Sink() }, Logger: n.logger,
 	}
 	if n.takeover != nil {

@@ -1,0 +1,125 @@
+//go:build linux
+
+package evloop
+
+import (
+	"github.com/proxyfleet/proxyfleet/dataplane/clienthello"
+	"github.com/proxyfleet/proxyfleet/dataplane/http1"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
+)
+
+// plainAnswer is what a client gets that speaks HTTP without TLS to a listener
+// with TLS.
+const plainAnswer = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 37\r\n\r\nthis port speaks HTTPS: use https://\r\n"
+
+// alertRefused and alertNotTLS are alerts of a peer without keys (RFC 8446
+// section 6): internal_error, and unexpected_message.
+const (
+	alertRefused = "\x15\x03\x03\x00\x02\x02\x50"
+	alertNotTLS  = "\x15\x03\x03\x00\x02\x02\x0a"
+)
+
+// server is what meets the clients of a socket, made again when its listener's
+// settings are others.
+func (l *Loop) server(s *socket) *secure.Server {
+	if s.server == nil || s.server.Of() != s.listener.TLS {
+		s.server = secure.NewServer(s.listener.TLS, l.engine.tickets, secure.HTTP1)
+	}
+	return s.server
+}
+
+// turnHello serves a client whose handshake is not over. It is begun when the
+// whole ClientHello is there.
+func (l *Loop) turnHello(d *downstream) {
+	k := d.link
+	if k.shake != nil {
+		l.turnShake(k)
+		return
+	}
+	for k.readable && !k.broken {
+		data, n, _ := l.fill(k)
+		if n == 0 {
+			break
+		}
+		why, whole := peekHello(data)
+		switch {
+		case whole:
+			l.beginShake(d, data)
+			return
+		case why == secure.ResultPlain:
+			l.refuseHello(d, why, plainAnswer)
+			return
+		case why != secure.ResultFull:
+			l.refuseHello(d, why, alertNotTLS)
+			return
+		}
+		l.keep(k, data, 0)
+	}
+	if k.broken || k.readHup {
+		l.countHandshake(k, secure.ResultGone)
+		l.closeDown(d)
+	}
+}
+
+// peekHello looks whether the whole ClientHello is there, or something else is:
+// then why is not ResultFull. What a hello says is left to crypto/tls to judge.
+func peekHello(data []byte) (why secure.Result, whole bool) {
+	if data[0] >= 'A' && data[0] <= 'Z' {
+		return secure.ResultPlain, false // a method
+	}
+	hello, _ := clienthello.Peek(data, nil)
+	if hello.Status == clienthello.NeedMore {
+		return secure.ResultFull, false
+	}
+	switch hello.Reason {
+	case clienthello.NotTLS, clienthello.BadRecord, clienthello.NotClientHello:
+		return secure.ResultNotTLS, false
+	case clienthello.TooLarge:
+		return secure.ResultHelloTooLarge, false
+	}
+	return secure.ResultFull, true
+}
+
+// beginShake starts the handshake whose ClientHello stands in data.
+func (l *Loop) beginShake(d *downstream, data []byte) {
+	k := d.link
+	l.look()
+	conn := l.server(d.socket).Conn()
+	conn.Feed(data)
+	k.in.release(&l.buffers)
+	if !l.shake(k, conn) {
+		l.refuseHello(d, secure.ResultRefused, alertRefused)
+	}
+}
+
+// refuseHello ends a connection before its handshake.
+func (l *Loop) refuseHello(d *downstream, why secure.Result, answer string) {
+	l.countHandshake(d.link, why)
+	l.sendWire(d.link, []byte(answer))
+	d.refused = true
+	l.closeDownAfter(d)
+}
+
+// shakenDown goes on when the handshake with a client is over.
+func (l *Loop) shakenDown(d *downstream, conn *secure.Conn) {
+	if conn.Failed() != nil {
+		d.refused = true // what may still come is not read
+		l.closeDownAfter(d)
+		return
+	}
+	state := conn.State()
+	d.begin(state.NegotiatedProtocol)
+	if a := d.socket.listener.TLS.ClientAuth; a != nil && a.Forward && len(state.PeerCertificates) > 0 {
+		d.certificate = secure.AppendField(nil, state.PeerCertificates[0].Raw)
+	}
+	d.phase, d.since = phaseHead, l.now
+	l.wheel.arm(d.link, d.deadline())
+	l.turnDown(d)
+}
+
+// begin chooses the codec by the protocol that was agreed on; none means
+// HTTP/1.1, as without TLS.
+func (d *downstream) begin(_ string) {
+	limits := d.socket.listener.Limits
+	d.reader.Init(http1.Server, http1.Limits{HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields})
+}

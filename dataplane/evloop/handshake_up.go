@@ -1,0 +1,67 @@
+//go:build linux
+
+package evloop
+
+import (
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+// secure brings a pool to the TLS settings of its upstream. What is idle was
+// opened with others, and goes.
+func (l *Loop) secure(p *endpointPool, t *table.UpstreamTLS) {
+	switch {
+	case t == nil && p.client == nil, t != nil && p.client != nil && p.client.Of() == t:
+		return
+	case t == nil:
+		p.client = nil
+	default:
+		p.client = secure.NewClient(t, p.to.AddrPort.Addr().String(), secure.HTTP1)
+	}
+	for l.closeIdle(p) {
+	}
+}
+
+// beginShakeUp shakes hands with an endpoint that was connected to.
+func (l *Loop) beginShakeUp(c *upstreamConn) {
+	if l.shake(c.link, c.client.Conn()) {
+		return
+	}
+	l.countHandshake(c.link, secure.ResultRefused)
+	l.shakeFailed(c, secure.ResultRefused)
+}
+
+// shakenUp goes on when the handshake with an endpoint is over.
+func (l *Loop) shakenUp(c *upstreamConn, conn *secure.Conn) {
+	if conn.Failed() != nil {
+		l.log.Debug("handshake with an endpoint failed", "endpoint", c.pool.address, "error", conn.Failed())
+		l.shakeFailed(c, conn.Result())
+		return
+	}
+	l.opened(c)
+}
+
+// shakeFailed ends a connection whose handshake failed. Nothing of the request
+// was sent.
+func (l *Loop) shakeFailed(c *upstreamConn, why secure.Result) {
+	s, p := c.stream, c.pool
+	l.stats.ConnectFailed(p.series, false)
+	l.closeUp(c)
+	s.up = nil
+	l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
+		Reason: exchange.ReasonUpstreamTLS, Retry: exchange.RetryNothingSent, Detail: why.String(),
+	}})
+	l.serveWaiting(p)
+}
+
+// quiet says that nothing has come on a connection without an exchange. With TLS
+// there may be something that is not the peer's word to us: a session ticket, a
+// new key.
+func (l *Loop) quiet(k *link) bool {
+	if !k.readable || k.tls == nil {
+		return !k.readable
+	}
+	_, n, state := l.fill(k)
+	return n == 0 && state == readEmpty
+}

@@ -1,0 +1,129 @@
+//go:build linux
+
+package evloop
+
+import (
+	"io"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
+	"golang.org/x/sys/unix"
+)
+
+// cipherSize is what one read of a link with TLS takes from the socket. What it
+// decrypts to, with a record that an earlier read left in part, fits into readBuf.
+const cipherSize = readSize / 2
+
+// session is TLS on a link whose handshake is over. link.out holds what goes on
+// the wire, so that what waits is counted alike with and without TLS; bytes are
+// encrypted when they leave the stage.
+type session struct {
+	conn *secure.Conn
+	// ahead: crypto/tls may have read bytes that fill has not seen.
+	ahead bool
+	// end is how the connection ended, for the next fill; readMore: it did not.
+	end readState
+	// told: the peer got our close_notify, or must not get one.
+	told bool
+}
+
+// fillRecords is fill for a link with TLS. Whatever has come is decrypted: nothing
+// is left in crypto/tls but part of a record.
+func (l *Loop) fillRecords(k *link) (data []byte, n int, state readState) {
+	t := k.tls
+	if t.end != readMore {
+		k.readable = false
+		return k.in.bytes(), 0, t.end
+	}
+	state = readMore
+	if !t.ahead {
+		r, errno := sysRead(k.fd, l.cipherBuf)
+		switch {
+		case errno == unix.EAGAIN:
+			k.readable = false
+			return k.in.bytes(), 0, readEmpty
+		case errno != 0:
+			k.readable, k.broken = false, true
+			return k.in.bytes(), 0, readReset
+		case r == 0:
+			t.conn.FeedEnd()
+		case r < len(l.cipherBuf) && !k.readHup:
+			k.readable, state = false, readEmpty
+		}
+		t.conn.Feed(l.cipherBuf[:r])
+	}
+	t.ahead = false
+	n, err := t.conn.Open(l.readBuf)
+	if out := t.conn.TakeOut(); len(out) > 0 {
+		l.sendWire(k, out)
+	}
+	if err != secure.ErrDrained { //nolint:errorlint // it comes as it is
+		l.endRecords(k, err)
+		state = readMore
+		if n == 0 {
+			k.readable, state = false, t.end
+		}
+	}
+	if k.in.len() > 0 {
+		k.in.add(&l.buffers, l.readBuf[:n])
+		return k.in.bytes(), n, state
+	}
+	return l.readBuf[:n], n, state
+}
+
+// endRecords notes that no more can be read. The end has its turn behind the
+// bytes that came before it, so the link stays readable.
+func (l *Loop) endRecords(k *link, err error) {
+	k.readable, k.readHup = true, true
+	k.tls.end = readEnd
+	if err != io.EOF && err != io.ErrUnexpectedEOF { //nolint:errorlint // they come as they are
+		k.tls.end, k.tls.told = readReset, true
+		l.countHandshake(k, secure.ResultBadRecord)
+	}
+}
+
+// truncated says that the connection ended without the peer saying so: what ends
+// with it may have been cut by somebody else (RFC 8446 section 6.1).
+func (k *link) truncated() bool { return k.tls != nil && !k.tls.conn.CloseNotified() }
+
+// seal encrypts one or two pieces and sends them.
+func (l *Loop) seal(k *link, a, b []byte) {
+	wire := l.wire[:0]
+	for _, p := range [...][]byte{a, b} {
+		if len(p) == 0 {
+			continue
+		}
+		var err error
+		if wire, err = k.tls.conn.Seal(wire, p); err != nil {
+			// The peer's last bytes broke the connection, or said that they are: it is
+			// ended when the link has its turn.
+			k.writable, k.broken, k.readable = false, true, true
+			l.makeReady(k)
+			break
+		}
+	}
+	l.wire = wire[:0]
+	l.sendWire(k, wire)
+}
+
+// sayGoodbye tells the peer that nothing more is sent, once, behind what was.
+func (l *Loop) sayGoodbye(k *link) {
+	if k.tls == nil || k.tls.told || k.broken || k.closed {
+		return
+	}
+	k.tls.told = true
+	wire := k.tls.conn.SealEnd(l.wire[:0])
+	l.wire = wire[:0]
+	l.sendWire(k, wire)
+}
+
+// sendWire sends bytes as they are, behind those that wait.
+func (l *Loop) sendWire(k *link, p []byte) {
+	if k.out.len() == 0 && k.writable && len(p) > 0 {
+		n, errno := sysWrite(k.fd, p)
+		l.wrote(k, len(p), n, errno)
+		p = p[n:]
+	}
+	if len(p) > 0 {
+		k.out.add(&l.buffers, p)
+	}
+}

@@ -1,0 +1,206 @@
+package secure
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/permit"
+)
+
+// ErrDrained says that all bytes that were fed have been read: nothing comes
+// before more are.
+var ErrDrained = os.ErrDeadlineExceeded
+
+// errAborted ends a handshake that nobody waits for.
+var errAborted = errors.New("tls: the handshake was given up")
+
+// Conn is one TLS connection without a descriptor: bytes from the peer are fed,
+// bytes for the peer are taken. It has one owner at a time. That is the caller,
+// but from Handshake's beginning and from each Resume until the report that
+// follows it is the goroutine that runs Handshake.
+type Conn struct {
+	tls    *tls.Conn
+	memory memory
+	// shake is nil when no handshake is under way.
+	shake *shake
+	// failed is how the handshake ended.
+	failed error
+	// refused says that records could not be read.
+	refused bool
+	server  bool
+}
+
+// shake is what only a handshake needs.
+type shake struct {
+	permit permit.Semaphore
+	report func()
+	resume chan bool // false: give up
+	buf    []byte    // memory of what is fed
+	begun  bool
+}
+
+// newConn makes a connection; configure makes its crypto/tls.
+func newConn(server bool, config *tls.Config) *Conn {
+	c := &Conn{server: server, shake: &shake{resume: make(chan bool, 1)}}
+	c.memory.conn = c
+	if server {
+		c.tls = tls.Server(&c.memory, config)
+	} else {
+		c.tls = tls.Client(&c.memory, config)
+	}
+	return c
+}
+
+// Handshake shakes hands. It returns when that is over, and calls report then
+// and whenever it waits for bytes: from then on the connection is the caller's
+// again, who takes what is to be sent and, if Waiting, feeds and resumes. The
+// permit is held while computing.
+func (c *Conn) Handshake(p permit.Semaphore, report func()) {
+	s := c.shake
+	s.permit, s.report, s.begun = p, report, true
+	p.Acquire()
+	err := c.tls.Handshake()
+	p.Release()
+	c.failed = err
+	c.shake = nil
+	report()
+}
+
+// await gives the connection to the caller until it is resumed.
+func (s *shake) await() bool {
+	s.permit.Release()
+	s.report()
+	goOn := <-s.resume
+	s.permit.Acquire()
+	return goOn
+}
+
+// Waiting says, after a report, that the handshake needs bytes from the peer.
+func (c *Conn) Waiting() bool { return c.shake != nil && c.shake.begun }
+
+// Resume lets a waiting handshake go on with what was fed.
+func (c *Conn) Resume() { c.shake.resume <- true }
+
+// Abort ends a waiting handshake. A report follows.
+func (c *Conn) Abort() { c.shake.resume <- false }
+
+// Failed is why the handshake failed, after its last report; nil: it did not.
+func (c *Conn) Failed() error { return c.failed }
+
+// Feed gives bytes from the peer. During a handshake they are copied, else they
+// must stay as they are until Open has returned.
+func (c *Conn) Feed(p []byte) {
+	if s := c.shake; s != nil {
+		if len(c.memory.in) == 0 {
+			s.buf = s.buf[:0]
+		}
+		s.buf = append(s.buf, p...)
+		c.memory.in = s.buf[len(s.buf)-len(c.memory.in)-len(p):]
+		return
+	}
+	c.memory.in = p
+}
+
+// FeedEnd says that no more bytes come from the peer.
+func (c *Conn) FeedEnd() { c.memory.eof = true }
+
+// Open decrypts what was fed into p, which must have room for all of it and one
+// record more. Besides ErrDrained it returns io.EOF at the end, and a record that
+// is none as an error; each of them for ever.
+func (c *Conn) Open(p []byte) (n int, err error) {
+	for n < len(p) {
+		m, err := c.tls.Read(p[n:])
+		n += m
+		if err != nil {
+			if err != ErrDrained && err != io.EOF { //nolint:errorlint // crypto/tls hands them through as they are, and this is every read
+				c.refused = true
+			}
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// CloseNotified says, after Open returned io.EOF, that the peer said so itself.
+// Otherwise the connection was cut, perhaps by somebody else (RFC 8446 section
+// 6.1).
+func (c *Conn) CloseNotified() bool { return !c.memory.saidEOF }
+
+// Seal appends the records of p to dst.
+func (c *Conn) Seal(dst, p []byte) ([]byte, error) {
+	m := &c.memory
+	m.out = append(dst, m.out...)
+	_, err := c.tls.Write(p)
+	dst, m.out = m.out, nil
+	return dst, err
+}
+
+// SealEnd appends a close_notify: nothing can be sealed after it.
+func (c *Conn) SealEnd(dst []byte) []byte {
+	m := &c.memory
+	m.out = append(dst, m.out...)
+	_ = c.tls.CloseWrite() // an error says that the peer was told already
+	dst, m.out = m.out, nil
+	return dst
+}
+
+// TakeOut gives what reading or the handshake wants sent. The caller owns it.
+func (c *Conn) TakeOut() []byte {
+	out := c.memory.out
+	c.memory.out = nil
+	return out
+}
+
+// State is what was agreed on.
+func (c *Conn) State() tls.ConnectionState { return c.tls.ConnectionState() }
+
+// memory is the net.Conn under a tls.Conn. Nothing here blocks but a Read during
+// a handshake. crypto/tls takes a Read that timed out for one that may be made
+// again, and calls nothing of it concurrently.
+type memory struct {
+	conn    *Conn
+	in, out []byte
+	eof     bool
+	saidEOF bool // crypto/tls was told
+}
+
+func (m *memory) Read(p []byte) (int, error) {
+	for len(m.in) == 0 {
+		if m.eof {
+			m.saidEOF = true
+			return 0, io.EOF
+		}
+		s := m.conn.shake
+		if s == nil {
+			return 0, ErrDrained
+		}
+		if !s.await() {
+			return 0, errAborted
+		}
+	}
+	n := copy(p, m.in)
+	m.in = m.in[n:]
+	return n, nil
+}
+
+func (m *memory) Write(p []byte) (int, error) {
+	m.out = append(m.out, p...)
+	return len(p), nil
+}
+
+func (m *memory) Close() error                     { return nil }
+func (m *memory) LocalAddr() net.Addr              { return nowhere{} }
+func (m *memory) RemoteAddr() net.Addr             { return nowhere{} }
+func (m *memory) SetDeadline(time.Time) error      { return nil }
+func (m *memory) SetReadDeadline(time.Time) error  { return nil }
+func (m *memory) SetWriteDeadline(time.Time) error { return nil }
+
+// nowhere is the address of both ends.
+type nowhere struct{}
+
+func (nowhere) Network() string { return "memory" }
+func (nowhere) String() string  { return "memory" }

@@ -1,0 +1,34 @@
+// Package secure is TLS without descriptors: crypto/tls over memory, in the two
+// phases that an event loop needs.
+//
+// # Handshake
+//
+// A handshake computes for a fifth of a millisecond and more, so it does not run
+// on the loop. Conn.Handshake runs it on a goroutine of the caller's, who gives
+// the connection away with the call and gets it back with each report: then the
+// handshake waits for bytes of the peer, or is over. Between a report and the
+// next Resume the connection is the caller's, who takes what is to be sent, feeds
+// what came, and resumes or aborts. So nothing is shared, and there is no lock. A
+// permit is held while it computes and never while it waits.
+//
+// A server's handshake is to be begun when a whole ClientHello is there (package
+// clienthello): so clients who connect and say nothing cost no goroutine.
+//
+// # Records
+//
+// After it the caller feeds what the descriptor gave and opens it, all of it,
+// until ErrDrained; and seals what is to be sent. Open may leave something to be
+// sent as well (an answer to a key update, an alert), which TakeOut gives. Both
+// work on the caller's memory: a connection that waits keeps what crypto/tls
+// keeps, and nothing more.
+//
+// crypto/tls reads ahead, so after the handshake Open comes before the first
+// Feed: a request may have come with the client's last message.
+//
+// # Sessions
+//
+// Tickets seals the sessions that clients keep, for all listeners of a node, and
+// with keys that are set for all nodes of a fleet. A session says what client
+// certificates were asked for when it began, and is resumed only where the same
+// are.
+package secure

@@ -1,0 +1,135 @@
+package secure
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+// HTTP1 is the protocol name of HTTP/1.1 (RFC 7301 section 6).
+const HTTP1 = "http/1.1"
+
+// suites are those of TLS 1.2 that have forward secrecy and authenticate what
+// they encrypt. TLS 1.3 has no others.
+func suites() []uint16 {
+	return []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+		tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	}
+}
+
+// Server meets the clients of one listener.
+type Server struct {
+	of     *table.ListenerTLS
+	config *tls.Config
+}
+
+// NewServer makes the server of t, whose sessions are sealed by tickets.
+// protocols are offered to clients, the dearest first.
+func NewServer(t *table.ListenerTLS, tickets *Tickets, protocols ...string) *Server {
+	s := &Server{of: t}
+	s.config = &tls.Config{
+		MinVersion:     t.MinVersion,
+		CipherSuites:   suites(),
+		NextProtos:     protocols,
+		GetCertificate: s.certificate,
+		WrapSession:    s.wrap(tickets),
+		UnwrapSession:  s.unwrap(tickets),
+	}
+	if a := t.ClientAuth; a != nil {
+		s.config.ClientCAs = a.CAs
+		s.config.ClientAuth = tls.VerifyClientCertIfGiven
+		if a.Required {
+			s.config.ClientAuth = tls.RequireAndVerifyClientCert
+		}
+		s.config.VerifyConnection = s.verify
+	}
+	return s
+}
+
+// Of is what s was made of.
+func (s *Server) Of() *table.ListenerTLS { return s.of }
+
+// Conn makes the connection of one client.
+func (s *Server) Conn() *Conn { return newConn(true, s.config) }
+
+// certificate chooses among those of one name by what the client can verify: one
+// with ECDSA and one with RSA serve old clients and new ones.
+func (s *Server) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	of := s.of.Pick(hello.ServerName)
+	if len(of) > 1 {
+		for _, c := range of {
+			if hello.SupportsCertificate(c) == nil {
+				return c, nil
+			}
+		}
+	}
+	return of[0], nil
+}
+
+// class is what a session says of the certificates that were asked for.
+func (s *Server) class() []byte {
+	if a := s.of.ClientAuth; a != nil {
+		return a.Class[:]
+	}
+	return nil
+}
+
+func (s *Server) wrap(t *Tickets) func(tls.ConnectionState, *tls.SessionState) ([]byte, error) {
+	return func(cs tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
+		state.Extra = append(state.Extra, append([]byte(ticketMark), s.class()...))
+		return t.seal.EncryptTicket(cs, state)
+	}
+}
+
+// ticketMark begins what this package adds to sessions.
+const ticketMark = "proxyfleet client auth "
+
+// unwrap opens a ticket. One that cannot be opened, or that comes from where
+// other certificates are asked for, is none: the handshake is a full one.
+func (s *Server) unwrap(t *Tickets) func([]byte, tls.ConnectionState) (*tls.SessionState, error) {
+	return func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
+		state, err := t.seal.DecryptTicket(ticket, cs)
+		if err != nil || state == nil {
+			return nil, nil //nolint:nilerr,nilnil // so crypto/tls wants it: an error would end the handshake
+		}
+		for _, extra := range state.Extra {
+			if class, ok := bytes.CutPrefix(extra, []byte(ticketMark)); ok && bytes.Equal(class, s.class()) {
+				return state, nil
+			}
+		}
+		return nil, nil //nolint:nilnil // likewise
+	}
+}
+
+// verify looks at the certificate of a resumed session again: it may have run
+// out since. A full handshake has verified it.
+func (s *Server) verify(cs tls.ConnectionState) error {
+	if !cs.DidResume {
+		return nil
+	}
+	if len(cs.PeerCertificates) == 0 {
+		if s.of.ClientAuth.Required {
+			return errors.New("tls: the resumed session has no client certificate")
+		}
+		return nil
+	}
+	rest := x509.NewCertPool()
+	for _, c := range cs.PeerCertificates[1:] {
+		rest.AddCert(c)
+	}
+	_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots: s.of.ClientAuth.CAs, Intermediates: rest, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: cs.PeerCertificates, Err: err}
+	}
+	return nil
+}
