@@ -114,7 +114,8 @@ type compiler struct {
 	removed, added, replaced []*table.Route
 
 	regexes     map[string]*compiledRegex
-	raw, buf    []byte // scratch
+	headers     map[string]*table.HeaderOps // by appendOps
+	raw, buf    []byte                      // scratch
 	names       map[string][]string
 	comparisons int
 	twins       map[[2]string]bool

@@ -88,8 +88,10 @@ func comparePrefix(a, b netip.Prefix) int {
 }
 
 // headerOps prepares changes of a head; nil if there are none. Names that frame
-// messages or belong to a connection were refused by resource.Check.
-func headerOps(d *fleetv1.HeaderChanges) *table.HeaderOps {
+// messages or belong to a connection were refused by resource.Check. Routes that
+// ask for the same changes share them: a request for a cold route then finds them
+// in the cache, where another route's requests have brought them.
+func (c *compiler) headerOps(d *fleetv1.HeaderChanges) *table.HeaderOps {
 	if len(d.GetSet())+len(d.GetAdd())+len(d.GetRemove()) == 0 {
 		return nil
 	}
@@ -98,7 +100,32 @@ func headerOps(d *fleetv1.HeaderChanges) *table.HeaderOps {
 		lower := []byte(strings.ToLower(name))
 		ops.Remove = append(ops.Remove, table.HeaderName{Name: lower, ID: message.LookupField(lower)})
 	}
+	c.raw = appendOps(c.raw[:0], ops)
+	if same := c.headers[string(c.raw)]; same != nil {
+		return same
+	}
+	if c.headers == nil {
+		c.headers = make(map[string]*table.HeaderOps)
+	}
+	c.headers[string(c.raw)] = ops
 	return ops
+}
+
+// appendOps writes changes so that equal ones, and no others, are written equally.
+// No name or value holds a zero byte.
+func appendOps(dst []byte, o *table.HeaderOps) []byte {
+	text := func(s []byte) { dst = append(append(dst, s...), 0) }
+	for i := range o.Remove {
+		text(o.Remove[i].Name)
+	}
+	for _, fields := range [][]table.HeaderField{o.Set, o.Add} {
+		text(nil)
+		for i := range fields {
+			text(fields[i].Name)
+			text(fields[i].Value)
+		}
+	}
+	return dst
 }
 
 // headerFields are the fields of a map, by name.

@@ -73,9 +73,8 @@ func (c *compiler) route(key tree.Key, spec *fleetv1.Route) *table.Route {
 	block := &routeBlock{}
 	m := routeMaker{compiler: c, key: key, spec: spec, out: &block.route}
 	r := m.out
-	r.Name = key.Name
 	r.Priority = spec.GetPriority()
-	m.hostsAndPath(block)
+	m.texts(block)
 	r.Conditions = m.conditions(spec.GetMatch())
 	if len(c.problems) > told {
 		return nil
@@ -88,21 +87,22 @@ func (c *compiler) route(key tree.Key, spec *fleetv1.Route) *table.Route {
 	r.Listeners = m.listeners()
 	m.action(block)
 	m.rewrite()
-	r.RequestHeaders = headerOps(spec.GetRequestHeaders())
-	r.ResponseHeaders = headerOps(spec.GetResponseHeaders())
+	r.RequestHeaders = m.headerOps(spec.GetRequestHeaders())
+	r.ResponseHeaders = m.headerOps(spec.GetResponseHeaders())
 	return r
 }
 
 func (m *routeMaker) problem(field, got, expected string) { m.tell(m.key, field, got, expected) }
 
-// hostsAndPath brings both into normal form. All their text is one string.
-func (m *routeMaker) hostsAndPath(block *routeBlock) {
+// texts brings hosts and path into normal form. With the name they are one string:
+// one piece of memory, which a request for the route reads together.
+func (m *routeMaker) texts(block *routeBlock) {
 	var text strings.Builder
 	type part struct{ start, end int }
 	var few [4]part
 	hosts, parts := block.host[:0], few[:0]
 	kind, path := m.path()
-	size := len(path)
+	size := len(path) + len(m.key.Name)
 	for _, h := range m.spec.GetHosts() {
 		size += len(h)
 	}
@@ -125,7 +125,10 @@ func (m *routeMaker) hostsAndPath(block *routeBlock) {
 	}
 	start := text.Len()
 	text.WriteString(path)
+	end := text.Len()
+	text.WriteString(m.key.Name)
 	all := text.String()
+	m.out.Name = all[end:]
 	for i, p := range parts {
 		host := all[p.start:p.end]
 		if n := table.WildcardLabels(host); n > table.MaxWildcardLabels {
@@ -137,7 +140,7 @@ func (m *routeMaker) hostsAndPath(block *routeBlock) {
 		slices.Sort(hosts)
 		m.out.Hosts = slices.Compact(hosts)
 	}
-	m.out.Path.Kind, m.out.Path.Text = kind, all[start:]
+	m.out.Path.Kind, m.out.Path.Text = kind, all[start:end]
 	if kind == table.PathRegex {
 		m.out.Path.Regex = m.whole(path, func() string { return "spec.match.path.regex" })
 	}

@@ -9,21 +9,28 @@ const (
 	chunkSlots = 1 << chunkBits
 )
 
-// rowWords is the width of a slot's counters: one cache line, so that a request
-// for a route that was cold fetches one line and not several.
+// rowWords is the width of a slot's counters: one cache line.
 const rowWords = 8
 
 // row is a slot's counters; what each is, is said by the constants beside the
 // family.
 type row [rowWords]uint64
 
-// chunk holds the counters of neighbouring slots on one loop.
-type chunk struct {
-	rows [chunkSlots]row
-	// slots says whom each row counts for, with the generation; 0: nobody yet.
-	slots      [chunkSlots]Slot
-	histograms [chunkSlots]atomic.Pointer[Histogram]
+// place is all that a loop keeps for a slot. It fills two neighbouring cache
+// lines, which processors fetch together: so a request for a route that was cold
+// waits for memory once, and once more for its bucket of the histogram.
+type place struct {
+	row row
+	// slot says whom the row counts for, with the generation; 0: nobody yet.
+	slot Slot
+	// The durations, as in a Histogram.
+	sum     uint64
+	buckets atomic.Pointer[buckets]
+	_       [cacheLine - 8*rowWords - 24]byte
 }
+
+// chunk holds the places of neighbouring slots on one loop.
+type chunk [chunkSlots]place
 
 // family is one kind of series on one loop.
 type family struct {
@@ -39,7 +46,7 @@ func newFamily(limit uint32) family {
 }
 
 // at finds the place of a slot. It allocates when a chunk is met first.
-func (f *family) at(s Slot) (*chunk, uint32) {
+func (f *family) at(s Slot) *place {
 	i := s & indexMask
 	if i >= f.limit {
 		i, s = 0, 0
@@ -49,59 +56,65 @@ func (f *family) at(s Slot) (*chunk, uint32) {
 		c = new(chunk)
 		f.chunks[i>>chunkBits].Store(c)
 	}
-	j := i & (chunkSlots - 1)
-	if c.slots[j] != s {
-		return f.turn(c, j, s)
+	p := &c[i&(chunkSlots-1)]
+	if p.slot != s {
+		return f.turn(p, s)
 	}
-	return c, j
+	return p
 }
 
-// turn is met when a row counted for another use of the slot. If that is an
-// older one, the row starts anew; if it is a newer one, then this request began
+// turn is met when a place counted for another use of the slot. If that is an
+// older one, it starts anew; if it is a newer one, then this request began
 // before its name went, and counts for the others.
-func (f *family) turn(c *chunk, j uint32, s Slot) (*chunk, uint32) {
+func (f *family) turn(p *place, s Slot) *place {
 	const half = 1 << (31 - indexBits)
-	if c.slots[j] != 0 && (s>>indexBits-c.slots[j]>>indexBits)&(2*half-1) >= half {
+	if p.slot != 0 && (s>>indexBits-p.slot>>indexBits)&(2*half-1) >= half {
 		return f.at(0)
 	}
-	store32(&c.slots[j], s)
-	for w := range c.rows[j] {
-		add(&c.rows[j][w], -c.rows[j][w])
+	store32(&p.slot, s)
+	for w := range p.row {
+		add(&p.row[w], -p.row[w])
 	}
-	c.histograms[j].Store(nil)
-	return c, j
+	add(&p.sum, -p.sum)
+	p.buckets.Store(nil)
+	return p
 }
 
-// closed takes one from the slot's open connections. Where the row counts for a
+// closed takes one from the slot's open connections. Where the place counts for a
 // newer name the connection is not in it any more.
 func (f *family) closed(s Slot) {
-	if c, j := f.at(s); c.slots[j] == s {
-		add(&c.rows[j][rowOpen], ^uint64(0))
+	if p := f.at(s); p.slot == s {
+		add(&p.row[rowOpen], ^uint64(0))
 	}
 }
 
-// observe counts a duration for a place that at returned.
-func (c *chunk) observe(j uint32, nanoseconds int64) {
-	h := c.histograms[j].Load()
-	if h == nil {
-		h = new(Histogram)
-		c.histograms[j].Store(h)
+// observe counts a duration, as Histogram.Observe does.
+func (p *place) observe(nanoseconds int64) {
+	b := p.buckets.Load()
+	if b == nil {
+		b = new(buckets)
+		p.buckets.Store(b)
 	}
-	h.Observe(nanoseconds)
+	v := uint64(max(nanoseconds, 0))
+	add(&p.sum, v)
+	add(&b[bucketOf(v)], 1)
 }
 
 // read adds what the family holds for a slot to the totals.
 func (f *family) read(s Slot, total *row, d *Distribution) {
 	i := s & indexMask
 	c := f.chunks[i>>chunkBits].Load()
-	j := i & (chunkSlots - 1)
-	if c == nil || atomic.LoadUint32(&c.slots[j]) != s {
+	if c == nil {
+		return
+	}
+	p := &c[i&(chunkSlots-1)]
+	if atomic.LoadUint32(&p.slot) != s {
 		return
 	}
 	for w := range total {
-		total[w] += atomic.LoadUint64(&c.rows[j][w])
+		total[w] += atomic.LoadUint64(&p.row[w])
 	}
-	if h := c.histograms[j].Load(); h != nil {
-		d.add(h)
+	if b := p.buckets.Load(); b != nil {
+		d.add(&p.sum, b)
 	}
 }

@@ -24,8 +24,11 @@ const (
 // Histogram counts durations. One goroutine observes; any may read.
 type Histogram struct {
 	sum     uint64 // nanoseconds
-	buckets [bucketCount]uint64
+	buckets buckets
 }
+
+// buckets are the counts, without the sum.
+type buckets [bucketCount]uint64
 
 // Observe counts one duration in nanoseconds; negative ones count as 0.
 func (h *Histogram) Observe(nanoseconds int64) {
@@ -64,14 +67,14 @@ type Distribution struct {
 	buckets []uint64
 }
 
-// add takes in what h holds now.
-func (d *Distribution) add(h *Histogram) {
+// add takes in what is counted now.
+func (d *Distribution) add(sum *uint64, b *buckets) {
 	if d.buckets == nil {
 		d.buckets = make([]uint64, bucketCount)
 	}
-	d.Sum += atomic.LoadUint64(&h.sum)
-	for i := range h.buckets {
-		n := atomic.LoadUint64(&h.buckets[i])
+	d.Sum += atomic.LoadUint64(sum)
+	for i := range b {
+		n := atomic.LoadUint64(&b[i])
 		d.buckets[i] += n
 		d.Count += n
 	}

@@ -48,7 +48,7 @@ func TestQuantilesAreWithinFivePercent(t *testing.T) {
 			}
 			slices.Sort(values)
 			var d Distribution
-			d.add(&h)
+			d.add(&h.sum, &h.buckets)
 			for _, q := range []float64{0.01, 0.5, 0.9, 0.99, 0.999, 1} {
 				want := values[min(int(q*float64(len(values))), len(values)-1)]
 				got := d.Quantile(q)
@@ -80,7 +80,7 @@ func TestCumulativeCountsAreExactAndComplete(t *testing.T) {
 	}
 	h.Observe(-5)
 	var d Distribution
-	d.add(&h)
+	d.add(&h.sum, &h.buckets)
 	for _, perOctave := range []int{1, 2, 4, 16} {
 		bounds := d.Cumulative(perOctave)
 		if want := (lastBoundBits-firstBoundBits)*perOctave + 1; len(bounds) != want {
@@ -109,11 +109,11 @@ func TestSinceIsWhatWasCountedBetween(t *testing.T) {
 		h.Observe(1e9)
 	}
 	var before, after Distribution
-	before.add(&h)
+	before.add(&h.sum, &h.buckets)
 	for range 10 {
 		h.Observe(1e6)
 	}
-	after.add(&h)
+	after.add(&h.sum, &h.buckets)
 	got := after.Since(before)
 	if got.Count != 10 || got.Sum != 10*1e6 {
 		t.Fatalf("count %d, sum %d; want 10 and 10 ms", got.Count, got.Sum)

@@ -103,8 +103,7 @@ func (l *Loop) Late(nanoseconds int64) { l.late.Observe(nanoseconds) }
 // Refused counts a message that a codec refused, by the codec's reason.
 func (l *Loop) Refused(listener Slot, reason uint8) {
 	add(&l.refusals[reason%maxReasons], 1)
-	c, j := l.listeners.at(listener)
-	add(&c.rows[j][rowExtra], 1)
+	add(&l.listeners.at(listener).row[rowExtra], 1)
 }
 
 // Handshake counts how a TLS handshake ended, with a client or with an endpoint.
@@ -119,9 +118,9 @@ func (l *Loop) Handshake(endpoint bool, result uint8) {
 // ClientOpened counts an accepted connection.
 func (l *Loop) ClientOpened(listener Slot) {
 	add(&l.counters[ClientsOpen], 1)
-	c, j := l.clients.at(listener)
-	add(&c.rows[j][rowOpened], 1)
-	add(&c.rows[j][rowOpen], 1)
+	p := l.clients.at(listener)
+	add(&p.row[rowOpened], 1)
+	add(&p.row[rowOpen], 1)
 }
 
 // ClientClosed counts the end of a connection. It may be on another loop than
@@ -134,9 +133,9 @@ func (l *Loop) ClientClosed(listener Slot) {
 // ServerOpened counts a connection to an endpoint that was established.
 func (l *Loop) ServerOpened(endpoint Slot) {
 	add(&l.counters[ServersOpen], 1)
-	c, j := l.servers.at(endpoint)
-	add(&c.rows[j][rowOpened], 1)
-	add(&c.rows[j][rowOpen], 1)
+	p := l.servers.at(endpoint)
+	add(&p.row[rowOpened], 1)
+	add(&p.row[rowOpen], 1)
 }
 
 // ServerClosed counts the end of a connection to an endpoint.
@@ -147,17 +146,16 @@ func (l *Loop) ServerClosed(endpoint Slot) {
 
 // ServerReused counts a request that found a kept connection.
 func (l *Loop) ServerReused(endpoint Slot) {
-	c, j := l.servers.at(endpoint)
-	add(&c.rows[j][rowReused], 1)
+	add(&l.servers.at(endpoint).row[rowReused], 1)
 }
 
 // ConnectFailed counts a connection that an endpoint did not accept, or not in
 // time.
 func (l *Loop) ConnectFailed(endpoint Slot, timeout bool) {
-	c, j := l.servers.at(endpoint)
-	add(&c.rows[j][rowFailed], 1)
+	p := l.servers.at(endpoint)
+	add(&p.row[rowFailed], 1)
 	if timeout {
-		add(&c.rows[j][rowTimedOut], 1)
+		add(&p.row[rowTimedOut], 1)
 	}
 }
 
@@ -194,21 +192,19 @@ func (l *Loop) Finished(f *Finish) {
 		add(&l.counters[Retries], uint64(f.Retries))
 	}
 
-	c, j := l.listeners.at(f.Listener)
-	r := &c.rows[j]
-	add(&r[class], 1)
-	add(&r[rowBytesIn], f.BytesIn)
-	add(&r[rowBytesOut], f.BytesOut)
-	c.observe(j, f.Duration)
+	p := l.listeners.at(f.Listener)
+	add(&p.row[class], 1)
+	add(&p.row[rowBytesIn], f.BytesIn)
+	add(&p.row[rowBytesOut], f.BytesOut)
+	p.observe(f.Duration)
 
 	if !f.NoRoute {
-		c, j = l.routes.at(f.Route)
-		r = &c.rows[j]
-		add(&r[class], 1)
-		add(&r[rowBytesIn], f.BytesIn)
-		add(&r[rowBytesOut], f.BytesOut)
-		add(&r[rowExtra], uint64(f.Retries))
-		c.observe(j, f.Duration)
+		p = l.routes.at(f.Route)
+		add(&p.row[class], 1)
+		add(&p.row[rowBytesIn], f.BytesIn)
+		add(&p.row[rowBytesOut], f.BytesOut)
+		add(&p.row[rowExtra], uint64(f.Retries))
+		p.observe(f.Duration)
 	}
 	if f.Forwarded {
 		l.forwarded(f, class)
@@ -216,20 +212,17 @@ func (l *Loop) Finished(f *Finish) {
 }
 
 func (l *Loop) forwarded(f *Finish, class Class) {
-	c, j := l.upstreams.at(f.Upstream)
-	r := &c.rows[j]
-	add(&r[rowBytesIn], f.BytesIn)
-	add(&r[rowBytesOut], f.BytesOut)
-	e, k := l.endpoints.at(f.Endpoint)
-	q := &e.rows[k]
+	u, e := l.upstreams.at(f.Upstream), l.endpoints.at(f.Endpoint)
+	add(&u.row[rowBytesIn], f.BytesIn)
+	add(&u.row[rowBytesOut], f.BytesOut)
 	if !f.Answered {
 		// The status is ours and not the upstream's.
-		add(&r[rowExtra], 1)
-		add(&q[rowExtra], 1)
+		add(&u.row[rowExtra], 1)
+		add(&e.row[rowExtra], 1)
 		return
 	}
-	add(&r[class], 1)
-	add(&q[class], 1)
-	c.observe(j, f.FirstByte)
+	add(&u.row[class], 1)
+	add(&e.row[class], 1)
+	u.observe(f.FirstByte)
 	l.acquire.Observe(f.Acquire)
 }

@@ -21,23 +21,17 @@ const (
 // Route is a compiled route. Immutable, and shared between tables while its
 // resource and what it refers to stay.
 type Route struct {
-	// What it matches; see Index. These stand first, in what a match reads.
+	// First what a request reads, so that a cold route costs it few cache lines.
+
+	// What it matches; see Index.
 	Path       PathMatch
 	Conditions *Conditions // nil: none
 	Priority   int32
 
 	// What it does.
-	Action   ActionKind
-	Targets  []Target // of ActionForward; at least one, weights not all 0
-	Split    balance.Split
-	Redirect *Redirect // of ActionRedirect
-	Respond  *Respond  // of ActionRespond
-
-	Name string
-
-	// Where it lives.
-	Listeners []string // sorted; empty: every HTTP and HTTPS listener
-	Hosts     []string // normal form, sorted; "*.shop.test" is a wildcard; empty: any host
+	Action  ActionKind
+	Targets []Target // of ActionForward; at least one, weights not all 0
+	Split   balance.Split
 
 	// What it changes. nil: nothing.
 	Rewrite         *Rewrite
@@ -52,6 +46,14 @@ type Route struct {
 	// Series is the route's slot in the node's metrics. It is found by the first
 	// request, since most routes of a large table have no traffic.
 	Series Series
+
+	Name     string
+	Redirect *Redirect // of ActionRedirect
+	Respond  *Respond  // of ActionRespond
+
+	// Where it lives.
+	Listeners []string // sorted; empty: every HTTP and HTTPS listener
+	Hosts     []string // normal form, sorted; "*.shop.test" is a wildcard; empty: any host
 }
 
 // Series is a slot that is found late, by any loop. The zero value is unknown.
