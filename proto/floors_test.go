@@ -12,6 +12,8 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 	floorstest.Check(t, floorstest.Module{
 		Name: "proto",
 		Packages: []floorstest.Package{
+			{Dir: "certificate", Floor: 0, Pure: true},
+			{Dir: "certificate/certificatetest", Floor: 1},
 			{Dir: "fleet/v1", Floor: 0, Generated: true},
 			{Dir: "floorstest", Floor: 0},
 			{Dir: "lifecycle", Floor: 0},

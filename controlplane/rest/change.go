@@ -196,6 +196,7 @@ func (s *Server) put(kind string) handle {
 				return err
 			}
 		}
+		var hash tree.Hash
 		existed := false
 		ch.plan = func(ctx context.Context, base store.Snapshot) (plan, error) {
 			var leaf tree.Leaf
@@ -208,13 +209,16 @@ func (s *Server) put(kind string) handle {
 			if !match.holdsLeaf(leaf, existed) {
 				return plan{}, staleLeaf(key, leaf, existed, base.Revision)
 			}
-			return s.planApply(ctx, base, sub), nil
+			p := s.planApply(ctx, base, sub)
+			put, _ := p.next.Get(key)
+			hash = put.Hash
+			return p, nil
 		}
 		result, err := s.commit(c.Request.Context(), ch)
 		if err != nil {
 			return err
 		}
-		c.Header("ETag", leafTag(tree.Sum(sub.canonical[0])))
+		c.Header("ETag", leafTag(hash))
 		status := http.StatusOK
 		if !existed && !ch.dryRun {
 			status = http.StatusCreated

@@ -7,6 +7,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/proto/api"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
@@ -19,22 +20,26 @@ func (s *Server) planApply(ctx context.Context, base store.Snapshot, sub *submis
 	p := plan{next: base.Tree, problems: slices.Clone(sub.problems), changed: make([]api.Changed, 0, len(sub.docs))}
 	broken := map[resource.Key]bool{}
 	for i, doc := range sub.docs {
-		if sub.canonical[i] == nil {
+		was, exists := base.Tree.Get(doc.Key)
+		canonical, problem := sub.whole(i, was)
+		if problem != nil {
+			p.problems = append(p.problems, sub.docs[i].Locate(*problem))
+		}
+		if canonical == nil {
 			broken[doc.Key] = true
 			p.next = p.next.Delete(doc.Key)
 			continue
 		}
-		was, exists := base.Tree.Get(doc.Key)
 		action := api.Created
 		switch {
-		case exists && was.Hash == tree.Sum(sub.canonical[i]):
+		case exists && was.Hash == tree.Sum(canonical):
 			action = api.Unchanged
 		case exists:
 			action = api.Configured
 		}
 		p.changed = append(p.changed, api.Changed{Kind: doc.Key.Kind, Name: doc.Key.Name, Action: action})
 		if action != api.Unchanged {
-			p.next = p.next.Set(doc.Key, sub.canonical[i])
+			p.next = p.next.Set(doc.Key, canonical)
 		}
 	}
 	exists := func(key resource.Key) bool {
@@ -57,6 +62,28 @@ func (s *Server) planApply(ctx context.Context, base store.Snapshot, sub *submis
 		}
 	}
 	return p
+}
+
+// whole are the canonical bytes of a document, nil if it is broken. What stands in
+// the place of a key is replaced by the key that the base has.
+func (sub *submission) whole(i int, was tree.Leaf) ([]byte, *resource.Problem) {
+	doc := &sub.docs[i]
+	if sub.canonical[i] == nil || doc.Resource.GetCertificate().GetKeyFingerprint() == "" {
+		return sub.canonical[i], nil
+	}
+	var kept *fleetv1.Resource
+	if was.Bytes != nil {
+		kept, _ = resource.Parse(was.Bytes) // what cannot be parsed has no key
+	}
+	r, problem := resource.Restore(doc.Resource, kept)
+	if problem != nil {
+		return nil, problem
+	}
+	canonical, err := resource.Canonical(r)
+	if err != nil {
+		return nil, &resource.Problem{Kind: doc.Key.Kind, Name: doc.Key.Name, Expected: err.Error()}
+	}
+	return canonical, nil
 }
 
 // place adds document and line to a problem with a resource of the submission.

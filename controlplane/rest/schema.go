@@ -102,6 +102,9 @@ func (s schemas) field(d protoreflect.FieldDescriptor) object {
 		schema = s.value(d, d)
 	}
 	since(schema, extension[uint32](d.Options(), fleetv1.E_Since))
+	if extension[bool](d.Options(), fleetv1.E_Secret) {
+		schema["writeOnly"] = true
+	}
 	if ref := extension[string](d.Options(), fleetv1.E_Ref); ref != "" {
 		schema["x-ref"] = ref
 	}

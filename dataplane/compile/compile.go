@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/proto/certificate"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
@@ -20,12 +21,17 @@ type Result struct {
 	routes table.Trie[*table.Route] // by name
 	// Who refers to an upstream or a listener, by its name.
 	byUpstream, byListener table.Trie[nameSet]
+	certificates           table.Trie[*certificate.Pair] // by name
+	// Who refers to a certificate ("Listener/web"), by its name; and the names of
+	// the certificates that each of them refers to.
+	byCertificate  table.Trie[nameSet]
+	certificatesOf table.Trie[[]string]
 	// every indexes the routes that name no listener. A listener that no route
 	// names shares it; the index of any other was edited from it.
 	every table.Index
 }
 
-// nameSet is a set of route names.
+// nameSet is a set of names.
 type nameSet = table.Trie[struct{}]
 
 // Route returns the compiled route with the given name, or nil.
@@ -37,6 +43,10 @@ func (r *Result) Route(name string) *table.Route {
 // Referrers lists who refers to k, sorted: those that would dangle without it.
 func (r *Result) Referrers(k tree.Key) []tree.Key {
 	var set nameSet
+	if k.Kind == resource.Certificate {
+		set, _ = r.byCertificate.Get(k.Name)
+		return keysOf(set)
+	}
 	switch k.Kind {
 	case resource.Upstream:
 		set, _ = r.byUpstream.Get(k.Name)
@@ -48,6 +58,17 @@ func (r *Result) Referrers(k tree.Key) []tree.Key {
 	keys := make([]tree.Key, 0, set.Len())
 	for name := range set.All() {
 		keys = append(keys, tree.Key{Kind: resource.Route, Name: name})
+	}
+	slices.SortFunc(keys, tree.Key.Compare)
+	return keys
+}
+
+// keysOf are the users of a certificate.
+func keysOf(users nameSet) []tree.Key {
+	keys := make([]tree.Key, 0, users.Len())
+	for user := range users.All() {
+		kind, name, _ := strings.Cut(user, "/")
+		keys = append(keys, tree.Key{Kind: kind, Name: name})
 	}
 	slices.SortFunc(keys, tree.Key.Compare)
 	return keys
@@ -75,6 +96,7 @@ func Compile(permit Permit, prev *Result, next tree.Tree, v table.Version) (*Res
 	c.diff()
 	c.built.Tree = next
 	c.built.Table = &table.Table{Version: v, Root: next.Root()}
+	c.compileCertificates()
 	c.compileUpstreams()
 	c.compileVIPs()
 	c.compileListeners()
@@ -105,7 +127,7 @@ type compiler struct {
 	built Result
 
 	// What differs, by kind.
-	listeners, upstreams, routes, vips changes
+	listeners, upstreams, routes, vips, certificates changes
 
 	defaults routeDefaults
 	// moved are the upstreams that have a new object.
@@ -172,6 +194,8 @@ func (c *compiler) changesOf(kind string) *changes {
 		return &c.routes
 	case resource.VirtualIP:
 		return &c.vips
+	case resource.Certificate:
+		return &c.certificates
 	}
 	return nil
 }
@@ -207,7 +231,7 @@ func (c *compiler) attest() {
 		return
 	}
 	t := c.built.Table
-	made := len(t.Listeners) + len(t.Upstreams) + len(t.VirtualIPs) + c.built.routes.Len()
+	made := len(t.Listeners) + len(t.Upstreams) + len(t.VirtualIPs) + c.built.routes.Len() + c.built.certificates.Len()
 	if made != c.next.Len() {
 		c.tell(tree.Key{}, "", fmt.Sprintf("%d resources of a tree that says it has %d", made, c.next.Len()), "all of them")
 	}
@@ -257,6 +281,10 @@ func (c *compiler) missing(from tree.Key, field string, to tree.Key) {
 		case resource.VirtualIP:
 			for i := range c.built.Table.VirtualIPs {
 				names = append(names, c.built.Table.VirtualIPs[i].Name)
+			}
+		case resource.Certificate:
+			for name := range c.built.certificates.All() {
+				names = append(names, name)
 			}
 		}
 		if c.names == nil {

@@ -19,8 +19,9 @@
 //
 // Table.Root is the digest of the resources that the table was really built
 // from: the bytes of each leaf that is read are hashed again and held against
-// the leaf's hash, every leaf must have become a listener, an upstream, a route or
-// a virtual IP, and what is not read again is what an attested result was built from.
+// the leaf's hash, every leaf must have become a listener, an upstream, a route,
+// a virtual IP or a certificate, and what is not read again is what an attested
+// result was built from.
 //
 // # Time
 //

@@ -17,12 +17,13 @@ type meter struct {
 const (
 	sliceCost = 400_000
 
-	costLeaf  = 100    // to put a leaf on a list
-	costRead  = 10_000 // to hash, parse, check and convert a resource
-	costByte  = 20     // for each of its bytes
-	costRegex = 10_000 // for each pattern
-	costIndex = 1_500  // to put a route under one host of one listener
-	costRef   = 400    // to note a reference
+	costLeaf        = 100     // to put a leaf on a list
+	costRead        = 10_000  // to hash, parse, check and convert a resource
+	costByte        = 20      // for each of its bytes
+	costCertificate = 200_000 // to parse a chain and its key, and to check signatures
+	costRegex       = 10_000  // for each pattern
+	costIndex       = 1_500   // to put a route under one host of one listener
+	costRef         = 400     // to note a reference
 )
 
 func (m *meter) start() {

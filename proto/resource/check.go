@@ -32,6 +32,7 @@ func Check(r *fleetv1.Resource) []Problem {
 // checker walks a resource along its schema.
 type checker struct {
 	filesAllowed bool
+	standIns     bool            // a key's fingerprint may stand in its place
 	reported     map[string]bool // as the decoder left it
 	path         path
 	hidden       int // how many enclosing fields are not supported

@@ -55,7 +55,7 @@ func (d *decoder) resource(n *node) {
 	}
 	doc := d.document
 	doc.Key.Kind = d.kind(n)
-	if e := n.find("name"); e != nil && e.value.isString() {
+	if e := n.find("name"); e != nil && e.value.isString() && !holdsKey(e.value.text) {
 		doc.Key.Name = e.value.text
 	}
 	r := &fleetv1.Resource{Kind: proto.String(doc.Key.Kind)}

@@ -28,8 +28,12 @@
 // # Invariants
 //
 //   - Decode(AppendYAML(r)) and Decode(AppendJSON(r)) are r, for every r that has
-//     a text form.
-//   - What Decode accepts, Check accepts.
+//     a text form and no secret.
+//   - What Decode accepts, Check accepts, but for what stands for something else:
+//     the names of files, which InlineFiles replaces, and the fingerprint of a
+//     key, which Restore does.
+//   - A secret (a field with that option) is in no text that AppendYAML and
+//     AppendJSON print and in no problem. Only AppendSecretJSON prints it.
 //   - All problems of an input are told at once, each with document, line, field,
 //     what was got, what was expected and, where something is near, a suggestion.
 //     Of one mistake only one problem is told.

@@ -53,8 +53,8 @@ func (d *Document) Locate(p Problem) Problem {
 // DecodeOptions say how to read an input.
 type DecodeOptions struct {
 	File string // for problems; may be empty
-	// FilesAllowed permits the fields that name files (chainFile). The caller must
-	// resolve them before the resource goes anywhere.
+	// FilesAllowed permits the fields that name files (chainFile). InlineFiles
+	// resolves them before the resource goes anywhere.
 	FilesAllowed bool
 }
 
@@ -195,7 +195,7 @@ func (in *input) document(root node, source chunk) bool {
 	dec.resource(d.root)
 	problems := dec.problems
 	if d.Resource != nil {
-		c := checker{filesAllowed: in.options.FilesAllowed, reported: dec.reported}
+		c := checker{filesAllowed: in.options.FilesAllowed, standIns: true, reported: dec.reported}
 		c.resource(d.Resource)
 		for _, p := range c.values {
 			problems = append(problems, d.Locate(p))

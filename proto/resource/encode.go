@@ -14,12 +14,13 @@ import (
 
 // AppendYAML appends r as one YAML document in block style, without a separator.
 // The fields stand in the order of the schema: kind, name, labels, spec. Decode
-// reads the same resource back.
+// reads the same resource back, but for what is secret: a key is not printed, its
+// fingerprint stands in its place.
 //
 // It fails for what has no text form: a resource without a spec or with one of
 // another kind, numbers outside of an enum, strings that are not UTF-8.
 func AppendYAML(dst []byte, r *fleetv1.Resource) ([]byte, error) {
-	root, err := textForm(r)
+	root, err := textForm(shown(r))
 	if err != nil {
 		return dst, err
 	}
@@ -29,6 +30,16 @@ func AppendYAML(dst []byte, r *fleetv1.Resource) ([]byte, error) {
 // AppendJSON appends r as one JSON object without white space: the same text
 // form as AppendYAML, and the same errors.
 func AppendJSON(dst []byte, r *fleetv1.Resource) ([]byte, error) {
+	root, err := textForm(shown(r))
+	if err != nil {
+		return dst, err
+	}
+	return appendFlow(dst, &root), nil
+}
+
+// AppendSecretJSON is AppendJSON with what is secret. It is for sending a resource
+// to where it is kept, and never for people or logs.
+func AppendSecretJSON(dst []byte, r *fleetv1.Resource) ([]byte, error) {
 	root, err := textForm(r)
 	if err != nil {
 		return dst, err

@@ -26,7 +26,6 @@ func TestExamplesGiveExactlyTheirProblems(t *testing.T) {
 		"edge.yaml": {
 			"6 document 1 Listener/https spec.protocol",
 			"7 document 1 Listener/https spec.tls",
-			"9 document 2 Certificate/site kind",
 			"15 document 3 VirtualIP/edge kind",
 			"23 document 4 RolloutPolicy/default kind",
 			"39 document 5 Upstream/secure-api spec.protocol",

@@ -151,6 +151,9 @@ func (p path) String() string {
 			b = append(b, ']')
 		case !plainStep(s.key):
 			b = append(b, '[')
+			if holdsKey(s.key) {
+				s.key = clip(s.key)
+			}
 			b = strconv.AppendQuote(b, s.key)
 			b = append(b, ']')
 		default:

@@ -76,9 +76,6 @@ func TestCheckTellsWhatDecodeTellsOfValues(t *testing.T) {
 				}
 			}
 		}
-		if file == "edge.yaml" { // told instead of the kind, which is not supported
-			problems = append(problems[:2:2], problems[3:]...)
-		}
 		if diff := cmp.Diff(problems, checked); diff != "" {
 			t.Errorf("%s: (-Decode +Check):\n%s", file, diff)
 		}
@@ -93,8 +90,8 @@ func TestFilesAreRefusedUnlessAllowed(t *testing.T) {
 		t.Errorf("not allowed (-want +got):\n%s", diff)
 	}
 	_, problems = Decode([]byte(input), DecodeOptions{FilesAllowed: true})
-	if diff := cmp.Diff([]string{"1 document 1 Certificate/c kind"}, places(problems)); diff != "" {
-		t.Errorf("allowed (-want +got):\n%s", diff)
+	if len(problems) > 0 {
+		t.Errorf("allowed: %v", problems)
 	}
 }
 

@@ -50,7 +50,7 @@ func anyString(t *rapid.T) string {
 
 func fill(t *rapid.T, ms *messageSchema, m protoreflect.Message) {
 	for _, f := range ms.fields {
-		if rapid.IntRange(0, 2).Draw(t, f.name) > 0 {
+		if f.secret || rapid.IntRange(0, 2).Draw(t, f.name) > 0 {
 			continue
 		}
 		n := rapid.IntRange(1, 3).Draw(t, "elements")

@@ -53,7 +53,7 @@ func rulesOf(message protoreflect.FullName) []rule {
 	case "fleet.v1.RateLimit.Key":
 		return []rule{exactlyOne("clientIP", "header", "cookie", "route", "all"), onlyTrue("clientIP", "route", "all")}
 	case "fleet.v1.Certificate":
-		return []rule{atMostOne("chain", "chainFile"), atMostOne("key", "keyFile")}
+		return []rule{checkCertificate}
 	case "fleet.v1.RolloutPolicy.Wave":
 		return []rule{atMostOne("nodes", "percent")}
 	}

@@ -41,6 +41,10 @@ func (d *decoder) text(f *fieldSchema, n *node) (protoreflect.Value, bool) {
 	if n.isString() {
 		return protoreflect.ValueOfString(n.text), true
 	}
+	if f.secret {
+		d.tell(n.line, "no text", f.expects(), "")
+		return protoreflect.Value{}, false
+	}
 	near := ""
 	if n.kind == nodeBool || n.kind == nodeInt || n.kind == nodeFloat {
 		near = quote(n.text)

@@ -39,6 +39,7 @@ type fieldSchema struct {
 	min, max  *int64
 	required  bool
 	fileOnly  bool
+	secret    bool // written and never shown
 	supported bool
 	message   *messageSchema // of a message, and of the messages of a list
 	enum      *enumSchema
@@ -114,6 +115,7 @@ func buildField(d protoreflect.FieldDescriptor, known map[protoreflect.FullName]
 		f.ref = proto.GetExtension(o, fleetv1.E_Ref).(string)
 		f.required = proto.GetExtension(o, fleetv1.E_Required).(bool)
 		f.fileOnly = proto.GetExtension(o, fleetv1.E_FileOnly).(bool)
+		f.secret = proto.GetExtension(o, fleetv1.E_Secret).(bool)
 		if proto.HasExtension(o, fleetv1.E_Min) {
 			f.min = proto.Int64(proto.GetExtension(o, fleetv1.E_Min).(int64))
 		}

@@ -69,6 +69,7 @@ func (e excess) problem(line int) *textProblem {
 type chunk struct {
 	text string
 	line int // 1-based line of the input on which text begins
+	at   int // where text begins in the input
 }
 
 // chunks gives the documents of a stream that hold something. A line that begins
@@ -86,14 +87,14 @@ func chunks(text string, yield func(chunk) bool) {
 			end += at + 1
 		}
 		if separates(text[at:end]) {
-			if c := (chunk{text[start:at], startLine}); c.hasContent() && !yield(c) {
+			if c := (chunk{text[start:at], startLine, start}); c.hasContent() && !yield(c) {
 				return
 			}
 			start, startLine = at+len("---"), line
 		}
 		at = end
 	}
-	if c := (chunk{text[start:], startLine}); c.hasContent() {
+	if c := (chunk{text[start:], startLine, start}); c.hasContent() {
 		yield(c)
 	}
 }
@@ -111,6 +112,7 @@ func (c *chunk) hasContent() bool {
 		if trimmed := strings.TrimLeft(line, " \t"); trimmed != "" && trimmed[0] != '#' {
 			return true
 		}
+		c.at += len(c.text) - len(rest)
 		c.text = rest
 		c.line++
 	}

@@ -249,8 +249,15 @@ func enumHint(enum, value string) string {
 // maxGot bounds what a problem quotes from its input.
 const maxGot = 60
 
-// clip shortens s for a problem.
+// holdsKey finds a private key in PEM.
+func holdsKey(s string) bool { return strings.Contains(s, "PRIVATE KEY") }
+
+// clip shortens s for a problem. A key that stands where none belongs is not
+// shown either.
 func clip(s string) string {
+	if holdsKey(s) {
+		return "a private key, which is not shown"
+	}
 	if len(s) <= maxGot {
 		return s
 	}

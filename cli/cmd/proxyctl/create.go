@@ -28,7 +28,8 @@ would be sent: the beginning of a file.`,
 		Example: `  proxyctl create -f shop.yaml
   proxyctl create listener web --port 8080
   proxyctl create upstream api --endpoint 10.0.0.1:80 --endpoint 10.0.0.2:80=3
-  proxyctl create route api --host shop.test --prefix /api --forward api`,
+  proxyctl create route api --host shop.test --prefix /api --forward api
+  proxyctl create certificate site --chain site.crt --key site.key`,
 		Args: noSuchCommand,
 		RunE: runner(func(ctx context.Context, _ []string) error {
 			if err := flags.check(); err != nil {
@@ -44,7 +45,7 @@ would be sent: the beginning of a file.`,
 	addFiles(cmd, &files)
 	flags.add(cmd)
 	offer(cmd, formatTable, formatJSON)
-	cmd.AddCommand(a.createListenerCommand(), a.createUpstreamCommand(), a.createRouteCommand())
+	cmd.AddCommand(a.createListenerCommand(), a.createUpstreamCommand(), a.createRouteCommand(), a.createCertificateCommand())
 	return cmd
 }
 
@@ -80,7 +81,7 @@ func (a *app) create(ctx context.Context, docs documents, flags writeFlags) erro
 				return docs.explain(err)
 			}
 			if a.output == formatYAML {
-				a.printf("%s", docs.body)
+				a.printf("%s", docs.source)
 				return nil
 			}
 			return a.changed(ctx, c, result, flags)

@@ -58,7 +58,7 @@ func (a *app) namedOrFiled(args, files []string) ([]object, error) {
 	if len(args) > 0 {
 		return parseNamed(args)
 	}
-	docs, err := a.readDocuments(files)
+	docs, err := a.readInto(documents{asWritten: true}, files)
 	if err != nil {
 		return nil, err
 	}

@@ -21,8 +21,13 @@ const stdinName = "stdin"
 // documents are resources as they were read from files, joined to one body for
 // the server, with what is needed to tell file and line of what it says.
 type documents struct {
-	body  []byte
-	parts []part
+	body []byte
+	// source is the body as the user wrote it: names of files (chainFile) stand in
+	// it, and their contents in the body. The lines are the same.
+	source []byte
+	parts  []part
+	// asWritten leaves the names of files as they are: nothing is read.
+	asWritten bool
 }
 
 // part is one file's share of the body.
@@ -31,9 +36,14 @@ type part struct {
 	first int // the body's line that is the file's first, from 1
 }
 
-// readDocuments reads files, folders and "-" (standard input) into one body.
+// readDocuments reads files, folders and "-" (standard input) into one body, with
+// the contents of the files that the resources name.
 func (a *app) readDocuments(paths []string) (documents, error) {
-	var d documents
+	return a.readInto(documents{}, paths)
+}
+
+// readInto reads files, folders and "-" into d.
+func (a *app) readInto(d documents, paths []string) (documents, error) {
 	if len(paths) == 0 {
 		return d, wrongUse("expected -f FILE, -f FOLDER or -f -")
 	}
@@ -98,18 +108,51 @@ func filesOf(path string) ([]string, error) {
 // add appends a file to the body, apart from what was before.
 func (d *documents) add(file string, data []byte) error {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	if len(d.body)+len(data) > api.MaxBody {
+	whole := data
+	if !d.asWritten {
+		var problems []resource.Problem
+		whole, problems = resource.InlineFiles(data, file, readerBeside(file))
+		if len(problems) > 0 {
+			return refusal(problems)
+		}
+	}
+	if len(d.body)+len(whole) > api.MaxBody {
 		return fmt.Errorf("%s: with it the resources are more than %d MiB, which no server takes", file, api.MaxBody>>20)
 	}
 	if len(d.parts) > 0 {
 		if !bytes.HasSuffix(d.body, []byte("\n")) {
-			d.body = append(d.body, '\n')
+			d.body, d.source = append(d.body, '\n'), append(d.source, '\n')
 		}
-		d.body = append(d.body, "---\n"...)
+		d.body, d.source = append(d.body, "---\n"...), append(d.source, "---\n"...)
 	}
 	d.parts = append(d.parts, part{file, bytes.Count(d.body, []byte("\n")) + 1})
-	d.body = append(d.body, data...)
+	d.body, d.source = append(d.body, whole...), append(d.source, data...)
 	return nil
+}
+
+// readerBeside reads the files that the resources of a file name, beside it if
+// their names are relative; those of standard input beside the user.
+func readerBeside(file string) func(name string) ([]byte, error) {
+	return func(name string) ([]byte, error) {
+		if file != stdinName && !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(file), name)
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return io.ReadAll(io.LimitReader(f, resource.MaxSize+1)) // one more is too many, as is told
+	}
+}
+
+// refusal is what the control plane would answer.
+func refusal(problems []resource.Problem) error {
+	refused := api.NewError(api.TypeInvalid, "")
+	for _, p := range problems {
+		refused.Problems = append(refused.Problems, api.Problem(p))
+	}
+	return refused
 }
 
 // partOf is the index of the part that a line of the body belongs to.
@@ -221,9 +264,5 @@ func (d *documents) objects() ([]object, error) {
 	if len(problems) == 0 {
 		return nil, errors.New("the files hold no resources")
 	}
-	refused := api.NewError(api.TypeInvalid, "")
-	for _, p := range problems {
-		refused.Problems = append(refused.Problems, api.Problem(p))
-	}
-	return nil, d.explain(refused)
+	return nil, d.explain(refusal(problems))
 }

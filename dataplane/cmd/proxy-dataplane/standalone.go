@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -36,7 +38,7 @@ type standalone struct {
 
 	// owned by Run
 	result *compile.Result
-	seen   stamp
+	seen   map[string]stamp // the file, and those that it names
 
 	mu    sync.Mutex
 	state admin.Status // guarded by mu
@@ -127,10 +129,15 @@ func (s *standalone) Run(ctx context.Context) error {
 	}
 }
 
-// changed says that the file looks different from the one that was read.
+// changed says that the file, or one that it names, looks different from the one
+// that was read. One that is not there is waited for.
 func (s *standalone) changed() bool {
-	now, err := look(s.path)
-	return err == nil && now != s.seen
+	for path, seen := range s.seen {
+		if now, err := look(path); err == nil && now != seen {
+			return true
+		}
+	}
+	return false
 }
 
 func look(path string) (stamp, error) {
@@ -155,7 +162,11 @@ func (s *standalone) read() (next tree.Tree, problems []resource.Problem, err er
 	if err != nil {
 		return next, nil, err
 	}
-	s.seen = seen
+	s.seen = map[string]stamp{s.path: seen}
+	text, problems = resource.InlineFiles(text, s.path, s.readBeside)
+	if len(problems) > 0 {
+		return next, problems, nil
+	}
 	docs, problems := resource.Decode(text, resource.DecodeOptions{File: s.path})
 	problems = append(problems, resource.Dangling(docs, func(resource.Key) bool { return false })...)
 	if len(problems) > 0 {
@@ -173,6 +184,22 @@ func (s *standalone) read() (next tree.Tree, problems []resource.Problem, err er
 		next = next.Set(docs[i].Key, bytes)
 	}
 	return next, nil, nil
+}
+
+// readBeside reads a file that the resources name, beside theirs if its name is
+// relative, and has it looked at from now on. Certificate and key are replaced
+// one after the other: what is seen in between does not fit and changes nothing.
+func (s *standalone) readBeside(name string) ([]byte, error) {
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(filepath.Dir(s.path), name)
+	}
+	s.seen[name], _ = look(name) // none: whatever comes is a change
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, resource.MaxSize+1)) // one more is too many, as is told
 }
 
 // apply reads the file and makes it live. retry says that it may work later

@@ -3456,9 +3456,12 @@ type Certificate struct {
 	Chain *string `protobuf:"bytes,1,opt,name=chain" json:"chain,omitempty"`
 	// PEM: RSA of 2048 to 8192 bits, ECDSA (P-256, P-384, P-521) or Ed25519, as
 	// PKCS #8, PKCS #1 or SEC 1, not encrypted.
-	Key       *string `protobuf:"bytes,2,opt,name=key" json:"key,omitempty"`
+	Key *string `protobuf:"bytes,2,opt,name=key" json:"key,omitempty"`
+	// A file with the chain, beside the file that names it. In files only: proxyctl
+	// and --resources put its content into chain.
 	ChainFile *string `protobuf:"bytes,3,opt,name=chain_file,json=chainFile" json:"chain_file,omitempty"`
-	KeyFile   *string `protobuf:"bytes,4,opt,name=key_file,json=keyFile" json:"key_file,omitempty"`
+	// A file with the key; as chainFile.
+	KeyFile *string `protobuf:"bytes,4,opt,name=key_file,json=keyFile" json:"key_file,omitempty"`
 	// "sha256:" and the SHA-256 of the public key (its SubjectPublicKeyInfo), in
 	// hexadecimal. Written in place of the key it stands for the one that the
 	// control plane has under this name, and must be its fingerprint. Never stored.
@@ -4491,14 +4494,14 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x06labels\x18\x02 \x03(\v2\".fleet.v1.NodeSelector.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\x01\n" +
-	"\vCertificate\x12\x14\n" +
-	"\x05chain\x18\x01 \x01(\tR\x05chain\x12\x16\n" +
-	"\x03key\x18\x02 \x01(\tB\x04\x80\xf4\x18\x01R\x03key\x12#\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc8\x01\n" +
+	"\vCertificate\x12\x1a\n" +
+	"\x05chain\x18\x01 \x01(\tB\x04\xc8\xf3\x18\x01R\x05chain\x12\x1a\n" +
+	"\x03key\x18\x02 \x01(\tB\b\xc8\xf3\x18\x01\x80\xf4\x18\x01R\x03key\x12'\n" +
 	"\n" +
-	"chain_file\x18\x03 \x01(\tB\x04\xf8\xf3\x18\x01R\tchainFile\x12\x1f\n" +
-	"\bkey_file\x18\x04 \x01(\tB\x04\xf8\xf3\x18\x01R\akeyFile\x12'\n" +
-	"\x0fkey_fingerprint\x18\x05 \x01(\tR\x0ekeyFingerprint\"\x9e\x05\n" +
+	"chain_file\x18\x03 \x01(\tB\b\xc8\xf3\x18\x01\xf8\xf3\x18\x01R\tchainFile\x12#\n" +
+	"\bkey_file\x18\x04 \x01(\tB\b\xc8\xf3\x18\x01\xf8\xf3\x18\x01R\akeyFile\x12-\n" +
+	"\x0fkey_fingerprint\x18\x05 \x01(\tB\x04\xc8\xf3\x18\x01R\x0ekeyFingerprint:\x04\xc8\xf3\x18\x01\"\x9e\x05\n" +
 	"\rRolloutPolicy\x122\n" +
 	"\x05waves\x18\x01 \x03(\v2\x1c.fleet.v1.RolloutPolicy.WaveR\x05waves\x123\n" +
 	"\x05gates\x18\x02 \x01(\v2\x1d.fleet.v1.RolloutPolicy.GatesR\x05gates\x1a\xd3\x01\n" +
