@@ -70,6 +70,16 @@ func (c *Client) DeleteNode(ctx context.Context, id string) error {
 	return err
 }
 
+// VIPs returns how every virtual IP stands.
+func (c *Client) VIPs(ctx context.Context) (api.VIPList, error) {
+	return read[api.VIPList](ctx, c, call{method: http.MethodGet, path: api.PathVIPs})
+}
+
+// VIP returns how one virtual IP stands.
+func (c *Client) VIP(ctx context.Context, name string) (api.VIPStatus, error) {
+	return read[api.VIPStatus](ctx, c, call{method: http.MethodGet, path: api.VIPPath(name)})
+}
+
 // Epoch returns the epoch in force, and the nodes that hold it.
 func (c *Client) Epoch(ctx context.Context) (api.Epoch, error) {
 	return read[api.Epoch](ctx, c, call{method: http.MethodGet, path: api.PathEpoch})

@@ -33,6 +33,7 @@ type Server struct {
 	mu       sync.Mutex
 	history  []state // revision is the index
 	nodes    []api.NodeStatus
+	vips     []api.VIPStatus
 	accepted bool // the epoch
 	streams  map[chan api.Event]struct{}
 	before   func(r *http.Request) *api.Error
@@ -88,6 +89,8 @@ func (s *Server) routes() http.Handler {
 	handle("GET /v1/events", s.events)
 	handle("GET /v1/epoch", s.showEpoch)
 	handle("POST /v1/epoch/accept", s.acceptEpoch)
+	handle("GET /v1/vips", s.listVIPs)
+	handle("GET /v1/vips/{name}", s.getVIP)
 	handle("GET /v1/nodes", s.listNodes)
 	handle("GET /v1/nodes/{name}", s.getNode)
 	handle("PUT /v1/nodes/{name}", s.putNode)

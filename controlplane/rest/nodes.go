@@ -23,6 +23,8 @@ import (
 // "look again", coalesced, and is closed when ctx ends.
 type Nodes interface {
 	Nodes() []api.NodeStatus
+	// VIPs are what connected nodes report of virtual IPs, by the names of those.
+	VIPs() map[string][]api.VIPReport
 	Watch(ctx context.Context) <-chan struct{}
 	// MinSchemaLevel is the lowest schema level among the connected nodes, and
 	// the node that has it; no name if none is below this build's.

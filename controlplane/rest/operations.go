@@ -106,6 +106,7 @@ func (s *Server) operations() []operation {
 		}
 	}
 	table = append(table, s.nodeOperations()...)
+	table = append(table, s.vipOperations()...)
 	table = append(table, s.epochOperations()...)
 	return append(table, s.processOperations()...)
 }

@@ -359,6 +359,9 @@ func (d *driver) heard(m *fleetv1.NodeMessage) error {
 		}
 		if m.GetStatus() != nil {
 			listed = m.GetStatus().GetListRevision() != n.numbers.GetListRevision()
+			if !sameVIPs(m.GetStatus(), n.numbers) {
+				d.s.registry.changed()
+			}
 			n.numbers = m.GetStatus()
 		}
 	})

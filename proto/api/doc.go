@@ -34,6 +34,8 @@
 //	GET    /v1/nodes/<id>                                                  → 200 NodeStatus, or YAML of kind Node
 //	PUT    /v1/nodes/<id>                               one Node           → 200 | 201 NodeStatus
 //	DELETE /v1/nodes/<id>                                                  → 204; 409 TypeConflict while it is connected
+//	GET    /v1/vips                                                        → 200 VIPList
+//	GET    /v1/vips/<name>                                                 → 200 VIPStatus
 //	GET    /v1/epoch                                                       → 200 Epoch
 //	POST   /v1/epoch/accept                             [AcceptRequest]    → 200 Epoch
 //	GET    /v1/events                                                      → 200 text/event-stream of Event

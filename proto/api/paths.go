@@ -13,6 +13,7 @@ const (
 	PathDiff     = "/v1/diff"
 	PathRollback = "/v1/rollback"
 	PathNodes    = "/v1/nodes"
+	PathVIPs     = "/v1/vips"
 	PathEpoch    = "/v1/epoch"
 	PathAccept   = "/v1/epoch/accept"
 	PathEvents   = "/v1/events"
@@ -34,6 +35,9 @@ func ResourcePath(plural, name string) string {
 
 // NodePath is the path of one node.
 func NodePath(id string) string { return PathNodes + "/" + url.PathEscape(id) }
+
+// VIPPath is the path of one virtual IP's status.
+func VIPPath(name string) string { return PathVIPs + "/" + url.PathEscape(name) }
 
 // RevisionPath is the path of one entry of the history.
 func RevisionPath(revision uint64) string {

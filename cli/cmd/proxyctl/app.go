@@ -115,7 +115,7 @@ Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answer
 	add(groupConfiguration,
 		a.applyCommand(), a.createCommand(), a.editCommand(), a.setCommand(), a.getCommand(),
 		a.describeCommand(), a.deleteCommand(), a.diffCommand(), a.historyCommand(), a.rollbackCommand())
-	add(groupFleet, a.statusCommand(), a.nodesCommand(), a.drainCommand(), a.undrainCommand(), a.epochCommand(), a.demoCommand())
+	add(groupFleet, a.statusCommand(), a.nodesCommand(), a.vipCommand(), a.drainCommand(), a.undrainCommand(), a.epochCommand(), a.demoCommand())
 	add(groupSelf, a.contextCommand(), a.completionCommand(), a.versionCommand())
 	return root
 }

@@ -19,8 +19,10 @@ const maxProblemsListed = 20
 // fleet is what status shows.
 type fleet struct {
 	api.Status
-	Items  []api.NodeStatus `json:"items"`
-	InSync bool             `json:"inSync"`
+	Items []api.NodeStatus `json:"items"`
+	// VIPs are the virtual IPs with which something is wrong.
+	VIPs   []api.VIPStatus `json:"virtualIPProblems,omitempty"`
+	InSync bool            `json:"inSync"`
 }
 
 func (a *app) statusCommand() *cobra.Command {
@@ -72,7 +74,16 @@ func readFleet(ctx context.Context, c *client.Client) (fleet, error) {
 	if err != nil {
 		return fleet{}, err
 	}
+	vips, err := c.VIPs(ctx)
+	if err != nil {
+		return fleet{}, err
+	}
 	f := fleet{Status: status, Items: nodes.Items, InSync: true}
+	for _, v := range vips.Items {
+		if len(v.Problems) > 0 {
+			f.VIPs = append(f.VIPs, v)
+		}
+	}
 	for _, n := range nodes.Items {
 		if counts(n) && n.State != api.Synced {
 			f.InSync = false
@@ -130,6 +141,7 @@ func fleetMark(f fleet) string {
 	for _, n := range f.Items {
 		fmt.Fprintf(&b, " %s %s %d %s", n.ID, n.State, n.Wanted.Revision, runningText(n))
 	}
+	b.WriteString(vipMark(api.VIPList{Items: f.VIPs}))
 	return b.String()
 }
 
@@ -163,6 +175,7 @@ func (a *app) fleetText(f fleet) string {
 	}
 	b.WriteString(tableText(on, header, rows))
 	writeReasons(&b, f.Items, on)
+	writeVIPProblems(&b, f.VIPs, on)
 	writeHeld(&b, f.Epoch, holding(f.Items), on)
 	return b.String()
 }

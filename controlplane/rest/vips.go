@@ -1,0 +1,151 @@
+package rest
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+func (s *Server) vipOperations() []operation {
+	return []operation{
+		{
+			method: http.MethodGet, path: api.PathVIPs, id: "listVIPs",
+			summary: "All virtual IPs: who holds them, and how every node sees that.",
+			answers: []answer{{status: http.StatusOK, shape: api.VIPList{}}},
+			handle:  s.listVIPs,
+		},
+		{
+			method: http.MethodGet, path: api.PathVIPs + "/:name", id: "getVIP",
+			summary: "One virtual IP: who holds it, and how every node sees that.",
+			answers: []answer{{status: http.StatusOK, shape: api.VIPStatus{}}},
+			errors:  []api.ErrorType{api.TypeNotFound},
+			handle:  s.getVIP,
+		},
+	}
+}
+
+func (s *Server) listVIPs(c *gin.Context) error {
+	list := api.VIPList{Items: []api.VIPStatus{}}
+	now, err := s.current(c.Request.Context())
+	if err != nil {
+		return err
+	}
+	reports, nodes := s.cfg.Nodes.VIPs(), s.cfg.Nodes.Nodes()
+	for leaf := range now.Tree.All() {
+		if leaf.Key.Kind != resource.VirtualIP {
+			continue
+		}
+		v, err := vipStatus(leaf, reports[leaf.Key.Name], nodes)
+		if err != nil {
+			return err
+		}
+		list.Items = append(list.Items, v)
+	}
+	slices.SortFunc(list.Items, func(a, b api.VIPStatus) int { return strings.Compare(a.Name, b.Name) })
+	return answerJSON(c, http.StatusOK, list)
+}
+
+func (s *Server) getVIP(c *gin.Context) error {
+	name, err := pathValue(c, "name")
+	if err != nil {
+		return err
+	}
+	now, err := s.current(c.Request.Context())
+	if err != nil {
+		return err
+	}
+	leaf, ok := now.Tree.Get(tree.Key{Kind: resource.VirtualIP, Name: name})
+	if !ok {
+		return api.NewError(api.TypeNotFound, "VirtualIP/%s: there is none", name)
+	}
+	v, err := vipStatus(leaf, s.cfg.Nodes.VIPs()[name], s.cfg.Nodes.Nodes())
+	if err != nil {
+		return err
+	}
+	return answerJSON(c, http.StatusOK, v)
+}
+
+// vipStatus puts together what is wanted, what the nodes report, and which of the
+// expected nodes do not.
+func vipStatus(leaf tree.Leaf, reports []api.VIPReport, nodes []api.NodeStatus) (api.VIPStatus, error) {
+	r, err := resource.Parse(leaf.Bytes)
+	if err != nil {
+		return api.VIPStatus{}, err
+	}
+	v := api.VIPStatus{Name: leaf.Key.Name, Address: r.GetVirtualIp().GetAddress(), Nodes: slices.Clone(reports)}
+	for _, n := range nodes {
+		reported := slices.ContainsFunc(reports, func(r api.VIPReport) bool { return r.Node == n.ID })
+		if n.Expected && !reported {
+			v.Nodes = append(v.Nodes, api.VIPReport{Node: n.ID, State: api.VIPUnknown})
+		}
+	}
+	slices.SortFunc(v.Nodes, func(a, b api.VIPReport) int { return strings.Compare(a.Node, b.Node) })
+	speaks := speaker(reports)
+	v.Alive, v.Expected, v.Needed = speaks.Alive, speaks.Expected, speaks.Needed
+	v.Policy, v.Why, v.ListRevision = speaks.Policy, speaks.Why, speaks.ListRevision
+	for _, n := range v.Nodes {
+		if n.Holds {
+			v.Holders = append(v.Holders, n.Node)
+		}
+	}
+	if len(v.Holders) == 1 {
+		v.Holder, v.Holders = v.Holders[0], nil
+		v.Term, v.Since = speaks.Term, speaks.Since
+	}
+	v.Problems = vipProblems(v)
+	return v, nil
+}
+
+// speaker is the report that is shown for all: the holder's, else that of who
+// knows the newest list, and sees the most of its members.
+func speaker(reports []api.VIPReport) api.VIPReport {
+	var best api.VIPReport
+	rank := func(r api.VIPReport) (holds int) {
+		if r.Holds {
+			holds = 1
+		}
+		return holds
+	}
+	for _, r := range reports {
+		if best.Node == "" || cmp.Or(cmp.Compare(rank(r), rank(best)), cmp.Compare(r.ListRevision, best.ListRevision),
+			cmp.Compare(r.Alive, best.Alive), strings.Compare(best.Node, r.Node)) > 0 {
+			best = r
+		}
+	}
+	return best
+}
+
+// vipProblems says what is wrong.
+func vipProblems(v api.VIPStatus) (problems []string) {
+	tell := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	switch {
+	case len(v.Holders) > 1:
+		tell("%s say that they hold it", strings.Join(v.Holders, " and "))
+	case v.Holder == "" && v.Expected == 0:
+		tell("no node reports it: nodes take part with --gossip-address")
+	case v.Holder == "" && v.Alive < v.Needed:
+		tell("nobody holds it: alive %d of %d expected, %d needed", v.Alive, v.Expected, v.Needed)
+	case v.Holder == "":
+		tell("nobody holds it")
+	}
+	for _, n := range v.Nodes {
+		if n.Conflict != "" {
+			tell("%s sees that %s has it too", n.Node, n.Conflict)
+		}
+		if v.Holder != "" && n.Holder != "" && n.Holder != v.Holder {
+			tell("%s takes %s for the holder", n.Node, n.Holder)
+		}
+		if n.ListRevision != 0 && n.ListRevision != v.ListRevision {
+			tell("%s goes by list %d of expected members, others by %d", n.Node, n.ListRevision, v.ListRevision)
+		}
+	}
+	return problems
+}

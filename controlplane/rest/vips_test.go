@@ -1,0 +1,84 @@
+package rest
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/proxyfleet/proxyfleet/proto/api"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+// vipLeaf is a virtual IP as the store has it.
+func vipLeaf(t *testing.T) tree.Leaf {
+	t.Helper()
+	r := &fleetv1.Resource{
+		Kind: proto.String(resource.VirtualIP), Name: proto.String("shop"),
+		Spec: &fleetv1.Resource_VirtualIp{VirtualIp: &fleetv1.VirtualIP{Address: proto.String("127.0.0.100/32")}},
+	}
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree.Leaf{Key: resource.KeyOf(r), Bytes: b}
+}
+
+func TestAVIPIsShownAsItsHolderSeesItWithWhatIsWrong(t *testing.T) {
+	holds := func(node string) api.VIPReport {
+		return api.VIPReport{Node: node, State: api.VIPHolding, Holds: true, Holder: node, Term: 3, Alive: 3, Expected: 3, Needed: 2, Policy: "MAJORITY", ListRevision: 9}
+	}
+	waits := func(node, holder string) api.VIPReport {
+		return api.VIPReport{Node: node, State: api.VIPWaiting, Holder: holder, Alive: 2, Expected: 3, Needed: 2, Policy: "MAJORITY", ListRevision: 9}
+	}
+	cut := waits("c", "")
+	cut.Alive = 1
+	other := waits("c", "a")
+	other.ListRevision = 8
+	sees := holds("a")
+	sees.Conflict = "b"
+	cases := []struct {
+		name     string
+		reports  []api.VIPReport
+		holder   string
+		alive    uint32
+		problems []string
+	}{
+		{"held", []api.VIPReport{waits("b", "a"), holds("a"), waits("c", "a")}, "a", 3, nil},
+		{"held by two", []api.VIPReport{holds("a"), holds("b")}, "", 3, []string{"a and b say that they hold it"}},
+		{"held by nobody, who sees most is shown", []api.VIPReport{cut, waits("b", "")}, "", 2, []string{"nobody holds it"}},
+		{"held by nobody, for want of members", []api.VIPReport{cut}, "", 1, []string{"nobody holds it: alive 1 of 3 expected, 2 needed"}},
+		{"nodes disagree on the holder", []api.VIPReport{holds("a"), waits("b", "c")}, "a", 3, []string{"b takes c for the holder"}},
+		{"nodes go by other lists", []api.VIPReport{holds("a"), other}, "a", 3, []string{"c goes by list 8 of expected members, others by 9"}},
+		{"a conflict is told by who sees it", []api.VIPReport{sees}, "a", 3, []string{"a sees that b has it too"}},
+		{"nobody reports", nil, "", 0, []string{"no node reports it: nodes take part with --gossip-address"}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			v, err := vipStatus(vipLeaf(t), c.reports, []api.NodeStatus{{ID: "z", Expected: true}, {ID: "left", Expected: false}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v.Holder != c.holder || v.Alive != c.alive || !slices.Equal(v.Problems, c.problems) || v.Address != "127.0.0.100/32" {
+				t.Errorf("%+v", v)
+			}
+			if n := v.Nodes; len(n) != len(c.reports)+1 || n[len(n)-1].Node != "z" || n[len(n)-1].State != api.VIPUnknown {
+				t.Errorf("nodes %+v", n)
+			}
+		})
+	}
+}
+
+func TestThereAreNoVIPsWhereNoneIsConfigured(t *testing.T) {
+	f := newFleet(t)
+	if list := want[api.VIPList](t, f.do("GET", api.PathVIPs, ""), http.StatusOK); len(list.Items) != 0 {
+		t.Errorf("%+v", list)
+	}
+	if e := refused(t, f.do("GET", api.VIPPath("shop"), ""), api.TypeNotFound); !strings.Contains(e.Detail, "VirtualIP/shop") {
+		t.Errorf("%+v", e)
+	}
+}

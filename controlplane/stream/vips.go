@@ -1,0 +1,69 @@
+package stream
+
+import (
+	"slices"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/proto/api"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+// VIPs are what connected nodes report of the virtual IPs, by the names of those.
+// A node that is silent says nothing.
+func (s *Server) VIPs() map[string][]api.VIPReport {
+	r := s.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := s.c.Now()
+	out := map[string][]api.VIPReport{}
+	for id, n := range r.nodes {
+		if n.current == nil || now.Sub(n.heard) >= silentAfter {
+			continue
+		}
+		for _, v := range n.numbers.GetVirtualIps() {
+			out[v.GetVip()] = append(out[v.GetVip()], vipReport(id, v))
+		}
+	}
+	return out
+}
+
+func vipReport(node string, v *fleetv1.VipStatus) api.VIPReport {
+	r := api.VIPReport{
+		Node: node, State: vipState(v.GetState()), Holds: v.GetHolds(), Holder: v.GetHolder(), Term: v.GetTerm(),
+		Alive: v.GetAlive(), Expected: v.GetExpected(), Needed: v.GetNeeded(), Why: v.GetWhy(),
+		ListRevision: v.GetListRevision(), Conflict: v.GetConflict(),
+	}
+	switch v.GetPolicy() {
+	case fleetv1.VirtualIP_MAJORITY, fleetv1.VirtualIP_AVAILABILITY:
+		r.Policy = v.GetPolicy().String()
+	default:
+	}
+	if ms := v.GetSinceUnixMs(); ms != 0 {
+		since := time.UnixMilli(ms).UTC()
+		r.Since = &since
+	}
+	return r
+}
+
+func vipState(s fleetv1.VipStatus_State) api.VIPState {
+	switch s {
+	case fleetv1.VipStatus_HOLDING:
+		return api.VIPHolding
+	case fleetv1.VipStatus_ASKING:
+		return api.VIPAsking
+	case fleetv1.VipStatus_WAITING:
+		return api.VIPWaiting
+	case fleetv1.VipStatus_IDLE:
+		return api.VIPIdle
+	default:
+		return api.VIPUnknown
+	}
+}
+
+// sameVIPs says whether two Statuses say the same of who holds what.
+func sameVIPs(a, b *fleetv1.Status) bool {
+	return slices.EqualFunc(a.GetVirtualIps(), b.GetVirtualIps(), func(x, y *fleetv1.VipStatus) bool {
+		return x.GetVip() == y.GetVip() && x.GetState() == y.GetState() && x.GetHolds() == y.GetHolds() &&
+			x.GetHolder() == y.GetHolder() && x.GetConflict() == y.GetConflict() && x.GetAlive() == y.GetAlive()
+	})
+}
