@@ -73,6 +73,14 @@ func (c *compiler) upstream(key tree.Key, d *fleetv1.Upstream) *table.Upstream {
 		},
 		KeepAlive: keepAlive(d.GetTcpKeepAlive()),
 	}
+	switch d.GetProxyProtocol() {
+	case fleetv1.Upstream_V1:
+		u.ProxyProtocol = table.ProxyHeaderV1
+	case fleetv1.Upstream_V2:
+		u.ProxyProtocol = table.ProxyHeaderV2
+	default:
+		u.ProxyProtocol = table.ProxyHeaderNone
+	}
 	told := len(c.problems)
 	weights := make([]uint32, 0, len(d.GetEndpoints()))
 	for i, e := range d.GetEndpoints() {
@@ -121,7 +129,7 @@ func keepAlive(d *fleetv1.KeepAlive) table.KeepAlive {
 
 // sameUpstream compares what was compiled; the pickers follow from the rest.
 func sameUpstream(a, b *table.Upstream) bool {
-	return a.Algorithm == b.Algorithm && a.ConnectTimeout == b.ConnectTimeout && a.Pool == b.Pool && a.KeepAlive == b.KeepAlive &&
+	return a.Algorithm == b.Algorithm && a.ConnectTimeout == b.ConnectTimeout && a.Pool == b.Pool && a.KeepAlive == b.KeepAlive && a.ProxyProtocol == b.ProxyProtocol &&
 		slices.EqualFunc(a.Endpoints, b.Endpoints, func(x, y table.Endpoint) bool {
 			return x.Address == y.Address && x.AddrPort == y.AddrPort && x.Weight == y.Weight
 		})

@@ -77,6 +77,7 @@ func ensure[T any](field **T) *T {
 
 func listenerDefaults(l *fleetv1.Listener) {
 	setDefault(&l.Backlog, defaultBacklog)
+	setDefault(&l.ProxyProtocol, fleetv1.Listener_OFF)
 	setDefault(&l.ErrorFormat, fleetv1.Listener_TEXT)
 	setDefault(&l.MergeSlashes, false)
 	setDefault(&l.EscapedSlashes, fleetv1.Listener_KEEP)
