@@ -9,7 +9,6 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
-	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,9 +16,8 @@ import (
 type downstream struct {
 	link   *link
 	reader http1.Reader
-	socket *socket        // where it was accepted
-	peer   netip.AddrPort // the client, as the connection or its PROXY header says
-	local  netip.AddrPort // our end, as the client sees it; invalid until somebody asks
+	socket *socket // where it was accepted
+	peer   netip.AddrPort
 	stream *stream
 	phase  phase
 	series stats.Slot
@@ -42,7 +40,6 @@ const (
 	phaseAnswer              // the request is complete, the answer is not
 	phaseLinger              // answered and shut; what still comes is thrown away
 	phaseShake               // shakes hands
-	phaseProxy               // waits for a PROXY header
 )
 
 const (
@@ -74,9 +71,6 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 	d.series = s.listener.Series
 	l.stats.ClientOpened(d.series)
 	l.wheel.arm(k, d.deadline())
-	if s.listener.ProxyProtocol != table.ProxyOff {
-		l.awaitProxy(d)
-	}
 }
 
 // idle says that nothing is under way in either direction, as far as we know.
@@ -95,10 +89,6 @@ func (l *Loop) turnDown(d *downstream) {
 	}
 	if k.broken {
 		l.goneDown(d)
-		return
-	}
-	if d.phase == phaseProxy {
-		l.readProxy(d)
 		return
 	}
 	if k.writable && k.out.len() > 0 {
@@ -430,8 +420,6 @@ func (d *downstream) deadline() int64 {
 		return d.headStart + int64(t.RequestHead)
 	case d.socket.removed:
 		return d.since + lastChance
-	case d.phase == phaseProxy:
-		return d.proxyDeadline()
 	}
 	return d.since + int64(t.Idle)
 }
@@ -454,8 +442,6 @@ func (l *Loop) timeDown(d *downstream) {
 	case d.phase == phaseShake && !d.closing:
 		l.countHandshake(d.link, secure.ResultTimeout)
 		l.closeDown(d)
-	case d.phase == phaseProxy:
-		l.proxyCutShort(d, timedOut)
 	default:
 		l.closeDown(d)
 	}

@@ -234,7 +234,7 @@ func (l *Loop) endIdleOf(s *socket) {
 	for _, k := range l.links {
 		d := k.down
 		switch {
-		case k.closed || d == nil || d.socket != s || (d.phase != phaseHead && d.phase != phaseProxy):
+		case k.closed || d == nil || d.socket != s || d.phase != phaseHead:
 		case k.out.len() > 0:
 			l.closeDownAfter(d)
 		default:
