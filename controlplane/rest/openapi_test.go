@@ -309,8 +309,8 @@ func TestTheDocumentDescribesResourcesAsTheyAreTaken(t *testing.T) {
 	if route["x-format"] != "DURATION" || route["x-maximum"] != "24h0m0s" {
 		t.Errorf("timeout %v", route)
 	}
-	if schemas["VirtualIP"]["x-supported"] != false || schemas["Route"]["x-since"] != 1.0 {
-		t.Errorf("kinds %v %v", schemas["VirtualIP"]["x-supported"], schemas["Route"]["x-since"])
+	if schemas["RateLimit"]["x-supported"] != false || schemas["Route"]["x-since"] != 1.0 {
+		t.Errorf("kinds %v %v", schemas["RateLimit"]["x-supported"], schemas["Route"]["x-since"])
 	}
 	if _, ok := schemas["fleet.v1.Certificate"]["properties"].(object)["chainFile"]; ok {
 		t.Error("fields of files are in the document")

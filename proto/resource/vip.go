@@ -6,14 +6,21 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
-// checkVirtualIP: the address must come to the holder in a way that exists.
+// checkVirtualIP: the address must come to the holder in a way that exists. The
+// default is to be NETLINK.
 func checkVirtualIP(c *checker, ms *messageSchema, m protoreflect.Message) {
 	v := m.Interface().(*fleetv1.VirtualIP)
-	// The default is to be NETLINK, which has no behaviour yet.
-	if !c.present(ms.byName["announce"], m) {
-		c.tellAt("announce", "nothing, which is NETLINK and not supported yet", "announce: BIND", "BIND")
-	}
 	c.names("preference", v.GetPreference())
+	c.push(step{key: "announce"})
+	defer c.pop()
+	if !c.present(ms.byName["announce"], m) {
+		c.notSupported("NETLINK, the default")
+	}
+	for i := range c.unsupported {
+		if p := &c.unsupported[i]; p.Field == c.path.String() {
+			p.Suggestion = fleetv1.VirtualIP_BIND.String()
+		}
+	}
 }
 
 func checkSelector(c *checker, _ *messageSchema, m protoreflect.Message) {
