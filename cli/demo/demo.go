@@ -65,6 +65,11 @@ func (d *demo) run(ctx context.Context) error {
 	if err := writeContext(d.plan); err != nil {
 		return err
 	}
+	if d.plan.Key != "" {
+		if err := writeKey(d.plan.Key); err != nil {
+			return err
+		}
+	}
 	var err error
 	if d.client, err = client.New(client.Options{Server: d.plan.Server, Author: "demo", Timeout: requestTimeout}); err != nil {
 		return err
@@ -91,7 +96,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.forget(ctx); err != nil {
 		return err
 	}
-	d.explain(version)
+	d.explain(ctx, version)
 	if d.ExitAfterReady {
 		return nil
 	}
@@ -126,6 +131,9 @@ func (d *demo) makeReady(ctx context.Context) (api.Version, error) {
 	version, err := d.apply(ctx)
 	if err == nil {
 		waiting, err = d.waitForNodes(ctx, version)
+	}
+	if err == nil && d.plan.VIP != "" {
+		waiting, err = d.waitForVIPs(ctx)
 	}
 	if ctx.Err() == nil || err == nil {
 		return version, err
@@ -227,18 +235,22 @@ func (d *demo) forget(ctx context.Context) error {
 }
 
 // explain prints where things are and what to try.
-func (d *demo) explain(version api.Version) {
+func (d *demo) explain(ctx context.Context, version api.Version) {
 	d.printf("ready after %s: revision %d runs on %d of %d nodes\n\n",
 		time.Since(d.began).Round(10*time.Millisecond), version.Revision, d.Nodes, d.Nodes)
 	d.printf("  %-10s %s\n", "REST API", d.plan.Server)
 	for _, n := range d.plan.Nodes {
 		d.printf("  %-10s %s\n", n.ID, n.URL)
 	}
+	holder, pid := d.holder(ctx)
+	if d.plan.VIP != "" {
+		d.printf("  %-10s %s (held by %s, process %d)\n", "virtual IP", d.plan.VIP, holder, pid)
+	}
 	for _, address := range d.plan.Backends {
 		d.printf("  %-10s http://%s\n", "backend", address)
 	}
 	d.printf("\nTry:\n")
-	for _, line := range d.suggestions() {
+	for _, line := range d.suggestions(pid) {
 		d.printf("  %s\n", line)
 	}
 	if !d.ExitAfterReady {
@@ -246,10 +258,20 @@ func (d *demo) explain(version api.Version) {
 	}
 }
 
-// suggestions are five commands to try.
-func (d *demo) suggestions() []string {
+// suggestions are five commands to try. holder is the process of the node that
+// holds the virtual IP; 0: nobody does.
+func (d *demo) suggestions(holder int) []string {
 	url := func(i int) string { return d.plan.Nodes[i%len(d.plan.Nodes)].URL }
 	proxyctl := "PROXYCTL_CONFIG=" + quoted(d.plan.Context) + " " + quoted(shortPath(d.Self))
+	if holder != 0 {
+		return []string{
+			"curl -H 'Host: shop.test' " + d.plan.VIP + "/",
+			"curl -H 'Host: shop.test' -H 'X-Group: testers' " + url(1) + "/api",
+			proxyctl + " status",
+			proxyctl + " set weight route/api api-v1=50 api-v2=50 --wait",
+			fmt.Sprintf("kill -9 %d; curl --retry 5 --retry-all-errors --retry-delay 0 %s/ping; %s vip", holder, d.plan.VIP, proxyctl),
+		}
+	}
 	return []string{
 		"curl -H 'Host: shop.test' " + url(0) + "/",
 		"curl -H 'Host: shop.test' -H 'X-Group: testers' " + url(1) + "/api",

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -106,7 +107,6 @@ func TestDemoStartsSaysWhatToTryAndTakesEverythingDown(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, want := range []string{
-		"left out of first.yaml: VirtualIP/shop (not supported yet)",
 		"revision 1 runs on 2 of 2 nodes",
 		"http://127.0.0.11:", "http://127.0.0.12:",
 		"curl -H 'Host: shop.test' ",
@@ -295,13 +295,15 @@ func TestConfigIsChecked(t *testing.T) {
 func TestTheFirstConfigurationIsSupported(t *testing.T) {
 	yaml, leftOut := firstConfiguration()
 	docs, problems := resource.Decode([]byte(yaml), resource.DecodeOptions{})
-	if len(problems) > 0 || len(docs) != 9 || len(leftOut) != 1 {
+	if len(problems) > 0 || len(docs)+len(leftOut) != 10 || len(leftOut) > 1 {
 		t.Errorf("%d documents, left out %v, problems %v", len(docs), leftOut, problems)
 	}
 }
 
 func TestPlan(t *testing.T) {
-	p := newPlan(defaultLayout(), "/d", "/bin/proxyctl", 3, 2)
+	l := defaultLayout()
+	l.gossip = 0
+	p := newPlan(l, "/d", "/bin/proxyctl", 3, 2)
 	var ports []string
 	for _, port := range p.Ports {
 		ports = append(ports, port.Address)
@@ -317,5 +319,52 @@ func TestPlan(t *testing.T) {
 	want = "--node-id node-2 --listen-address 127.0.0.12 --admin-address 127.0.0.12:7402 --control-plane 127.0.0.1:7401 --state-dir /d/node-2 --loops 2"
 	if got := strings.Join(p.Processes[2].Args, " "); got != want {
 		t.Errorf("node-2\n got %s\nwant %s", got, want)
+	}
+}
+
+func TestPlanWithAVirtualIP(t *testing.T) {
+	l := defaultLayout()
+	l.gossip = 7946
+	p := newPlan(l, "/d", "/bin/proxyctl", 3, 1)
+	if p.VIP != "http://127.0.0.100:8080" || p.Key != "/d/gossip.key" {
+		t.Errorf("virtual IP %s, key %s", p.VIP, p.Key)
+	}
+	want := "--gossip-address 127.0.0.12:7946 --gossip-key-file /d/gossip.key --gossip-join 127.0.0.11:7946,127.0.0.13:7946"
+	if got := strings.Join(p.Processes[2].Args, " "); !strings.HasSuffix(got, want) {
+		t.Errorf("node-2\n got %s\nwant … %s", got, want)
+	}
+	for _, address := range []string{"127.0.0.100:8080", "127.0.0.13:7946"} {
+		if !slices.ContainsFunc(p.Ports, func(port Port) bool { return port.Address == address }) {
+			t.Errorf("%s is not checked", address)
+		}
+	}
+}
+
+func TestDemoWithAVirtualIPSaysWhoHoldsItAndHowToFailItOver(t *testing.T) {
+	cfg, out := stage(t, nil)
+	cfg.ExitAfterReady = true
+	cfg.layout.gossip = freePorts(t, 1)[0]
+	if err := Run(t.Context(), cfg); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	url := "http://127.0.0.100:" + strconv.Itoa(cfg.layout.web)
+	for _, want := range []string{url + " (held by node-2, process ", "curl -H 'Host: shop.test' " + url + "/", "kill -9 ", "proxyctl vip\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
+	}
+	info, err := os.Stat(filepath.Join(cfg.Dir, keyFile))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("key file: %v, %v", info, err)
+	}
+	before, err := os.ReadFile(filepath.Join(cfg.Dir, keyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeKey(filepath.Join(cfg.Dir, keyFile)); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.ReadFile(filepath.Join(cfg.Dir, keyFile)); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the key of an earlier demo did not stay: %v", err)
 	}
 }

@@ -31,6 +31,9 @@ type Plan struct {
 	Nodes     []Node
 	Backends  []string
 	Ports     []Port
+	// VIP is the URL of the virtual IP; empty: the demo has none. Key is the file
+	// of the key that seals the nodes' gossip then.
+	VIP, Key string
 }
 
 // Process is one child process.
@@ -59,11 +62,16 @@ type Port struct {
 type layout struct {
 	rest, grpc string
 	web, admin int // ports on each node's address
+	gossip     int // likewise; 0: no gossip, and no virtual IP
 	backends   []string
 }
 
 func defaultLayout() layout {
-	return layout{rest: "127.0.0.1:7400", grpc: "127.0.0.1:7401", web: 8080, admin: 7402, backends: BackendAddresses()}
+	l := layout{rest: "127.0.0.1:7400", grpc: "127.0.0.1:7401", web: 8080, admin: 7402, backends: BackendAddresses()}
+	if hasVIP() {
+		l.gossip = 7946
+	}
+	return l
 }
 
 // newPlan lays the demo out. self is proxyctl, which is also the
@@ -87,22 +95,33 @@ func newPlan(l layout, dir, self string, nodes, loops int) Plan {
 		Args: []string{"--data-dir", filepath.Join(dir, "controlplane"), "--rest-address", l.rest, "--grpc-address", l.grpc},
 		Log:  log("controlplane"),
 	})
+	if l.gossip != 0 {
+		vip := net.JoinHostPort(vipAddress, strconv.Itoa(l.web))
+		p.VIP, p.Key = "http://"+vip, filepath.Join(dir, keyFile)
+		p.Ports = append(p.Ports, Port{vip, "the virtual IP"})
+	}
 	for i := 1; i <= nodes; i++ {
 		id, ip := "node-"+strconv.Itoa(i), fmt.Sprintf(nodeIPFormat, i)
 		web, admin := net.JoinHostPort(ip, strconv.Itoa(l.web)), net.JoinHostPort(ip, strconv.Itoa(l.admin))
 		p.Ports = append(p.Ports, Port{web, id + "'s listener"}, Port{admin, id + "'s admin endpoint"})
 		p.Nodes = append(p.Nodes, Node{ID: id, URL: "http://" + web})
+		args := []string{
+			"--node-id", id,
+			"--listen-address", ip,
+			"--admin-address", admin,
+			"--control-plane", l.grpc,
+			"--state-dir", filepath.Join(dir, id),
+			"--loops", strconv.Itoa(loops),
+		}
+		if l.gossip != 0 {
+			address := net.JoinHostPort(ip, strconv.Itoa(l.gossip))
+			p.Ports = append(p.Ports, Port{address, id + "'s gossip"})
+			args = append(args, "--gossip-address", address, "--gossip-key-file", p.Key, "--gossip-join", l.gossipPeers(i, nodes))
+		}
 		p.Processes = append(p.Processes, Process{
 			Name: id,
 			Path: filepath.Join(binaries, executable(dataPlaneBinary)),
-			Args: []string{
-				"--node-id", id,
-				"--listen-address", ip,
-				"--admin-address", admin,
-				"--control-plane", l.grpc,
-				"--state-dir", filepath.Join(dir, id),
-				"--loops", strconv.Itoa(loops),
-			},
+			Args: args,
 			// A node writes messages to standard error, its access log to standard output.
 			Log: log(id), OutLog: log(id + ".access"),
 		})
@@ -114,6 +133,17 @@ func newPlan(l layout, dir, self string, nodes, loops int) Plan {
 		Name: "backend", Path: self, Args: []string{"demo", "backend", "--address", strings.Join(l.backends, ",")}, Log: log("backend"),
 	})
 	return p
+}
+
+// gossipPeers are the gossip addresses of all nodes but one.
+func (l layout) gossipPeers(but, nodes int) string {
+	var peers []string
+	for i := 1; i <= nodes; i++ {
+		if i != but {
+			peers = append(peers, net.JoinHostPort(fmt.Sprintf(nodeIPFormat, i), strconv.Itoa(l.gossip)))
+		}
+	}
+	return strings.Join(peers, ",")
 }
 
 func executable(name string) string {

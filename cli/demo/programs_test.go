@@ -113,6 +113,7 @@ func standInControlPlane(ctx context.Context, flags, parts map[string]string) er
 			}
 		}
 		fleet.SetNodes(nodes...)
+		fleet.SetVIPs(api.VIPStatus{Name: "shop", Holder: "node-2"})
 		return nil
 	})
 	server := &http.Server{Addr: flags["rest-address"], Handler: fleet, ReadHeaderTimeout: time.Second}

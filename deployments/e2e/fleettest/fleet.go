@@ -181,9 +181,9 @@ func (f *Fleet) Proxyctl(args ...string) (stdout, stderr string, status int) {
 }
 
 // Localise moves the addresses of an example into the fleet's own network:
-// backends from 127.0.0.1, and nothing else.
+// backends from 127.0.0.1, the virtual IP from 127.0.0.100, and nothing else.
 func (f *Fleet) Localise(documents string) string {
-	return strings.ReplaceAll(documents, "127.0.0.1:", f.Net+".1:")
+	return strings.NewReplacer("127.0.0.1:", f.Net+".1:", "127.0.0.100", f.Net+".100").Replace(documents)
 }
 
 // Backend serves on a port of the fleet's network until the test ends.
