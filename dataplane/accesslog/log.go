@@ -24,15 +24,15 @@ const (
 )
 
 const (
-	// bufferSize is how much a loop collects before it hands lines over: 150 or so
+	// bufferSize is how much a loop collects before it hands lines over: 300 or so
 	// at 400 bytes each, so that a write is paid for once in as many requests.
-	bufferSize = 64 << 10
+	bufferSize = 128 << 10
 	// lineRoom is the longest line: MaxField escaped in each of seven texts, and
 	// 2 KiB for all else, names of resources included.
 	lineRoom = 7*6*MaxField + 2<<10
 	// queueLength bounds what waits for the writer to 2 MiB, which is a stall of
 	// about 0.1 s at 50,000 requests a second.
-	queueLength = 32
+	queueLength = 16
 	// complainEvery keeps a full disk from filling the error log as well.
 	complainEvery = time.Minute
 )
