@@ -17,6 +17,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "fleet/v1", Floor: 0, Generated: true},
 			{Dir: "floorstest", Floor: 0},
 			{Dir: "lifecycle", Floor: 0},
+			{Dir: "seal", Floor: 0},
 			{Dir: "settings", Floor: 0},
 			{Dir: "tree", Floor: 1, Pure: true},
 			{Dir: "resource", Floor: 2, Pure: true},

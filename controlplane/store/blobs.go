@@ -23,12 +23,12 @@ const (
 )
 
 // putBlobs writes blobs, whether or not they are there: what is written anew is
-// young, and a garbage collection that saw the old one lets it be.
-func (s *Store) putBlobs(ctx context.Context, blobs iter.Seq2[tree.Hash, []byte]) error {
+// young, and a garbage collection that saw the old one lets it be. Those of the
+// secret hashes are sealed, each time anew.
+func (s *Store) putBlobs(ctx context.Context, blobs iter.Seq2[tree.Hash, []byte], secrets map[tree.Hash]struct{}) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	p := newPool(ctx, cancel)
-	writtenAt := s.options.Now().UnixMilli()
 	seen := make(map[tree.Hash]struct{}) // etcd refuses a key twice in a request
 	var batch []clientv3.Op
 	size := 0
@@ -50,7 +50,12 @@ func (s *Store) putBlobs(ctx context.Context, blobs iter.Seq2[tree.Hash, []byte]
 			continue
 		}
 		seen[h] = struct{}{}
-		envelope, err := marshal(&fleetv1.Envelope{Plain: b, WrittenAtUnixMs: writtenAt})
+		_, secret := secrets[h]
+		e, err := s.envelope(h, b, secret)
+		var envelope string
+		if err == nil {
+			envelope, err = marshal(e)
+		}
 		if err != nil {
 			p.fail(err)
 			break
@@ -73,11 +78,9 @@ func (s *Store) getBlobs(ctx context.Context, hashes []tree.Hash) ([][]byte, err
 		if kv == nil {
 			return fmt.Errorf("%w: blob %s is missing", ErrDamaged, hashes[i])
 		}
-		if len(kv.envelope.GetSealed()) > 0 {
-			return fmt.Errorf("blob %s: sealed under key %q, and this build has no keys", hashes[i], kv.envelope.GetKeyId())
-		}
-		blobs[i] = kv.envelope.GetPlain()
-		return nil
+		var err error
+		blobs[i], err = s.open(hashes[i], kv.envelope)
+		return err
 	})
 	return blobs, err
 }

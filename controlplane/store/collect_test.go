@@ -44,7 +44,7 @@ func countBlobs(t testing.TB, s *Store) int {
 // abandon writes the blobs of a tree as a commit does that then fails.
 func abandon(t testing.TB, s *Store, base, next tree.Tree) {
 	t.Helper()
-	if err := s.putBlobs(t.Context(), next.Added(base)); err != nil {
+	if err := s.putBlobs(t.Context(), next.Added(base), nil); err != nil {
 		t.Fatal(err)
 	}
 }

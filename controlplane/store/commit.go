@@ -124,7 +124,7 @@ func (s *Store) commit(ctx context.Context, c *candidate) (position, error) {
 	written := false
 	for range casAttempts {
 		if !written {
-			if err := s.putBlobs(ctx, c.next.Added(c.base.Tree)); err != nil {
+			if err := s.putBlobs(ctx, c.next.Added(c.base.Tree), secretsAmong(c.base.Tree, c.next)); err != nil {
 				return position{}, fmt.Errorf("blobs: %w", err)
 			}
 		}

@@ -14,6 +14,8 @@
 //	nodes/<id>           NodeRecord: outside of the tree, no rollback touches it
 //	list                 ListRecord: the list of expected members
 //	fleet                FleetRecord: counts the changes of nodes/ and list
+//	seal                 SealRecord: the id of the key that secrets are sealed under
+//	tickets              Envelope, sealed: the session-ticket keys of the fleet
 //
 // # A change
 //
@@ -24,6 +26,15 @@
 // from. So a change of any size is one revision, and every revision in the
 // history is reachable by its root. An answer that got lost is asked for: each
 // attempt has a random id in its change record.
+//
+// # Secrets
+//
+// The blob of a resource that holds a secret (a Certificate) is sealed under the
+// key of the Options: AES-256-GCM with a random nonce, bound to the blob's hash,
+// so that it cannot be put in another's place. The hash is that of the plain
+// bytes: sealing anew changes no root. The first store that is opened with a key
+// writes the key's id; one with another key does not open. A tampered envelope is
+// refused as damage.
 //
 // # Garbage
 //

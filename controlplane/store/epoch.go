@@ -84,8 +84,11 @@ func (s *Store) epochInForce(ctx context.Context) (epochRead, error) {
 }
 
 // establish makes sure that there is a head, and that its epoch belongs to the
-// etcd cluster that answers.
+// etcd cluster that answers, whose seal key is ours.
 func (s *Store) establish(ctx context.Context) error {
+	if err := s.claimSeal(ctx); err != nil {
+		return err
+	}
 	_, err := s.ensureEpoch(ctx, 0)
 	return err
 }

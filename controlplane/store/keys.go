@@ -19,7 +19,10 @@ func (k keys) head() string  { return k.prefix + "head" }
 func (k keys) epoch() string { return k.prefix + "epoch" }
 func (k keys) sweep() string { return k.prefix + "sweep" }
 func (k keys) fleet() string { return k.prefix + "fleet" }
-func (k keys) list() string  { return k.prefix + "list" }
+func (k keys) seal() string  { return k.prefix + "seal" }
+
+func (k keys) tickets() string { return k.prefix + "tickets" }
+func (k keys) list() string    { return k.prefix + "list" }
 
 func (k keys) changes() string { return k.prefix + "changes/" }
 

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/seal"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
@@ -61,6 +62,10 @@ type Options struct {
 	Prefix string           // DefaultPrefix
 	Now    func() time.Time // time.Now
 	Logger *slog.Logger     // nothing is logged
+
+	// Seal is the key under which secrets are sealed: the same on all replicas. nil:
+	// no secret can be kept or read.
+	Seal *seal.Key
 
 	// EpochFloor is the highest epoch that the caller knows of. A new epoch is
 	// above it. It does not make one.

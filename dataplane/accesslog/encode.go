@@ -68,6 +68,13 @@ func appendLine(dst []byte, c *clock, r *exchange.Record) []byte {
 }
 
 func appendRequest(dst []byte, r *exchange.Record) []byte {
+	if r.Raw {
+		if len(r.Host) > 0 {
+			dst = append(dst, `","host":"`...)
+			dst = appendEscaped(dst, r.Host)
+		}
+		return append(dst, `","protocol":"TCP`...)
+	}
 	dst = append(dst, `","method":"`...)
 	dst = appendEscaped(dst, r.Method)
 	dst = append(dst, `","host":"`...)

@@ -59,7 +59,6 @@ func (c *compiler) listener(key tree.Key, d *fleetv1.Listener) (l table.Listener
 		Name:     key.Name,
 		Port:     uint16(d.GetPort()),
 		Protocol: protocol(d.GetProtocol()),
-		TLS:      c.listenerTLS(key, d.GetTls()),
 		Limits: table.Limits{
 			HeaderBytes:  int(d.GetLimits().GetHeader()),
 			HeaderFields: int(d.GetLimits().GetHeaderFields()),
@@ -91,6 +90,7 @@ func (c *compiler) listener(key tree.Key, d *fleetv1.Listener) (l table.Listener
 		l.ErrorFormat = table.ErrorText
 	}
 	l.EveryAddress = len(d.GetAddresses()) == 0
+	l.ProxyProtocol = c.proxyProtocol(key, d)
 	for i, s := range d.GetAddresses() {
 		l.Addresses = append(l.Addresses, c.listenAddress(key, i, s))
 	}
@@ -102,8 +102,22 @@ func (c *compiler) listener(key tree.Key, d *fleetv1.Listener) (l table.Listener
 		}
 		l.TrustedProxies = append(l.TrustedProxies, prefix)
 	}
-	// Without its TLS, whose certificate is missing, it is not a listener either.
-	return l, len(c.problems) == told && (d.GetTls() == nil || l.TLS != nil)
+	return l, len(c.problems) == told
+}
+
+// proxyProtocol refuses one that would be taken from nobody.
+func (c *compiler) proxyProtocol(key tree.Key, d *fleetv1.Listener) table.ProxyProtocol {
+	p := table.ProxyOff
+	switch d.GetProxyProtocol() {
+	case fleetv1.Listener_OPTIONAL:
+		p = table.ProxyOptional
+	case fleetv1.Listener_REQUIRED:
+		p = table.ProxyRequired
+	}
+	if p != table.ProxyOff && len(d.GetTrustedProxies()) == 0 {
+		c.tell(key, "spec.proxyProtocol", d.GetProxyProtocol().String(), "trustedProxies in the same listener: no other peer's header is believed")
+	}
+	return p
 }
 
 func (c *compiler) listenAddress(key tree.Key, i int, s string) table.Address {

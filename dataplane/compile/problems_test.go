@@ -51,6 +51,11 @@ func TestEveryProblemIsTold(t *testing.T) {
 			[]string{`Route/a: spec.listeners[1]: got "wep", expected the name of a Listener; there is none named wep; did you mean web?`},
 		},
 		{
+			"a PROXY header that is taken from nobody",
+			`{kind: Listener, name: edge, spec: {port: 8081, protocol: HTTP, proxyProtocol: REQUIRED}}`,
+			[]string{`Listener/edge: spec.proxyProtocol: got REQUIRED, expected trustedProxies in the same listener: no other peer's header is believed`},
+		},
+		{
 			"the same match in other words",
 			`{kind: Route, name: copy, spec: {hosts: [x.test, "*.shop.test"], match: {path: {prefix: /api}, methods: [PURGE, GET, GET], headers: [{name: x-a, exact: b}, {name: X-a, exact: b}]}, respond: {status: 200}}}`,
 			[]string{`Route/copy: spec.match: got the same match as Route/base on host *.shop.test, expected a match, a priority or hosts of its own`},

@@ -61,7 +61,6 @@ func (c *compiler) compileUpstreams() {
 
 // upstream converts one definition, with defaults; nil if it has problems.
 func (c *compiler) upstream(key tree.Key, d *fleetv1.Upstream) *table.Upstream {
-	told := len(c.problems)
 	u := &table.Upstream{
 		Name:           key.Name,
 		Endpoints:      make([]table.Endpoint, 0, len(d.GetEndpoints())),
@@ -73,11 +72,16 @@ func (c *compiler) upstream(key tree.Key, d *fleetv1.Upstream) *table.Upstream {
 			MaxRequests:    int(d.GetPool().GetMaxRequests()),
 		},
 		KeepAlive: keepAlive(d.GetTcpKeepAlive()),
-		TLS:       c.upstreamTLS(key, d.GetTls()),
 	}
-	if u.TLS == nil && d.GetTls() != nil {
-		return nil
+	switch d.GetProxyProtocol() {
+	case fleetv1.Upstream_V1:
+		u.ProxyProtocol = table.ProxyHeaderV1
+	case fleetv1.Upstream_V2:
+		u.ProxyProtocol = table.ProxyHeaderV2
+	default:
+		u.ProxyProtocol = table.ProxyHeaderNone
 	}
+	told := len(c.problems)
 	weights := make([]uint32, 0, len(d.GetEndpoints()))
 	for i, e := range d.GetEndpoints() {
 		address, ok := c.endpointAddress(key, i, e.GetAddress())
@@ -125,8 +129,7 @@ func keepAlive(d *fleetv1.KeepAlive) table.KeepAlive {
 
 // sameUpstream compares what was compiled; the pickers follow from the rest.
 func sameUpstream(a, b *table.Upstream) bool {
-	return a.Algorithm == b.Algorithm && a.ConnectTimeout == b.ConnectTimeout && a.Pool == b.Pool && a.KeepAlive == b.KeepAlive &&
-		sameTLS(a.TLS, b.TLS) &&
+	return a.Algorithm == b.Algorithm && a.ConnectTimeout == b.ConnectTimeout && a.Pool == b.Pool && a.KeepAlive == b.KeepAlive && a.ProxyProtocol == b.ProxyProtocol &&
 		slices.EqualFunc(a.Endpoints, b.Endpoints, func(x, y table.Endpoint) bool {
 			return x.Address == y.Address && x.AddrPort == y.AddrPort && x.Weight == y.Weight
 		})

@@ -9,6 +9,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,8 +17,9 @@ import (
 type downstream struct {
 	link   *link
 	reader http1.Reader
-	socket *socket // where it was accepted
-	peer   netip.AddrPort
+	socket *socket        // where it was accepted
+	peer   netip.AddrPort // the client, as the connection or its PROXY header says
+	local  netip.AddrPort // our end, as the client sees it; invalid until somebody asks
 	stream *stream
 	phase  phase
 	series stats.Slot
@@ -40,6 +42,7 @@ const (
 	phaseAnswer              // the request is complete, the answer is not
 	phaseLinger              // answered and shut; what still comes is thrown away
 	phaseShake               // shakes hands
+	phaseProxy               // waits for a PROXY header
 )
 
 const (
@@ -71,6 +74,9 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 	d.series = s.listener.Series
 	l.stats.ClientOpened(d.series)
 	l.wheel.arm(k, d.deadline())
+	if s.listener.ProxyProtocol != table.ProxyOff {
+		l.awaitProxy(d)
+	}
 }
 
 // idle says that nothing is under way in either direction, as far as we know.
@@ -89,6 +95,10 @@ func (l *Loop) turnDown(d *downstream) {
 	}
 	if k.broken {
 		l.goneDown(d)
+		return
+	}
+	if d.phase == phaseProxy {
+		l.readProxy(d)
 		return
 	}
 	if k.writable && k.out.len() > 0 {
@@ -420,6 +430,8 @@ func (d *downstream) deadline() int64 {
 		return d.headStart + int64(t.RequestHead)
 	case d.socket.removed:
 		return d.since + lastChance
+	case d.phase == phaseProxy:
+		return d.proxyDeadline()
 	}
 	return d.since + int64(t.Idle)
 }
@@ -442,6 +454,8 @@ func (l *Loop) timeDown(d *downstream) {
 	case d.phase == phaseShake && !d.closing:
 		l.countHandshake(d.link, secure.ResultTimeout)
 		l.closeDown(d)
+	case d.phase == phaseProxy:
+		l.proxyCutShort(d, timedOut)
 	default:
 		l.closeDown(d)
 	}

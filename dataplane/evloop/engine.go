@@ -43,6 +43,7 @@ type Engine struct {
 	mu       sync.Mutex                  // one Apply at a time
 	bindings map[netip.AddrPort]*binding // guarded by mu
 	inherit  map[netip.AddrPort][]int    // guarded by mu; sockets that no table has asked for yet
+	shared   map[netip.AddrPort]int      // guarded by mu; our copies of what Share brought
 	drained  bool                        // guarded by mu; the node listens nowhere
 	released bool                        // guarded by mu; another process listens instead
 	stopped  chan struct{}               // closed when Run has ended
@@ -76,6 +77,7 @@ func New(c Config) (*Engine, error) {
 		tickets:  tickets,
 		bindings: make(map[netip.AddrPort]*binding),
 		inherit:  maps.Clone(c.Inherit),
+		shared:   make(map[netip.AddrPort]int),
 		free:     make(chan struct{}, 1),
 		stopped:  make(chan struct{}),
 		ceilings: newCeilings(c.MaxClients),
@@ -136,6 +138,7 @@ func (e *Engine) EndpointLoad(slot uint32) (inFlight, connections, waiting int) 
 // at hand end, and cuts what is left after DrainTimeout. A loop that fails ends
 // the others.
 func (e *Engine) Run(ctx context.Context) error {
+	defer e.closeShared()
 	defer close(e.stopped)
 	errs := make(chan error, len(e.loops))
 	for _, l := range e.loops {
@@ -244,7 +247,7 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 			continue
 		}
 		b := &binding{address: address}
-		if err := openSockets(b, l, len(e.loops), e.inherit[address], e.covers(address)); err != nil {
+		if err := e.open(b, l); err != nil {
 			e.abandon(opened)
 			return err
 		}
@@ -281,6 +284,14 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 	return e.deliver(ctx, changes)
 }
 
+// open gives a binding its sockets.
+func (e *Engine) open(b *binding, l *table.Listener) error {
+	if fd, ok := e.shared[b.address]; ok {
+		return shareSockets(b, l, len(e.loops), fd)
+	}
+	return openSockets(b, l, len(e.loops), e.inherit[b.address], e.covers(b.address))
+}
+
 // covers says that a binding of our own overlaps an address: it is about to be
 // replaced, and in the way of a probe.
 func (e *Engine) covers(address netip.AddrPort) bool {
@@ -292,7 +303,8 @@ func (e *Engine) covers(address netip.AddrPort) bool {
 	return false
 }
 
-// wanted is where a table's listeners listen on this node.
+// wanted is where a table's listeners listen on this node: of virtual IPs, at
+// those that it was given the sockets of.
 func (e *Engine) wanted(t *table.Table) map[netip.AddrPort]*table.Listener {
 	wanted := make(map[netip.AddrPort]*table.Listener)
 	if e.drained || e.released {
@@ -301,7 +313,10 @@ func (e *Engine) wanted(t *table.Table) map[netip.AddrPort]*table.Listener {
 	for i := range t.Listeners {
 		l := &t.Listeners[i]
 		for _, a := range l.Addresses {
-			wanted[e.resolve(l, a)] = l
+			address := e.resolve(l, a)
+			if _, ok := e.shared[address]; ok || a.Kind != table.AddressVIP {
+				wanted[address] = l
+			}
 		}
 	}
 	return wanted
@@ -367,6 +382,11 @@ func (s *socket) follow(e *Engine, t *table.Table) error {
 	s.listener = l
 	if old.Backlog == l.Backlog && old.KeepAlive == l.KeepAlive && old.UserTimeout == l.UserTimeout {
 		return nil
+	}
+	if s.binding.shared {
+		// Not to listen again: on a socket that was taken away that would take the
+		// address back.
+		return setOptions(s.fd, l)
 	}
 	return configure(s.fd, l)
 }

@@ -5,6 +5,7 @@ package evloop
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"runtime"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
@@ -42,3 +43,18 @@ func (*Engine) Run(context.Context) error { return nil }
 
 // Apply is never called.
 func (*Engine) Apply(context.Context, *table.Table) error { return nil }
+
+// Share is never called.
+func (*Engine) Share(context.Context, netip.AddrPort, int) error { return nil }
+
+// Unshare is never called.
+func (*Engine) Unshare(context.Context, netip.AddrPort) error { return nil }
+
+// Pulse does not exist on this system.
+type Pulse struct{}
+
+// Pulse is never called.
+func (*Engine) Pulse() *Pulse { return nil }
+
+// Beat is never called.
+func (*Pulse) Beat() bool { return false }

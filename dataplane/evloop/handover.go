@@ -31,12 +31,15 @@ func (e *Engine) Hold(ctx context.Context) error {
 // Resume ends a Hold.
 func (e *Engine) Resume() { <-e.free }
 
-// EachSocket shows the listening sockets, by address. The descriptors are valid
+// EachSocket shows the listening sockets but shared ones, by address. They are valid
 // until visit returns, and stay the engine's; no table is applied meanwhile.
 func (e *Engine) EachSocket(visit func(address netip.AddrPort, fds []int) error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, b := range e.bindings {
+		if b.shared {
+			continue
+		}
 		fds := make([]int, len(b.sockets))
 		for i, s := range b.sockets {
 			fds[i] = s.fd
@@ -73,8 +76,8 @@ func (e *Engine) Release(ctx context.Context, unclaimed []netip.AddrPort) error 
 	defer e.mu.Unlock()
 	e.released = true
 	var release, remove []netip.AddrPort
-	for address := range e.bindings {
-		if slices.Contains(unclaimed, address) {
+	for address, b := range e.bindings {
+		if b.shared || slices.Contains(unclaimed, address) {
 			remove = append(remove, address)
 		} else {
 			release = append(release, address)

@@ -41,16 +41,7 @@ func (l *Loop) turnHello(d *downstream) {
 		if n == 0 {
 			break
 		}
-		why, whole := peekHello(data)
-		switch {
-		case whole:
-			l.beginShake(d, data)
-			return
-		case why == secure.ResultPlain:
-			l.refuseHello(d, why, plainAnswer)
-			return
-		case why != secure.ResultFull:
-			l.refuseHello(d, why, alertNotTLS)
+		if l.readHello(d, data) {
 			return
 		}
 		l.keep(k, data, 0)
@@ -59,6 +50,22 @@ func (l *Loop) turnHello(d *downstream) {
 		l.countHandshake(k, secure.ResultGone)
 		l.closeDown(d)
 	}
+}
+
+// readHello looks at what has come, and goes on if that says enough.
+func (l *Loop) readHello(d *downstream, data []byte) (enough bool) {
+	why, whole := peekHello(data)
+	switch {
+	case whole:
+		l.beginShake(d, data)
+	case why == secure.ResultPlain:
+		l.refuseHello(d, why, plainAnswer)
+	case why != secure.ResultFull:
+		l.refuseHello(d, why, alertNotTLS)
+	default:
+		return false
+	}
+	return true
 }
 
 // peekHello looks whether the whole ClientHello is there, or something else is:

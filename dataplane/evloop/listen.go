@@ -26,6 +26,7 @@ const (
 // binding is a listening address of the node: at least one socket in each loop.
 type binding struct {
 	address netip.AddrPort
+	shared  bool         // its sockets are copies of one that another process opened
 	sockets []*socket    // immutable; what their loops own of them is theirs
 	clients atomic.Int64 // open connections, in all loops
 }
@@ -126,17 +127,23 @@ func openSocket(a netip.AddrPort, l *table.Listener, share bool) (fd int, err er
 	return fd, configure(fd, l)
 }
 
-// configure sets what accepted connections inherit, so that accepting needs no
-// further calls, and listens. It may be called again when the settings change.
+// configure sets a socket's options and listens. It may be called again when the
+// settings change.
 func configure(fd int, l *table.Listener) error {
+	if err := setOptions(fd, l); err != nil {
+		return err
+	}
+	return unix.Listen(fd, l.Backlog)
+}
+
+// setOptions sets what accepted connections inherit, so that accepting needs no
+// further calls.
+func setOptions(fd int, l *table.Listener) error {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return err
 	}
 	setKeepAlive(fd, l.KeepAlive)
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(l.UserTimeout.Milliseconds())); err != nil {
-		return err
-	}
-	return unix.Listen(fd, l.Backlog)
+	return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(l.UserTimeout.Milliseconds()))
 }
 
 // setKeepAlive asks the kernel to look after silent peers. A kernel that does
@@ -161,6 +168,9 @@ func (l *Loop) addSocket(s *socket) error {
 	s.index = socketIndex + l.socketCount
 	s.readable = true // a client may have come before
 	l.sockets = append(l.sockets, s)
+	if s.binding.shared {
+		return l.poller.AddShared(s.fd, uint64(s.index))
+	}
 	return l.poller.Add(s.fd, uint64(s.index))
 }
 
@@ -185,14 +195,19 @@ func stopSYN(fd int) error {
 
 // removeSocket ends a listening socket. No new connection begins on it; then
 // what the kernel has completed is taken, since closing would reset it; then it
-// is closed.
+// is closed. A shared one gets no filter, which would outlast our copy.
 func (l *Loop) removeSocket(address netip.AddrPort) {
 	for s := l.takeSocket(address); s != nil; s = l.takeSocket(address) {
-		if err := stopSYN(s.fd); err != nil {
-			l.log.Debug("listener closes without a filter", "listener", s.listener.Name, "error", err)
+		if !s.binding.shared {
+			if err := stopSYN(s.fd); err != nil {
+				l.log.Debug("listener closes without a filter", "listener", s.listener.Name, "error", err)
+			}
 		}
 		for s.readable = true; s.readable; {
 			l.accept(s)
+		}
+		if s.binding.shared {
+			l.forgetShared(s)
 		}
 		s.close()
 		l.endIdleOf(s)
@@ -234,7 +249,7 @@ func (l *Loop) endIdleOf(s *socket) {
 	for _, k := range l.links {
 		d := k.down
 		switch {
-		case k.closed || d == nil || d.socket != s || d.phase != phaseHead:
+		case k.closed || d == nil || d.socket != s || (d.phase != phaseHead && d.phase != phaseProxy):
 		case k.out.len() > 0:
 			l.closeDownAfter(d)
 		default:
@@ -274,6 +289,10 @@ func (l *Loop) accept(s *socket) {
 			return
 		case unix.ECONNABORTED, unix.EPROTO, unix.EPERM:
 			continue // the client left already, or a firewall refused
+		case unix.EINVAL: // it listens no more: whoever shared it took it away
+			s.readable = false
+			l.sharedEnded(s)
+			return
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			l.exhausted(s)
 			return

@@ -25,6 +25,7 @@ type endpointPool struct {
 	// client meets the endpoint by TLS; nil: without. Another one has other
 	// settings, and connections of the one before are not used again.
 	client *secure.Client
+	header table.ProxyHeader
 }
 
 // upstreamConn is a connection to an endpoint: a link, a codec, and at most one
@@ -37,7 +38,8 @@ type upstreamConn struct {
 	client    *secure.Client // that opened it; nil: it is without TLS
 	connected bool
 	idle      bool
-	served    int // requests
+	private   bool // it belongs to one client, whom its PROXY header named
+	served    int  // requests
 	series    stats.Slot
 	idleUntil int64 // while idle
 }
@@ -59,7 +61,7 @@ func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
 		l.pools[e.Slot] = p
 	}
 	if p.to != e { // another table: the settings may have changed
-		p.to, p.config, p.keep, p.series = e, u.Pool, u.KeepAlive, e.Series
+		p.to, p.config, p.keep, p.header, p.series = e, u.Pool, u.KeepAlive, u.ProxyProtocol, e.Series
 		l.secure(p, u.TLS)
 	}
 	return p
@@ -73,7 +75,7 @@ func (l *Loop) acquire(s *stream) {
 	l.wheel.arm(s.down.link, s.x.NextDeadline()) // of this attempt
 	p.Endpoint().Begin()
 	s.at, s.upSeries, s.epSeries = p, u.Series, e.Series
-	if !s.x.Fresh() {
+	if !s.x.Fresh() && p.header == table.ProxyHeaderNone {
 		if id, ok := p.TakeIdle(); ok {
 			c := l.links[id].up
 			c.idle = false
@@ -203,6 +205,9 @@ func (l *Loop) connectDone(c *upstreamConn) {
 		return
 	}
 	c.link.broken = false
+	if c.pool.header != table.ProxyHeaderNone {
+		l.sendProxyHeader(c)
+	}
 	if c.client != nil {
 		l.beginShakeUp(c)
 		return
@@ -349,7 +354,7 @@ func (l *Loop) releaseUp(s *stream) {
 	s.up, c.stream = nil, nil
 	l.endInFlight(s)
 	p := c.pool
-	if p.retired || c.link.broken || c.link.readHup || c.link.out.len() > 0 || c.client != p.client ||
+	if p.retired || c.private || p.header != table.ProxyHeaderNone || c.link.broken || c.link.readHup || c.link.out.len() > 0 || c.client != p.client ||
 		!l.quiet(c.link) || (p.config.MaxRequests > 0 && c.served >= p.config.MaxRequests) || l.draining {
 		l.closeUp(c)
 		l.serveWaiting(p)

@@ -36,6 +36,7 @@ type Exchange struct {
 	// Progress.
 	attempts    uint8
 	maxBody     int64 // -1: no limit
+	raw         bool  // a connection that carries no requests
 	requestDone bool  // the whole request came from the client
 	headSent    bool  // the head of an answer went to the client
 	reused      bool  // the attempt runs on a connection that served before
@@ -177,6 +178,7 @@ func (x *Exchange) Record(now int64, r *Record) {
 		Host:          x.local.host,
 		Path:          x.local.path,
 		Minor:         h.Minor,
+		Raw:           x.raw,
 		Client:        x.client,
 		Status:        x.status,
 		Reason:        x.reason,

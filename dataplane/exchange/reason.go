@@ -29,6 +29,9 @@ const (
 	ReasonStreamIdleTimeout
 	ReasonOverload
 	ReasonShutdown
+	ReasonProxyUntrusted
+	ReasonProxyMissing
+	ReasonProxyMalformed
 	reasonCount
 )
 
@@ -100,6 +103,12 @@ func (r Reason) info() reasonInfo {
 		return reasonInfo{"overload", 503, SourceInternal, "connection_limit_reached", "this node takes no more work at the moment"}
 	case ReasonShutdown:
 		return reasonInfo{"shutdown", 503, SourceInternal, "proxy_internal_response", "this node is shutting down"}
+	case ReasonProxyUntrusted: // the statuses of these three are logged only: nothing is answered
+		return reasonInfo{"proxy_header_untrusted", 403, SourceDownstream, "", "a PROXY header is not taken from this peer"}
+	case ReasonProxyMissing:
+		return reasonInfo{"proxy_header_missing", 400, SourceDownstream, "", "the peer sent no PROXY header"}
+	case ReasonProxyMalformed:
+		return reasonInfo{"proxy_header_malformed", 400, SourceDownstream, "", "the peer's PROXY header is malformed"}
 	}
 	return reasonInfo{"unknown", 500, SourceInternal, "proxy_internal_error", "an internal error"}
 }

@@ -23,6 +23,7 @@ type Record struct {
 	Query     []byte // as received
 	UserAgent []byte
 	Minor     uint8 // of HTTP/1.x
+	Raw       bool  // a connection without requests: no method, path or version
 
 	Client   netip.AddrPort // the peer, or what a trusted peer said
 	Status   uint16

@@ -137,6 +137,16 @@ func (x *Exchange) BeginFailed(env *Env, head *message.Head, in Arrival, f Failu
 	return x.refuse(f)
 }
 
+// RefuseConnection starts, and ends, the exchange of a connection that is closed
+// before it carried anything. Nothing is answered: what the client speaks is not
+// known yet. The head is empty.
+func (x *Exchange) RefuseConnection(env *Env, head *message.Head, in Arrival, f Failure) Actions {
+	x.connection(env, head, in)
+	x.state = StateDone
+	x.reason, x.detail, x.status = f.Reason, f.Detail, f.Reason.Status()
+	return ActAbortClient | ActFinish
+}
+
 // Step tells the exchange what happened and returns what is to be done.
 func (x *Exchange) Step(env *Env, now int64, ev Event) Actions {
 	switch ev.Kind {

@@ -60,6 +60,12 @@ type Config struct {
 	Permit compile.Permit
 	// Numbers are sent with Status; nil: zeros.
 	Numbers func() Numbers
+	// Witness: the node grants virtual IPs and never holds one.
+	Witness bool
+	// VIPs is how virtual IPs stand, for Status; nil: there is nothing to say.
+	VIPs func() VIPs
+	// Changed gives a token when a Status should be sent at once; nil: never.
+	Changed <-chan struct{}
 	// FleetState is called with each new one, in order; it must not block. nil:
 	// only kept for Feed.FleetState.
 	FleetState func(*fleetv1.FleetState)
@@ -80,6 +86,21 @@ type Numbers struct {
 	Requests    uint64 // finished
 	Connections uint64 // open
 	Errors      uint64
+}
+
+// VIPs are what a node says of virtual IPs.
+type VIPs struct {
+	// Kept is the list of expected members that the node has on its disk.
+	Kept List
+	// GrantsBy is the revision of the list that it grants by from now on.
+	GrantsBy uint64
+	Statuses []*fleetv1.VipStatus
+}
+
+// List is a list of expected members.
+type List struct {
+	Lineage, Revision uint64
+	IDs               []string
 }
 
 // State is how the feed stands, for the admin endpoint.
@@ -134,6 +155,9 @@ func New(c Config) (*Feed, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.VIPs == nil {
+		c.VIPs = func() VIPs { return VIPs{} }
 	}
 	if c.Numbers == nil {
 		c.Numbers = func() Numbers { return Numbers{} }

@@ -77,6 +77,10 @@ func (f *Feed) serve(ctx context.Context, stream link, address string) error {
 			if err := f.answer(stream, a); err != nil {
 				return f.sendError(in, err)
 			}
+		case <-f.c.Changed:
+			if err := stream.Send(f.status()); err != nil {
+				return f.sendError(in, err)
+			}
 		case <-status.C:
 			if err := stream.Send(f.status()); err != nil {
 				return f.sendError(in, err)
@@ -162,6 +166,7 @@ func (f *Feed) answer(stream link, a answer) error {
 }
 
 func (f *Feed) hello(running Version) *fleetv1.NodeMessage {
+	list := f.c.VIPs().Kept
 	return &fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Hello{Hello: &fleetv1.Hello{
 		NodeId:      f.c.NodeID,
 		Labels:      f.c.Labels,
@@ -169,18 +174,25 @@ func (f *Feed) hello(running Version) *fleetv1.NodeMessage {
 		SchemaLevel: resource.SchemaLevel,
 		Build:       f.c.Build,
 		BootId:      f.bootID,
+		Witness:     f.c.Witness,
+
+		ListRevision: list.Revision,
+		List:         list.IDs,
+		ListLineage:  list.Lineage,
 	}}}
 }
 
 func (f *Feed) status() *fleetv1.NodeMessage {
 	running, attested := f.standing()
-	n := f.c.Numbers()
+	n, vips := f.c.Numbers(), f.c.VIPs()
 	s := &fleetv1.Status{
 		Running:       running.proto(),
 		Requests:      n.Requests,
 		Connections:   n.Connections,
 		Errors:        n.Errors,
 		UptimeSeconds: uint64(time.Since(f.started) / time.Second),
+		ListRevision:  vips.GrantsBy,
+		VirtualIps:    vips.Statuses,
 	}
 	if !attested.IsZero() {
 		s.Attested = attested[:]

@@ -111,7 +111,7 @@ func (c *Conn) ReceiveAny() (Message, error) {
 	if err != nil {
 		return Message{}, gone(0, err)
 	}
-	fds, err := descriptors(c.oob[:oobn])
+	fds, err := Descriptors(c.oob[:oobn])
 	m := Message{FDs: fds}
 	switch {
 	case err != nil:
@@ -142,9 +142,9 @@ func (m *Message) closeFDs() {
 	m.FDs = nil
 }
 
-// descriptors are those that a control message brought; the ones that it brought
+// Descriptors are those that a control message brought; the ones that it brought
 // before an error too.
-func descriptors(oob []byte) (fds []int, err error) {
+func Descriptors(oob []byte) (fds []int, err error) {
 	if len(oob) == 0 {
 		return nil, nil
 	}

@@ -140,29 +140,40 @@ func (s *Saved) name() string {
 
 // write puts a whole file in place of the one before, which it keeps.
 func (f *File) write(s *Saved) error {
-	path, old := filepath.Join(f.dir, fileName), filepath.Join(f.dir, oldName)
-	temporary, err := os.CreateTemp(f.dir, fileName+".*") // mode 0600
+	return replace(f.dir, fileName, encode(s), func() error {
+		err := os.Rename(filepath.Join(f.dir, fileName), filepath.Join(f.dir, oldName))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+}
+
+// replace puts a file in place of the one of that name, whole or not at all. before
+// is called when only that is left to do.
+func replace(dir, name string, text []byte, before func() error) error {
+	temporary, err := os.CreateTemp(dir, name+".*") // mode 0600
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.Remove(temporary.Name()) }() // after the rename there is nothing to remove
-	_, err = temporary.Write(encode(s))
+	_, err = temporary.Write(text)
 	if err == nil {
 		err = temporary.Sync()
 	}
 	if closed := temporary.Close(); err == nil {
 		err = closed
 	}
+	if err == nil {
+		err = before()
+	}
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(path, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Rename(temporary.Name(), filepath.Join(dir, name)); err != nil {
 		return err
 	}
-	if err := os.Rename(temporary.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(f.dir)
+	return syncDir(dir)
 }
 
 // encode is magic, checksum of the rest, epoch, revision, root, and the canonical

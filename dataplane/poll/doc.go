@@ -6,5 +6,10 @@
 // caller's to remember: after a short read or EAGAIN the next edge comes, before
 // that it does not. Closing a descriptor ends its registration.
 //
+// While events come often, a Poller sleeps without the Go scheduler knowing. Its
+// goroutine is then taken for one that computes: it must be locked to its thread,
+// and have a processor of its own (GOMAXPROCS) beside those that others need. The
+// signals of the scheduler end such a sleep.
+//
 // A Poller belongs to one goroutine; only Wake may be called from others.
 package poll

@@ -38,7 +38,7 @@ type Poller struct {
 	raw    [maxEvents]unix.EpollEvent
 	events [maxEvents]Event
 	last   int  // how many events the last wait had
-	quiet  bool // the last sleep was long
+	quiet  bool // events do not come often
 
 	// shared
 	wakefd int
@@ -84,6 +84,12 @@ func (p *Poller) Close() {
 // Add registers fd for life. Tokens come back in events; ^uint64(0) is taken.
 func (p *Poller) Add(fd int, token uint64) error {
 	return p.add(fd, token, edges)
+}
+
+// AddShared registers a listening socket that other pollers have too: an edge
+// wakes one of those that wait, not all.
+func (p *Poller) AddShared(fd int, token uint64) error {
+	return p.add(fd, token, unix.EPOLLIN|unix.EPOLLEXCLUSIVE|uint32(unix.EPOLLET&0xffffffff))
 }
 
 func (p *Poller) add(fd int, token uint64, interest uint32) error {
@@ -138,34 +144,44 @@ func (p *Poller) Wait(timeout time.Duration) ([]Event, error) {
 	return out, nil
 }
 
-// shortly is how long a sleep is hidden from the scheduler.
+// hidden bounds a sleep that the scheduler does not know of; see sleep. It is
+// reached only if the scheduler's signals are switched off.
+const hidden = 100 * time.Millisecond
+
+// sleep waits for events.
 //
 // A sleep that the scheduler knows of costs more than itself: its monitor wakes
 // up to take the processor away, and is woken again when the loop comes back,
 // which at 5,000 requests a second was a sixth of what a proxied request cost.
-// While events come within a millisecond the processor is not worth taking. To
-// stop the world the scheduler sends a signal, which ends the call.
-const shortly = time.Millisecond
-
-// sleep waits for events: a short while so that the scheduler does not know, if
-// the last ones came as soon as that, then for the rest of timeout as a call that
-// lends the processor to others.
+// While events come often the processor is not worth taking, so the call is
+// hidden. What the scheduler takes for a loop that computes for 10 ms on end it
+// interrupts by a signal, as it does to stop the world: then the next call is one
+// that lends the processor to others, and they all are until events come often.
 func (p *Poller) sleep(timeout time.Duration) (int, unix.Errno) {
 	if !p.quiet {
-		n, errno := p.wait(1)
-		p.quiet = n == 0 && errno == 0
-		if !p.quiet || timeout > 0 && timeout <= shortly {
-			return n, errno
-		}
-	}
-	ms := -1
-	if timeout > 0 {
-		ms = int((timeout + time.Millisecond - 1) / time.Millisecond)
+		n, errno := p.wait(milliseconds(timeout, hidden))
+		p.quiet = n == 0
+		return n, errno
 	}
 	start := time.Now()
-	n, errno := p.block(ms)
-	p.quiet = time.Since(start) > shortly/2
+	n, errno := p.block(milliseconds(timeout, -1))
+	p.quiet = time.Since(start) > often
 	return n, errno
+}
+
+// often is how soon events come that let sleeps be hidden.
+const often = time.Millisecond
+
+// milliseconds is a timeout for epoll, rounded up and at most limit; a negative
+// one is without end.
+func milliseconds(timeout, limit time.Duration) int {
+	if timeout < 0 || limit > 0 && timeout > limit {
+		timeout = limit
+	}
+	if timeout < 0 {
+		return -1
+	}
+	return int((timeout + time.Millisecond - 1) / time.Millisecond)
 }
 
 // wait asks for at most ms milliseconds, and the scheduler does not know.

@@ -1,6 +1,8 @@
 package poll
 
 import (
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,4 +93,45 @@ func TestAWakeUpIsNeverLost(t *testing.T) {
 		seen <- struct{}{}
 	}
 	<-done
+}
+
+func TestASleepHiddenFromTheSchedulerDoesNotHoldUpTheCollector(t *testing.T) {
+	p, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	var stop atomic.Bool
+	asleep, woken := make(chan struct{}), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		close(asleep)
+		for {
+			p.quiet = false // as while events come often
+			if _, err := p.Wait(time.Minute); err != nil || stop.Load() {
+				woken <- err
+				return
+			}
+		}
+	}()
+	<-asleep
+	fastest := time.Hour
+	for range 10 {
+		begin := time.Now()
+		runtime.GC()
+		fastest = min(fastest, time.Since(begin))
+	}
+	if fastest > hidden/2 { // what waits for the end of a sleep takes all of hidden
+		t.Errorf("of ten collections the fastest took %v", fastest)
+	}
+	stop.Store(true)
+	p.Wake()
+	select {
+	case err := <-woken:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the sleep did not end")
+	}
 }

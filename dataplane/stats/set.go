@@ -65,6 +65,11 @@ func (s *Set) Loop(i int) *Loop { return s.loops[i] }
 // Loops is the number of loops.
 func (s *Set) Loops() int { return len(s.loops) }
 
+// LoopCounter is one loop's counter.
+func (s *Set) LoopCounter(loop int, c Counter) uint64 {
+	return atomic.LoadUint64(&s.loops[loop].counters[c])
+}
+
 // Counter is the sum of a counter over the loops.
 func (s *Set) Counter(c Counter) uint64 {
 	var sum uint64

@@ -66,6 +66,7 @@ type Listener struct {
 	// UserTimeout is TCP_USER_TIMEOUT; 0 leaves the kernel's.
 	UserTimeout    time.Duration
 	TrustedProxies []netip.Prefix
+	ProxyProtocol  ProxyProtocol
 	ErrorFormat    ErrorFormat
 	Path           message.PathOptions
 	// Routes are the routes of this listener, indexed.
@@ -112,6 +113,27 @@ type ListenerTimeouts struct {
 type KeepAlive struct {
 	Idle, Interval time.Duration
 	Probes         int
+}
+
+// ProxyProtocol says whether connections begin with a header of the PROXY
+// protocol. Only that of a peer in TrustedProxies is believed.
+type ProxyProtocol uint8
+
+// What a listener expects.
+const (
+	ProxyOff ProxyProtocol = iota
+	ProxyOptional
+	ProxyRequired
+)
+
+// Trusts tells whether a peer's word about who the client is counts.
+func (l *Listener) Trusts(peer netip.Addr) bool {
+	for _, p := range l.TrustedProxies {
+		if p.Contains(peer) {
+			return true
+		}
+	}
+	return false
 }
 
 // ErrorFormat is the shape of answers that the node makes itself.

@@ -29,6 +29,7 @@ type Upstream struct {
 	Pool           Pool
 	KeepAlive      KeepAlive
 	TLS            *UpstreamTLS // nil: none
+	ProxyProtocol  ProxyHeader
 
 	// Slot is written once by upstream.Registry.Bind before a table with this
 	// object is published. Compile leaves it 0. Series is the slot in the node's
@@ -36,6 +37,17 @@ type Upstream struct {
 	Slot   uint32
 	Series uint32
 }
+
+// ProxyHeader is the header of the PROXY protocol that connections to an upstream
+// begin with. A connection with one belongs to one client.
+type ProxyHeader uint8
+
+// The headers.
+const (
+	ProxyHeaderNone ProxyHeader = iota
+	ProxyHeaderV1
+	ProxyHeaderV2
+)
 
 // Endpoint is one server.
 type Endpoint struct {

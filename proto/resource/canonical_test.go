@@ -191,6 +191,7 @@ spec:
   timeouts: {requestHead: 10s, idle: 1s, streamIdle: 5m}
   backlog: 4096
   tcpKeepAlive: {idle: 60s, interval: 10s, probes: 3}
+  proxyProtocol: OFF
   errorFormat: TEXT
   mergeSlashes: false
   escapedSlashes: KEEP`,

@@ -77,16 +77,10 @@ func ensure[T any](field **T) *T {
 
 func listenerDefaults(l *fleetv1.Listener) {
 	setDefault(&l.Backlog, defaultBacklog)
+	setDefault(&l.ProxyProtocol, fleetv1.Listener_OFF)
 	setDefault(&l.ErrorFormat, fleetv1.Listener_TEXT)
 	setDefault(&l.MergeSlashes, false)
 	setDefault(&l.EscapedSlashes, fleetv1.Listener_KEEP)
-	if l.Tls != nil {
-		setDefault(&l.Tls.MinVersion, fleetv1.ListenerTLS_TLS1_2)
-		if a := l.Tls.ClientAuth; a != nil {
-			setDefault(&a.Required, false)
-			setDefault(&a.Forward, false)
-		}
-	}
 	limits := ensure(&l.Limits)
 	setDefault(&limits.Header, defaultHeaderBytes)
 	setDefault(&limits.HeaderFields, defaultHeaderFields)
@@ -134,9 +128,6 @@ func upstreamDefaults(u *fleetv1.Upstream) {
 	durationDefault(&ensure(&u.Timeouts).Connect, defaultConnect)
 	for _, e := range u.GetEndpoints() {
 		setDefault(&e.Weight, 1)
-	}
-	if u.Tls != nil {
-		setDefault(&u.Tls.SkipVerify, false)
 	}
 	pool := ensure(&u.Pool)
 	setDefault(&pool.MaxConnections, defaultMaxConnections)

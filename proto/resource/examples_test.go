@@ -24,9 +24,12 @@ func TestExamplesGiveExactlyTheirProblems(t *testing.T) {
 			"96 document 11 VirtualIP/shop kind",
 		},
 		"edge.yaml": {
+			"6 document 1 Listener/https spec.protocol",
+			"7 document 1 Listener/https spec.tls",
 			"15 document 3 VirtualIP/edge kind",
 			"23 document 4 RolloutPolicy/default kind",
 			"39 document 5 Upstream/secure-api spec.protocol",
+			"41 document 5 Upstream/secure-api spec.tls",
 		},
 	}
 	for file, want := range tests {

@@ -46,7 +46,9 @@ const examples = `  # A control plane of its own, for this machine only:
   proxy-controlplane --data-dir /var/lib/proxyfleet
 
   # On an etcd cluster that exists:
-  proxy-controlplane --etcd-endpoints http://10.0.0.1:2379,http://10.0.0.2:2379,http://10.0.0.3:2379
+  (umask 077; openssl rand -hex 32 >/etc/proxyfleet/seal.key)   # once, for all replicas
+  proxy-controlplane --etcd-endpoints http://10.0.0.1:2379,http://10.0.0.2:2379,http://10.0.0.3:2379 \
+    --seal-key-file /etc/proxyfleet/seal.key
 
   # For nodes on other machines, on a network that is trusted:
   proxy-controlplane --grpc-address 10.0.0.5:7401 --insecure
@@ -97,8 +99,12 @@ func newCommand(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			key, err := readSealKey(o)
+			if err != nil {
+				return err
+			}
 			logger := slog.New(slog.NewTextHandler(w.stderr, &slog.HandlerOptions{Level: level}))
-			if err := serve(c.Context(), o, logger); err != nil {
+			if err := serve(c.Context(), o, key, logger); err != nil {
 				logger.Error("proxy-controlplane failed", "error", err)
 				return errFailed
 			}

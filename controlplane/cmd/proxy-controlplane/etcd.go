@@ -15,6 +15,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/controlplane/embedded"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/proto/lifecycle"
+	"github.com/proxyfleet/proxyfleet/proto/seal"
 )
 
 const (
@@ -82,13 +83,13 @@ func dialEtcd(endpoints []string, running *lifecycle.Parts) (*clientv3.Client, e
 
 // openStore opens the store. It waits for an etcd that does not answer: after a
 // power cut everything starts at once, in any order.
-func openStore(ctx context.Context, client *clientv3.Client, o options, logger *slog.Logger) (*store.Store, error) {
+func openStore(ctx context.Context, client *clientv3.Client, o options, key *seal.Key, logger *slog.Logger) (*store.Store, error) {
 	if len(o.etcdEndpoints) > 0 {
 		logger.Info("etcd: connecting", "etcd", o.etcdName())
 	}
 	for attempt := 1; ; attempt++ {
 		opening, cancel := context.WithTimeout(ctx, openTimeout)
-		st, err := store.Open(opening, client, store.Options{Logger: logger})
+		st, err := store.Open(opening, client, store.Options{Logger: logger, Seal: key})
 		cancel()
 		if err == nil {
 			if attempt > 1 {
@@ -96,7 +97,7 @@ func openStore(ctx context.Context, client *clientv3.Client, o options, logger *
 			}
 			return st, nil
 		}
-		if errors.Is(err, store.ErrDamaged) || len(o.etcdEndpoints) == 0 {
+		if errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrSealKey) || len(o.etcdEndpoints) == 0 {
 			return nil, err
 		}
 		logger.Warn("etcd does not answer; waiting for it", "etcd", o.etcdName(), "attempt", attempt, "error", err, "retry_in", openRetry)

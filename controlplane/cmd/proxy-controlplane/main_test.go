@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -20,6 +21,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/certificate/certificatetest"
+	"github.com/proxyfleet/proxyfleet/proto/seal"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
 )
 
@@ -235,7 +238,11 @@ func TestAnExternalEtcdMayComeLater(t *testing.T) {
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	endpoint, peer := freeURL(t), freeURL(t)
 	dir := t.TempDir()
-	p := launch(t, "--data-dir", dir, "--etcd-endpoints", endpoint.String())
+	key := filepath.Join(dir, "of-all.key")
+	if _, err := seal.CreateFile(key); err != nil {
+		t.Fatal(err)
+	}
+	p := launch(t, "--data-dir", dir, "--etcd-endpoints", endpoint.String(), "--seal-key-file", key)
 	p.until("waiting", func() bool { return strings.Contains(p.stderr.String(), "waiting for it") })
 
 	cfg := embed.NewConfig()
@@ -259,7 +266,7 @@ func TestAnExternalEtcdMayComeLater(t *testing.T) {
 		t.Errorf("an embedded etcd was started too: %v", err)
 	}
 	// A second replica sees the same.
-	other := start(t, t.TempDir(), "--etcd-endpoints", endpoint.String())
+	other := start(t, t.TempDir(), "--etcd-endpoints", endpoint.String(), "--seal-key-file", key)
 	if a, b := p.status(), other.status(); a.Version != b.Version || a.Revision != 1 {
 		t.Errorf("replicas at %+v and %+v", a.Version, b.Version)
 	}
@@ -268,9 +275,78 @@ func TestAnExternalEtcdMayComeLater(t *testing.T) {
 	}
 }
 
+func TestTheSealKeyIsMadeOnceAndNoOtherIsTaken(t *testing.T) {
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	dir := t.TempDir()
+	p := start(t, dir)
+	path := filepath.Join(dir, sealKeyName)
+	made, err := seal.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := certificatetest.SelfSigned(t, certificatetest.Options{Names: []string{"shop.test"}})
+	body, err := json.Marshal(map[string]any{"kind": "Certificate", "name": "site", "spec": map[string]string{"chain": pair.Chain, "key": pair.Key}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, text := p.call("POST", api.PathApply, string(body)); code != http.StatusOK {
+		t.Fatalf("apply: %d %s", code, text)
+	}
+	p.end()
+	// Neither etcd's database nor its log holds the key; nor does what was logged.
+	if err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(name)
+		if pair.Leaks(data) {
+			t.Errorf("%s holds the private key", name)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if pair.Leaks([]byte(p.stderr.String())) {
+		t.Error("the private key was logged")
+	}
+
+	failing := func(what, says string) {
+		t.Helper()
+		p := launch(t, "--data-dir", dir)
+		select {
+		case <-p.done:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s: it runs:\n%s", what, p.stderr)
+		}
+		if p.code != exitFailed || !strings.Contains(p.stderr.String(), says) {
+			t.Errorf("%s: exit status %d:\n%s", what, p.code, p.stderr)
+		}
+	}
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	failing("without its key", "is sealed under key "+made.ID()+": put that file back")
+	if _, err := seal.CreateFile(path); err != nil {
+		t.Fatal(err)
+	}
+	failing("with another key", "the store is sealed under key "+made.ID())
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	again := start(t, dir)
+	code, text := again.call("GET", "/v1/certificates/site", "")
+	if code != http.StatusOK || pair.Leaks(text) || !strings.Contains(string(text), "keyFingerprint") {
+		t.Errorf("with its key again: %d %s", code, text)
+	}
+}
+
 func TestASignalWhileWaitingForEtcdEndsIt(t *testing.T) {
 	endpoint := freeURL(t)
-	p := launch(t, "--data-dir", t.TempDir(), "--etcd-endpoints", endpoint.String())
+	dir := t.TempDir()
+	if _, err := seal.CreateFile(filepath.Join(dir, sealKeyName)); err != nil {
+		t.Fatal(err)
+	}
+	p := launch(t, "--data-dir", dir, "--etcd-endpoints", endpoint.String())
 	p.until("waiting", func() bool { return strings.Contains(p.stderr.String(), "waiting for it") })
 	if code := p.end(); code != exitDone {
 		t.Errorf("exit status %d:\n%s", code, p.stderr)
@@ -340,7 +416,8 @@ func TestWrongUseIsSaidBeforeAnythingStarts(t *testing.T) {
 		{[]string{"--grpc-address", "example.test:7401"}, "", "not a loopback address"},
 		{[]string{"--rest-address", "127.0.0.1"}, "", "expected HOST:PORT"},
 		{[]string{"--rest-address", "127.0.0.1:70000"}, "", "expected a port"},
-		{[]string{"--seal-key-file", "k"}, "", "not supported yet"},
+		{[]string{"--seal-key-file", file("short")}, "", "expected 64 hexadecimal digits"},
+		{[]string{"--etcd-endpoints", "http://127.0.0.1:1", "--data-dir", dir}, "", "openssl rand -hex 32"},
 		{[]string{"--etcd-endpoints", "10.0.0.1:2379"}, "", "expected a URL"},
 		{[]string{"--etcd-endpoints", "http://a:secret@10.0.0.1:2379"}, "", "not supported yet"},
 		{[]string{"--log-level", "loud"}, "", "expected debug"},
@@ -353,7 +430,6 @@ func TestWrongUseIsSaidBeforeAnythingStarts(t *testing.T) {
 		{[]string{"--config", file("rest-address: [a, b]\n")}, "", "expected one value"},
 		{[]string{"--config", file("etcd-endpoints: [1]\n")}, "", "expected texts"},
 		{[]string{"--config", file("insecure: maybe\n")}, "", "insecure"},
-		{[]string{"--config", file("seal-key-file: k\n")}, "", "not supported yet"},
 		{nil, "PROXYFLEET_INSECURE=maybe", "PROXYFLEET_INSECURE"},
 		{nil, "PROXYFLEET_REST_ADDRESS=0.0.0.0:1", "--rest-address"},
 	} {

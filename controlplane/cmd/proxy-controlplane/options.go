@@ -39,15 +39,12 @@ func (o *options) flags() *pflag.FlagSet {
 	f.SortFlags = false
 	f.StringVar(&o.dataDir, "data-dir", defaultDataDir(), "`DIR` for everything that is kept: embedded etcd, and the addresses in use")
 	f.StringSliceVar(&o.etcdEndpoints, "etcd-endpoints", nil, "etcd to use, as `URL,URL`… (default: an embedded one in the data directory)")
+	f.StringVar(&o.sealKeyFile, "seal-key-file", "", "`FILE` with the key under which private keys are kept in etcd (default: seal.key in the data directory; made with embedded etcd, else it must exist and be the same for all replicas)")
 	f.StringVar(&o.restAddress, "rest-address", defaultREST, "`HOST:PORT` of the REST interface, for proxyctl; port 0 takes a free one")
 	f.StringVar(&o.grpcAddress, "grpc-address", defaultGRPC, "`HOST:PORT` for nodes; port 0 takes a free one")
 	f.BoolVar(&o.insecure, "insecure", false, "allow addresses other than loopback although nobody is authenticated yet")
 	f.StringVar(&o.logLevel, "log-level", "info", "least `LEVEL` of messages: debug, info, warn, error")
 	f.StringVar(&o.config, settings.ConfigFlag, "", "YAML `FILE` whose keys are the names of these flags")
-	f.StringVar(&o.sealKeyFile, "seal-key-file", "", "not supported yet")
-	if err := f.MarkHidden("seal-key-file"); err != nil {
-		panic(err) // the line above defines it
-	}
 	return f
 }
 
@@ -65,9 +62,6 @@ func defaultDataDir() string {
 
 // check refuses what cannot or must not work, before anything is started.
 func (o *options) check() error {
-	if o.sealKeyFile != "" {
-		return settings.Usage("--seal-key-file: not supported yet: nothing is sealed before certificates are")
-	}
 	if o.dataDir == "" {
 		return settings.Usage("--data-dir: expected a directory")
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/controlplane/stream"
 	"github.com/proxyfleet/proxyfleet/proto/lifecycle"
+	"github.com/proxyfleet/proxyfleet/proto/seal"
 )
 
 const (
@@ -34,7 +35,7 @@ const (
 // serve wires the parts, runs them until ctx ends or one of them fails, and
 // stops them: REST first, so that no change is taken that nobody hears of; then
 // the nodes' streams; then the publisher; etcd last.
-func serve(ctx context.Context, o options, logger *slog.Logger) error {
+func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) error {
 	begin := time.Now()
 	running := lifecycle.New(logger)
 	defer running.Stop()
@@ -45,7 +46,12 @@ func serve(ctx context.Context, o options, logger *slog.Logger) error {
 	}
 	// Of a process that was killed; whoever waits for the file must not see it.
 	_ = os.Remove(filepath.Join(o.dataDir, addressesFile))
-	st, err := openStore(ctx, client, o, logger)
+	if key == nil {
+		if key, err = makeSealKey(ctx, client, o); err != nil {
+			return interrupted(ctx, err)
+		}
+	}
+	st, err := openStore(ctx, client, o, key, logger)
 	if err != nil {
 		return interrupted(ctx, err)
 	}

@@ -22,6 +22,7 @@ const drainRetry = time.Second
 type drainer struct {
 	node   string
 	engine *evloop.Engine
+	vips   *vips
 	logger *slog.Logger
 	wanted atomic.Bool
 	asks   chan struct{}
@@ -29,8 +30,8 @@ type drainer struct {
 	marker string      // a file that is there while the node is drained; empty: none is kept
 }
 
-func newDrainer(node string, e *evloop.Engine, logger *slog.Logger) *drainer {
-	return &drainer{node: node, engine: e, logger: logger, asks: make(chan struct{}, 1)}
+func newDrainer(node string, e *evloop.Engine, v *vips, logger *slog.Logger) *drainer {
+	return &drainer{node: node, engine: e, vips: v, logger: logger, asks: make(chan struct{}, 1)}
 }
 
 // fleetState takes what the control plane says. It does not block.
@@ -58,6 +59,7 @@ func (d *drainer) remember(dir string, boot bool) error {
 	d.logger.Warn("drain: this node was drained when it stopped", "undo", "proxyctl undrain "+d.node)
 	d.wanted.Store(true)
 	d.done.Store(true)
+	d.vips.resign(context.Background(), isDrained)
 	return d.engine.SetDrained(context.Background(), true)
 }
 
@@ -92,10 +94,16 @@ func (d *drainer) Run(ctx context.Context) error {
 		if drained == d.done.Load() {
 			continue
 		}
+		if drained { // while it serves, so that a successor takes over at once
+			d.vips.resign(ctx, isDrained)
+		}
 		if err := d.engine.SetDrained(ctx, drained); err != nil {
 			d.logger.Error("drain: not done, will try again", "drained", drained, "error", err, "retry_in", drainRetry)
 			retry = time.After(drainRetry)
 			continue
+		}
+		if !drained {
+			d.vips.resume(isDrained)
 		}
 		d.keep(drained)
 		d.done.Store(drained)

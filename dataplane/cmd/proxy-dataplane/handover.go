@@ -75,8 +75,10 @@ func (n *node) handOver(ctx context.Context, ask upgradeRequest, say func(format
 		return 0, s.gaveUp(ctx, err, ask.timeout())
 	}
 	// The engine is held now: what runs here stays what the new process loaded.
+	n.vips.resign(ctx, handsOver)
 	unclaimed, err := s.letGo(release)
 	if err != nil {
+		n.vips.resume(handsOver)
 		err = s.gaveUp(ctx, err, turnTimeout)
 		n.engine.Resume()
 		return 0, err
@@ -245,6 +247,7 @@ func (n *node) leave(s *successor, unclaimed []netip.AddrPort) {
 		n.logger.Error("hand-over: listeners", "error", err)
 	}
 	n.following.end()
+	n.vipPart.end()
 	n.adminPart.end()
 	err := s.conn.SetDeadline(time.Now().Add(turnTimeout))
 	if err == nil {

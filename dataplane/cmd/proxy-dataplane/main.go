@@ -16,6 +16,10 @@ import (
 	"syscall"
 )
 
+// ignoreSignals leaves the vip-agent to its main process, also when a service
+// manager or a terminal signals both.
+func ignoreSignals() { signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) }
+
 // version is set by the linker.
 var version = "dev"
 

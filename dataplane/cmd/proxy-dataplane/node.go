@@ -20,6 +20,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/lifecycle"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
@@ -37,6 +38,7 @@ type node struct {
 	engine  *evloop.Engine
 	permit  permit.Semaphore
 	drainer *drainer
+	vips    *vips
 	inForce atomic.Pointer[feed.InForce]
 	// lastGood is nil where none is kept.
 	lastGood *lastgood.File
@@ -46,9 +48,10 @@ type node struct {
 	takeover      *takeover  // nil: this process was started on its own
 	control       *control   // nil: standalone, or no state directory
 	adminListener net.Listener
-	// following and adminPart are what ends first when another process took over.
-	following, adminPart *ender
-	handedOver           chan struct{} // closed when one did
+	// following, adminPart and vipPart are what ends first when another process took
+	// over.
+	following, adminPart, vipPart *ender
+	handedOver                    chan struct{} // closed when one did
 }
 
 // source is where the node's configuration comes from.
@@ -65,7 +68,8 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) (err er
 	}
 	n := &node{
 		options: o, logger: logger, world: w, stats: stats.New(o.loops, stats.Limits{}), permit: permit.New(computing),
-		takeover: taken, following: newEnder(), adminPart: newEnder(), handedOver: make(chan struct{}),
+		takeover: taken, following: newEnder(), adminPart: newEnder(), vipPart: newEnder(),
+		handedOver: make(chan struct{}),
 	}
 	if taken != nil {
 		defer func() {
@@ -97,6 +101,7 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) (err er
 		select {
 		case <-ctx.Done():
 			logger.Info("node stops", "node", o.nodeID, "drain_timeout", o.drainTimeout)
+			n.vips.resign(context.Background(), leavesForGood)
 			return nil
 		case <-n.handedOver:
 			logger.Info("node handed over; its connections end", "node", o.nodeID, "drain_timeout", o.drainTimeout)
@@ -129,7 +134,8 @@ func (n *node) build() (config admin.Config, err error) {
 	if n.engine, err = evloop.New(engine); err != nil {
 		return config, err
 	}
-	n.drainer = newDrainer(o.nodeID, n.engine, n.logger)
+	n.vips = newVIPs(o, n.engine, n.world.stderr, n.logger)
+	n.drainer = newDrainer(o.nodeID, n.engine, n.vips, n.logger)
 	if n.takeover != nil {
 		if err := n.takeover.hold(n); err != nil {
 			return config, err
@@ -163,6 +169,7 @@ func (n *node) start(parts *lifecycle.Parts, from source, server *admin.Server) 
 	}
 	parts.Start("drain", n.drainer.Run)
 	parts.Start("configuration", n.following.wrap(from.Run))
+	parts.Start("virtual IPs", n.vipPart.wrap(func(ctx context.Context) error { return n.vips.Run(ctx, n.begins()) }))
 	if n.control != nil {
 		parts.Start("control socket", n.control.Run)
 	}
@@ -195,7 +202,8 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 		NodeID: n.options.nodeID, Labels: n.options.labels, Build: version,
 		ControlPlanes: n.options.controlPlanes, Insecure: n.options.insecure,
 		Apply: n.apply, Live: n.engine.Live(), Permit: n.permit,
-		Numbers: n.numbers, FleetState: n.drainer.fleetState, Logger: n.logger,
+		Numbers: n.numbers, FleetState: n.fleetState, Logger: n.logger,
+		Witness: n.options.witness, VIPs: n.vips.say, Changed: n.vips.changed,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -225,6 +233,7 @@ func (n *node) remember() (*feed.InForce, error) {
 	if err := n.drainer.remember(nodeDir(n.options.stateDir, n.options.nodeID), n.takeover == nil); err != nil {
 		return nil, err
 	}
+	n.vips.remember(nodeDir(n.options.stateDir, n.options.nodeID))
 	n.control = openControl(n.options, n.logger)
 	n.control.upgrade = n.upgrade
 	saved, ok := n.lastGood.Load()
@@ -260,7 +269,13 @@ func (n *node) apply(ctx context.Context, t *table.Table) error {
 	if n.takeover != nil {
 		n.takeover.arrived()
 	}
-	err := n.engine.Apply(ctx, t)
+	err := n.vips.check(t)
+	if err == nil {
+		err = n.engine.Apply(ctx, t)
+	}
+	if err == nil {
+		n.vips.follow(t)
+	}
 	if n.takeover != nil {
 		n.takeover.outcome(err)
 	}
@@ -268,6 +283,22 @@ func (n *node) apply(ctx context.Context, t *table.Table) error {
 		return fmt.Errorf("node %s: %w", n.options.nodeID, err)
 	}
 	return nil
+}
+
+// fleetState takes what the control plane says of nodes. It does not block.
+func (n *node) fleetState(s *fleetv1.FleetState) {
+	n.drainer.fleetState(s)
+	n.vips.fleetState(s)
+}
+
+// begins is closed when this process is the one that serves.
+func (n *node) begins() <-chan struct{} {
+	if n.takeover != nil {
+		return n.takeover.begin
+	}
+	now := make(chan struct{})
+	close(now)
+	return now
 }
 
 // upgrade is handOver, one at a time and once.

@@ -21,6 +21,7 @@ import (
 const (
 	defaultControlPlane = "127.0.0.1:7401"
 	defaultAdmin        = "127.0.0.1:7402"
+	defaultGossip       = ":7946"
 	defaultDrain        = 30 * time.Second
 	// Rotated files are bounded unless somebody says otherwise: 1.2 GB of a disk.
 	defaultLogSize = "200MiB"
@@ -28,6 +29,8 @@ const (
 	maxLogKeep     = 1000
 	// leastMemory is about twice what a node without connections takes.
 	leastMemory = 64 << 20
+	// gossipOff is a --gossip-address.
+	gossipOff = "off"
 	// maxLoops is more than any machine that we know has use for.
 	maxLoops = 256
 )
@@ -48,6 +51,10 @@ type options struct {
 	memoryLimit   string
 	drainTimeout  time.Duration
 	insecure      bool
+	gossipAddress string
+	gossipJoin    []string
+	gossipKeyFile string
+	witness       bool
 	logLevel      string
 	config        string
 
@@ -73,7 +80,11 @@ func (o *options) define(f *pflag.FlagSet) {
 	f.IntVar(&o.logKeep, "access-log-keep", defaultLogKeep, "how many rotated files of the access log stay")
 	f.StringVar(&o.memoryLimit, "memory-limit", "", "`SIZE` of memory (512MiB) by which the node sheds idle connections (from 85 %) and then work (from 95 %); default: the cgroup's limit; off: none")
 	f.DurationVar(&o.drainTimeout, "drain-timeout", defaultDrain, "how long exchanges may take to end after SIGTERM")
-	f.BoolVar(&o.insecure, "insecure", false, "allow plaintext to control planes, and an admin address, that are not on loopback")
+	f.BoolVar(&o.insecure, "insecure", false, "allow plaintext to control planes, an admin address, and gossip without a key, that are not on loopback")
+	f.StringVar(&o.gossipAddress, "gossip-address", "", "`IP:PORT` of gossip with the other nodes, UDP and TCP, or off (default: "+defaultGossip+" with --gossip-key-file or --insecure, else off: the node takes no part in virtual IPs)")
+	f.StringSliceVar(&o.gossipJoin, "gossip-join", nil, "`HOST:PORT,HOST:PORT`… of other nodes' gossip; one that is there suffices")
+	f.StringVar(&o.gossipKeyFile, "gossip-key-file", "", "`FILE` of the keys that seal gossip: 32 bytes in base64, one a line, readable by its owner only; without one gossip stays on loopback, unless --insecure")
+	f.BoolVar(&o.witness, "witness", false, "grant virtual IPs to others, and hold none")
 	f.StringVar(&o.logLevel, "log-level", "info", "least `LEVEL` of messages: debug, info, warn, error")
 	f.StringVar(&o.config, settings.ConfigFlag, "", "YAML `FILE` whose keys are the names of these flags")
 }
@@ -108,6 +119,9 @@ func (o *options) check(f *pflag.FlagSet) error {
 	}
 	if o.resources != "" && f.Changed("state-dir") {
 		return settings.Usage("--resources is what a node without a control plane boots from: leave --state-dir out")
+	}
+	if err := o.checkGossip(f); err != nil {
+		return err
 	}
 	text := o.listenAddress
 	if n := len(text); n > 2 && text[0] == '[' && text[n-1] == ']' {

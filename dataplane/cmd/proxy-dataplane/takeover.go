@@ -131,6 +131,7 @@ func (t *takeover) hold(n *node) error {
 	if t.state.Drained {
 		n.drainer.wanted.Store(true)
 		n.drainer.done.Store(true)
+		n.vips.resign(context.Background(), isDrained)
 		if err := n.engine.SetDrained(context.Background(), true); err != nil {
 			return err
 		}

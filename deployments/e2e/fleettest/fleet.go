@@ -16,6 +16,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
 	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/seal"
 )
 
 // readyTimeout is generous: the machine may be building something else.
@@ -105,7 +106,11 @@ func (f *Fleet) StartControlPlane() {
 	rest, grpc := f.Net+".1:7400", f.Net+".1:7401"
 	args := []string{"--data-dir", filepath.Join(f.Dir, "cp"), "--rest-address", rest, "--grpc-address", grpc}
 	if len(f.options.EtcdEndpoints) > 0 {
-		args = append(args, "--etcd-endpoints", strings.Join(f.options.EtcdEndpoints, ","))
+		key := filepath.Join(f.Dir, "seal.key")
+		if _, err := seal.OpenFile(key); err != nil {
+			f.t.Fatal(err)
+		}
+		args = append(args, "--etcd-endpoints", strings.Join(f.options.EtcdEndpoints, ","), "--seal-key-file", key)
 	}
 	f.Control = start(f.t, f.Dir, "controlplane", Binary(f.t, "proxy-controlplane"), args...)
 	f.REST, f.GRPC = "http://"+rest, grpc

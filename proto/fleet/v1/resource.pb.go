@@ -188,8 +188,10 @@ type Listener_ProxyProtocol int32
 const (
 	Listener_PROXY_PROTOCOL_UNSPECIFIED Listener_ProxyProtocol = 0
 	Listener_OFF                        Listener_ProxyProtocol = 1
-	Listener_OPTIONAL                   Listener_ProxyProtocol = 2
-	Listener_REQUIRED                   Listener_ProxyProtocol = 3
+	// A trusted peer may send one. Others are clients.
+	Listener_OPTIONAL Listener_ProxyProtocol = 2
+	// A trusted peer must send one. Others are refused.
+	Listener_REQUIRED Listener_ProxyProtocol = 3
 )
 
 // Enum value maps for Listener_ProxyProtocol.
@@ -284,6 +286,57 @@ func (ListenerTLS_Version) EnumDescriptor() ([]byte, []int) {
 	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{2, 0}
 }
 
+type Upstream_ProxyProtocol int32
+
+const (
+	Upstream_PROXY_PROTOCOL_UNSPECIFIED Upstream_ProxyProtocol = 0
+	// One line of text.
+	Upstream_V1 Upstream_ProxyProtocol = 1
+	// Binary.
+	Upstream_V2 Upstream_ProxyProtocol = 2
+)
+
+// Enum value maps for Upstream_ProxyProtocol.
+var (
+	Upstream_ProxyProtocol_name = map[int32]string{
+		0: "PROXY_PROTOCOL_UNSPECIFIED",
+		1: "V1",
+		2: "V2",
+	}
+	Upstream_ProxyProtocol_value = map[string]int32{
+		"PROXY_PROTOCOL_UNSPECIFIED": 0,
+		"V1":                         1,
+		"V2":                         2,
+	}
+)
+
+func (x Upstream_ProxyProtocol) Enum() *Upstream_ProxyProtocol {
+	p := new(Upstream_ProxyProtocol)
+	*p = x
+	return p
+}
+
+func (x Upstream_ProxyProtocol) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Upstream_ProxyProtocol) Descriptor() protoreflect.EnumDescriptor {
+	return file_fleet_v1_resource_proto_enumTypes[5].Descriptor()
+}
+
+func (Upstream_ProxyProtocol) Type() protoreflect.EnumType {
+	return &file_fleet_v1_resource_proto_enumTypes[5]
+}
+
+func (x Upstream_ProxyProtocol) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Upstream_ProxyProtocol.Descriptor instead.
+func (Upstream_ProxyProtocol) EnumDescriptor() ([]byte, []int) {
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{21, 0}
+}
+
 type Upstream_Protocol int32
 
 const (
@@ -317,11 +370,11 @@ func (x Upstream_Protocol) String() string {
 }
 
 func (Upstream_Protocol) Descriptor() protoreflect.EnumDescriptor {
-	return file_fleet_v1_resource_proto_enumTypes[5].Descriptor()
+	return file_fleet_v1_resource_proto_enumTypes[6].Descriptor()
 }
 
 func (Upstream_Protocol) Type() protoreflect.EnumType {
-	return &file_fleet_v1_resource_proto_enumTypes[5]
+	return &file_fleet_v1_resource_proto_enumTypes[6]
 }
 
 func (x Upstream_Protocol) Number() protoreflect.EnumNumber {
@@ -330,7 +383,7 @@ func (x Upstream_Protocol) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Upstream_Protocol.Descriptor instead.
 func (Upstream_Protocol) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{21, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{21, 1}
 }
 
 type LoadBalancing_Algorithm int32
@@ -377,11 +430,11 @@ func (x LoadBalancing_Algorithm) String() string {
 }
 
 func (LoadBalancing_Algorithm) Descriptor() protoreflect.EnumDescriptor {
-	return file_fleet_v1_resource_proto_enumTypes[6].Descriptor()
+	return file_fleet_v1_resource_proto_enumTypes[7].Descriptor()
 }
 
 func (LoadBalancing_Algorithm) Type() protoreflect.EnumType {
-	return &file_fleet_v1_resource_proto_enumTypes[6]
+	return &file_fleet_v1_resource_proto_enumTypes[7]
 }
 
 func (x LoadBalancing_Algorithm) Number() protoreflect.EnumNumber {
@@ -426,11 +479,11 @@ func (x RateLimit_Scope) String() string {
 }
 
 func (RateLimit_Scope) Descriptor() protoreflect.EnumDescriptor {
-	return file_fleet_v1_resource_proto_enumTypes[7].Descriptor()
+	return file_fleet_v1_resource_proto_enumTypes[8].Descriptor()
 }
 
 func (RateLimit_Scope) Type() protoreflect.EnumType {
-	return &file_fleet_v1_resource_proto_enumTypes[7]
+	return &file_fleet_v1_resource_proto_enumTypes[8]
 }
 
 func (x RateLimit_Scope) Number() protoreflect.EnumNumber {
@@ -478,11 +531,11 @@ func (x VirtualIP_Announce) String() string {
 }
 
 func (VirtualIP_Announce) Descriptor() protoreflect.EnumDescriptor {
-	return file_fleet_v1_resource_proto_enumTypes[8].Descriptor()
+	return file_fleet_v1_resource_proto_enumTypes[9].Descriptor()
 }
 
 func (VirtualIP_Announce) Type() protoreflect.EnumType {
-	return &file_fleet_v1_resource_proto_enumTypes[8]
+	return &file_fleet_v1_resource_proto_enumTypes[9]
 }
 
 func (x VirtualIP_Announce) Number() protoreflect.EnumNumber {
@@ -530,11 +583,11 @@ func (x VirtualIP_PartitionPolicy) String() string {
 }
 
 func (VirtualIP_PartitionPolicy) Descriptor() protoreflect.EnumDescriptor {
-	return file_fleet_v1_resource_proto_enumTypes[9].Descriptor()
+	return file_fleet_v1_resource_proto_enumTypes[10].Descriptor()
 }
 
 func (VirtualIP_PartitionPolicy) Type() protoreflect.EnumType {
-	return &file_fleet_v1_resource_proto_enumTypes[9]
+	return &file_fleet_v1_resource_proto_enumTypes[10]
 }
 
 func (x VirtualIP_PartitionPolicy) Number() protoreflect.EnumNumber {
@@ -582,11 +635,11 @@ func (x RolloutPolicy_OnUnproven) String() string {
 }
 
 func (RolloutPolicy_OnUnproven) Descriptor() protoreflect.EnumDescriptor {
-	return file_fleet_v1_resource_proto_enumTypes[10].Descriptor()
+	return file_fleet_v1_resource_proto_enumTypes[11].Descriptor()
 }
 
 func (RolloutPolicy_OnUnproven) Type() protoreflect.EnumType {
-	return &file_fleet_v1_resource_proto_enumTypes[10]
+	return &file_fleet_v1_resource_proto_enumTypes[11]
 }
 
 func (x RolloutPolicy_OnUnproven) Number() protoreflect.EnumNumber {
@@ -826,10 +879,9 @@ type Listener struct {
 	// literal address that the node has. Default: NODE and every VirtualIP.
 	Addresses []string           `protobuf:"bytes,2,rep,name=addresses" json:"addresses,omitempty"`
 	Protocol  *Listener_Protocol `protobuf:"varint,3,opt,name=protocol,enum=fleet.v1.Listener_Protocol" json:"protocol,omitempty"`
-	// Of protocol HTTPS, which needs it.
-	Tls      *ListenerTLS      `protobuf:"bytes,4,opt,name=tls" json:"tls,omitempty"`
-	Limits   *Limits           `protobuf:"bytes,5,opt,name=limits" json:"limits,omitempty"`
-	Timeouts *ListenerTimeouts `protobuf:"bytes,6,opt,name=timeouts" json:"timeouts,omitempty"`
+	Tls       *ListenerTLS       `protobuf:"bytes,4,opt,name=tls" json:"tls,omitempty"`
+	Limits    *Limits            `protobuf:"bytes,5,opt,name=limits" json:"limits,omitempty"`
+	Timeouts  *ListenerTimeouts  `protobuf:"bytes,6,opt,name=timeouts" json:"timeouts,omitempty"`
 	// Length of the kernel's accept queue. Default 4096.
 	Backlog      *uint32    `protobuf:"varint,7,opt,name=backlog" json:"backlog,omitempty"`
 	TcpKeepAlive *KeepAlive `protobuf:"bytes,8,opt,name=tcp_keep_alive,json=tcpKeepAlive" json:"tcp_keep_alive,omitempty"`
@@ -838,8 +890,12 @@ type Listener struct {
 	ReceiveBuffer  *uint64 `protobuf:"varint,10,opt,name=receive_buffer,json=receiveBuffer" json:"receive_buffer,omitempty"`
 	SendBuffer     *uint64 `protobuf:"varint,11,opt,name=send_buffer,json=sendBuffer" json:"send_buffer,omitempty"`
 	// Peers whose X-Forwarded-* and Forwarded fields are believed. Default: none.
-	TrustedProxies []string                `protobuf:"bytes,12,rep,name=trusted_proxies,json=trustedProxies" json:"trusted_proxies,omitempty"`
-	ProxyProtocol  *Listener_ProxyProtocol `protobuf:"varint,13,opt,name=proxy_protocol,json=proxyProtocol,enum=fleet.v1.Listener_ProxyProtocol" json:"proxy_protocol,omitempty"`
+	TrustedProxies []string `protobuf:"bytes,12,rep,name=trusted_proxies,json=trustedProxies" json:"trusted_proxies,omitempty"`
+	// Whether connections begin with a header of the PROXY protocol, version 1 or 2,
+	// that says who the client is. It is taken from the peers in trustedProxies only,
+	// which must name some; from others it is refused. It must be there whole within
+	// timeouts.requestHead. Default OFF.
+	ProxyProtocol *Listener_ProxyProtocol `protobuf:"varint,13,opt,name=proxy_protocol,json=proxyProtocol,enum=fleet.v1.Listener_ProxyProtocol" json:"proxy_protocol,omitempty"`
 	// Shape of the answers that the proxy makes itself. Default TEXT.
 	ErrorFormat *Listener_ErrorFormat `protobuf:"varint,14,opt,name=error_format,json=errorFormat,enum=fleet.v1.Listener_ErrorFormat" json:"error_format,omitempty"`
 	// Fold "//" in paths to "/" before matching and forwarding. Default false.
@@ -993,15 +1049,9 @@ func (x *Listener) GetEscapedSlashes() Listener_EscapedSlashes {
 }
 
 type ListenerTLS struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// What clients are shown, by the name that they ask for: the exact name over a
-	// wildcard, which stands for one label, over the first of the list, which is
-	// for clients with another name or none. Of several with one name (ECDSA and
-	// RSA) the first that the client can verify.
-	Certificates []string `protobuf:"bytes,1,rep,name=certificates" json:"certificates,omitempty"`
-	// The oldest version that is spoken. Default TLS1_2.
-	MinVersion *ListenerTLS_Version `protobuf:"varint,2,opt,name=min_version,json=minVersion,enum=fleet.v1.ListenerTLS_Version" json:"min_version,omitempty"`
-	// Ask clients for certificates. Default: they are not asked.
+	state         protoimpl.MessageState  `protogen:"open.v1"`
+	Certificates  []string                `protobuf:"bytes,1,rep,name=certificates" json:"certificates,omitempty"`
+	MinVersion    *ListenerTLS_Version    `protobuf:"varint,2,opt,name=min_version,json=minVersion,enum=fleet.v1.ListenerTLS_Version" json:"min_version,omitempty"`
 	ClientAuth    *ListenerTLS_ClientAuth `protobuf:"bytes,3,opt,name=client_auth,json=clientAuth" json:"client_auth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2431,23 +2481,26 @@ func (x *Policy) GetRateLimits() []string {
 
 // Upstream is a set of servers that give the same answers.
 type Upstream struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Endpoints []*Endpoint            `protobuf:"bytes,1,rep,name=endpoints" json:"endpoints,omitempty"`
-	Dns       *DNS                   `protobuf:"bytes,2,opt,name=dns" json:"dns,omitempty"`
-	Protocol  *Upstream_Protocol     `protobuf:"varint,3,opt,name=protocol,enum=fleet.v1.Upstream_Protocol" json:"protocol,omitempty"`
-	// Speak TLS with the endpoints. Default: no TLS.
-	Tls              *UpstreamTLS      `protobuf:"bytes,4,opt,name=tls" json:"tls,omitempty"`
-	LoadBalancing    *LoadBalancing    `protobuf:"bytes,5,opt,name=load_balancing,json=loadBalancing" json:"load_balancing,omitempty"`
-	HealthCheck      *HealthCheck      `protobuf:"bytes,6,opt,name=health_check,json=healthCheck" json:"health_check,omitempty"`
-	OutlierDetection *OutlierDetection `protobuf:"bytes,7,opt,name=outlier_detection,json=outlierDetection" json:"outlier_detection,omitempty"`
-	CircuitBreaker   *CircuitBreaker   `protobuf:"bytes,8,opt,name=circuit_breaker,json=circuitBreaker" json:"circuit_breaker,omitempty"`
-	Pool             *Pool             `protobuf:"bytes,9,opt,name=pool" json:"pool,omitempty"`
-	TcpKeepAlive     *KeepAlive        `protobuf:"bytes,10,opt,name=tcp_keep_alive,json=tcpKeepAlive" json:"tcp_keep_alive,omitempty"`
-	Timeouts         *UpstreamTimeouts `protobuf:"bytes,11,opt,name=timeouts" json:"timeouts,omitempty"`
-	Ttl              *int64            `protobuf:"varint,12,opt,name=ttl" json:"ttl,omitempty"`
-	SlowStart        *int64            `protobuf:"varint,13,opt,name=slow_start,json=slowStart" json:"slow_start,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Endpoints        []*Endpoint            `protobuf:"bytes,1,rep,name=endpoints" json:"endpoints,omitempty"`
+	Dns              *DNS                   `protobuf:"bytes,2,opt,name=dns" json:"dns,omitempty"`
+	Protocol         *Upstream_Protocol     `protobuf:"varint,3,opt,name=protocol,enum=fleet.v1.Upstream_Protocol" json:"protocol,omitempty"`
+	Tls              *UpstreamTLS           `protobuf:"bytes,4,opt,name=tls" json:"tls,omitempty"`
+	LoadBalancing    *LoadBalancing         `protobuf:"bytes,5,opt,name=load_balancing,json=loadBalancing" json:"load_balancing,omitempty"`
+	HealthCheck      *HealthCheck           `protobuf:"bytes,6,opt,name=health_check,json=healthCheck" json:"health_check,omitempty"`
+	OutlierDetection *OutlierDetection      `protobuf:"bytes,7,opt,name=outlier_detection,json=outlierDetection" json:"outlier_detection,omitempty"`
+	CircuitBreaker   *CircuitBreaker        `protobuf:"bytes,8,opt,name=circuit_breaker,json=circuitBreaker" json:"circuit_breaker,omitempty"`
+	Pool             *Pool                  `protobuf:"bytes,9,opt,name=pool" json:"pool,omitempty"`
+	TcpKeepAlive     *KeepAlive             `protobuf:"bytes,10,opt,name=tcp_keep_alive,json=tcpKeepAlive" json:"tcp_keep_alive,omitempty"`
+	Timeouts         *UpstreamTimeouts      `protobuf:"bytes,11,opt,name=timeouts" json:"timeouts,omitempty"`
+	Ttl              *int64                 `protobuf:"varint,12,opt,name=ttl" json:"ttl,omitempty"`
+	SlowStart        *int64                 `protobuf:"varint,13,opt,name=slow_start,json=slowStart" json:"slow_start,omitempty"`
+	// Begin each connection with a header of the PROXY protocol that says who the
+	// client is. Such a connection belongs to one client, so it serves one request
+	// and is not pooled. Default: none.
+	ProxyProtocol *Upstream_ProxyProtocol `protobuf:"varint,14,opt,name=proxy_protocol,json=proxyProtocol,enum=fleet.v1.Upstream_ProxyProtocol" json:"proxy_protocol,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Upstream) Reset() {
@@ -2571,6 +2624,13 @@ func (x *Upstream) GetSlowStart() int64 {
 	return 0
 }
 
+func (x *Upstream) GetProxyProtocol() Upstream_ProxyProtocol {
+	if x != nil && x.ProxyProtocol != nil {
+		return *x.ProxyProtocol
+	}
+	return Upstream_PROXY_PROTOCOL_UNSPECIFIED
+}
+
 type Endpoint struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Address *string                `protobuf:"bytes,1,opt,name=address" json:"address,omitempty"`
@@ -2684,23 +2744,15 @@ func (x *DNS) GetRefresh() int64 {
 	return 0
 }
 
-// UpstreamTLS is TLS 1.2 or 1.3 with the endpoints, whose certificates are
-// verified.
 type UpstreamTLS struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name that is asked for and that certificates must have. Default: the
-	// endpoint's address.
-	ServerName *string `protobuf:"bytes,1,opt,name=server_name,json=serverName" json:"server_name,omitempty"`
-	// PEM: the authorities that certificates must come from. Default: the system's.
-	Ca *string `protobuf:"bytes,2,opt,name=ca" json:"ca,omitempty"`
-	// A file with ca, beside the file that names it. In files only.
-	CaFile *string `protobuf:"bytes,3,opt,name=ca_file,json=caFile" json:"ca_file,omitempty"`
-	// Shown to endpoints that ask for one. Default: none.
-	ClientCertificate *string `protobuf:"bytes,4,opt,name=client_certificate,json=clientCertificate" json:"client_certificate,omitempty"`
-	// Take any certificate, of any name. Default false.
-	SkipVerify    *bool `protobuf:"varint,5,opt,name=skip_verify,json=skipVerify" json:"skip_verify,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	ServerName        *string                `protobuf:"bytes,1,opt,name=server_name,json=serverName" json:"server_name,omitempty"`
+	Ca                *string                `protobuf:"bytes,2,opt,name=ca" json:"ca,omitempty"`
+	CaFile            *string                `protobuf:"bytes,3,opt,name=ca_file,json=caFile" json:"ca_file,omitempty"`
+	ClientCertificate *string                `protobuf:"bytes,4,opt,name=client_certificate,json=clientCertificate" json:"client_certificate,omitempty"`
+	SkipVerify        *bool                  `protobuf:"varint,5,opt,name=skip_verify,json=skipVerify" json:"skip_verify,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *UpstreamTLS) Reset() {
@@ -3670,17 +3722,10 @@ func (x *Node) GetExpected() bool {
 }
 
 type ListenerTLS_ClientAuth struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Refuse clients without a certificate. Default false. One that is not good is
-	// refused either way.
-	Required *bool `protobuf:"varint,1,opt,name=required" json:"required,omitempty"`
-	// A file with ca, beside the file that names it. In files only.
-	CaFile *string `protobuf:"bytes,2,opt,name=ca_file,json=caFile" json:"ca_file,omitempty"`
-	// PEM: the authorities that clients' certificates must come from.
-	Ca *string `protobuf:"bytes,3,opt,name=ca" json:"ca,omitempty"`
-	// Send the client's certificate to endpoints, in the field Client-Cert (RFC
-	// 9440). Default false. What clients send in that field is dropped anyway.
-	Forward       *bool `protobuf:"varint,4,opt,name=forward" json:"forward,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Required      *bool                  `protobuf:"varint,1,opt,name=required" json:"required,omitempty"`
+	CaFile        *string                `protobuf:"bytes,2,opt,name=ca_file,json=caFile" json:"ca_file,omitempty"`
+	Ca            *string                `protobuf:"bytes,3,opt,name=ca" json:"ca,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3734,13 +3779,6 @@ func (x *ListenerTLS_ClientAuth) GetCa() string {
 		return *x.Ca
 	}
 	return ""
-}
-
-func (x *ListenerTLS_ClientAuth) GetForward() bool {
-	if x != nil && x.Forward != nil {
-		return *x.Forward
-	}
-	return false
 }
 
 type Policy_Selector struct {
@@ -4203,12 +4241,12 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x06\n" +
-	"\x04spec\"\xf2\t\n" +
+	"\x04spec\"\xfe\t\n" +
 	"\bListener\x12&\n" +
 	"\x04port\x18\x01 \x01(\rB\x12\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03\xf0\xf3\x18\x01R\x04port\x12&\n" +
 	"\taddresses\x18\x02 \x03(\tB\b\xc8\xf3\x18\x01\xd0\xf3\x18\fR\taddresses\x12A\n" +
-	"\bprotocol\x18\x03 \x01(\x0e2\x1b.fleet.v1.Listener.ProtocolB\b\xc8\xf3\x18\x01\xf0\xf3\x18\x01R\bprotocol\x12-\n" +
-	"\x03tls\x18\x04 \x01(\v2\x15.fleet.v1.ListenerTLSB\x04\xc8\xf3\x18\x01R\x03tls\x12.\n" +
+	"\bprotocol\x18\x03 \x01(\x0e2\x1b.fleet.v1.Listener.ProtocolB\b\xc8\xf3\x18\x01\xf0\xf3\x18\x01R\bprotocol\x12'\n" +
+	"\x03tls\x18\x04 \x01(\v2\x15.fleet.v1.ListenerTLSR\x03tls\x12.\n" +
 	"\x06limits\x18\x05 \x01(\v2\x10.fleet.v1.LimitsB\x04\xc8\xf3\x18\x01R\x06limits\x12<\n" +
 	"\btimeouts\x18\x06 \x01(\v2\x1a.fleet.v1.ListenerTimeoutsB\x04\xc8\xf3\x18\x01R\btimeouts\x12(\n" +
 	"\abacklog\x18\a \x01(\rB\x0e\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03R\abacklog\x12?\n" +
@@ -4218,15 +4256,15 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	" \x01(\x04B\x04\xd0\xf3\x18\x02R\rreceiveBuffer\x12%\n" +
 	"\vsend_buffer\x18\v \x01(\x04B\x04\xd0\xf3\x18\x02R\n" +
 	"sendBuffer\x121\n" +
-	"\x0ftrusted_proxies\x18\f \x03(\tB\b\xc8\xf3\x18\x01\xd0\xf3\x18\x05R\x0etrustedProxies\x12G\n" +
-	"\x0eproxy_protocol\x18\r \x01(\x0e2 .fleet.v1.Listener.ProxyProtocolR\rproxyProtocol\x12G\n" +
+	"\x0ftrusted_proxies\x18\f \x03(\tB\b\xc8\xf3\x18\x01\xd0\xf3\x18\x05R\x0etrustedProxies\x12M\n" +
+	"\x0eproxy_protocol\x18\r \x01(\x0e2 .fleet.v1.Listener.ProxyProtocolB\x04\xc8\xf3\x18\x01R\rproxyProtocol\x12G\n" +
 	"\ferror_format\x18\x0e \x01(\x0e2\x1e.fleet.v1.Listener.ErrorFormatB\x04\xc8\xf3\x18\x01R\verrorFormat\x12)\n" +
 	"\rmerge_slashes\x18\x0f \x01(\bB\x04\xc8\xf3\x18\x01R\fmergeSlashes\x12P\n" +
-	"\x0fescaped_slashes\x18\x10 \x01(\x0e2!.fleet.v1.Listener.EscapedSlashesB\x04\xc8\xf3\x18\x01R\x0eescapedSlashes\"c\n" +
+	"\x0fescaped_slashes\x18\x10 \x01(\x0e2!.fleet.v1.Listener.EscapedSlashesB\x04\xc8\xf3\x18\x01R\x0eescapedSlashes\"]\n" +
 	"\bProtocol\x12\x18\n" +
 	"\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x0e\n" +
-	"\x04HTTP\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\x0f\n" +
-	"\x05HTTPS\x10\x02\x1a\x04\xc8\xf3\x18\x01\x12\a\n" +
+	"\x04HTTP\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\t\n" +
+	"\x05HTTPS\x10\x02\x12\a\n" +
 	"\x03TCP\x10\x03\x12\x13\n" +
 	"\x0fTLS_PASSTHROUGH\x10\x04\"[\n" +
 	"\vErrorFormat\x12\x1c\n" +
@@ -4237,28 +4275,29 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x0eEscapedSlashes\x12\x1f\n" +
 	"\x1bESCAPED_SLASHES_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\x04KEEP\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\x10\n" +
-	"\x06REJECT\x10\x02\x1a\x04\xc8\xf3\x18\x01\"T\n" +
+	"\x06REJECT\x10\x02\x1a\x04\xc8\xf3\x18\x01\"f\n" +
 	"\rProxyProtocol\x12\x1e\n" +
-	"\x1aPROXY_PROTOCOL_UNSPECIFIED\x10\x00\x12\a\n" +
-	"\x03OFF\x10\x01\x12\f\n" +
-	"\bOPTIONAL\x10\x02\x12\f\n" +
-	"\bREQUIRED\x10\x03:\x04\xc8\xf3\x18\x01\"\xab\x03\n" +
-	"\vListenerTLS\x12;\n" +
-	"\fcertificates\x18\x01 \x03(\tB\x17\xc8\xf3\x18\x01\xda\xf3\x18\vCertificate\xf0\xf3\x18\x01R\fcertificates\x12D\n" +
-	"\vmin_version\x18\x02 \x01(\x0e2\x1d.fleet.v1.ListenerTLS.VersionB\x04\xc8\xf3\x18\x01R\n" +
-	"minVersion\x12G\n" +
-	"\vclient_auth\x18\x03 \x01(\v2 .fleet.v1.ListenerTLS.ClientAuthB\x04\xc8\xf3\x18\x01R\n" +
-	"clientAuth\x1a\x87\x01\n" +
+	"\x1aPROXY_PROTOCOL_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\x03OFF\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\x12\n" +
+	"\bOPTIONAL\x10\x02\x1a\x04\xc8\xf3\x18\x01\x12\x12\n" +
+	"\bREQUIRED\x10\x03\x1a\x04\xc8\xf3\x18\x01:\x04\xc8\xf3\x18\x01\"\xda\x02\n" +
+	"\vListenerTLS\x123\n" +
+	"\fcertificates\x18\x01 \x03(\tB\x0f\xda\xf3\x18\vCertificateR\fcertificates\x12>\n" +
+	"\vmin_version\x18\x02 \x01(\x0e2\x1d.fleet.v1.ListenerTLS.VersionR\n" +
+	"minVersion\x12A\n" +
+	"\vclient_auth\x18\x03 \x01(\v2 .fleet.v1.ListenerTLS.ClientAuthR\n" +
+	"clientAuth\x1aW\n" +
 	"\n" +
-	"ClientAuth\x12 \n" +
-	"\brequired\x18\x01 \x01(\bB\x04\xc8\xf3\x18\x01R\brequired\x12!\n" +
-	"\aca_file\x18\x02 \x01(\tB\b\xc8\xf3\x18\x01\xf8\xf3\x18\x01R\x06caFile\x12\x14\n" +
-	"\x02ca\x18\x03 \x01(\tB\x04\xc8\xf3\x18\x01R\x02ca\x12\x1e\n" +
-	"\aforward\x18\x04 \x01(\bB\x04\xc8\xf3\x18\x01R\aforward\"F\n" +
+	"ClientAuth\x12\x1a\n" +
+	"\brequired\x18\x01 \x01(\bR\brequired\x12\x1d\n" +
+	"\aca_file\x18\x02 \x01(\tB\x04\xf8\xf3\x18\x01R\x06caFile\x12\x0e\n" +
+	"\x02ca\x18\x03 \x01(\tR\x02ca\":\n" +
 	"\aVersion\x12\x17\n" +
-	"\x13VERSION_UNSPECIFIED\x10\x00\x12\x10\n" +
-	"\x06TLS1_2\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\x10\n" +
-	"\x06TLS1_3\x10\x02\x1a\x04\xc8\xf3\x18\x01\"\xba\x01\n" +
+	"\x13VERSION_UNSPECIFIED\x10\x00\x12\n" +
+	"\n" +
+	"\x06TLS1_2\x10\x01\x12\n" +
+	"\n" +
+	"\x06TLS1_3\x10\x02\"\xba\x01\n" +
 	"\x06Limits\x12+\n" +
 	"\x06header\x18\x01 \x01(\x04B\x13\xc8\xf3\x18\x01\xd0\xf3\x18\x02\xe0\xf3\x18\x80\b\xe8\xf3\x18\x80\x80@R\x06header\x122\n" +
 	"\rheader_fields\x18\x02 \x01(\rB\r\xc8\xf3\x18\x01\xe0\xf3\x18\n" +
@@ -4388,12 +4427,12 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x05hosts\x18\x04 \x03(\tB\x04\xd0\xf3\x18\aR\x05hosts\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa5\a\n" +
 	"\bUpstream\x12:\n" +
 	"\tendpoints\x18\x01 \x03(\v2\x12.fleet.v1.EndpointB\b\xc8\xf3\x18\x01\xf0\xf3\x18\x01R\tendpoints\x12\x1f\n" +
 	"\x03dns\x18\x02 \x01(\v2\r.fleet.v1.DNSR\x03dns\x12=\n" +
-	"\bprotocol\x18\x03 \x01(\x0e2\x1b.fleet.v1.Upstream.ProtocolB\x04\xc8\xf3\x18\x01R\bprotocol\x12-\n" +
-	"\x03tls\x18\x04 \x01(\v2\x15.fleet.v1.UpstreamTLSB\x04\xc8\xf3\x18\x01R\x03tls\x12D\n" +
+	"\bprotocol\x18\x03 \x01(\x0e2\x1b.fleet.v1.Upstream.ProtocolB\x04\xc8\xf3\x18\x01R\bprotocol\x12'\n" +
+	"\x03tls\x18\x04 \x01(\v2\x15.fleet.v1.UpstreamTLSR\x03tls\x12D\n" +
 	"\x0eload_balancing\x18\x05 \x01(\v2\x17.fleet.v1.LoadBalancingB\x04\xc8\xf3\x18\x01R\rloadBalancing\x128\n" +
 	"\fhealth_check\x18\x06 \x01(\v2\x15.fleet.v1.HealthCheckR\vhealthCheck\x12G\n" +
 	"\x11outlier_detection\x18\a \x01(\v2\x1a.fleet.v1.OutlierDetectionR\x10outlierDetection\x12A\n" +
@@ -4404,7 +4443,12 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\btimeouts\x18\v \x01(\v2\x1a.fleet.v1.UpstreamTimeoutsB\x04\xc8\xf3\x18\x01R\btimeouts\x12\x16\n" +
 	"\x03ttl\x18\f \x01(\x03B\x04\xd0\xf3\x18\x01R\x03ttl\x12#\n" +
 	"\n" +
-	"slow_start\x18\r \x01(\x03B\x04\xd0\xf3\x18\x01R\tslowStart\"@\n" +
+	"slow_start\x18\r \x01(\x03B\x04\xd0\xf3\x18\x01R\tslowStart\x12M\n" +
+	"\x0eproxy_protocol\x18\x0e \x01(\x0e2 .fleet.v1.Upstream.ProxyProtocolB\x04\xc8\xf3\x18\x01R\rproxyProtocol\"K\n" +
+	"\rProxyProtocol\x12\x1e\n" +
+	"\x1aPROXY_PROTOCOL_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\x02V1\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\f\n" +
+	"\x02V2\x10\x02\x1a\x04\xc8\xf3\x18\x01\"@\n" +
 	"\bProtocol\x12\x18\n" +
 	"\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\x05HTTP1\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\t\n" +
@@ -4417,14 +4461,14 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\x04port\x18\x02 \x01(\rB\n" +
 	"\xe0\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03R\x04port\x12\x1e\n" +
-	"\arefresh\x18\x03 \x01(\x03B\x04\xd0\xf3\x18\x01R\arefresh\"\xdc\x01\n" +
-	"\vUpstreamTLS\x12)\n" +
-	"\vserver_name\x18\x01 \x01(\tB\b\xc8\xf3\x18\x01\xd0\xf3\x18\x0eR\n" +
-	"serverName\x12\x14\n" +
-	"\x02ca\x18\x02 \x01(\tB\x04\xc8\xf3\x18\x01R\x02ca\x12!\n" +
-	"\aca_file\x18\x03 \x01(\tB\b\xc8\xf3\x18\x01\xf8\xf3\x18\x01R\x06caFile\x12B\n" +
-	"\x12client_certificate\x18\x04 \x01(\tB\x13\xc8\xf3\x18\x01\xda\xf3\x18\vCertificateR\x11clientCertificate\x12%\n" +
-	"\vskip_verify\x18\x05 \x01(\bB\x04\xc8\xf3\x18\x01R\n" +
+	"\arefresh\x18\x03 \x01(\x03B\x04\xd0\xf3\x18\x01R\arefresh\"\xbe\x01\n" +
+	"\vUpstreamTLS\x12\x1f\n" +
+	"\vserver_name\x18\x01 \x01(\tR\n" +
+	"serverName\x12\x0e\n" +
+	"\x02ca\x18\x02 \x01(\tR\x02ca\x12\x1d\n" +
+	"\aca_file\x18\x03 \x01(\tB\x04\xf8\xf3\x18\x01R\x06caFile\x12>\n" +
+	"\x12client_certificate\x18\x04 \x01(\tB\x0f\xda\xf3\x18\vCertificateR\x11clientCertificate\x12\x1f\n" +
+	"\vskip_verify\x18\x05 \x01(\bR\n" +
 	"skipVerify\"E\n" +
 	"\x10UpstreamTimeouts\x121\n" +
 	"\aconnect\x18\x01 \x01(\x03B\x17\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\xf0\x92\xcb\xdd\bR\aconnect\"\xd5\x01\n" +
@@ -4572,7 +4616,7 @@ func file_fleet_v1_resource_proto_rawDescGZIP() []byte {
 	return file_fleet_v1_resource_proto_rawDescData
 }
 
-var file_fleet_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
+var file_fleet_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
 var file_fleet_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_fleet_v1_resource_proto_goTypes = []any{
 	(Listener_Protocol)(0),         // 0: fleet.v1.Listener.Protocol
@@ -4580,142 +4624,144 @@ var file_fleet_v1_resource_proto_goTypes = []any{
 	(Listener_EscapedSlashes)(0),   // 2: fleet.v1.Listener.EscapedSlashes
 	(Listener_ProxyProtocol)(0),    // 3: fleet.v1.Listener.ProxyProtocol
 	(ListenerTLS_Version)(0),       // 4: fleet.v1.ListenerTLS.Version
-	(Upstream_Protocol)(0),         // 5: fleet.v1.Upstream.Protocol
-	(LoadBalancing_Algorithm)(0),   // 6: fleet.v1.LoadBalancing.Algorithm
-	(RateLimit_Scope)(0),           // 7: fleet.v1.RateLimit.Scope
-	(VirtualIP_Announce)(0),        // 8: fleet.v1.VirtualIP.Announce
-	(VirtualIP_PartitionPolicy)(0), // 9: fleet.v1.VirtualIP.PartitionPolicy
-	(RolloutPolicy_OnUnproven)(0),  // 10: fleet.v1.RolloutPolicy.OnUnproven
-	(*Resource)(nil),               // 11: fleet.v1.Resource
-	(*Listener)(nil),               // 12: fleet.v1.Listener
-	(*ListenerTLS)(nil),            // 13: fleet.v1.ListenerTLS
-	(*Limits)(nil),                 // 14: fleet.v1.Limits
-	(*ListenerTimeouts)(nil),       // 15: fleet.v1.ListenerTimeouts
-	(*KeepAlive)(nil),              // 16: fleet.v1.KeepAlive
-	(*Route)(nil),                  // 17: fleet.v1.Route
-	(*Match)(nil),                  // 18: fleet.v1.Match
-	(*PathMatch)(nil),              // 19: fleet.v1.PathMatch
-	(*HeaderMatch)(nil),            // 20: fleet.v1.HeaderMatch
-	(*QueryMatch)(nil),             // 21: fleet.v1.QueryMatch
-	(*Forward)(nil),                // 22: fleet.v1.Forward
-	(*Redirect)(nil),               // 23: fleet.v1.Redirect
-	(*Respond)(nil),                // 24: fleet.v1.Respond
-	(*Rewrite)(nil),                // 25: fleet.v1.Rewrite
-	(*RegexRewrite)(nil),           // 26: fleet.v1.RegexRewrite
-	(*HeaderChanges)(nil),          // 27: fleet.v1.HeaderChanges
-	(*RouteTimeouts)(nil),          // 28: fleet.v1.RouteTimeouts
-	(*Retry)(nil),                  // 29: fleet.v1.Retry
-	(*Mirror)(nil),                 // 30: fleet.v1.Mirror
-	(*Policy)(nil),                 // 31: fleet.v1.Policy
-	(*Upstream)(nil),               // 32: fleet.v1.Upstream
-	(*Endpoint)(nil),               // 33: fleet.v1.Endpoint
-	(*DNS)(nil),                    // 34: fleet.v1.DNS
-	(*UpstreamTLS)(nil),            // 35: fleet.v1.UpstreamTLS
-	(*UpstreamTimeouts)(nil),       // 36: fleet.v1.UpstreamTimeouts
-	(*LoadBalancing)(nil),          // 37: fleet.v1.LoadBalancing
-	(*HealthCheck)(nil),            // 38: fleet.v1.HealthCheck
-	(*OutlierDetection)(nil),       // 39: fleet.v1.OutlierDetection
-	(*CircuitBreaker)(nil),         // 40: fleet.v1.CircuitBreaker
-	(*Pool)(nil),                   // 41: fleet.v1.Pool
-	(*RateLimit)(nil),              // 42: fleet.v1.RateLimit
-	(*Rate)(nil),                   // 43: fleet.v1.Rate
-	(*VirtualIP)(nil),              // 44: fleet.v1.VirtualIP
-	(*NodeSelector)(nil),           // 45: fleet.v1.NodeSelector
-	(*Certificate)(nil),            // 46: fleet.v1.Certificate
-	(*RolloutPolicy)(nil),          // 47: fleet.v1.RolloutPolicy
-	(*Node)(nil),                   // 48: fleet.v1.Node
-	nil,                            // 49: fleet.v1.Resource.LabelsEntry
-	(*ListenerTLS_ClientAuth)(nil), // 50: fleet.v1.ListenerTLS.ClientAuth
-	nil,                            // 51: fleet.v1.Respond.HeadersEntry
-	nil,                            // 52: fleet.v1.HeaderChanges.SetEntry
-	nil,                            // 53: fleet.v1.HeaderChanges.AddEntry
-	(*Policy_Selector)(nil),        // 54: fleet.v1.Policy.Selector
-	nil,                            // 55: fleet.v1.Policy.Selector.LabelsEntry
-	(*HealthCheck_HTTP)(nil),       // 56: fleet.v1.HealthCheck.HTTP
-	(*HealthCheck_TCP)(nil),        // 57: fleet.v1.HealthCheck.TCP
-	(*RateLimit_Key)(nil),          // 58: fleet.v1.RateLimit.Key
-	(*RateLimit_Answer)(nil),       // 59: fleet.v1.RateLimit.Answer
-	nil,                            // 60: fleet.v1.NodeSelector.LabelsEntry
-	(*RolloutPolicy_Wave)(nil),     // 61: fleet.v1.RolloutPolicy.Wave
-	(*RolloutPolicy_Gates)(nil),    // 62: fleet.v1.RolloutPolicy.Gates
-	nil,                            // 63: fleet.v1.RolloutPolicy.Wave.LabelsEntry
+	(Upstream_ProxyProtocol)(0),    // 5: fleet.v1.Upstream.ProxyProtocol
+	(Upstream_Protocol)(0),         // 6: fleet.v1.Upstream.Protocol
+	(LoadBalancing_Algorithm)(0),   // 7: fleet.v1.LoadBalancing.Algorithm
+	(RateLimit_Scope)(0),           // 8: fleet.v1.RateLimit.Scope
+	(VirtualIP_Announce)(0),        // 9: fleet.v1.VirtualIP.Announce
+	(VirtualIP_PartitionPolicy)(0), // 10: fleet.v1.VirtualIP.PartitionPolicy
+	(RolloutPolicy_OnUnproven)(0),  // 11: fleet.v1.RolloutPolicy.OnUnproven
+	(*Resource)(nil),               // 12: fleet.v1.Resource
+	(*Listener)(nil),               // 13: fleet.v1.Listener
+	(*ListenerTLS)(nil),            // 14: fleet.v1.ListenerTLS
+	(*Limits)(nil),                 // 15: fleet.v1.Limits
+	(*ListenerTimeouts)(nil),       // 16: fleet.v1.ListenerTimeouts
+	(*KeepAlive)(nil),              // 17: fleet.v1.KeepAlive
+	(*Route)(nil),                  // 18: fleet.v1.Route
+	(*Match)(nil),                  // 19: fleet.v1.Match
+	(*PathMatch)(nil),              // 20: fleet.v1.PathMatch
+	(*HeaderMatch)(nil),            // 21: fleet.v1.HeaderMatch
+	(*QueryMatch)(nil),             // 22: fleet.v1.QueryMatch
+	(*Forward)(nil),                // 23: fleet.v1.Forward
+	(*Redirect)(nil),               // 24: fleet.v1.Redirect
+	(*Respond)(nil),                // 25: fleet.v1.Respond
+	(*Rewrite)(nil),                // 26: fleet.v1.Rewrite
+	(*RegexRewrite)(nil),           // 27: fleet.v1.RegexRewrite
+	(*HeaderChanges)(nil),          // 28: fleet.v1.HeaderChanges
+	(*RouteTimeouts)(nil),          // 29: fleet.v1.RouteTimeouts
+	(*Retry)(nil),                  // 30: fleet.v1.Retry
+	(*Mirror)(nil),                 // 31: fleet.v1.Mirror
+	(*Policy)(nil),                 // 32: fleet.v1.Policy
+	(*Upstream)(nil),               // 33: fleet.v1.Upstream
+	(*Endpoint)(nil),               // 34: fleet.v1.Endpoint
+	(*DNS)(nil),                    // 35: fleet.v1.DNS
+	(*UpstreamTLS)(nil),            // 36: fleet.v1.UpstreamTLS
+	(*UpstreamTimeouts)(nil),       // 37: fleet.v1.UpstreamTimeouts
+	(*LoadBalancing)(nil),          // 38: fleet.v1.LoadBalancing
+	(*HealthCheck)(nil),            // 39: fleet.v1.HealthCheck
+	(*OutlierDetection)(nil),       // 40: fleet.v1.OutlierDetection
+	(*CircuitBreaker)(nil),         // 41: fleet.v1.CircuitBreaker
+	(*Pool)(nil),                   // 42: fleet.v1.Pool
+	(*RateLimit)(nil),              // 43: fleet.v1.RateLimit
+	(*Rate)(nil),                   // 44: fleet.v1.Rate
+	(*VirtualIP)(nil),              // 45: fleet.v1.VirtualIP
+	(*NodeSelector)(nil),           // 46: fleet.v1.NodeSelector
+	(*Certificate)(nil),            // 47: fleet.v1.Certificate
+	(*RolloutPolicy)(nil),          // 48: fleet.v1.RolloutPolicy
+	(*Node)(nil),                   // 49: fleet.v1.Node
+	nil,                            // 50: fleet.v1.Resource.LabelsEntry
+	(*ListenerTLS_ClientAuth)(nil), // 51: fleet.v1.ListenerTLS.ClientAuth
+	nil,                            // 52: fleet.v1.Respond.HeadersEntry
+	nil,                            // 53: fleet.v1.HeaderChanges.SetEntry
+	nil,                            // 54: fleet.v1.HeaderChanges.AddEntry
+	(*Policy_Selector)(nil),        // 55: fleet.v1.Policy.Selector
+	nil,                            // 56: fleet.v1.Policy.Selector.LabelsEntry
+	(*HealthCheck_HTTP)(nil),       // 57: fleet.v1.HealthCheck.HTTP
+	(*HealthCheck_TCP)(nil),        // 58: fleet.v1.HealthCheck.TCP
+	(*RateLimit_Key)(nil),          // 59: fleet.v1.RateLimit.Key
+	(*RateLimit_Answer)(nil),       // 60: fleet.v1.RateLimit.Answer
+	nil,                            // 61: fleet.v1.NodeSelector.LabelsEntry
+	(*RolloutPolicy_Wave)(nil),     // 62: fleet.v1.RolloutPolicy.Wave
+	(*RolloutPolicy_Gates)(nil),    // 63: fleet.v1.RolloutPolicy.Gates
+	nil,                            // 64: fleet.v1.RolloutPolicy.Wave.LabelsEntry
 }
 var file_fleet_v1_resource_proto_depIdxs = []int32{
-	49, // 0: fleet.v1.Resource.labels:type_name -> fleet.v1.Resource.LabelsEntry
-	12, // 1: fleet.v1.Resource.listener:type_name -> fleet.v1.Listener
-	17, // 2: fleet.v1.Resource.route:type_name -> fleet.v1.Route
-	31, // 3: fleet.v1.Resource.policy:type_name -> fleet.v1.Policy
-	32, // 4: fleet.v1.Resource.upstream:type_name -> fleet.v1.Upstream
-	42, // 5: fleet.v1.Resource.rate_limit:type_name -> fleet.v1.RateLimit
-	44, // 6: fleet.v1.Resource.virtual_ip:type_name -> fleet.v1.VirtualIP
-	46, // 7: fleet.v1.Resource.certificate:type_name -> fleet.v1.Certificate
-	47, // 8: fleet.v1.Resource.rollout_policy:type_name -> fleet.v1.RolloutPolicy
-	48, // 9: fleet.v1.Resource.node:type_name -> fleet.v1.Node
+	50, // 0: fleet.v1.Resource.labels:type_name -> fleet.v1.Resource.LabelsEntry
+	13, // 1: fleet.v1.Resource.listener:type_name -> fleet.v1.Listener
+	18, // 2: fleet.v1.Resource.route:type_name -> fleet.v1.Route
+	32, // 3: fleet.v1.Resource.policy:type_name -> fleet.v1.Policy
+	33, // 4: fleet.v1.Resource.upstream:type_name -> fleet.v1.Upstream
+	43, // 5: fleet.v1.Resource.rate_limit:type_name -> fleet.v1.RateLimit
+	45, // 6: fleet.v1.Resource.virtual_ip:type_name -> fleet.v1.VirtualIP
+	47, // 7: fleet.v1.Resource.certificate:type_name -> fleet.v1.Certificate
+	48, // 8: fleet.v1.Resource.rollout_policy:type_name -> fleet.v1.RolloutPolicy
+	49, // 9: fleet.v1.Resource.node:type_name -> fleet.v1.Node
 	0,  // 10: fleet.v1.Listener.protocol:type_name -> fleet.v1.Listener.Protocol
-	13, // 11: fleet.v1.Listener.tls:type_name -> fleet.v1.ListenerTLS
-	14, // 12: fleet.v1.Listener.limits:type_name -> fleet.v1.Limits
-	15, // 13: fleet.v1.Listener.timeouts:type_name -> fleet.v1.ListenerTimeouts
-	16, // 14: fleet.v1.Listener.tcp_keep_alive:type_name -> fleet.v1.KeepAlive
+	14, // 11: fleet.v1.Listener.tls:type_name -> fleet.v1.ListenerTLS
+	15, // 12: fleet.v1.Listener.limits:type_name -> fleet.v1.Limits
+	16, // 13: fleet.v1.Listener.timeouts:type_name -> fleet.v1.ListenerTimeouts
+	17, // 14: fleet.v1.Listener.tcp_keep_alive:type_name -> fleet.v1.KeepAlive
 	3,  // 15: fleet.v1.Listener.proxy_protocol:type_name -> fleet.v1.Listener.ProxyProtocol
 	1,  // 16: fleet.v1.Listener.error_format:type_name -> fleet.v1.Listener.ErrorFormat
 	2,  // 17: fleet.v1.Listener.escaped_slashes:type_name -> fleet.v1.Listener.EscapedSlashes
 	4,  // 18: fleet.v1.ListenerTLS.min_version:type_name -> fleet.v1.ListenerTLS.Version
-	50, // 19: fleet.v1.ListenerTLS.client_auth:type_name -> fleet.v1.ListenerTLS.ClientAuth
-	18, // 20: fleet.v1.Route.match:type_name -> fleet.v1.Match
-	22, // 21: fleet.v1.Route.forward:type_name -> fleet.v1.Forward
-	23, // 22: fleet.v1.Route.redirect:type_name -> fleet.v1.Redirect
-	24, // 23: fleet.v1.Route.respond:type_name -> fleet.v1.Respond
-	25, // 24: fleet.v1.Route.rewrite:type_name -> fleet.v1.Rewrite
-	27, // 25: fleet.v1.Route.request_headers:type_name -> fleet.v1.HeaderChanges
-	27, // 26: fleet.v1.Route.response_headers:type_name -> fleet.v1.HeaderChanges
-	28, // 27: fleet.v1.Route.timeouts:type_name -> fleet.v1.RouteTimeouts
-	29, // 28: fleet.v1.Route.retry:type_name -> fleet.v1.Retry
-	30, // 29: fleet.v1.Route.mirror:type_name -> fleet.v1.Mirror
-	19, // 30: fleet.v1.Match.path:type_name -> fleet.v1.PathMatch
-	20, // 31: fleet.v1.Match.headers:type_name -> fleet.v1.HeaderMatch
-	21, // 32: fleet.v1.Match.query:type_name -> fleet.v1.QueryMatch
-	51, // 33: fleet.v1.Respond.headers:type_name -> fleet.v1.Respond.HeadersEntry
-	26, // 34: fleet.v1.Rewrite.regex:type_name -> fleet.v1.RegexRewrite
-	52, // 35: fleet.v1.HeaderChanges.set:type_name -> fleet.v1.HeaderChanges.SetEntry
-	53, // 36: fleet.v1.HeaderChanges.add:type_name -> fleet.v1.HeaderChanges.AddEntry
-	54, // 37: fleet.v1.Policy.selector:type_name -> fleet.v1.Policy.Selector
-	14, // 38: fleet.v1.Policy.limits:type_name -> fleet.v1.Limits
-	27, // 39: fleet.v1.Policy.request_headers:type_name -> fleet.v1.HeaderChanges
-	27, // 40: fleet.v1.Policy.response_headers:type_name -> fleet.v1.HeaderChanges
-	28, // 41: fleet.v1.Policy.timeouts:type_name -> fleet.v1.RouteTimeouts
-	29, // 42: fleet.v1.Policy.retry:type_name -> fleet.v1.Retry
-	33, // 43: fleet.v1.Upstream.endpoints:type_name -> fleet.v1.Endpoint
-	34, // 44: fleet.v1.Upstream.dns:type_name -> fleet.v1.DNS
-	5,  // 45: fleet.v1.Upstream.protocol:type_name -> fleet.v1.Upstream.Protocol
-	35, // 46: fleet.v1.Upstream.tls:type_name -> fleet.v1.UpstreamTLS
-	37, // 47: fleet.v1.Upstream.load_balancing:type_name -> fleet.v1.LoadBalancing
-	38, // 48: fleet.v1.Upstream.health_check:type_name -> fleet.v1.HealthCheck
-	39, // 49: fleet.v1.Upstream.outlier_detection:type_name -> fleet.v1.OutlierDetection
-	40, // 50: fleet.v1.Upstream.circuit_breaker:type_name -> fleet.v1.CircuitBreaker
-	41, // 51: fleet.v1.Upstream.pool:type_name -> fleet.v1.Pool
-	16, // 52: fleet.v1.Upstream.tcp_keep_alive:type_name -> fleet.v1.KeepAlive
-	36, // 53: fleet.v1.Upstream.timeouts:type_name -> fleet.v1.UpstreamTimeouts
-	6,  // 54: fleet.v1.LoadBalancing.algorithm:type_name -> fleet.v1.LoadBalancing.Algorithm
-	56, // 55: fleet.v1.HealthCheck.http:type_name -> fleet.v1.HealthCheck.HTTP
-	57, // 56: fleet.v1.HealthCheck.tcp:type_name -> fleet.v1.HealthCheck.TCP
-	43, // 57: fleet.v1.RateLimit.rate:type_name -> fleet.v1.Rate
-	58, // 58: fleet.v1.RateLimit.key:type_name -> fleet.v1.RateLimit.Key
-	7,  // 59: fleet.v1.RateLimit.scope:type_name -> fleet.v1.RateLimit.Scope
-	59, // 60: fleet.v1.RateLimit.answer:type_name -> fleet.v1.RateLimit.Answer
-	8,  // 61: fleet.v1.VirtualIP.announce:type_name -> fleet.v1.VirtualIP.Announce
-	9,  // 62: fleet.v1.VirtualIP.partition_policy:type_name -> fleet.v1.VirtualIP.PartitionPolicy
-	45, // 63: fleet.v1.VirtualIP.nodes:type_name -> fleet.v1.NodeSelector
-	60, // 64: fleet.v1.NodeSelector.labels:type_name -> fleet.v1.NodeSelector.LabelsEntry
-	61, // 65: fleet.v1.RolloutPolicy.waves:type_name -> fleet.v1.RolloutPolicy.Wave
-	62, // 66: fleet.v1.RolloutPolicy.gates:type_name -> fleet.v1.RolloutPolicy.Gates
-	55, // 67: fleet.v1.Policy.Selector.labels:type_name -> fleet.v1.Policy.Selector.LabelsEntry
-	63, // 68: fleet.v1.RolloutPolicy.Wave.labels:type_name -> fleet.v1.RolloutPolicy.Wave.LabelsEntry
-	10, // 69: fleet.v1.RolloutPolicy.Gates.on_unproven:type_name -> fleet.v1.RolloutPolicy.OnUnproven
-	70, // [70:70] is the sub-list for method output_type
-	70, // [70:70] is the sub-list for method input_type
-	70, // [70:70] is the sub-list for extension type_name
-	70, // [70:70] is the sub-list for extension extendee
-	0,  // [0:70] is the sub-list for field type_name
+	51, // 19: fleet.v1.ListenerTLS.client_auth:type_name -> fleet.v1.ListenerTLS.ClientAuth
+	19, // 20: fleet.v1.Route.match:type_name -> fleet.v1.Match
+	23, // 21: fleet.v1.Route.forward:type_name -> fleet.v1.Forward
+	24, // 22: fleet.v1.Route.redirect:type_name -> fleet.v1.Redirect
+	25, // 23: fleet.v1.Route.respond:type_name -> fleet.v1.Respond
+	26, // 24: fleet.v1.Route.rewrite:type_name -> fleet.v1.Rewrite
+	28, // 25: fleet.v1.Route.request_headers:type_name -> fleet.v1.HeaderChanges
+	28, // 26: fleet.v1.Route.response_headers:type_name -> fleet.v1.HeaderChanges
+	29, // 27: fleet.v1.Route.timeouts:type_name -> fleet.v1.RouteTimeouts
+	30, // 28: fleet.v1.Route.retry:type_name -> fleet.v1.Retry
+	31, // 29: fleet.v1.Route.mirror:type_name -> fleet.v1.Mirror
+	20, // 30: fleet.v1.Match.path:type_name -> fleet.v1.PathMatch
+	21, // 31: fleet.v1.Match.headers:type_name -> fleet.v1.HeaderMatch
+	22, // 32: fleet.v1.Match.query:type_name -> fleet.v1.QueryMatch
+	52, // 33: fleet.v1.Respond.headers:type_name -> fleet.v1.Respond.HeadersEntry
+	27, // 34: fleet.v1.Rewrite.regex:type_name -> fleet.v1.RegexRewrite
+	53, // 35: fleet.v1.HeaderChanges.set:type_name -> fleet.v1.HeaderChanges.SetEntry
+	54, // 36: fleet.v1.HeaderChanges.add:type_name -> fleet.v1.HeaderChanges.AddEntry
+	55, // 37: fleet.v1.Policy.selector:type_name -> fleet.v1.Policy.Selector
+	15, // 38: fleet.v1.Policy.limits:type_name -> fleet.v1.Limits
+	28, // 39: fleet.v1.Policy.request_headers:type_name -> fleet.v1.HeaderChanges
+	28, // 40: fleet.v1.Policy.response_headers:type_name -> fleet.v1.HeaderChanges
+	29, // 41: fleet.v1.Policy.timeouts:type_name -> fleet.v1.RouteTimeouts
+	30, // 42: fleet.v1.Policy.retry:type_name -> fleet.v1.Retry
+	34, // 43: fleet.v1.Upstream.endpoints:type_name -> fleet.v1.Endpoint
+	35, // 44: fleet.v1.Upstream.dns:type_name -> fleet.v1.DNS
+	6,  // 45: fleet.v1.Upstream.protocol:type_name -> fleet.v1.Upstream.Protocol
+	36, // 46: fleet.v1.Upstream.tls:type_name -> fleet.v1.UpstreamTLS
+	38, // 47: fleet.v1.Upstream.load_balancing:type_name -> fleet.v1.LoadBalancing
+	39, // 48: fleet.v1.Upstream.health_check:type_name -> fleet.v1.HealthCheck
+	40, // 49: fleet.v1.Upstream.outlier_detection:type_name -> fleet.v1.OutlierDetection
+	41, // 50: fleet.v1.Upstream.circuit_breaker:type_name -> fleet.v1.CircuitBreaker
+	42, // 51: fleet.v1.Upstream.pool:type_name -> fleet.v1.Pool
+	17, // 52: fleet.v1.Upstream.tcp_keep_alive:type_name -> fleet.v1.KeepAlive
+	37, // 53: fleet.v1.Upstream.timeouts:type_name -> fleet.v1.UpstreamTimeouts
+	5,  // 54: fleet.v1.Upstream.proxy_protocol:type_name -> fleet.v1.Upstream.ProxyProtocol
+	7,  // 55: fleet.v1.LoadBalancing.algorithm:type_name -> fleet.v1.LoadBalancing.Algorithm
+	57, // 56: fleet.v1.HealthCheck.http:type_name -> fleet.v1.HealthCheck.HTTP
+	58, // 57: fleet.v1.HealthCheck.tcp:type_name -> fleet.v1.HealthCheck.TCP
+	44, // 58: fleet.v1.RateLimit.rate:type_name -> fleet.v1.Rate
+	59, // 59: fleet.v1.RateLimit.key:type_name -> fleet.v1.RateLimit.Key
+	8,  // 60: fleet.v1.RateLimit.scope:type_name -> fleet.v1.RateLimit.Scope
+	60, // 61: fleet.v1.RateLimit.answer:type_name -> fleet.v1.RateLimit.Answer
+	9,  // 62: fleet.v1.VirtualIP.announce:type_name -> fleet.v1.VirtualIP.Announce
+	10, // 63: fleet.v1.VirtualIP.partition_policy:type_name -> fleet.v1.VirtualIP.PartitionPolicy
+	46, // 64: fleet.v1.VirtualIP.nodes:type_name -> fleet.v1.NodeSelector
+	61, // 65: fleet.v1.NodeSelector.labels:type_name -> fleet.v1.NodeSelector.LabelsEntry
+	62, // 66: fleet.v1.RolloutPolicy.waves:type_name -> fleet.v1.RolloutPolicy.Wave
+	63, // 67: fleet.v1.RolloutPolicy.gates:type_name -> fleet.v1.RolloutPolicy.Gates
+	56, // 68: fleet.v1.Policy.Selector.labels:type_name -> fleet.v1.Policy.Selector.LabelsEntry
+	64, // 69: fleet.v1.RolloutPolicy.Wave.labels:type_name -> fleet.v1.RolloutPolicy.Wave.LabelsEntry
+	11, // 70: fleet.v1.RolloutPolicy.Gates.on_unproven:type_name -> fleet.v1.RolloutPolicy.OnUnproven
+	71, // [71:71] is the sub-list for method output_type
+	71, // [71:71] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_fleet_v1_resource_proto_init() }
@@ -4740,7 +4786,7 @@ func file_fleet_v1_resource_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_resource_proto_rawDesc), len(file_fleet_v1_resource_proto_rawDesc)),
-			NumEnums:      11,
+			NumEnums:      12,
 			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   0,

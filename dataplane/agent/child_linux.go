@@ -1,0 +1,188 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/gossip"
+	"github.com/proxyfleet/proxyfleet/dataplane/vip"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+const (
+	// startTimeout bounds the wait for the main process's first word.
+	startTimeout = 10 * time.Second
+	// gossipFor is how long the gossip address is tried: the agent before this
+	// one is saying goodbye.
+	gossipFor   = 2 * time.Second
+	gossipPause = 50 * time.Millisecond
+	// inboxSize bounds the messages of other members that wait. What does not fit
+	// is as good as lost, which Grants bears.
+	inboxSize = 1024
+)
+
+// Run is the vip-agent's whole life, on the descriptors MainFD and PulseFD. It
+// ends when the main process does, and then without an error.
+func Run(ctx context.Context, messages io.Writer) error {
+	main, err := openConn(MainFD)
+	if err != nil {
+		return err
+	}
+	defer main.close()
+	if err := unix.SetNonblock(PulseFD, true); err != nil {
+		return fmt.Errorf("vip-agent: descriptor %d: %w", PulseFD, err)
+	}
+	unix.CloseOnExec(PulseFD)
+	pulse := os.NewFile(PulseFD, "pulse")
+	defer pulse.Close()
+	start, err := hearStart(main)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(messages, &slog.HandlerOptions{Level: slog.Level(start.GetLogLevel())})).With("process", "vip-agent")
+	insist(log)
+	err = live(ctx, main, pulse, start, log)
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	return err
+}
+
+func hearStart(main *conn) (*fleetv1.AgentStart, error) {
+	main.setDeadline(time.Now().Add(startTimeout))
+	var m fleetv1.ToAgent
+	fd, err := main.receive(&m)
+	if fd != noFD {
+		closeFD(fd)
+	}
+	if err != nil {
+		return nil, err
+	}
+	main.setDeadline(time.Time{})
+	if m.GetStart() == nil {
+		return nil, fmt.Errorf("%w: %T, expected the start", errMessage, m.GetMessage())
+	}
+	return m.GetStart(), nil
+}
+
+// live gossips, and runs the loop until the main process is gone.
+func live(ctx context.Context, main *conn, pulse *os.File, start *fleetv1.AgentStart, log *slog.Logger) error {
+	l := &loop{
+		log: log, clock: boottime, witness: start.GetWitness(), node: start.GetNodeId(),
+		inbox: make(chan vip.Message, inboxSize), orders: make(chan *fleetv1.AgentWanted, 1), pulses: make(chan byte, 1),
+		gone: make(chan struct{}),
+		held: map[string]*holding{}, benched: map[string]bench{}, conflicts: map[string]conflict{},
+	}
+	l.out = newOutbox(l.clock)
+	g, stop, err := gossiping(ctx, start, l, log)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	l.gossip = g
+	l.grants, err = vip.New(vip.Config{Self: start.GetNodeId(), Boot: g.Boot(), Now: l.clock()})
+	if err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	defer pulse.Close()
+	defer main.close()
+	defer close(done)
+	wait.Go(func() { l.out.run(main, done) })
+	wait.Go(func() { hearOrders(main, l, log) })
+	wait.Go(func() { hearPulses(pulse, l.pulses) })
+	return l.run(ctx)
+}
+
+// gossiping starts gossip. stop says goodbye.
+func gossiping(ctx context.Context, start *fleetv1.AgentStart, l *loop, log *slog.Logger) (g *gossip.Gossip, stop func(), err error) {
+	c := gossip.Config{
+		NodeID: start.GetNodeId(), Address: start.GetGossipAddress(), Join: start.GetGossipJoin(),
+		Insecure: start.GetInsecure(), Labels: start.GetLabels(), Receive: l.receive, Logger: log,
+	}
+	if start.GetGossipKeyFile() != "" {
+		if c.Keys, err = gossip.ReadKeyFile(start.GetGossipKeyFile()); err != nil {
+			return nil, nil, err
+		}
+	}
+	for began := time.Now(); ; {
+		// A process of its own in the eyes of others each time: nothing of a boot is
+		// used again.
+		if g, err = gossip.New(c); err != nil {
+			return nil, nil, err
+		}
+		running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		ended := make(chan error, 1)
+		go func() { ended <- g.Run(running) }()
+		select {
+		case <-g.Ready():
+			return g, func() {
+				cancel()
+				if err := <-ended; err != nil {
+					log.Debug("vip-agent: goodbye", "error", err)
+				}
+			}, nil
+		case err = <-ended:
+			cancel()
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Since(began) >= gossipFor {
+			return nil, nil, err
+		}
+		time.Sleep(gossipPause)
+	}
+}
+
+// hearOrders passes on what the main process wants, the latest only.
+func hearOrders(main *conn, l *loop, log *slog.Logger) {
+	defer close(l.gone)
+	for {
+		var m fleetv1.ToAgent
+		fd, err := main.receive(&m)
+		if fd != noFD {
+			closeFD(fd)
+		}
+		if err != nil {
+			if !errors.Is(err, errGone) && !errors.Is(err, os.ErrClosed) {
+				log.Error("vip-agent: main process", "error", err)
+			}
+			return
+		}
+		if w := m.GetWanted(); w != nil {
+			offer(l.orders, w)
+		}
+	}
+}
+
+// hearPulses passes on signs of life; the channel is closed when there can be no
+// more.
+func hearPulses(pulse *os.File, pulses chan byte) {
+	defer close(pulses)
+	var b [512]byte
+	for {
+		n, err := pulse.Read(b[:])
+		if err != nil || n == 0 {
+			return
+		}
+		offer(pulses, b[n-1])
+	}
+}
+
+// offer puts v in place of what was not taken. There is one who offers.
+func offer[T any](to chan T, v T) {
+	select {
+	case <-to:
+	default:
+	}
+	to <- v
+}

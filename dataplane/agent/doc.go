@@ -1,0 +1,78 @@
+// Package agent is the part of a node that takes part in deciding who holds a
+// virtual IP: the vip-agent, a small process beside the main one, away from
+// traffic and its garbage, and the main process's half, which runs it.
+//
+// # Model
+//
+//	main process                              vip-agent (a child, the same binary)
+//	Supervisor ── what is wanted, VIPs, list ──▶ loop: Elector, Grants, sockets
+//	           ◀── report, leases, sockets ──     gossip (memberlist)
+//	           ── a byte each 50 ms (pipe) ──▶
+//
+// The agent gossips, grants, asks and holds. A node that holds listens: the agent
+// opens one socket for each port of the virtual IP (announce mode BIND) and passes
+// a copy to the main process, whose loops take connections from it. To let go it
+// calls shutdown, which ends listening for every copy in whichever process, running
+// or stopped, and closes.
+//
+// One goroutine of the agent decides and acts (loop). It takes one thing that
+// happened, reads CLOCK_BOOTTIME after it did, steps Grants, carries out the
+// actions in their order, and waits until the next deadline. Nothing that it does
+// waits for another process: what goes to the main process is queued, what goes to
+// members is a datagram.
+//
+// # Why there are never two holders
+//
+// Grants give a node the virtual IP until an instant, and give it to nobody else
+// before (package vip). What is left is that nothing listens after that instant.
+//
+//   - The agent runs: it lets go when the time is up, within a turn of its loop.
+//   - The agent was stopped (SIGSTOP, swapped out, starved) while it held: each
+//     report carries until when each virtual IP is held, and the main process ends
+//     its copies of the sockets, and so the socket, when that instant passes
+//     without a later report. When the agent goes on, the clock is the first that
+//     it looks at; Grants then says Drop.
+//   - The agent was stopped between Claim and listening: it looks at the clock
+//     right before it opens the socket and again right after, before anybody gets
+//     a copy. A socket that came late is closed unseen.
+//   - The agent died: its end of the socket pair closes, and the main process ends
+//     its copies at once. The next agent is another boot for the members: it holds
+//     what it is granted anew, and grants nothing for 250 ms.
+//   - The main process died: the pipe and the pair close, the agent lets go at
+//     once, tells the members, says it again for 100 ms, leaves and ends.
+//   - The main process was stopped, or a loop hangs: no byte comes for 250 ms, the
+//     agent lets go, and the node is not eligible until bytes come again. What the
+//     main process has copies of listens no more when it goes on; its loops see
+//     EINVAL, and connections end after the answer at hand.
+//   - Both were stopped: nobody can act, and the kernel goes on listening for
+//     processes that do not accept. In mode BIND nobody else on this machine can
+//     listen meanwhile; on another machine the next holder serves. Whichever goes on
+//     first ends the socket before it does anything else with it, but a loop of the
+//     main process may take a connection that waits in the queue: it is answered,
+//     and ends.
+//   - The node starts again, or is replaced (upgrade): the old process resigns and
+//     ends its agent before the new one starts an agent. If an old agent is still
+//     there, the new one waits for the gossip address, and for the sockets'.
+//
+// The main process never calls listen on a shared socket: on one that was shut
+// down that would take the address back.
+//
+// Under policy AVAILABILITY, and in a fleet of one, the node goes on holding when
+// it was stopped: the agent looks at its sockets every 50 ms, finds that they
+// listen no more, and opens others.
+//
+// # Bounds
+//
+// Messages between the two processes have at most 4 MiB. The inbox for messages of
+// members has 1,024 places; one that is full is as good as a lossy network. What
+// waits for a main process that does not read is bounded, and ends the agent.
+// Orders and reports replace the ones before. An address that somebody else has is
+// tried for 2 s, then this node leaves the virtual IP to others for 5 s. An agent
+// that says nothing for 5 s is killed; the next starts after 50 ms to 5 s.
+//
+// # Owners
+//
+// The loop owns Grants, the sockets and the outbox's numbers. Who receives from a
+// connection owns the descriptors that come. The Supervisor owns the process and
+// its copies; the engine makes copies of its own.
+package agent

@@ -1,0 +1,142 @@
+//go:build linux
+
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+const (
+	// bindPause is between two attempts at an address that somebody else has:
+	// the holder before lets go within milliseconds.
+	bindPause = 10 * time.Millisecond
+	// bindFor is how long they are repeated; benchFor how long this node leaves the
+	// virtual IP to others after that.
+	bindFor  = 2 * time.Second
+	benchFor = 5 * time.Second
+	// lookEvery is how often sockets are looked at: the main process ends them when
+	// the agent falls silent.
+	lookEvery = int64(50 * time.Millisecond)
+)
+
+// holding is a virtual IP that this node holds, with its sockets.
+type holding struct {
+	vip   string
+	term  uint64
+	since time.Time
+
+	sockets []listening
+	failing int64 // since when a bind fails; 0: none does
+	again   int64 // no bind before
+	look    int64 // when to look at the sockets next
+	problem string
+}
+
+// listening is one socket.
+type listening struct {
+	number  uint64
+	address netip.AddrPort
+	fd      int
+}
+
+// serves says that all that is wanted listens.
+func (h *holding) serves() bool { return h.failing == 0 }
+
+// serve makes the sockets those of the ports, until then. The error says that an
+// address cannot be had, now or at all.
+func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, o *outbox) {
+	ip, err := netip.ParseAddr(w.GetAddress())
+	if err != nil {
+		h.fail(now, fmt.Errorf("address %q: %w", w.GetAddress(), err))
+		return
+	}
+	wanted := map[netip.AddrPort]int{}
+	for _, p := range w.GetPorts() {
+		wanted[netip.AddrPortFrom(ip, uint16(p.GetPort()))] = int(p.GetBacklog()) //nolint:gosec // a port
+	}
+	if now >= h.look {
+		h.look = now + lookEvery
+		h.close(o, func(l listening) bool { return !listens(l.fd) })
+	}
+	h.close(o, func(l listening) bool {
+		_, is := wanted[l.address]
+		return !is
+	})
+	for _, l := range h.sockets {
+		delete(wanted, l.address)
+	}
+	if len(wanted) == 0 {
+		h.failing, h.problem = 0, ""
+		return
+	}
+	if now < h.again {
+		return
+	}
+	for address, backlog := range wanted {
+		if err := h.open(address, backlog, until, o); err != nil {
+			h.fail(now, fmt.Errorf("%s: %w", address, err))
+			return
+		}
+	}
+	h.failing, h.problem = 0, ""
+}
+
+// errLate says that the time is up.
+var errLate = errors.New("the grant ran out meanwhile")
+
+// open opens one socket and passes a copy on, unless the time is up: the process
+// may have been stopped at any point before.
+func (h *holding) open(address netip.AddrPort, backlog int, until int64, o *outbox) error {
+	if o.clock() >= until {
+		return errLate
+	}
+	fd, err := listen(address, backlog)
+	if err != nil {
+		return err
+	}
+	if o.clock() >= until {
+		endListening(fd)
+		closeFD(fd)
+		return errLate
+	}
+	l := listening{number: o.nextNumber(), address: address, fd: fd}
+	h.sockets = append(h.sockets, l)
+	o.socket(h.vip, l, until)
+	return nil
+}
+
+func (h *holding) fail(now int64, err error) {
+	if h.failing == 0 {
+		h.failing = now
+	}
+	h.problem = err.Error()
+	h.again = now + int64(bindPause)
+	if !errors.Is(err, errInUse) && !errors.Is(err, errLate) {
+		h.failing = min(h.failing, now-int64(bindFor)) // waiting does not help
+	}
+}
+
+// hopeless says that another node should try.
+func (h *holding) hopeless(now int64) bool { return h.failing != 0 && now-h.failing >= int64(bindFor) }
+
+// close ends the sockets that are chosen: first listening, for every copy.
+func (h *holding) close(o *outbox, chosen func(listening) bool) {
+	h.sockets = slices.DeleteFunc(h.sockets, func(l listening) bool {
+		if !chosen(l) {
+			return false
+		}
+		endListening(l.fd)
+		closeFD(l.fd)
+		o.closed(l.number)
+		return true
+	})
+}
+
+// end lets go.
+func (h *holding) end(o *outbox) { h.close(o, func(listening) bool { return true }) }

@@ -1,0 +1,374 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+const (
+	// maxSilence is how long an agent may say nothing until it is killed and
+	// replaced. Its virtual IPs are cut much sooner.
+	maxSilence = 5 * time.Second
+	// exitWait is how long an agent may take to say goodbye.
+	exitWait = 2 * time.Second
+	// sharesKept bounds the sockets that wait to be shared with the engine, which
+	// may be busy with a table.
+	sharesKept = outboxSize
+	// cutAfter is what an agent that runs has to let go by itself: less than the 45 ms
+	// that package vip leaves, more than a turn of its loop.
+	cutAfter = int64(20 * time.Millisecond)
+	// engineTimeout bounds what the engine may take for one.
+	engineTimeout = 5 * time.Second
+)
+
+// life is one agent's, seen from the main process.
+type life struct {
+	s     *Supervisor
+	conn  *conn
+	pulse int // the write end
+	cmd   *exec.Cmd
+	tasks chan task // to the engine
+
+	// guarded by mu
+	mu     sync.Mutex
+	copies map[uint64]*shared
+	heard  time.Time
+	sooner chan struct{} // holds a token when a lease is new
+}
+
+// shared is a socket of the agent's of which this process has a copy.
+type shared struct {
+	vip     string
+	address netip.AddrPort
+	fd      int
+	until   int64
+	ended   bool // we ended it
+}
+
+// task is something for the engine to do, in order.
+type task struct {
+	address netip.AddrPort
+	fd      int // noFD: Unshare
+}
+
+// once runs one agent to its end.
+func (s *Supervisor) once(ctx context.Context) error {
+	l, err := s.start()
+	if err != nil {
+		return err
+	}
+	defer l.end()
+	if err := l.conn.send(&fleetv1.ToAgent{Message: &fleetv1.ToAgent_Start{Start: s.c.Start}}, noFD); err != nil {
+		return err
+	}
+	ending, cancel := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	defer close(l.tasks)
+	wait.Go(l.work)
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	defer cancel()
+	parts.Go(func() { l.tell(ending) })
+	parts.Go(func() { l.watch(ending) })
+	defer l.conn.close() // so that nobody waits for the agent
+	stop := context.AfterFunc(ending, l.conn.close)
+	defer stop()
+	return l.listen()
+}
+
+// start makes the process.
+func (s *Supervisor) start() (*life, error) {
+	c, peer, err := pair()
+	if err != nil {
+		return nil, err
+	}
+	defer peer.Close()
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		c.close()
+		return nil, fmt.Errorf("vip-agent: pipe: %w", err)
+	}
+	pulse := os.NewFile(uintptr(pipe[0]), "pulse")
+	defer pulse.Close()
+	cmd := s.c.Command()
+	cmd.ExtraFiles = []*os.File{peer, pulse} // MainFD, PulseFD
+	if err := cmd.Start(); err != nil {
+		c.close()
+		unix.Close(pipe[1])
+		return nil, fmt.Errorf("vip-agent: %w", err)
+	}
+	s.note(func(st *State) { st.PID = cmd.Process.Pid })
+	return &life{
+		s: s, conn: c, pulse: pipe[1], cmd: cmd, tasks: make(chan task, sharesKept),
+		copies: map[uint64]*shared{}, heard: time.Now(), sooner: make(chan struct{}, 1),
+	}, nil
+}
+
+// end takes everything back, and waits for the process.
+func (l *life) end() {
+	l.conn.close()
+	unix.Close(l.pulse) // in case that the agent does not look at the other
+	timer := time.AfterFunc(exitWait, func() { _ = l.cmd.Process.Kill() })
+	defer timer.Stop()
+	err := l.cmd.Wait()
+	l.s.log.Debug("vip-agent: process ended", "pid", l.cmd.Process.Pid, "error", err)
+}
+
+// listen hears the agent until its end, and drops its sockets then.
+func (l *life) listen() error {
+	defer l.dropAll()
+	for {
+		var m fleetv1.FromAgent
+		fd, err := l.conn.receive(&m)
+		if err != nil {
+			return err
+		}
+		l.mu.Lock()
+		l.heard = time.Now()
+		l.mu.Unlock()
+		if m.GetSocket() == nil && fd != noFD {
+			unix.Close(fd)
+			return fmt.Errorf("%w: %T with a descriptor", errMessage, m.GetMessage())
+		}
+		switch m := m.GetMessage().(type) {
+		case *fleetv1.FromAgent_Socket:
+			err = l.take(m.Socket, fd)
+		case *fleetv1.FromAgent_Closed:
+			l.drop(m.Closed.GetNumber())
+		case *fleetv1.FromAgent_Report:
+			l.report(m.Report)
+		default:
+			err = fmt.Errorf("%w: empty", errMessage)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// take takes over a socket.
+func (l *life) take(m *fleetv1.AgentSocket, fd int) error {
+	address, err := netip.ParseAddrPort(m.GetAddress())
+	if err == nil && fd == noFD {
+		err = errors.New("no descriptor")
+	}
+	if err != nil {
+		if fd != noFD {
+			unix.Close(fd)
+		}
+		return fmt.Errorf("%w: socket: %w", errMessage, err)
+	}
+	l.mu.Lock()
+	l.copies[m.GetNumber()] = &shared{vip: m.GetVip(), address: address, fd: fd, until: m.GetUntil()}
+	l.mu.Unlock()
+	l.hurry()
+	own, err := copyFD(fd) // the task's, which may be carried out after the socket is gone
+	if err != nil {
+		return fmt.Errorf("vip-agent: socket: %w", err)
+	}
+	l.tasks <- task{address: address, fd: own}
+	return nil
+}
+
+// drop lets go of a socket that the agent closed.
+func (l *life) drop(number uint64) {
+	l.mu.Lock()
+	c := l.copies[number]
+	delete(l.copies, number)
+	l.mu.Unlock()
+	if c == nil {
+		return
+	}
+	endListening(c.fd)
+	l.tasks <- task{address: c.address, fd: noFD}
+	unix.Close(c.fd)
+}
+
+// dropAll is the end of the agent: nobody listens from here on.
+func (l *life) dropAll() {
+	l.mu.Lock()
+	copies := l.copies
+	l.copies = map[uint64]*shared{}
+	l.mu.Unlock()
+	for _, c := range copies {
+		endListening(c.fd)
+	}
+	for _, c := range copies {
+		l.tasks <- task{address: c.address, fd: noFD}
+		unix.Close(c.fd)
+	}
+}
+
+// report takes over how things stand.
+func (l *life) report(r *fleetv1.AgentReport) {
+	until := make(map[string]int64, len(r.GetLeases()))
+	for _, lease := range r.GetLeases() {
+		until[lease.GetVip()] = lease.GetUntil()
+	}
+	l.mu.Lock()
+	for _, c := range l.copies {
+		c.until = max(c.until, until[c.vip])
+	}
+	l.mu.Unlock()
+	l.hurry()
+	var before *fleetv1.AgentReport
+	l.s.note(func(st *State) {
+		before = st.Report
+		st.Running, st.Report = true, r
+	})
+	if news(before, r) {
+		l.s.c.Changed()
+	}
+}
+
+// news says whether others should hear of a report.
+func news(a, b *fleetv1.AgentReport) bool {
+	if a.GetListRevision() != b.GetListRevision() || len(a.GetVips()) != len(b.GetVips()) {
+		return true
+	}
+	for i, v := range a.GetVips() {
+		w := b.GetVips()[i]
+		if v.GetVip() != w.GetVip() || v.GetState() != w.GetState() || v.GetHolder() != w.GetHolder() ||
+			v.GetHolds() != w.GetHolds() || v.GetConflict() != w.GetConflict() {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *life) hurry() {
+	select {
+	case l.sooner <- struct{}{}:
+	default:
+	}
+}
+
+// tell passes on what is wanted.
+func (l *life) tell(ctx context.Context) {
+	var said *fleetv1.AgentWanted
+	for {
+		if w := l.s.latest(); !proto.Equal(w, said) {
+			said = w
+			if err := l.conn.send(&fleetv1.ToAgent{Message: &fleetv1.ToAgent_Wanted{Wanted: w}}, noFD); err != nil {
+				l.conn.close()
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.s.changed:
+		}
+	}
+}
+
+// watch gives signs of life, and ends the sockets of virtual IPs whose lease runs
+// out: an agent that is stopped does not do it.
+func (l *life) watch(ctx context.Context) {
+	last := time.Now()
+	next := last
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.sooner:
+		case <-timer.C:
+		}
+		now := time.Now()
+		if now.Sub(last) > silence { // it was this process that was stopped
+			l.mu.Lock()
+			l.heard = now
+			l.mu.Unlock()
+		}
+		last = now
+		if !now.Before(next) {
+			next = now.Add(pulseEvery)
+			l.beat()
+			if l.silentFor(now) > maxSilence {
+				l.s.log.Error("vip-agent: says nothing; it is killed", "pid", l.cmd.Process.Pid)
+				_ = l.cmd.Process.Kill()
+				l.conn.close()
+				return
+			}
+		}
+		timer.Reset(min(l.cut(), time.Until(next)))
+	}
+}
+
+func (l *life) silentFor(now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return now.Sub(l.heard)
+}
+
+// beat writes a sign of life if there is one. A pipe that is full belongs to an
+// agent that does not run.
+func (l *life) beat() {
+	alive, healthy := l.s.c.Pulse()
+	if !alive {
+		return
+	}
+	b := [1]byte{pulseAlive}
+	if healthy {
+		b[0] = pulseHealthy
+	}
+	_, _ = unix.Write(l.pulse, b[:])
+}
+
+// cut ends what has run out, and says after what time to look again.
+func (l *life) cut() time.Duration {
+	l.mu.Lock()
+	now, next := boottime(), int64(pulseEvery)
+	var over []string
+	for _, c := range l.copies {
+		switch left := c.until + cutAfter - now; {
+		case c.ended:
+		case left > 0:
+			next = min(next, left)
+		default:
+			c.ended = true
+			endListening(c.fd)
+			over = append(over, c.vip)
+		}
+	}
+	l.mu.Unlock()
+	for _, vip := range over {
+		l.s.log.Warn("virtual IP: the vip-agent is silent; its socket is ended", "vip", vip)
+	}
+	if len(over) > 0 {
+		l.s.note(func(st *State) { st.Cut += len(over) })
+	}
+	return time.Duration(next)
+}
+
+// work has the engine follow, apart from what must not wait for it.
+func (l *life) work() {
+	for t := range l.tasks {
+		ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
+		var err error
+		if t.fd == noFD {
+			err = l.s.c.Engine.Unshare(ctx, t.address)
+		} else {
+			err = l.s.c.Engine.Share(ctx, t.address, t.fd)
+			unix.Close(t.fd)
+		}
+		cancel()
+		if err != nil {
+			l.s.log.Error("virtual IP: socket", "address", t.address, "error", err)
+		}
+	}
+}

@@ -1,0 +1,365 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/gossip"
+	"github.com/proxyfleet/proxyfleet/dataplane/member"
+	"github.com/proxyfleet/proxyfleet/dataplane/vip"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+const (
+	// reportHolding is between two reports of a node that holds, each of which
+	// lets the main process's sockets listen on; reportIdle of another.
+	reportHolding = int64(50 * time.Millisecond)
+	reportIdle    = int64(500 * time.Millisecond)
+	// farewell is how long the agent stays to say again that it let go.
+	farewell = int64(100 * time.Millisecond)
+	// conflictFor is how long a conflict is shown after it was seen.
+	conflictFor = int64(2 * time.Second)
+	// maxSteps bounds the steps of one turn: one more for each claim that came too
+	// late.
+	maxSteps = 4
+)
+
+// loop is the one goroutine that decides and acts.
+type loop struct {
+	// immutable
+	log     *slog.Logger
+	clock   func() int64
+	node    string
+	witness bool
+	gossip  *gossip.Gossip
+	out     *outbox
+	inbox   chan vip.Message
+	lost    atomic.Uint64 // messages that did not fit into the inbox
+	orders  chan *fleetv1.AgentWanted
+	pulses  chan byte
+	gone    chan struct{} // closed when the main process is
+
+	// owned by run
+	grants    *vip.Grants
+	wanted    *fleetv1.AgentWanted
+	list      uint64 // revision of what Grants goes by
+	self      gossip.Self
+	alive     bool // the main process is, and its loops turn
+	healthy   bool
+	heard     int64 // the last pulse
+	leaving   int64 // when to end; 0: not yet
+	held      map[string]*holding
+	benched   map[string]bench
+	conflicts map[string]conflict
+	reportAt  int64
+	events    []vip.Event
+}
+
+// bench is a virtual IP that this node leaves to others for a while, since it
+// cannot have the address.
+type bench struct {
+	until   int64
+	problem string
+}
+
+// conflict is what was seen of another holder.
+type conflict struct {
+	other string
+	until int64
+}
+
+// receive is called by gossip for each message of another member.
+func (l *loop) receive(b []byte) {
+	m, err := vip.Decode(b)
+	if err != nil {
+		return // of another build, or nobody's
+	}
+	select {
+	case l.inbox <- m:
+	default:
+		l.lost.Add(1)
+	}
+}
+
+// run decides and acts until the main process is gone.
+func (l *loop) run(ctx context.Context) error {
+	l.reflect()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	pulses, gone := l.pulses, l.gone
+	for {
+		var pulse, order bool
+		l.events = l.events[:0]
+		select {
+		case <-ctx.Done():
+			l.leave()
+		case <-gone:
+			gone = nil
+			l.leave()
+		case b, ok := <-pulses:
+			if pulse = ok; ok {
+				l.healthy = b == pulseHealthy
+			} else { // the main process was killed, or goes
+				pulses, l.alive = nil, false
+				l.leave()
+			}
+		case w := <-l.orders:
+			l.wanted, order = w, true
+		case m := <-l.inbox:
+			l.events = append(l.events, vip.Received{Message: m})
+		case <-l.gossip.Views():
+		case <-timer.C:
+		}
+		now := l.clock() // after what happened
+		if pulse {
+			l.alive, l.heard = true, now
+		}
+		if now-l.heard >= int64(silence) {
+			l.alive = false
+		}
+		if order {
+			l.obey(now)
+		}
+		l.turn(now)
+		if l.leaving != 0 && now >= l.leaving {
+			return errGone
+		}
+		if l.leaving == 0 && l.out.overflown() {
+			l.drop()
+			return errors.New("vip-agent: the main process does not read")
+		}
+		timer.Reset(time.Duration(max(l.deadline()-l.clock(), 0)))
+	}
+}
+
+// leave begins the end.
+func (l *loop) leave() {
+	if l.leaving == 0 {
+		l.leaving = l.clock() + farewell
+	}
+}
+
+// drop lets go of everything without a word.
+func (l *loop) drop() {
+	for _, h := range l.held {
+		h.end(l.out)
+	}
+	clear(l.held)
+}
+
+// obey passes on what is wanted to Grants.
+func (l *loop) obey(now int64) {
+	if l.list != l.wanted.GetListRevision() {
+		l.list = l.wanted.GetListRevision()
+		l.events = append(l.events, vip.Listed{List: vip.NewList(l.list, l.wanted.GetList()...)})
+	}
+	l.configure(now)
+	l.reportAt = now
+}
+
+// configure tells Grants the virtual IPs that this node may hold.
+func (l *loop) configure(now int64) {
+	var specs []vip.Spec
+	for _, w := range l.wanted.GetVips() {
+		if b, is := l.benched[w.GetName()]; !is || now >= b.until {
+			delete(l.benched, w.GetName())
+			specs = append(specs, spec(w))
+		}
+	}
+	l.events = append(l.events, vip.Configured{Specs: specs})
+}
+
+func spec(w *fleetv1.AgentVip) vip.Spec {
+	s := vip.Spec{
+		VIP: w.GetName(), Nodes: w.GetNodes(), Labels: member.Labels(w.GetLabels()),
+		Preference: w.GetPreference(), Preempt: w.GetPreempt(),
+	}
+	switch w.GetPolicy() {
+	case fleetv1.VirtualIP_MAJORITY:
+		s.Policy = vip.Majority
+	case fleetv1.VirtualIP_AVAILABILITY:
+		s.Policy = vip.Availability
+	default:
+		s.Policy = vip.Default
+	}
+	return s
+}
+
+// turn brings everything up to the present.
+func (l *loop) turn(now int64) {
+	l.reflect()
+	events := l.events
+	for range maxSteps {
+		late := false
+		for _, a := range l.grants.Step(now, l.gossip.View(), events...) {
+			late = l.do(a, now) || late
+		}
+		events = nil
+		if !late {
+			break
+		}
+		now = l.clock()
+	}
+	if l.settle(now) { // this node cannot have an address
+		l.events = l.events[:0]
+		l.configure(now)
+		for _, a := range l.grants.Step(now, l.gossip.View(), l.events...) {
+			l.do(a, now)
+		}
+		l.settle(now)
+	}
+	l.reflect()
+	if now >= l.reportAt {
+		l.report(now)
+	}
+}
+
+// do carries out one action. late says that it came too late, and another step is
+// to say what holds now.
+func (l *loop) do(a vip.Action, now int64) (late bool) {
+	switch a := a.(type) {
+	case vip.Send:
+		b, err := a.Message.Append(nil)
+		if err != nil {
+			l.log.Error("vip-agent: message", "error", err)
+			return false
+		}
+		for _, to := range a.To {
+			_ = l.gossip.Send(to, b) // as good as lost
+		}
+	case vip.Claim:
+		l.reportAt = now
+		l.held[a.VIP] = &holding{vip: a.VIP, term: a.Term, since: time.Now()}
+		l.log.Info("virtual IP: this node holds", "vip", a.VIP, "term", a.Term)
+		return l.clock() >= a.Until
+	case vip.Drop:
+		l.reportAt = now
+		if h := l.held[a.VIP]; h != nil {
+			h.end(l.out)
+			delete(l.held, a.VIP)
+		}
+		l.log.Info("virtual IP: this node lets go", "vip", a.VIP, "term", a.Term, "reason", a.Reason)
+	case vip.Conflict:
+		l.conflicts[a.VIP] = conflict{a.Other, now + conflictFor}
+		l.log.Warn("virtual IP: another node holds it too", "vip", a.VIP, "other", a.Other)
+	}
+	return false
+}
+
+// settle makes the sockets those of what Grants says is held. benched says that
+// what may be held has changed.
+func (l *loop) settle(now int64) (benched bool) {
+	for name, h := range l.held {
+		until, holds := l.grants.Until(name)
+		w := l.find(name)
+		if !holds || w == nil {
+			h.end(l.out)
+			if !holds {
+				delete(l.held, name)
+			}
+			continue
+		}
+		sockets, problem := l.out.number, h.problem
+		h.serve(w, now, until, l.out)
+		if h.problem != "" && h.problem != problem {
+			l.log.Warn("virtual IP: this node cannot have the address", "vip", name, "error", h.problem)
+		}
+		if sockets != l.out.number || h.problem != problem {
+			l.reportAt = now
+		}
+		if h.hopeless(now) {
+			l.benched[name] = bench{now + int64(benchFor), h.problem}
+			benched = true
+		}
+	}
+	for name, b := range l.benched {
+		if now >= b.until {
+			benched = true
+			delete(l.benched, name)
+		}
+	}
+	return benched
+}
+
+func (l *loop) find(name string) *fleetv1.AgentVip {
+	for _, w := range l.wanted.GetVips() {
+		if w.GetName() == name {
+			return w
+		}
+	}
+	return nil
+}
+
+// reflect has gossip say what this node is now.
+func (l *loop) reflect() {
+	s := gossip.Self{Flags: l.flags(), ListRevision: l.list}
+	for name, h := range l.held {
+		s.Holdings = append(s.Holdings, member.Holding{VIP: name, Term: h.term, SinceUnixMS: h.since.UnixMilli()})
+	}
+	if s.Flags != l.self.Flags || s.ListRevision != l.self.ListRevision || !sameHoldings(s.Holdings, l.self.Holdings) {
+		l.self = s
+		l.gossip.SetSelf(s)
+	}
+}
+
+func (l *loop) flags() (f member.Flags) {
+	if l.witness {
+		f |= member.Witness
+	}
+	mode := l.wanted.GetMode()
+	if l.alive && l.leaving == 0 && mode != fleetv1.AgentWanted_RESIGNED {
+		f |= member.Eligible
+		if l.healthy {
+			f |= member.Healthy
+		}
+	}
+	if mode == fleetv1.AgentWanted_HANDING_OVER {
+		f |= member.Draining
+	}
+	return f
+}
+
+// sameHoldings compares two sets.
+func sameHoldings(a, b []member.Holding) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	has := make(map[member.Holding]bool, len(a))
+	for _, h := range a {
+		has[h] = true
+	}
+	for _, h := range b {
+		if !has[h] {
+			return false
+		}
+	}
+	return true
+}
+
+// deadline is when the next turn is due if nothing happens.
+func (l *loop) deadline() int64 {
+	at := l.reportAt
+	if next, ok := l.grants.NextDeadline(); ok {
+		at = min(at, next)
+	}
+	if l.alive {
+		at = min(at, l.heard+int64(silence))
+	}
+	if l.leaving != 0 {
+		at = min(at, l.leaving)
+	}
+	for _, h := range l.held {
+		if h.failing != 0 {
+			at = min(at, h.again)
+		} else {
+			at = min(at, h.look)
+		}
+	}
+	for _, b := range l.benched {
+		at = min(at, b.until)
+	}
+	return at
+}

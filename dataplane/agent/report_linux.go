@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/vip"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+// report tells the main process how things stand.
+func (l *loop) report(now int64) {
+	r := &fleetv1.AgentReport{Serial: l.wanted.GetSerial(), ListRevision: l.list, InboxLost: l.lost.Load()}
+	wall := time.Now()
+	known := map[string]bool{}
+	for _, s := range l.grants.Status() {
+		known[s.VIP] = true
+		r.Vips = append(r.Vips, l.status(s, now, wall))
+	}
+	for name, b := range l.benched {
+		if !known[name] {
+			r.Vips = append(r.Vips, &fleetv1.VipStatus{
+				Vip: name, State: fleetv1.VipStatus_IDLE, ListRevision: l.list, Why: "this node cannot have the address: " + b.problem,
+			})
+		}
+	}
+	l.reportAt = now + reportIdle
+	for name := range l.held {
+		if until, holds := l.grants.Until(name); holds {
+			r.Leases = append(r.Leases, &fleetv1.AgentLease{Vip: name, Until: until})
+			l.reportAt = now + reportHolding
+		}
+	}
+	for m := range l.gossip.View().All() {
+		shown := &fleetv1.AgentMember{
+			NodeId: m.ID, Address: m.Address.String(), Flags: m.Flags.String(), ListRevision: m.ListRevision,
+		}
+		for _, h := range m.Holdings {
+			shown.Holds = append(shown.Holds, h.VIP)
+		}
+		r.Members = append(r.Members, shown)
+	}
+	l.out.say(r)
+}
+
+// status is one virtual IP's.
+func (l *loop) status(s vip.Status, now int64, wall time.Time) *fleetv1.VipStatus {
+	out := &fleetv1.VipStatus{
+		Vip: s.VIP, Holder: s.Holder, Term: s.Term, Why: s.Why, ListRevision: s.Revision,
+		SinceUnixMs: wall.Add(-time.Duration(now - s.Since)).UnixMilli(),
+		Alive:       uint32(s.Alive), Expected: uint32(s.Expected), Needed: uint32(s.Needed), //nolint:gosec // at most vip.MaxMembers
+		State: map[vip.State]fleetv1.VipStatus_State{
+			vip.Idle: fleetv1.VipStatus_IDLE, vip.Waiting: fleetv1.VipStatus_WAITING,
+			vip.Asking: fleetv1.VipStatus_ASKING, vip.Holding: fleetv1.VipStatus_HOLDING,
+		}[s.State],
+	}
+	switch s.Policy {
+	case vip.Majority:
+		out.Policy = fleetv1.VirtualIP_MAJORITY
+	case vip.Availability:
+		out.Policy = fleetv1.VirtualIP_AVAILABILITY
+	case vip.Default:
+	}
+	if h := l.held[s.VIP]; h != nil {
+		out.Holds = h.serves()
+		if h.problem != "" {
+			out.Conflict = h.problem
+		}
+	}
+	if c, is := l.conflicts[s.VIP]; is {
+		if now < c.until {
+			out.Conflict = c.other
+		} else {
+			delete(l.conflicts, s.VIP)
+		}
+	}
+	return out
+}

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/agent"
+	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
+	"github.com/proxyfleet/proxyfleet/dataplane/feed"
+	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+const (
+	agentCommand = "vip-agent"
+	// listRetry is the pause after the list could not be kept.
+	listRetry = time.Second
+	// noGossip is what status says of virtual IPs on a node without gossip.
+	noGossip = "gossip is off on this node: it needs --gossip-key-file, --insecure, or a --gossip-address on loopback"
+)
+
+// away is a reason for which the node holds nothing.
+type away uint8
+
+const (
+	isDrained away = iota
+	handsOver
+	leavesForGood
+	reasons
+)
+
+// vips is the node's part in virtual IPs.
+type vips struct {
+	options    options
+	logger     *slog.Logger
+	supervisor *agent.Supervisor // nil: gossip is off
+	changed    chan struct{}     // holds a token when a Status should be sent
+	asks       chan struct{}     // holds a token when there is a list
+
+	// guarded by mu
+	mu     sync.Mutex
+	dir    string           // where the list is kept; empty: nowhere
+	list   lastgood.Members // kept, and granted by
+	next   lastgood.Members // the last that the control plane said
+	names  []string         // of the virtual IPs of the table
+	reason [reasons]bool
+}
+
+func newVIPs(o options, e *evloop.Engine, messages io.Writer, logger *slog.Logger) *vips {
+	v := &vips{options: o, logger: logger, changed: make(chan struct{}, 1), asks: make(chan struct{}, 1)}
+	if o.gossipAddress == "" {
+		if o.resources == "" {
+			logger.Info("gossip is off: this node takes no part in virtual IPs", "on", "--gossip-key-file, --insecure, or a --gossip-address on loopback")
+		}
+		return v
+	}
+	pulse := e.Pulse()
+	v.supervisor = agent.New(agent.Config{
+		Start: &fleetv1.AgentStart{
+			NodeId: o.nodeID, Labels: o.labels, GossipAddress: o.gossipAddress, GossipJoin: o.gossipJoin,
+			GossipKeyFile: o.gossipKeyFile, Insecure: o.insecure, Witness: o.witness, LogLevel: int32(o.level),
+		},
+		Command: func() *exec.Cmd {
+			// The program that runs, also when another one lies at its path by now.
+			c := exec.Command("/proc/self/exe", agentCommand)
+			c.Args[0], c.Stderr = os.Args[0], messages
+			return c
+		},
+		Engine:  e,
+		Pulse:   func() (alive, healthy bool) { alive = pulse.Beat(); return alive, alive },
+		Changed: func() { poke(v.changed) },
+		Logger:  logger,
+	})
+	return v
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// remember takes up the list that was kept in a directory, and keeps the next ones
+// there.
+func (v *vips) remember(dir string) {
+	list, err := lastgood.LoadMembers(dir)
+	if err != nil {
+		v.logger.Error("virtual IPs: the list of expected members is not believed: this node waits for the control plane's", "error", err)
+	}
+	v.mu.Lock()
+	v.dir, v.list = dir, list
+	v.mu.Unlock()
+	if v.supervisor != nil && list.Revision != 0 {
+		v.supervisor.SetList(list.Revision, list.IDs)
+	}
+}
+
+// Run takes part from when begin is closed until ctx ends.
+func (v *vips) Run(ctx context.Context, begin <-chan struct{}) error {
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	wait.Go(func() { v.keepLists(ctx) })
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-begin:
+	}
+	if v.supervisor == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return v.supervisor.Run(ctx)
+}
+
+// fleetState takes the list of expected members. It does not block.
+func (v *vips) fleetState(s *fleetv1.FleetState) {
+	next := lastgood.Members{Lineage: s.GetListLineage(), Revision: s.GetListRevision()}
+	for _, m := range s.GetMembers() {
+		if m.GetExpected() {
+			next.IDs = append(next.IDs, m.GetNodeId())
+		}
+	}
+	slices.Sort(next.IDs)
+	v.mu.Lock()
+	v.next = next
+	v.mu.Unlock()
+	poke(v.asks)
+}
+
+// keepLists puts each list on the disk before this node grants by it: it must not
+// grant by an older one again.
+func (v *vips) keepLists(ctx context.Context) {
+	var retry <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-v.asks:
+		case <-retry:
+		}
+		retry = nil
+		v.mu.Lock()
+		dir, list, next := v.dir, v.list, v.next
+		v.mu.Unlock()
+		if !list.Follows(next) {
+			continue
+		}
+		if dir != "" {
+			if err := lastgood.SaveMembers(dir, next); err != nil {
+				v.logger.Error("virtual IPs: this node goes on by the list before", "error", err, "retry_in", listRetry)
+				retry = time.After(listRetry)
+				continue
+			}
+		}
+		v.mu.Lock()
+		v.list = next
+		v.mu.Unlock()
+		v.logger.Debug("virtual IPs: expected members", "revision", next.Revision, "members", len(next.IDs))
+		if v.supervisor != nil {
+			v.supervisor.SetList(next.Revision, next.IDs) // it says when that is in force
+		} else {
+			poke(v.changed)
+		}
+	}
+}
+
+// check refuses a table that this node cannot hold the virtual IPs of.
+func (v *vips) check(t *table.Table) error {
+	if v.supervisor == nil || v.options.witness || !v.options.listen.IsUnspecified() {
+		return nil
+	}
+	for i := range t.VirtualIPs {
+		if x := &t.VirtualIPs[i]; x.Announce == table.AnnounceBind && len(x.Ports) > 0 {
+			return fmt.Errorf("VirtualIP %q: announce BIND: the node listens on all addresses (--listen-address %s), so nothing can listen on %s alone: give it an address of its own",
+				x.Name, v.options.listenAddress, x.IP)
+		}
+	}
+	return nil
+}
+
+// follow takes over the virtual IPs of a table that is in force.
+func (v *vips) follow(t *table.Table) {
+	var names []string
+	var wanted []*fleetv1.AgentVip
+	for i := range t.VirtualIPs {
+		names = append(names, t.VirtualIPs[i].Name)
+		wanted = append(wanted, agentVIP(t, &t.VirtualIPs[i]))
+	}
+	v.mu.Lock()
+	told := len(v.names) > 0
+	v.names = names
+	v.mu.Unlock()
+	if v.supervisor != nil {
+		v.supervisor.SetVIPs(wanted)
+		return
+	}
+	if len(names) > 0 && !told {
+		v.logger.Warn("virtual IPs of the configuration are not held by this node: gossip is off", "first", names[0], "number", len(names))
+	}
+}
+
+// agentVIP is a virtual IP as the agent is told it.
+func agentVIP(t *table.Table, v *table.VirtualIP) *fleetv1.AgentVip {
+	w := &fleetv1.AgentVip{
+		Name: v.Name, Address: v.IP.String(), Nodes: v.Nodes, Preference: v.Preference, Preempt: v.Preempt,
+		Labels: map[string]string{},
+	}
+	for _, l := range v.Labels {
+		w.Labels[l.Name] = l.Value
+	}
+	switch v.Policy {
+	case table.PartitionMajority:
+		w.Policy = fleetv1.VirtualIP_MAJORITY
+	case table.PartitionAvailability:
+		w.Policy = fleetv1.VirtualIP_AVAILABILITY
+	case table.PartitionDefault:
+	}
+	for i := range t.Listeners {
+		l := &t.Listeners[i]
+		if slices.ContainsFunc(l.Addresses, func(a table.Address) bool { return a.Kind == table.AddressVIP && a.VIP == v.Name }) {
+			w.Ports = append(w.Ports, &fleetv1.AgentPort{Port: uint32(l.Port), Backlog: int32(l.Backlog)}) //nolint:gosec // bounded by the schema
+		}
+	}
+	return w
+}
+
+// resign lets go of what the node holds, to a successor if one is ready in time,
+// and takes nothing until the reason is gone.
+func (v *vips) resign(ctx context.Context, why away) {
+	v.mu.Lock()
+	v.reason[why] = true
+	v.mu.Unlock()
+	if v.supervisor != nil {
+		v.supervisor.Resign(ctx)
+	}
+}
+
+// resume takes a reason back.
+func (v *vips) resume(why away) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.reason[why] = false
+	if v.supervisor != nil && v.reason == ([reasons]bool{}) {
+		v.supervisor.Resume()
+	}
+}
+
+// say is what the control plane is told.
+func (v *vips) say() feed.VIPs {
+	v.mu.Lock()
+	list, names := v.list, v.names
+	v.mu.Unlock()
+	said := feed.VIPs{Kept: feed.List{Lineage: list.Lineage, Revision: list.Revision, IDs: list.IDs}, GrantsBy: list.Revision}
+	if v.supervisor != nil {
+		said.GrantsBy, said.Statuses = v.supervisor.ListRevision(), v.supervisor.Statuses()
+		return said
+	}
+	for _, name := range names {
+		said.Statuses = append(said.Statuses, &fleetv1.VipStatus{Vip: name, State: fleetv1.VipStatus_IDLE, Why: noGossip})
+	}
+	return said
+}
+
+// newAgentCommand is the program's other life: see package agent.
+func newAgentCommand(w world) *cobra.Command {
+	return &cobra.Command{
+		Use:    agentCommand,
+		Short:  "The part of a node that takes part in virtual IPs; started by the node itself",
+		Args:   cobra.NoArgs,
+		Hidden: true,
+		RunE: func(*cobra.Command, []string) error {
+			// It ends with its main process, which lets go in order before.
+			ignoreSignals()
+			if err := agent.Run(context.Background(), w.stderr); err != nil {
+				fmt.Fprintf(w.stderr, "proxy-dataplane: %v\n", err)
+				return errFailed
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,98 @@
+package seal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// maxFile is more than a key with some white space.
+const maxFile = 1 << 10
+
+// ReadFile reads the key of a file. errors.Is finds fs.ErrNotExist if there is
+// none.
+func ReadFile(path string) (*Key, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("seal key: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("seal key: %w", err)
+	}
+	// Groups may: a secret that Kubernetes mounts belongs to one.
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0 {
+		return nil, fmt.Errorf("seal key: %s: everybody on this machine may use it (mode %04o): expected mode 0600", path, info.Mode().Perm())
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFile))
+	if err != nil {
+		return nil, fmt.Errorf("seal key: %w", err)
+	}
+	k, err := Parse(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return k, nil
+}
+
+// CreateFile makes a key and keeps it in a file, which must not be there: readable
+// by its owner, whole or not at all, and on disk when it returns.
+func CreateFile(path string) (*Key, error) {
+	text := Generate()
+	k, err := Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if err := write(path, text+"\n"); err != nil {
+		return nil, fmt.Errorf("seal key: %w", err)
+	}
+	return k, nil
+}
+
+func write(path, text string) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	_, err = f.WriteString(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return err
+	}
+	// A link, unlike a rename, does not replace a key that another process made.
+	if err := os.Link(f.Name(), path); err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	// File systems without links.
+	if _, err := os.Lstat(path); err == nil {
+		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// OpenFile reads the key of a file, or makes one.
+func OpenFile(path string) (*Key, error) {
+	k, err := ReadFile(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return k, err
+	}
+	if k, err = CreateFile(path); errors.Is(err, fs.ErrExist) {
+		return ReadFile(path) // another process was faster
+	}
+	return k, err
+}
