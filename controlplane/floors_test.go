@@ -18,6 +18,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "session", Floor: 2, Pure: true},
 			{Dir: "roster", Floor: 2, Pure: true},
 			{Dir: "publish", Floor: 3},
+			{Dir: "tickets", Floor: 3},
 			{Dir: "stream", Floor: 4},
 			{Dir: "rest", Floor: 4},
 			{Dir: main, Floor: 5},

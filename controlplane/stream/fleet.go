@@ -33,6 +33,7 @@ type fleet struct {
 	changed chan struct{} // closed when there is another message
 	missing map[string]*fleetv1.NodeRecord
 	roster  roster.Roster
+	tickets *fleetv1.TicketKeys // nil: none yet
 }
 
 func newFleet(s *Server) *fleet {
@@ -57,6 +58,14 @@ func (f *fleet) ensure(hello *fleetv1.Hello) {
 		Witness:         hello.GetWitness(),
 	}
 	f.roster.Heard(f.s.c.Now(), roster.Kept{Lineage: hello.GetListLineage(), Revision: hello.GetListRevision(), Members: hello.GetList()})
+	f.mu.Unlock()
+	f.look()
+}
+
+// setTickets makes keys those that nodes get.
+func (f *fleet) setTickets(keys *fleetv1.TicketKeys) {
+	f.mu.Lock()
+	f.tickets = keys
 	f.mu.Unlock()
 	f.look()
 }
@@ -113,7 +122,11 @@ func (f *fleet) refresh(ctx context.Context) (again time.Time, err error) {
 	if err != nil {
 		return again, err
 	}
-	f.publish(fleetState(records, list, revision))
+	state := fleetState(records, list, revision)
+	f.mu.Lock()
+	state.TicketKeys = f.tickets
+	f.mu.Unlock()
+	f.publish(state)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.missing) > 0 {

@@ -139,6 +139,10 @@ func New(c Config) *Server {
 	return s
 }
 
+// SetTicketKeys makes keys the session-ticket keys that all nodes get, at once.
+// They must not be changed afterwards.
+func (s *Server) SetTicketKeys(keys *fleetv1.TicketKeys) { s.fleet.setTickets(keys) }
+
 // Serve accepts nodes on l until ctx ends, and closes l. It keeps the members'
 // list and the registry up to date meanwhile. It is called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {

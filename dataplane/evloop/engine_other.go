@@ -23,6 +23,9 @@ func New(Config) (*Engine, error) {
 // Live is never called.
 func (*Engine) Live() *table.Live { return nil }
 
+// SetTicketKeys is never called.
+func (*Engine) SetTicketKeys([][32]byte) {}
+
 // SetPressure is never called.
 func (*Engine) SetPressure(pressure.Level) {}
 

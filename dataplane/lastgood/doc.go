@@ -16,4 +16,12 @@
 //   - The file is a cache: it may be deleted at any time, and losing it costs the
 //     node nothing but its memory of what to serve when nobody answers.
 //   - It holds what users wrote, so it is readable by its owner only.
+//   - Resources that hold a secret (certificates) are sealed in it, under a key of
+//     the node's own that has nothing to do with the node's certificate: one that
+//     ran out must not keep a node from booting.
+//
+// # Session-ticket keys
+//
+// Tickets keeps the fleet's session-ticket keys in a file of its own beside it,
+// sealed as a whole under the same key.
 package lastgood

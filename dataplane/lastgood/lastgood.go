@@ -1,10 +1,7 @@
 package lastgood
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,15 +12,17 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
-	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/seal"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
 const (
 	fileName = "last-good"
 	oldName  = "last-good.old"
-	// magic begins a file; its last byte is the format's version.
-	magic = "proxyfleet last good\x01"
+	// magic begins a file; the byte after it is the format's version. In version 1
+	// nothing is sealed: there were no secrets.
+	magic   = "proxyfleet last good"
+	version = 2
 	// maxFile bounds what Load reads: as much as a feed takes from a stream.
 	maxFile = 512 << 20
 	// Pause is the least time between two writes: a burst of changes costs the
@@ -40,6 +39,7 @@ type Saved struct {
 // File keeps the last good configuration of one node in a directory.
 type File struct {
 	dir    string
+	key    *seal.Key
 	logger *slog.Logger
 	wake   chan struct{}
 
@@ -49,19 +49,20 @@ type File struct {
 	holds   string    // guarded by mu; what is on disk, see name
 }
 
-// Open makes the directory if need be. Two nodes must not share one.
-func Open(dir string, logger *slog.Logger) (*File, error) {
+// Open makes the directory if need be. Two nodes must not share one. Secrets are
+// sealed under key.
+func Open(dir string, key *seal.Key, logger *slog.Logger) (*File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	return &File{dir: dir, logger: logger, wake: make(chan struct{}, 1)}, nil
+	return &File{dir: dir, key: key, logger: logger, wake: make(chan struct{}, 1)}, nil
 }
 
 // Load reads the newest file that is whole. ok is false if there is none.
 func (f *File) Load() (saved Saved, ok bool) {
 	for _, name := range []string{fileName, oldName} {
 		path := filepath.Join(f.dir, name)
-		saved, modified, err := read(path)
+		saved, modified, err := f.read(path)
 		switch {
 		case err == nil:
 			f.mu.Lock()
@@ -140,7 +141,7 @@ func (s *Saved) name() string {
 
 // write puts a whole file in place of the one before, which it keeps.
 func (f *File) write(s *Saved) error {
-	return replace(f.dir, fileName, encode(s), func() error {
+	return replace(f.dir, fileName, f.encode(s), func() error {
 		err := os.Rename(filepath.Join(f.dir, fileName), filepath.Join(f.dir, oldName))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -176,33 +177,7 @@ func replace(dir, name string, text []byte, before func() error) error {
 	return syncDir(dir)
 }
 
-// encode is magic, checksum of the rest, epoch, revision, root, and the canonical
-// bytes of each resource behind their length.
-func encode(s *Saved) []byte {
-	var b bytes.Buffer
-	b.WriteString(magic)
-	b.Write(make([]byte, sha256.Size))
-	var number [8]byte
-	put := func(v uint64) {
-		binary.BigEndian.PutUint64(number[:], v)
-		b.Write(number[:])
-	}
-	put(s.Version.Epoch)
-	put(s.Version.Revision)
-	root := s.Tree.Root()
-	b.Write(root[:])
-	put(uint64(s.Tree.Len()))
-	for leaf := range s.Tree.All() {
-		put(uint64(len(leaf.Bytes)))
-		b.Write(leaf.Bytes)
-	}
-	out := b.Bytes()
-	sum := sha256.Sum256(out[len(magic)+sha256.Size:])
-	copy(out[len(magic):], sum[:])
-	return out
-}
-
-func read(path string) (Saved, time.Time, error) {
+func (f *File) read(path string) (Saved, time.Time, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return Saved{}, time.Time{}, err
@@ -214,56 +189,6 @@ func read(path string) (Saved, time.Time, error) {
 	if err != nil {
 		return Saved{}, time.Time{}, err
 	}
-	saved, err := decode(text)
+	saved, err := f.decode(text)
 	return saved, info.ModTime(), err
-}
-
-var errDamaged = errors.New("the file is damaged")
-
-func decode(text []byte) (Saved, error) {
-	const head = len(magic) + sha256.Size
-	if len(text) < head || string(text[:len(magic)]) != magic {
-		return Saved{}, fmt.Errorf("%w: it does not begin as one of this version", errDamaged)
-	}
-	rest := text[head:]
-	if sum := sha256.Sum256(rest); !bytes.Equal(sum[:], text[len(magic):head]) {
-		return Saved{}, fmt.Errorf("%w: the checksum does not hold", errDamaged)
-	}
-	number := func() (v uint64, ok bool) {
-		if len(rest) < 8 {
-			return 0, false
-		}
-		v, rest = binary.BigEndian.Uint64(rest), rest[8:]
-		return v, true
-	}
-	var s Saved
-	var root tree.Hash
-	epoch, _ := number()
-	revision, ok := number()
-	if !ok || len(rest) < len(root) {
-		return Saved{}, errDamaged
-	}
-	s.Version = table.Version{Epoch: epoch, Revision: revision}
-	rest = rest[copy(root[:], rest):]
-	count, ok := number()
-	if !ok {
-		return Saved{}, errDamaged
-	}
-	for range count {
-		size, ok := number()
-		if !ok || size > uint64(len(rest)) {
-			return Saved{}, errDamaged
-		}
-		canonical := rest[:size:size]
-		rest = rest[size:]
-		r, err := resource.Parse(canonical)
-		if err != nil {
-			return Saved{}, err
-		}
-		s.Tree = s.Tree.Set(resource.KeyOf(r), canonical)
-	}
-	if len(rest) > 0 || s.Tree.Root() != root {
-		return Saved{}, fmt.Errorf("%w: the resources do not have the root that it names", errDamaged)
-	}
-	return s, nil
 }

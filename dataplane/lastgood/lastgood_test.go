@@ -15,6 +15,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/seal"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
@@ -37,7 +38,11 @@ func saved(t testing.TB, revision uint64, n int) Saved {
 
 func open(t testing.TB, dir string) *File {
 	t.Helper()
-	f, err := Open(dir, slog.New(slog.DiscardHandler))
+	key, err := seal.OpenFile(filepath.Join(dir, "seal.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(dir, key, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,18 +131,25 @@ func TestOfManyOnlyTheNewestIsWritten(t *testing.T) {
 		}
 	})
 	left, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil || len(left) != 2 {
+	if err != nil || len(left) != 3 { // two files and the key
 		t.Errorf("files left: %v %v", left, err)
 	}
 }
 
 func FuzzDecode(f *testing.F) {
 	s := saved(f, 1, 3)
-	f.Add(encode(&s))
+	file := open(f, f.TempDir())
+	f.Add(file.encode(&s))
+	withSecret, _ := savedCertificate(f)
+	f.Add(file.encode(&withSecret))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		got, err := decode(text)
-		if err == nil && string(encode(&got)) != string(text) {
-			t.Error("decoded what encode would not write")
+		got, err := file.decode(text)
+		if err != nil {
+			return
+		}
+		again, err := file.decode(file.encode(&got))
+		if err != nil || again.Version != got.Version || again.Tree.Root() != got.Tree.Root() {
+			t.Errorf("what was decoded is written as something else: %v", err)
 		}
 	})
 }

@@ -27,7 +27,7 @@ func ReadFile(path string) (*Key, error) {
 	}
 	// Groups may: a secret that Kubernetes mounts belongs to one.
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("seal key: %s: everybody on this machine may use it (mode %04o): expected mode 0600", path, info.Mode().Perm())
+		return nil, fmt.Errorf("%s: %w: everybody on this machine may read it (mode %04o): expected mode 0600", path, ErrUnusable, info.Mode().Perm())
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile))
 	if err != nil {

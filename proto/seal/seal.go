@@ -20,6 +20,10 @@ const (
 // something else, or under another key.
 var ErrRefused = errors.New("the seal does not hold: the bytes were altered, are of another place, or sealed under another key")
 
+// ErrUnusable says that a file holds no key that may be used: it has another form,
+// or everybody may read it.
+var ErrUnusable = errors.New("unusable seal key")
+
 // Key seals and opens. It is safe for concurrent use.
 type Key struct {
 	id   string
@@ -30,7 +34,7 @@ type Key struct {
 func Parse(text string) (*Key, error) {
 	raw, err := hex.DecodeString(strings.TrimSpace(text))
 	if err != nil || len(raw) != keyBytes {
-		return nil, fmt.Errorf("seal key: expected %d hexadecimal digits, as openssl rand -hex %d prints them", 2*keyBytes, keyBytes)
+		return nil, fmt.Errorf("%w: expected %d hexadecimal digits, as openssl rand -hex %d prints them", ErrUnusable, 2*keyBytes, keyBytes)
 	}
 	block, err := aes.NewCipher(raw)
 	if err != nil {

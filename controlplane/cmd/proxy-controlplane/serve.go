@@ -17,6 +17,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/controlplane/rest"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/controlplane/stream"
+	"github.com/proxyfleet/proxyfleet/controlplane/tickets"
 	"github.com/proxyfleet/proxyfleet/proto/lifecycle"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
 )
@@ -86,7 +87,9 @@ func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) e
 	if err != nil {
 		return errors.Join(err, restListener.Close(), grpcListener.Close())
 	}
+	rotator := tickets.New(tickets.Config{Store: st, Publish: nodes.SetTicketKeys, Logger: logger})
 	running.Start("publish", publisher.Run)
+	running.Start("ticket keys", rotator.Run)
 	running.Start("stream", func(ctx context.Context) error { return nodes.Serve(ctx, grpcListener) })
 	running.Start("rest", func(ctx context.Context) error { return api.Run(ctx, restListener) })
 

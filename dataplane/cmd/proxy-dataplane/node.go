@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -22,6 +24,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/lifecycle"
+	"github.com/proxyfleet/proxyfleet/proto/seal"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
@@ -39,6 +42,7 @@ type node struct {
 	permit  permit.Semaphore
 	drainer *drainer
 	vips    *vips
+	tickets *ticketKeys
 	inForce atomic.Pointer[feed.InForce]
 	// lastGood is nil where none is kept.
 	lastGood *lastgood.File
@@ -136,6 +140,7 @@ func (n *node) build() (config admin.Config, err error) {
 	}
 	n.vips = newVIPs(o, n.engine, n.world.stderr, n.logger)
 	n.drainer = newDrainer(o.nodeID, n.engine, n.vips, n.logger)
+	n.tickets = newTicketKeys(n.engine.SetTicketKeys, n.logger)
 	if n.takeover != nil {
 		if err := n.takeover.hold(n); err != nil {
 			return config, err
@@ -168,6 +173,7 @@ func (n *node) start(parts *lifecycle.Parts, from source, server *admin.Server) 
 		parts.Start("memory", func(ctx context.Context) error { return monitor.Run(ctx, n.underPressure) })
 	}
 	parts.Start("drain", n.drainer.Run)
+	parts.Start("session-ticket keys", n.tickets.Run)
 	parts.Start("configuration", n.following.wrap(from.Run))
 	parts.Start("virtual IPs", n.vipPart.wrap(func(ctx context.Context) error { return n.vips.Run(ctx, n.begins()) }))
 	if n.control != nil {
@@ -226,14 +232,19 @@ func (n *node) remember() (*feed.InForce, error) {
 		}
 		return nil, nil
 	}
-	var err error
-	if n.lastGood, err = lastgood.Open(nodeDir(n.options.stateDir, n.options.nodeID), n.logger); err != nil {
+	dir := nodeDir(n.options.stateDir, n.options.nodeID)
+	key, err := openSealKey(dir, n.logger)
+	if err != nil {
 		return nil, err
 	}
-	if err := n.drainer.remember(nodeDir(n.options.stateDir, n.options.nodeID), n.takeover == nil); err != nil {
+	if n.lastGood, err = lastgood.Open(dir, key, n.logger); err != nil {
 		return nil, err
 	}
-	n.vips.remember(nodeDir(n.options.stateDir, n.options.nodeID))
+	n.tickets.remember(lastgood.OpenTickets(dir, key, n.logger))
+	if err := n.drainer.remember(dir, n.takeover == nil); err != nil {
+		return nil, err
+	}
+	n.vips.remember(dir)
 	n.control = openControl(n.options, n.logger)
 	n.control.upgrade = n.upgrade
 	saved, ok := n.lastGood.Load()
@@ -246,6 +257,22 @@ func (n *node) remember() (*feed.InForce, error) {
 		return nil, nil
 	}
 	return &feed.InForce{Version: saved.Version, Tree: saved.Tree}, nil
+}
+
+// openSealKey opens the key under which the node seals what it keeps, or makes
+// one. A key that cannot be used is replaced: what it sealed is lost, and comes
+// again from a control plane.
+func openSealKey(dir string, logger *slog.Logger) (*seal.Key, error) {
+	path := filepath.Join(dir, "seal.key")
+	key, err := seal.OpenFile(path)
+	if !errors.Is(err, seal.ErrUnusable) {
+		return key, err
+	}
+	logger.Error("seal key: replaced; the secrets that were kept cannot be read any more", "file", path, "error", err)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	return seal.CreateFile(path)
 }
 
 // resources are those in force.
@@ -289,6 +316,7 @@ func (n *node) apply(ctx context.Context, t *table.Table) error {
 func (n *node) fleetState(s *fleetv1.FleetState) {
 	n.drainer.fleetState(s)
 	n.vips.fleetState(s)
+	n.tickets.fleetState(s)
 }
 
 // begins is closed when this process is the one that serves.

@@ -1,0 +1,200 @@
+package tickets
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/proxyfleet/proxyfleet/controlplane/store"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+// memory is a store in memory.
+type memory struct {
+	mu       sync.Mutex
+	record   *fleetv1.TicketKeyRecord
+	seen     int64
+	fail     error
+	watchers []chan struct{}
+}
+
+func (m *memory) TicketKeys(context.Context) (*fleetv1.TicketKeyRecord, int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		return nil, m.seen, m.fail
+	}
+	if m.record == nil {
+		return nil, 0, nil
+	}
+	return proto.CloneOf(m.record), m.seen, nil
+}
+
+func (m *memory) PutTicketKeys(_ context.Context, r *fleetv1.TicketKeyRecord, seen int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if seen != m.seen {
+		return store.ErrConflict
+	}
+	m.record, m.fail = proto.CloneOf(r), nil
+	m.seen++
+	for _, w := range m.watchers {
+		select {
+		case w <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+func (m *memory) WatchTicketKeys(context.Context) <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w := make(chan struct{}, 1)
+	m.watchers = append(m.watchers, w)
+	return w
+}
+
+// replica is a running Rotator with what it published.
+type replica struct {
+	mu   sync.Mutex
+	keys []*fleetv1.TicketKeys
+}
+
+func run(ctx context.Context, m *memory, logs *bytes.Buffer) *replica {
+	r := &replica{}
+	rotator := New(Config{Store: m, Logger: slog.New(slog.NewTextHandler(logs, nil)), Publish: func(k *fleetv1.TicketKeys) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.keys = append(r.keys, k)
+	}})
+	go func() { _ = rotator.Run(ctx) }()
+	return r
+}
+
+func (r *replica) published() []*fleetv1.TicketKeys {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.keys)
+}
+
+func TestEveryKeyIsKnownForARotationBeforeAndAfterItIssues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		m, logs := &memory{}, &bytes.Buffer{}
+		a, b := run(ctx, m, logs), run(ctx, m, logs)
+		synctest.Wait()
+		for range 5 {
+			time.Sleep(Life)
+			synctest.Wait()
+		}
+		all := a.published()
+		if len(all) != 6 || len(b.published()) != 6 {
+			t.Fatalf("%d and %d sets of keys in 5 rotations, want 6", len(all), len(b.published()))
+		}
+		for i, set := range all {
+			if !proto.Equal(set, b.published()[i]) {
+				t.Errorf("rotation %d: the replicas publish different keys", i)
+			}
+			if want := min(2+i, 3); len(set.GetKeys()) != want {
+				t.Errorf("rotation %d: %d keys, want %d", i, len(set.GetKeys()), want)
+			}
+			for j, other := range set.GetKeys() {
+				if slices.ContainsFunc(set.GetKeys()[:j], func(k []byte) bool { return bytes.Equal(k, other) }) {
+					t.Errorf("rotation %d: a key stands twice", i)
+				}
+				if bytes.Contains(logs.Bytes(), other) {
+					t.Error("a key was logged")
+				}
+			}
+			if i == 0 {
+				continue
+			}
+			before := all[i-1].GetKeys()
+			if !bytes.Equal(set.GetKeys()[0], before[1]) || !bytes.Equal(set.GetKeys()[2], before[0]) || set.GetRevision() <= all[i-1].GetRevision() {
+				t.Errorf("rotation %d: the current key was not the next one before, or the one before is not kept", i)
+			}
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func TestAReplicaThatStartsTakesTheKeysThatAreThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		m := &memory{}
+		a := run(ctx, m, &bytes.Buffer{})
+		time.Sleep(Life / 2)
+		b := run(ctx, m, &bytes.Buffer{})
+		synctest.Wait()
+		if len(a.published()) != 1 || len(b.published()) != 1 || !proto.Equal(a.published()[0], b.published()[0]) {
+			t.Error("the second replica has other keys")
+		}
+		time.Sleep(Life / 2)
+		synctest.Wait()
+		if len(b.published()) != 2 {
+			t.Errorf("%d sets after a life, want 2", len(b.published()))
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func TestKeysThatCannotBeReadAreReplacedAndAStoreThatDoesNotAnswerIsAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		m := &memory{fail: errors.New("no answer")}
+		a := run(ctx, m, &bytes.Buffer{})
+		synctest.Wait()
+		if len(a.published()) != 0 {
+			t.Fatal("keys from nowhere")
+		}
+		m.mu.Lock()
+		m.fail, m.seen = store.ErrDamaged, 9
+		m.mu.Unlock()
+		time.Sleep(2 * retry)
+		synctest.Wait()
+		if len(a.published()) != 1 {
+			t.Error("no keys in place of damaged ones")
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func TestARecordOfAWrongClockIsReplaced(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	record := func(at time.Time, n int) *fleetv1.TicketKeyRecord {
+		r := &fleetv1.TicketKeyRecord{Revision: uint64(now.UnixMilli()) + 5, RotatedAtUnixMs: at.UnixMilli()}
+		for range n {
+			r.Keys = append(r.Keys, newKey())
+		}
+		return r
+	}
+	for name, c := range map[string]struct {
+		record *fleetv1.TicketKeyRecord
+		due    bool
+	}{
+		"none":           {nil, true},
+		"young":          {record(now.Add(-Life+time.Second), 3), false},
+		"old":            {record(now.Add(-Life), 3), true},
+		"a little ahead": {record(now.Add(time.Hour), 3), false},
+		"far ahead":      {record(now.Add(1000*time.Hour), 3), true},
+		"one key":        {record(now, 1), true},
+		"a short key":    {&fleetv1.TicketKeyRecord{RotatedAtUnixMs: now.UnixMilli(), Keys: [][]byte{{1}, {2}}}, true},
+	} {
+		next, due := step(c.record, now)
+		if due != c.due || due && (valid(next) != nil || next.GetRevision() <= c.record.GetRevision()) {
+			t.Errorf("%s: due %v, then %d keys of revision %d", name, due, len(next.GetKeys()), next.GetRevision())
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+// ticketKeyBytes is the size of a session-ticket key.
+const ticketKeyBytes = 32
+
+// ticketKeys puts the fleet's session-ticket keys into force, and keeps them for
+// the next start. Keys are never logged.
+type ticketKeys struct {
+	set    func([][ticketKeyBytes]byte)
+	logger *slog.Logger
+	file   *lastgood.Tickets // nil: none is kept
+	asks   chan struct{}
+
+	mu      sync.Mutex
+	inForce *fleetv1.TicketKeys // guarded by mu; nil: the node makes its own
+}
+
+func newTicketKeys(set func([][ticketKeyBytes]byte), logger *slog.Logger) *ticketKeys {
+	return &ticketKeys{set: set, logger: logger, asks: make(chan struct{}, 1)}
+}
+
+// remember keeps keys in a file, and puts those that it holds into force.
+func (t *ticketKeys) remember(file *lastgood.Tickets) {
+	t.file = file
+	if keys := file.Load(); keys != nil {
+		t.take(keys)
+	}
+}
+
+// fleetState takes what the control plane says. It does not block.
+func (t *ticketKeys) fleetState(s *fleetv1.FleetState) {
+	if s.GetTicketKeys() == nil || !t.take(s.GetTicketKeys()) {
+		return
+	}
+	select {
+	case t.asks <- struct{}{}:
+	default: // it looks again anyway
+	}
+}
+
+// take puts keys into force unless they are no news: a control plane that reads an
+// older store does not bring older keys back.
+func (t *ticketKeys) take(keys *fleetv1.TicketKeys) (news bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.inForce != nil && keys.GetRevision() <= t.inForce.GetRevision() {
+		return false
+	}
+	list := make([][ticketKeyBytes]byte, 0, len(keys.GetKeys()))
+	for _, k := range keys.GetKeys() {
+		if len(k) != ticketKeyBytes {
+			t.logger.Error("session-ticket keys: not of the size that is expected, and left out", "revision", keys.GetRevision(), "bytes", len(k))
+			return false
+		}
+		list = append(list, [ticketKeyBytes]byte(k))
+	}
+	if len(list) == 0 {
+		return false
+	}
+	t.inForce = keys
+	t.set(list)
+	t.logger.Info("session-ticket keys: in force", "revision", keys.GetRevision(), "keys", len(list))
+	return true
+}
+
+// Run writes what came into force until ctx ends.
+func (t *ticketKeys) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.asks:
+		}
+		if t.file == nil {
+			continue
+		}
+		t.mu.Lock()
+		keys := t.inForce
+		t.mu.Unlock()
+		if err := t.file.Write(keys); err != nil {
+			t.logger.Error("session-ticket keys: not kept for the next start", "error", err)
+		}
+	}
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"bytes"
+	"log/slog"
+	"path/filepath"
+	"testing"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/seal"
+)
+
+func state(revision uint64, first ...byte) *fleetv1.FleetState {
+	keys := &fleetv1.TicketKeys{Revision: revision}
+	for _, b := range first {
+		keys.Keys = append(keys.Keys, bytes.Repeat([]byte{b}, ticketKeyBytes))
+	}
+	return &fleetv1.FleetState{TicketKeys: keys}
+}
+
+func TestOnlyNewerTicketKeysComeIntoForceAndTheyOutliveTheProcess(t *testing.T) {
+	dir := t.TempDir()
+	key, err := seal.OpenFile(filepath.Join(dir, "seal.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	var first []byte // of each set that came into force
+	set := func(keys [][ticketKeyBytes]byte) { first = append(first, keys[0][0]) }
+	k := newTicketKeys(set, logger)
+	k.remember(lastgood.OpenTickets(dir, key, logger))
+	k.fleetState(&fleetv1.FleetState{}) // a control plane that has none
+	k.fleetState(state(5, 'a', 'b'))
+	k.fleetState(state(5, 'x', 'b'))
+	k.fleetState(state(4, 'o', 'a'))
+	k.fleetState(state(6))
+	k.fleetState(&fleetv1.FleetState{TicketKeys: &fleetv1.TicketKeys{Revision: 7, Keys: [][]byte{{1}}}})
+	k.fleetState(state(8, 'b', 'c', 'a'))
+	if string(first) != "ab" {
+		t.Errorf("in force came %q, want a and then b", first)
+	}
+	if err := k.file.Write(k.inForce); err != nil {
+		t.Fatal(err)
+	}
+	first = nil
+	newTicketKeys(set, logger).remember(lastgood.OpenTickets(dir, key, logger))
+	if string(first) != "b" {
+		t.Errorf("after a restart came %q, want b", first)
+	}
+	if bytes.Contains(log.Bytes(), []byte("bbbb")) {
+		t.Error("a key was logged")
+	}
+}
