@@ -18,6 +18,8 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "pressure", Floor: 0},
 			{Dir: "stats", Floor: 0},
 			{Dir: "http1", Floor: 1, Pure: true},
+			{Dir: "hpack", Floor: 1, Pure: true},
+			{Dir: "http2", Floor: 2, Pure: true},
 			{Dir: "http1/http1test", Floor: 2, Pure: true},
 			{Dir: "balance", Floor: 1, Pure: true},
 			{Dir: "clienthello", Floor: 1, Pure: true},

@@ -209,9 +209,8 @@ func TestRetryGoesOnWithoutControlPlaneAndIsDroppedByTheNextStream(t *testing.T)
 
 func TestReconnectsWithBackoffOverAllControlPlanes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := startFailing(t, errors.New("nobody there"), func(c *Config) {
-			c.ControlPlanes = []string{"127.0.0.1:1", "[::1]:2", "localhost:3", "unix:/run/x"}
-		})
+		n := start(t, func(c *Config) { c.ControlPlanes = []string{"127.0.0.1:1", "[::1]:2", "localhost:3", "unix:/run/x"} })
+		n.setFail(errors.New("nobody there"))
 		time.Sleep(40 * time.Second)
 		synctest.Wait()
 		n.mu.Lock()

@@ -34,6 +34,7 @@ const (
 type Field struct {
 	Name, Value Span
 	ID          FieldID
+	Sensitive   bool // the sender forbids every hop to keep it in a table (RFC 7541 section 7.1.3)
 }
 
 // Head is the head of a request or of a response. The zero value is ready;
@@ -52,12 +53,14 @@ type Head struct {
 	Query      Span // without the "?"
 	HasQuery   bool // tells "/?" from "/"
 	Form       TargetForm
+	Protocol   Span // of an extended CONNECT (RFC 8441), else empty
 
 	// Of a response.
 	Status uint16
 	Reason Span
 
 	// Of both.
+	HTTP2     bool    // came by HTTP/2; Minor is 1, since its sender understands all that 1.1 has
 	Minor     uint8   // minor version of HTTP/1.x
 	Framing   Framing // how the body ends, decided by the codec in one place
 	Length    int64   // the declared Content-Length, with Declared == FramingLength
@@ -151,6 +154,7 @@ type Out struct {
 	Method    []byte
 	Target    []byte
 	Authority []byte
+	Protocol  []byte // of an extended CONNECT (RFC 8441): HTTP/2 only
 
 	// Of a response.
 	Status uint16
@@ -165,7 +169,10 @@ type Out struct {
 }
 
 // OutField is one field line of an Out.
-type OutField struct{ Name, Value []byte }
+type OutField struct {
+	Name, Value []byte
+	Sensitive   bool // as in Field: HTTP/2 passes it on
+}
 
 // Reset empties o and keeps the memory of Fields.
 func (o *Out) Reset() {

@@ -1,0 +1,100 @@
+package http2
+
+// flood is a kind of frames that cost their sender next to nothing.
+type flood uint8
+
+const (
+	floodReset        flood = iota // streams that the peer reset before they ended
+	floodError                     // streams that we reset for the peer's fault
+	floodRefused                   // streams beyond Options.Streams
+	floodSettings                  // SETTINGS, and acknowledgements that nobody waits for
+	floodPing                      // PING, likewise
+	floodEmptyData                 // DATA without a byte that does not end its stream
+	floodWindowUpdate              // WINDOW_UPDATE
+	floodPriority                  // PRIORITY and PRIORITY_UPDATE
+	floodUnknown                   // frames of types that we do not know
+	floodStray                     // frames of streams that are closed
+
+	floodEnd
+)
+
+// budget is how many frames of a kind a connection takes: burst at once, and
+// more by time, by requests that were answered in full, and by bytes of bodies
+// that went either way, since those are work that somebody wanted.
+type budget struct {
+	reason     Reason
+	burst      int32
+	perSecond  int32
+	perRequest int32
+	perKiB     int32
+}
+
+// budgets are chosen so that no client that was seen comes near, and so that
+// what is taken costs less than the requests which the same bytes could have
+// asked for.
+var budgets = [floodEnd]budget{
+	// A page that is left cancels all that it was loading, twice over; after
+	// that, cancelling costs as much as it lets finish. 20 a second is for
+	// clients whose every call runs into a deadline.
+	floodReset: {ResetFlood, 2 * DefaultStreams, 20, 1, 0},
+	// No client makes these but by mistake.
+	floodError: {ErrorFlood, DefaultStreams, 10, 1, 0},
+	// Before it has read our SETTINGS a client may open any number.
+	floodRefused: {RefusedFlood, 2 * DefaultStreams, 10, 1, 0},
+	// Peers send SETTINGS once, or when the user resizes something.
+	floodSettings: {SettingsFlood, 32, 1, 0, 0},
+	// gRPC sends a PING in every round trip in which data flows, to measure the
+	// path; keep-alives are far below one a second.
+	floodPing: {PingFlood, 128, 10, 1, 1},
+	// Some encoders end a body by an empty frame with the flag, which is not
+	// counted, and flush with one without.
+	floodEmptyData: {EmptyDataFlood, 100, 10, 2, 0},
+	// A careless reader gives back what it read after every frame, to the stream
+	// and to the connection.
+	floodWindowUpdate: {WindowUpdateFlood, 2000, 200, 4, 4},
+	// Firefox before 2022 built a tree of six streams, and moved requests in it.
+	floodPriority: {PriorityFlood, 2 * DefaultStreams, 10, 4, 0},
+	// Browsers send frames of reserved types, to keep servers honest.
+	floodUnknown: {UnknownFrameFlood, 100, 10, 4, 0},
+	// What was on its way when we reset a stream: its window in small frames.
+	floodStray: {StrayFrameFlood, 1000, 100, 4, 0},
+}
+
+// maxContinuations bounds the CONTINUATION frames of one field block: a block
+// that could be taken needs four (CVE-2024-27316 and its like sent them without
+// end).
+const maxContinuations = 16
+
+// floods counts what came of each kind, less what was earned.
+type floods struct {
+	spent    [floodEnd]int32
+	refilled int64 // when, in nanoseconds
+	requests int32 // answered since
+	bytes    int64 // of bodies since
+}
+
+// spend counts a frame. False: it is one too many.
+func (f *floods) spend(kind flood, now int64) bool {
+	if f.spent[kind] >= budgets[kind].burst {
+		if f.refill(now); f.spent[kind] >= budgets[kind].burst {
+			return false
+		}
+	}
+	f.spent[kind]++
+	return true
+}
+
+// refill pays back what time and work have earned since the last time. It is
+// asked for only when a budget is used up, so counting costs nothing else.
+func (f *floods) refill(now int64) {
+	const second = 1e9
+	seconds := max(now-f.refilled, 0) / second
+	f.refilled = max(f.refilled, f.refilled+seconds*second)
+	for kind := range f.spent {
+		b := &budgets[kind]
+		earned := seconds*int64(b.perSecond) + int64(f.requests)*int64(b.perRequest) + f.bytes>>10*int64(b.perKiB)
+		f.spent[kind] -= int32(min(earned, int64(f.spent[kind])))
+	}
+	f.requests = 0
+	f.bytes &= 1<<10 - 1
+}

@@ -1,0 +1,260 @@
+package http2
+
+import (
+	"github.com/proxyfleet/proxyfleet/dataplane/hpack"
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+)
+
+// fieldBlock is a field block that comes in several frames.
+type fieldBlock struct {
+	stream    uint32 // 0: none is open
+	end       bool   // HEADERS had END_STREAM
+	dependent bool   // its priority names the stream itself
+	frames    int    // CONTINUATION frames so far
+	bytes     []byte
+}
+
+const (
+	// maxBlock bounds the bytes of a field block before they are decoded, as a
+	// multiple of Options.HeadBytes. One that is larger than the head may be is
+	// answered with 431, so that its sender learns why; not any number of times.
+	maxBlock = 2
+	// keepBlock is what a connection keeps of a block's memory.
+	keepBlock = 4 << 10
+)
+
+// headersFrame begins a field block (RFC 9113 section 6.2).
+func (c *Conn) headersFrame(f *frame, payload []byte, h *message.Head) Event {
+	if f.stream == 0 {
+		return c.fail(BadFrameStream)
+	}
+	block := fieldBlock{stream: f.stream, end: f.has(flagEndStream), bytes: c.block.bytes[:0]}
+	pad := 0
+	if f.has(flagPadded) {
+		if len(payload) == 0 {
+			return c.fail(BadFrameLength)
+		}
+		pad = int(payload[0])
+		payload = payload[1:]
+	}
+	if f.has(flagPriority) {
+		if len(payload) < priorityLen {
+			return c.fail(BadFrameLength)
+		}
+		block.dependent = dependsOn(payload, f.stream)
+		payload = payload[priorityLen:]
+	}
+	if pad > len(payload) {
+		return c.fail(BadPadding)
+	}
+	payload = payload[:len(payload)-pad]
+	if f.has(flagEndHeaders) {
+		return c.blockComplete(&block, payload, h)
+	}
+	block.bytes = append(block.bytes, payload...)
+	c.block = block
+	return Event{Kind: Noted}
+}
+
+// continuationFrame goes on with a field block (RFC 9113 section 6.10).
+func (c *Conn) continuationFrame(f *frame, payload []byte, h *message.Head) Event {
+	b := &c.block
+	if b.frames++; b.frames > maxContinuations {
+		return c.fail(ContinuationFlood)
+	}
+	if len(b.bytes)+len(payload) > maxBlock*c.options.HeadBytes {
+		return c.fail(BlockTooLarge)
+	}
+	b.bytes = append(b.bytes, payload...)
+	if !f.has(flagEndHeaders) {
+		return Event{Kind: Noted}
+	}
+	block := *b
+	b.stream = 0
+	if cap(b.bytes) > keepBlock {
+		b.bytes = nil
+	}
+	return c.blockComplete(&block, block.bytes, h)
+}
+
+// blockComplete decides what a whole field block is: a head, trailers, or nothing
+// that anybody wants. It is decoded in any case, since the next one builds on its
+// table (RFC 9113 section 4.3).
+func (c *Conn) blockComplete(b *fieldBlock, block []byte, h *message.Head) Event {
+	fields, problem := c.decoder.Start(block)
+	if problem != hpack.NoProblem {
+		return c.fail(BadCompression)
+	}
+	s := c.streams.find(b.stream)
+	if s == nil {
+		return c.blockWithoutStream(b, fields, h)
+	}
+	switch {
+	case s.recv == halfEnded:
+		return c.refuseBlock(b.stream, fields, h, HalfClosedFrame)
+	case b.dependent:
+		return c.refuseBlock(b.stream, fields, h, SelfDependency)
+	case s.recv == halfHead:
+		return c.response(s, b, fields, h)
+	}
+	return c.trailers(s, b, fields, h)
+}
+
+// blockWithoutStream is blockComplete for a stream that is not open: it begins
+// one, or comes too late.
+func (c *Conn) blockWithoutStream(b *fieldBlock, fields []byte, h *message.Head) Event {
+	if b.stream&1 == 0 {
+		return c.fail(BadStreamID)
+	}
+	if b.stream <= c.highest {
+		switch c.closed.find(b.stream) {
+		case endBoth:
+			return c.fail(FrameOnClosedStream)
+		case endPeer:
+			return c.refuseBlock(b.stream, fields, h, ResetStreamFrame)
+		case endUnknown:
+			if c.role == Server { // RFC 9113 section 5.1.1: numbers only grow
+				return c.fail(BadStreamID)
+			}
+		}
+		return c.skipBlock(fields, h, floodStray)
+	}
+	if c.role == Client {
+		return c.fail(FrameOnIdleStream)
+	}
+	c.highest = b.stream
+	switch {
+	case b.stream > c.lastOurs:
+		return c.skipBlock(fields, h, floodStray) // the client knows from GOAWAY that it may try again
+	case b.dependent:
+		return c.refuseBlock(b.stream, fields, h, SelfDependency)
+	case c.streams.count >= c.options.Streams:
+		return c.refuseBlock(b.stream, fields, h, TooManyStreams)
+	}
+	return c.request(b, fields, h)
+}
+
+// skipBlock decodes a block that nobody wants.
+func (c *Conn) skipBlock(fields []byte, h *message.Head, kind flood) Event {
+	var problem hpack.Problem
+	if h.Arena, problem = c.decoder.Skip(fields, h.Arena); problem != hpack.NoProblem {
+		return c.fail(BadCompression)
+	}
+	return c.noted(kind)
+}
+
+// refuseBlock resets the stream of a block. One that would have begun by it is
+// told as Refused.
+func (c *Conn) refuseBlock(id uint32, fields []byte, h *message.Head, reason Reason) Event {
+	var problem hpack.Problem
+	if h.Arena, problem = c.decoder.Skip(fields, h.Arena); problem != hpack.NoProblem {
+		return c.fail(BadCompression)
+	}
+	ev := c.failStream(id, reason)
+	if ev.Kind == Noted && reason != ResetStreamFrame {
+		ev = Event{Kind: Refused, Stream: id, Reason: reason, Code: reason.Code()}
+	}
+	return ev
+}
+
+// request begins a stream.
+func (c *Conn) request(b *fieldBlock, fields []byte, h *message.Head) Event {
+	reason, problem := c.readHead(fields, h, b.end, message.MethodOther)
+	switch {
+	case problem != hpack.NoProblem:
+		return c.fail(BadCompression)
+	case reason != NoReason && reason.Status() == 0:
+		return c.refuseBlock(b.stream, nil, h, reason)
+	}
+	s := c.begin(b.stream)
+	s.told = true
+	ev := Event{Kind: Head, Stream: s.id}
+	switch {
+	case reason != NoReason:
+		if !c.floods.spend(floodError, c.now) {
+			return c.fail(ErrorFlood)
+		}
+		s.mute = true
+		ev.Kind, ev.Reason, ev.Answer = Refused, reason, true
+	case h.Declared == message.FramingLength:
+		s.rest = h.Length
+	}
+	c.headTaken(s, b)
+	return ev
+}
+
+// begin adds a stream whose windows are those that both sides begin with.
+func (c *Conn) begin(id uint32) *stream {
+	s := c.streams.add(id)
+	s.sendWindow = c.peer.window
+	s.recvWindow = c.recvInitial
+	return s
+}
+
+// headTaken moves the receiving half behind its head.
+func (c *Conn) headTaken(s *stream, b *fieldBlock) {
+	s.recv = halfBody
+	switch {
+	case b.end && s.mute:
+		s.recv = halfEnded
+	case b.end:
+		c.ending = s.id
+	}
+}
+
+// response takes the head of an answer, or an interim one.
+func (c *Conn) response(s *stream, b *fieldBlock, fields []byte, h *message.Head) Event {
+	reason, problem := c.readHead(fields, h, b.end, s.method)
+	if problem != hpack.NoProblem {
+		return c.fail(BadCompression)
+	}
+	if reason == NoReason && h.Status < 200 {
+		if s.interim++; s.interim > MaxInterim {
+			reason = TooManyInterim
+		}
+	}
+	if reason != NoReason {
+		return c.failStream(s.id, reason)
+	}
+	ev := Event{Kind: Interim, Stream: s.id, Tag: s.tag}
+	if h.Status < 200 {
+		return ev
+	}
+	ev.Kind = Head
+	switch h.Framing {
+	case message.FramingLength:
+		s.rest = h.Length
+	case message.FramingNone:
+		if !tunnels(s.method, h.Status) {
+			s.rest = 0
+		}
+	}
+	c.headTaken(s, b)
+	return ev
+}
+
+// trailers takes the field block behind a body.
+func (c *Conn) trailers(s *stream, b *fieldBlock, fields []byte, h *message.Head) Event {
+	switch {
+	case !b.end:
+		return c.refuseBlock(s.id, fields, h, TrailersWithoutEnd)
+	case s.mute:
+		ev := c.skipBlock(fields, h, floodStray)
+		if ev.Kind != Failed {
+			c.endRecv(s)
+		}
+		return ev
+	case s.rest > 0:
+		return c.refuseBlock(s.id, fields, h, LengthMismatch)
+	}
+	reason, problem := c.readTrailers(fields, h)
+	switch {
+	case problem != hpack.NoProblem:
+		return c.fail(BadCompression)
+	case reason != NoReason:
+		return c.failStream(s.id, reason)
+	}
+	ev := Event{Kind: End, Stream: s.id, Tag: s.tag, Trailers: len(h.Fields) > 0}
+	c.endRecv(s)
+	return ev
+}
