@@ -31,6 +31,7 @@ type routeDefaults struct {
 	timeout                    time.Duration
 	weight, status             uint32
 	keepQuery, keepQueryOfPath bool
+	tunnel                     *table.Tunnel // shared by the routes that say nothing else
 }
 
 func newRouteDefaults() routeDefaults {
@@ -41,6 +42,7 @@ func newRouteDefaults() routeDefaults {
 	redirect := of(&fleetv1.Route{Redirect: &fleetv1.Redirect{}}).GetRedirect()
 	path := of(&fleetv1.Route{Redirect: &fleetv1.Redirect{Path: new(string)}}).GetRedirect()
 	return routeDefaults{
+		tunnel:          tunnel(forward),
 		timeout:         time.Duration(forward.GetTimeouts().GetRequest()),
 		weight:          forward.GetForward()[0].GetWeight(),
 		status:          redirect.GetStatus(),
@@ -287,6 +289,7 @@ func (m *routeMaker) forward(block *routeBlock) {
 	}
 	m.out.Targets = targets
 	m.out.Split = balance.NewSplit(weights)
+	m.tunnel()
 }
 
 func (m *routeMaker) redirect(d *fleetv1.Redirect) *table.Redirect {

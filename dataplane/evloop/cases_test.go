@@ -114,7 +114,7 @@ func wantOf(c *http1test.Case) string {
 		method, _, _ := strings.Cut(m.Line, " ")
 		switch {
 		case method == "CONNECT":
-			return strings.Join(append(out, "501"), " ")
+			return strings.Join(append(out, "403"), " ")
 		case c.Problem != message.PathOK:
 			return "400"
 		case method == "HEAD":

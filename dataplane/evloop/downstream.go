@@ -43,6 +43,7 @@ const (
 	phaseLinger              // answered and shut; what still comes is thrown away
 	phaseShake               // shakes hands
 	phaseProxy               // waits for a PROXY header
+	phaseTunnel              // bytes pass as they are
 )
 
 const (
@@ -91,6 +92,10 @@ func (l *Loop) turnDown(d *downstream) {
 	k := d.link
 	if d.phase == phaseShake && !d.closing {
 		l.turnHello(d)
+		return
+	}
+	if d.phase == phaseTunnel && d.stream != nil {
+		l.turnTunnel(d.stream, k)
 		return
 	}
 	if k.broken {
@@ -275,7 +280,7 @@ func (l *Loop) beginExchange(d *downstream, head []byte) {
 func (l *Loop) newStream(d *downstream) *stream {
 	s := l.streams.take()
 	s.down, d.stream = d, s
-	s.listener = d.socket.listener
+	s.listener, s.listenerSeries = d.socket.listener, d.socket.listener.Series
 	l.stats.Add(stats.ExchangesOpen, 1)
 	return s
 }

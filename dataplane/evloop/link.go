@@ -35,6 +35,9 @@ type link struct {
 	readHup  bool // the peer sends no more
 	broken   bool // reset, or an error is pending
 
+	// Of a link of a tunnel: its peer has ended, and the exchange knows.
+	ended, endTold bool
+
 	closed bool
 	ready  bool // on the ready list
 

@@ -332,6 +332,9 @@ func (l *Loop) recycle() {
 // lend makes the scratch of a step ready for a stream's exchange.
 func (l *Loop) lend(s *stream) *exchange.Env {
 	l.env.Table, l.env.Listener = l.table, s.listener
+	if s.listener == nil { // the route is chosen and used: nothing asks for more than the settings in force
+		l.env.Listener = s.down.socket.listener
+	}
 	l.env.Draining = l.draining || s.down.socket.removed
 	l.env.Stale = s.down.socket.removed
 	if second := (l.wallBase + l.now) / int64(time.Second); second != l.dateAt {

@@ -19,7 +19,7 @@ type stream struct {
 	head message.Head
 	// arena holds the bytes of the head.
 	arena    []byte
-	listener *table.Listener // of the exchange
+	listener *table.Listener // of the exchange, until the answer's head: it holds its table's routes
 
 	down *downstream
 	up   *upstreamConn // while the attempt has a connection
@@ -31,7 +31,7 @@ type stream struct {
 	trailers []byte
 
 	// Slots of what the exchange met, in the metrics.
-	routeSeries, upSeries, epSeries stats.Slot
+	listenerSeries, routeSeries, upSeries, epSeries stats.Slot
 }
 
 // maxArena is what a stream keeps of a large head's memory.
@@ -62,7 +62,7 @@ func (p *streamPool) give(s *stream) {
 		s.arena = nil
 	}
 	s.down, s.up, s.wait, s.at, s.listener, s.body, s.resp, s.trailers = nil, nil, nil, nil, nil, nil, nil, nil
-	s.routeSeries, s.upSeries, s.epSeries = 0, 0, 0
+	s.listenerSeries, s.routeSeries, s.upSeries, s.epSeries = 0, 0, 0, 0
 	p.free = append(p.free, s)
 }
 
@@ -97,6 +97,7 @@ func (l *Loop) act(s *stream, actions exchange.Actions) {
 	if actions&exchange.ActForwardHead != 0 {
 		s.x.ResponseHead(l.lend(s), s.resp, &l.out)
 		l.sendResponse(s.down.link)
+		s.listener = nil
 	}
 	if actions&exchange.ActForwardResponse != 0 {
 		l.sendBody(s.down.link, s.body, s.x.ChunkedDown())
@@ -108,8 +109,24 @@ func (l *Loop) act(s *stream, actions exchange.Actions) {
 		body := s.x.Reply(l.lend(s), &l.out)
 		l.sendResponse(s.down.link)
 		l.send(s.down.link, body)
+		s.listener = nil
+	}
+	if actions&(exchange.ActJoin|exchange.ActShutUpstream|exchange.ActShutClient) != 0 {
+		l.actTunnel(s, actions)
 	}
 	l.actAfter(s, actions)
+}
+
+// actTunnel carries out what concerns tunnels.
+func (l *Loop) actTunnel(s *stream, actions exchange.Actions) {
+	switch {
+	case actions&exchange.ActJoin != 0:
+		l.join(s)
+	case actions&exchange.ActShutUpstream != 0:
+		l.shut(s, s.up.link)
+	case actions&exchange.ActShutClient != 0:
+		l.shut(s, s.down.link)
+	}
 }
 
 // actAfter carries out what moves the connections on. Acquire stands last of
@@ -242,7 +259,7 @@ func (l *Loop) finish(s *stream) {
 // count adds the exchange to the loop's series.
 func (l *Loop) count(s *stream, r *exchange.Record) {
 	l.stats.Finished(&stats.Finish{
-		Listener:  s.listener.Series,
+		Listener:  s.listenerSeries,
 		Route:     s.routeSeries,
 		Upstream:  s.upSeries,
 		Endpoint:  s.epSeries,

@@ -180,6 +180,10 @@ func (l *Loop) turnUp(c *upstreamConn) {
 		}
 		return
 	}
+	if c.stream != nil && c.stream.tunnel() {
+		l.turnTunnel(c.stream, k)
+		return
+	}
 	if k.writable && k.out.len() > 0 {
 		moved, drained := l.flushOut(k)
 		if s := c.stream; s != nil && moved > 0 {
@@ -246,7 +250,7 @@ func (l *Loop) readUp(c *upstreamConn) {
 		if n > 0 {
 			l.consumeUp(c, data)
 		}
-		if k.closed || c.stream == nil {
+		if k.closed || c.stream == nil || c.stream.tunnel() {
 			return
 		}
 		if state == readEnd || state == readReset {
@@ -254,14 +258,14 @@ func (l *Loop) readUp(c *upstreamConn) {
 			return
 		}
 	}
-	if k.broken && c.stream != nil && !k.readable {
+	if k.broken && c.stream != nil && !c.stream.tunnel() && !k.readable {
 		l.endUp(c, readReset)
 	}
 }
 
 // wantsAnswer says that the answer may be read: the client takes it.
 func (l *Loop) wantsAnswer(c *upstreamConn) bool {
-	return c.stream != nil && c.stream.down.link.out.len() <= highWater
+	return c.stream != nil && !c.stream.tunnel() && c.stream.down.link.out.len() <= highWater
 }
 
 // consumeUp gives bytes to the codec until it wants more or the answer is
@@ -269,7 +273,7 @@ func (l *Loop) wantsAnswer(c *upstreamConn) bool {
 func (l *Loop) consumeUp(c *upstreamConn, data []byte) {
 	k := c.link
 	used := 0
-	for c.stream != nil {
+	for c.stream != nil && !c.stream.tunnel() {
 		if l.events--; l.events < 0 {
 			l.makeReady(k)
 			break

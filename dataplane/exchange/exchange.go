@@ -45,12 +45,17 @@ type Exchange struct {
 	timedOut    bool  // the attempt got no connection in time
 	close       bool  // the client's connection ends after this answer
 	chunkedDown bool  // the answer goes down chunked
-	reason      Reason
-	detail      string
-	status      uint16
-	bytesIn     uint64
-	bytesOut    uint64
-	format      table.ErrorFormat
+	tunnel      tunnelKind
+	protocol    []byte // of tunnelUpgrade, as the client wrote it: in the head's arena
+	// Of a tunnel: who sends no more.
+	clientEnded   bool
+	upstreamEnded bool
+	reason        Reason
+	detail        string
+	status        uint16
+	bytesIn       uint64
+	bytesOut      uint64
+	format        table.ErrorFormat
 
 	// Clocks, in nanoseconds of the loop's clock; 0: not set.
 	startWall       int64
@@ -63,6 +68,7 @@ type Exchange struct {
 	requestDeadline int64
 	connectDeadline int64
 	streamIdle      int64 // duration
+	tunnelIdle      int64 // duration
 }
 
 // requestNames is the memory of an exchange for what it derives from the head.
@@ -159,8 +165,11 @@ func (x *Exchange) Touch(now int64) { x.touched = now }
 
 // NextDeadline is when EventDeadline is due.
 func (x *Exchange) NextDeadline() int64 {
-	if x.state == StateAcquire {
+	switch {
+	case x.state == StateAcquire:
 		return min(x.requestDeadline, x.connectDeadline)
+	case x.state == StateTunnel && !x.clientEnded && !x.upstreamEnded:
+		return x.touched + x.tunnelIdle
 	}
 	return min(x.requestDeadline, x.touched+x.streamIdle)
 }

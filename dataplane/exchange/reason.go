@@ -14,7 +14,7 @@ const (
 	ReasonRequestBodyTimeout
 	ReasonClientGone
 	ReasonNoRoute
-	ReasonMethodNotTunneled
+	ReasonConnectDenied
 	ReasonNoEndpoint
 	ReasonPoolOverflow
 	ReasonPoolTimeout
@@ -73,8 +73,8 @@ func (r Reason) info() reasonInfo {
 		return reasonInfo{"client_gone", statusClientGone, SourceDownstream, "", "the client left"}
 	case ReasonNoRoute:
 		return reasonInfo{"no_route", 404, SourceNone, "", "no route takes this request"}
-	case ReasonMethodNotTunneled:
-		return reasonInfo{"connect_refused", 501, SourceDownstream, "http_request_denied", "CONNECT is not supported here"}
+	case ReasonConnectDenied:
+		return reasonInfo{"connect_denied", 403, SourceDownstream, "http_request_denied", "the route opens no tunnel to this target"}
 	case ReasonNoEndpoint:
 		return reasonInfo{"no_endpoint", 503, SourceUpstream, "destination_unavailable", "no endpoint of the upstream takes requests"}
 	case ReasonPoolOverflow:

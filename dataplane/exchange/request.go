@@ -193,6 +193,10 @@ func (x *Exchange) RequestHead(env *Env, out *message.Out) {
 		out.Add(name, h.Bytes(f.Value))
 	}
 	x.addForwarded(env, out, trusted, ops)
+	if x.tunnel == tunnelUpgrade {
+		out.Upgrade = true
+		out.Add(nameUpgrade, x.protocol)
+	}
 	addOps(ops, out)
 }
 

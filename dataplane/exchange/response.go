@@ -51,6 +51,10 @@ func (x *Exchange) ResponseHead(env *Env, h *message.Head, out *message.Out) {
 	case h.Framing == message.FramingNone && (h.Status == 304 || x.head.Method == message.MethodHead) && (h.Declared == message.FramingLength || x.head.Minor > 0):
 		out.Framing = h.Declared // HEAD and 304: what the fields say, and no body
 	}
+	if x.state == StateTunnel {
+		out.Upgrade, out.Close = true, false
+		out.Add(nameUpgrade, x.protocol)
+	}
 	ops := x.route.ResponseHeaders
 	for i := range h.Fields {
 		f := &h.Fields[i]
@@ -90,6 +94,10 @@ func dropsDown(id message.FieldID) bool { return id.HopByHop() || id == message.
 // Reply builds the head of an answer of our own and returns its body. Valid
 // until env is used again.
 func (x *Exchange) Reply(env *Env, out *message.Out) (body []byte) {
+	if x.state == StateTunnel {
+		x.tunnelReply(env, out)
+		return nil
+	}
 	out.Reset()
 	env.scratch = env.scratch[:0]
 	out.Minor, out.Close = x.head.Minor, x.close

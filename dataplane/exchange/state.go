@@ -16,6 +16,7 @@ const (
 	StateAcquire              // waits for a connection to the endpoint
 	StateSend                 // the request goes up; no answer yet
 	StateStream               // the answer goes down
+	StateTunnel               // bytes pass in both directions, as they are
 	StateDone                 // finished
 )
 
@@ -26,13 +27,13 @@ type EventKind uint8
 const (
 	EventAcquired       EventKind = iota // Reused says whether the connection served before
 	EventAcquireFailed                   // Failure
-	EventRequestData                     // N bytes of body came from the client
-	EventRequestEnd                      // the request's body is complete
+	EventRequestData                     // N bytes of body, or of a tunnel, came from the client
+	EventRequestEnd                      // the request's body is complete; of a tunnel: the client sends no more, and all of it has gone up
 	EventRequestFailed                   // Failure: the request's body is malformed
 	EventInterim                         // Head: a 1xx answer
 	EventResponseHead                    // Head
-	EventResponseData                    // N bytes of body came from the endpoint
-	EventResponseEnd                     // Reusable says whether the connection may serve again
+	EventResponseData                    // N bytes of body, or of a tunnel, came from the endpoint
+	EventResponseEnd                     // Reusable says whether the connection may serve again; of a tunnel: as for the client
 	EventUpstreamFailed                  // Failure: before the answer was complete
 	EventClientGone                      // the client's connection is over
 	EventDeadline                        // NextDeadline has passed; Queued says whether a connection was asked for in vain
@@ -65,6 +66,9 @@ const (
 	ActForwardResponse                     // this event's data goes down
 	ActEndResponse                         // the body that went down is complete
 	ActReply                               // encode Reply
+	ActJoin                                // from here on what comes from either side is a tunnel's
+	ActShutUpstream                        // tell the endpoint that no more follows
+	ActShutClient                          // tell the client that no more follows
 	ActReleaseUpstream                     // the connection may serve another request; nothing of it is used after
 	ActAbortUpstream                       // close the connection, likewise
 	ActReadRequest                         // the body may be read
@@ -99,9 +103,6 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 	if problem := x.normalise(env); problem != "" {
 		return x.refuse(Failure{Reason: ReasonMalformedRequest, Detail: problem})
 	}
-	if head.Method == message.MethodConnect {
-		return x.refuse(Failure{Reason: ReasonMethodNotTunneled})
-	}
 	if x.maxBody >= 0 && head.Framing == message.FramingLength && head.Length > x.maxBody {
 		return x.refuse(Failure{Reason: ReasonBodyTooLarge})
 	}
@@ -112,9 +113,13 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 	x.route, x.routeName = route, route.Name
 	x.requestOps, x.responseOps = route.RequestHeaders, route.ResponseHeaders
 	x.requestDeadline = in.Now + int64(route.Timeout)
+	if head.Method == message.MethodConnect && !x.seekConnect(route.Tunnel) {
+		return x.refuse(Failure{Reason: ReasonConnectDenied})
+	}
 	if route.Action != table.ActionForward {
 		return x.reply()
 	}
+	x.seekUpgrade(route.Tunnel)
 	x.upstream = route.Pick(env.Random.Uint64())
 	if env.Stale {
 		if x.upstream = env.Table.Upstream(x.upstream.Name); x.upstream == nil {
@@ -156,6 +161,11 @@ func (x *Exchange) Step(env *Env, now int64, ev Event) Actions {
 		return x.fail(env, now, ev.Failure)
 	case EventDeadline:
 		return x.deadline(env, now, ev.Queued)
+	}
+	if x.state == StateTunnel {
+		return x.inTunnel(now, ev)
+	}
+	switch ev.Kind {
 	case EventRequestData:
 		return x.requestData(env, now, ev.N)
 	case EventRequestEnd:
@@ -185,6 +195,11 @@ func (x *Exchange) inAcquire(env *Env, now int64, ev Event) Actions {
 		x.state = StateSend
 		x.reused = ev.Reused
 		x.acquired, x.touched = now, now
+		if x.tunnel == tunnelConnect {
+			x.openTunnel(now)
+			x.status = 200
+			return ActReply | ActJoin
+		}
 		if x.requestDone {
 			return ActSendHead
 		}
@@ -205,8 +220,13 @@ func (x *Exchange) inSend(env *Env, now int64, ev Event) Actions {
 		}
 		return ActForwardInterim
 	case EventResponseHead:
-		if ev.Head.Status == 101 { // we never ask for another protocol
-			return x.fail(env, now, Failure{Reason: ReasonUpstreamMalformed, Detail: "unasked_upgrade"})
+		if ev.Head.Status == 101 {
+			if !x.agreed(ev.Head) {
+				return x.fail(env, now, Failure{Reason: ReasonUpstreamMalformed, Detail: "unasked_upgrade"})
+			}
+			x.openTunnel(now)
+			x.status = 101
+			return ActForwardHead | ActJoin
 		}
 		x.state = StateStream
 		x.headSent = true
@@ -247,6 +267,39 @@ func (x *Exchange) inStream(now int64, ev Event) Actions {
 		return ActAbortUpstream | ActAbortClient | ActFinish
 	}
 	return 0
+}
+
+// inTunnel passes on what comes, and the end of each side to the other. An end
+// is told when everything before it has gone, so nothing is lost when both have
+// ended.
+func (x *Exchange) inTunnel(now int64, ev Event) Actions {
+	x.touched = now
+	switch ev.Kind {
+	case EventRequestData:
+		x.bytesIn += uint64(ev.N)
+		return ActForwardRequest
+	case EventResponseData:
+		x.bytesOut += uint64(ev.N)
+		return ActForwardResponse
+	case EventRequestEnd:
+		x.clientEnded = true
+		if !x.upstreamEnded {
+			return ActShutUpstream
+		}
+	case EventResponseEnd:
+		x.upstreamEnded = true
+		if !x.clientEnded {
+			return ActShutClient
+		}
+	case EventUpstreamFailed:
+		x.state = StateDone
+		x.reason, x.detail = ev.Failure.Reason, ev.Failure.Detail
+		return ActAbortUpstream | ActAbortClient | ActFinish
+	default:
+		return 0
+	}
+	x.state = StateDone
+	return ActAbortUpstream | ActCloseClient | ActFinish
 }
 
 func (x *Exchange) requestData(env *Env, now int64, n int) Actions {
@@ -313,7 +366,7 @@ func (x *Exchange) fail(env *Env, now int64, f Failure) Actions {
 		if f.Retry == RetryNothingSent {
 			except = x.endpoint
 		}
-		x.fresh = f.Retry == RetryIfReused
+		x.fresh = f.Retry == RetryIfReused || x.tunnel == tunnelConnect
 		// The slots of an earlier table may serve others by now: look again.
 		if u := env.Table.Upstream(x.upstream.Name); u != nil {
 			if u != x.upstream {
@@ -331,7 +384,7 @@ func (x *Exchange) letGo() Actions {
 	switch x.state {
 	case StateAcquire:
 		return ActLeaveQueue
-	case StateSend, StateStream:
+	case StateSend, StateStream, StateTunnel:
 		return ActAbortUpstream
 	}
 	return 0

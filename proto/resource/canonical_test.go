@@ -206,16 +206,17 @@ spec:
     query: [{name: a, present: true, invert: true}]
   priority: 0
   forward: [{upstream: u, weight: 1}, {upstream: v, weight: 0}]
-  timeouts: {request: 15s}
+  timeouts: {request: 15s, tunnelIdle: 1h}
+  upgrades: [websocket]
   forwardRawPath: false`,
 		},
 		"redirect to a path": {
 			"kind: Route\nname: a\nspec: {redirect: {path: /}}",
-			"kind: Route\nname: a\nspec: {priority: 0, redirect: {path: /, status: 302, keepQuery: false}, timeouts: {request: 15s}, forwardRawPath: false}",
+			"kind: Route\nname: a\nspec: {priority: 0, redirect: {path: /, status: 302, keepQuery: false}, timeouts: {request: 15s, tunnelIdle: 1h}, forwardRawPath: false}",
 		},
 		"redirect to a host": {
 			"kind: Route\nname: a\nspec: {redirect: {host: b.c, status: 301}}",
-			"kind: Route\nname: a\nspec: {priority: 0, redirect: {host: b.c, status: 301, keepQuery: true}, timeouts: {request: 15s}, forwardRawPath: false}",
+			"kind: Route\nname: a\nspec: {priority: 0, redirect: {host: b.c, status: 301, keepQuery: true}, timeouts: {request: 15s, tunnelIdle: 1h}, forwardRawPath: false}",
 		},
 		"upstream": {
 			"kind: Upstream\nname: a\nspec: {endpoints: [{address: \"10.0.0.1:80\"}], pool: {maxRequests: 9}}",

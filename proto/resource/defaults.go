@@ -22,6 +22,7 @@ const (
 	defaultKeepAliveInterval = 10 * time.Second
 	defaultKeepAliveProbes   = 3
 	defaultRequest           = 15 * time.Second
+	defaultTunnelIdle        = time.Hour
 	defaultConnect           = 5 * time.Second
 	defaultMaxConnections    = 1024
 	defaultMaxIdle           = 256
@@ -101,6 +102,10 @@ func routeDefaults(r *fleetv1.Route) {
 	setDefault(&r.Priority, 0)
 	setDefault(&r.ForwardRawPath, false)
 	durationDefault(&ensure(&r.Timeouts).Request, defaultRequest)
+	durationDefault(&r.Timeouts.TunnelIdle, defaultTunnelIdle)
+	if len(r.Upgrades) == 0 && len(r.Forward) > 0 {
+		r.Upgrades = []string{"websocket"}
+	}
 	for _, f := range r.GetForward() {
 		setDefault(&f.Weight, 1)
 	}

@@ -56,6 +56,10 @@ func describeFormat(f fleetv1.Format) string {
 		return "a host name in lower case or an IP address, with :port or not"
 	case fleetv1.Format_SINGLE_ADDRESS:
 		return "one IP address, with /32 (IPv6: /128) or without"
+	case fleetv1.Format_UPGRADE:
+		return "a protocol to switch to, in lower case and without a version, such as websocket; not h2c or another HTTP; or NONE alone"
+	case fleetv1.Format_CONNECT_TARGET:
+		return "a host name in lower case, or *. and a host name, with a port: name:443"
 	default:
 		return "a string"
 	}
@@ -89,6 +93,10 @@ func checkFormat(f fleetv1.Format, s string) *complaint {
 		near, ok = checkHost(s)
 	case fleetv1.Format_SINGLE_ADDRESS:
 		near, ok = checkSingleAddress(s)
+	case fleetv1.Format_UPGRADE:
+		near, ok = checkUpgrade(s)
+	case fleetv1.Format_CONNECT_TARGET:
+		near, ok = checkConnectTarget(s)
 	}
 	if ok {
 		return nil
@@ -308,4 +316,36 @@ func checkRetryCondition(s string) (near string, ok bool) {
 		return "STATUS_5XX", false
 	}
 	return Nearest(strings.ReplaceAll(s, "-", "_"), conditions), false
+}
+
+// checkUpgrade refuses HTTP in other words: requests in a tunnel would pass by
+// every route and limit.
+func checkUpgrade(s string) (near string, ok bool) {
+	if strings.EqualFold(s, upgradeNone) {
+		return upgradeNone, s == upgradeNone
+	}
+	name, _, _ := strings.Cut(strings.ToLower(s), "/")
+	switch name {
+	case "h2c", "h2", "h3", "http", "https", "tls":
+		return "", false
+	}
+	if name != s {
+		near = name
+	}
+	return near, isToken(s) && name == s
+}
+
+// upgradeNone stands in a list of upgrades to allow none.
+const upgradeNone = "NONE"
+
+func checkConnectTarget(s string) (near string, ok bool) {
+	host, port, cut := cutPort(s)
+	if !cut {
+		return s + ":443", false
+	}
+	near, ok = checkHostPattern(host)
+	if near != "" {
+		near += ":" + port
+	}
+	return near, ok && validPort(port)
 }

@@ -23,6 +23,8 @@ func TestFormatsAcceptWhatTheySay(t *testing.T) {
 		fleetv1.Format_LISTEN_ADDRESS:   {"NODE", "vip/shop", "10.0.0.1", "::", "0.0.0.0"},
 		fleetv1.Format_RETRY_CONDITION:  {"RESET", "STATUS_5XX", "STATUS_503", "STATUS_400"},
 		fleetv1.Format_HOST:             {"a", "a.b:80", "10.0.0.1", "[::1]:80", "[::1]"},
+		fleetv1.Format_UPGRADE:          {"websocket", "spdy", "NONE", "x-own"},
+		fleetv1.Format_CONNECT_TARGET:   {"a.test:443", "*.a.test:5432", "10.0.0.1:22", "[::1]:22"},
 		fleetv1.Format_SINGLE_ADDRESS:   {"10.0.0.1", "10.0.0.1/32", "2001:db8::1", "2001:db8::1/128"},
 	}
 	for format, texts := range good {
@@ -57,6 +59,8 @@ func TestFormatsRefuseAndSuggest(t *testing.T) {
 		fleetv1.Format_LISTEN_ADDRESS:  {"": "", "node": "NODE", "*": "NODE", "10.0.0.1:80": "10.0.0.1", "VIP/Shop": "vip/shop", "vip/": "", "a.b": "", "fe80::1%eth0": ""},
 		fleetv1.Format_RETRY_CONDITION: {"": "", "503": "STATUS_503", "5xx": "STATUS_5XX", "status_503": "STATUS_503", "STATUS_200": "STATUS_5XX", "connect-failure": "CONNECT_FAILURE"},
 		fleetv1.Format_HOST:            {"": "", "A.b": "a.b", "a.b:0": "", "a/b": "", "*.a": "", "http://a": ""},
+		fleetv1.Format_UPGRADE:         {"": "", "h2c": "", "H2C": "", "HTTP/2.0": "", "WebSocket": "websocket", "websocket/13": "websocket", "none": "NONE", "a b": ""},
+		fleetv1.Format_CONNECT_TARGET:  {"": "", "a.test": "a.test:443", "A.test:443": "a.test:443", "a.test:0": "", "a/b:1": "a:1", "*:443": ""},
 		fleetv1.Format_SINGLE_ADDRESS:  {"": "", "10.0.0.1/24": "10.0.0.1/32", "::1/64": "::1/128", "10.0.0.1/": "10.0.0.1/32", "a": "", "0.0.0.0": "", "224.0.0.1": ""},
 	}
 	for format, texts := range tests {

@@ -25,7 +25,7 @@ const maxBody = 64 << 10
 func rulesOf(message protoreflect.FullName) []rule {
 	switch message {
 	case "fleet.v1.Route":
-		return []rule{exactlyOne("forward", "redirect", "respond"), checkPrefixes}
+		return []rule{exactlyOne("forward", "redirect", "respond"), checkPrefixes, checkTunnels}
 	case "fleet.v1.PathMatch":
 		return []rule{exactlyOne("exact", "prefix", "regex")}
 	case "fleet.v1.HeaderMatch":
@@ -124,6 +124,23 @@ func checkPrefixes(c *checker, _ *messageSchema, m protoreflect.Message) {
 		c.push(step{key: "redirect"})
 		c.tellAt("prefix", quote(*p.Prefix), expected, "")
 		c.pop()
+	}
+}
+
+// checkTunnels: only a route that forwards can open a tunnel.
+func checkTunnels(c *checker, _ *messageSchema, m protoreflect.Message) {
+	r := m.Interface().(*fleetv1.Route)
+	if slices.Contains(r.GetUpgrades(), upgradeNone) && len(r.GetUpgrades()) > 1 {
+		c.tellAt("upgrades", strings.Join(r.GetUpgrades(), ", "), "NONE alone, or protocols", "")
+	}
+	if len(r.GetForward()) > 0 || r.GetRedirect() == nil && r.GetRespond() == nil {
+		return
+	}
+	if len(r.GetUpgrades()) > 0 {
+		c.tellAt("upgrades", strings.Join(r.GetUpgrades(), ", "), "forward in the same route: nothing else switches protocols", "")
+	}
+	if r.GetConnect() != nil {
+		c.tellAt("connect", "targets", "forward in the same route: a tunnel leads to an endpoint", "")
 	}
 }
 

@@ -63,6 +63,11 @@ const (
 	Format_HOST Format = 14
 	// An IP address, with /32 (IPv6: /128) or without.
 	Format_SINGLE_ADDRESS Format = 15
+	// A protocol of the Upgrade field (RFC 9110 section 7.8) in lower case, without
+	// a version, that is no HTTP; or NONE.
+	Format_UPGRADE Format = 16
+	// "name:443" or "*.name:443".
+	Format_CONNECT_TARGET Format = 17
 )
 
 // Enum value maps for Format.
@@ -84,6 +89,8 @@ var (
 		13: "RETRY_CONDITION",
 		14: "HOST",
 		15: "SINGLE_ADDRESS",
+		16: "UPGRADE",
+		17: "CONNECT_TARGET",
 	}
 	Format_value = map[string]int32{
 		"FORMAT_UNSPECIFIED": 0,
@@ -102,6 +109,8 @@ var (
 		"RETRY_CONDITION":    13,
 		"HOST":               14,
 		"SINGLE_ADDRESS":     15,
+		"UPGRADE":            16,
+		"CONNECT_TARGET":     17,
 	}
 )
 
@@ -269,7 +278,7 @@ var File_fleet_v1_options_proto protoreflect.FileDescriptor
 
 const file_fleet_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x16fleet/v1/options.proto\x12\bfleet.v1\x1a google/protobuf/descriptor.proto*\x86\x02\n" +
+	"\x16fleet/v1/options.proto\x12\bfleet.v1\x1a google/protobuf/descriptor.proto*\xa7\x02\n" +
 	"\x06Format\x12\x16\n" +
 	"\x12FORMAT_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bDURATION\x10\x01\x12\b\n" +
@@ -289,7 +298,9 @@ const file_fleet_v1_options_proto_rawDesc = "" +
 	"\x0eLISTEN_ADDRESS\x10\f\x12\x13\n" +
 	"\x0fRETRY_CONDITION\x10\r\x12\b\n" +
 	"\x04HOST\x10\x0e\x12\x12\n" +
-	"\x0eSINGLE_ADDRESS\x10\x0f\x1a\x04:\x02\x10\x01:5\n" +
+	"\x0eSINGLE_ADDRESS\x10\x0f\x12\v\n" +
+	"\aUPGRADE\x10\x10\x12\x12\n" +
+	"\x0eCONNECT_TARGET\x10\x11\x1a\x04:\x02\x10\x01:5\n" +
 	"\x05since\x12\x1d.google.protobuf.FieldOptions\x18\xb9\x8e\x03 \x01(\rR\x05since:I\n" +
 	"\x06format\x12\x1d.google.protobuf.FieldOptions\x18\xba\x8e\x03 \x01(\x0e2\x10.fleet.v1.FormatR\x06format:1\n" +
 	"\x03ref\x12\x1d.google.protobuf.FieldOptions\x18\xbb\x8e\x03 \x01(\tR\x03ref:1\n" +

@@ -334,7 +334,7 @@ func (x Upstream_ProxyProtocol) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Upstream_ProxyProtocol.Descriptor instead.
 func (Upstream_ProxyProtocol) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{21, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{22, 0}
 }
 
 type Upstream_Protocol int32
@@ -383,7 +383,7 @@ func (x Upstream_Protocol) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Upstream_Protocol.Descriptor instead.
 func (Upstream_Protocol) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{21, 1}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{22, 1}
 }
 
 type LoadBalancing_Algorithm int32
@@ -443,7 +443,7 @@ func (x LoadBalancing_Algorithm) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LoadBalancing_Algorithm.Descriptor instead.
 func (LoadBalancing_Algorithm) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{26, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{27, 0}
 }
 
 type RateLimit_Scope int32
@@ -492,7 +492,7 @@ func (x RateLimit_Scope) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RateLimit_Scope.Descriptor instead.
 func (RateLimit_Scope) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{31, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{32, 0}
 }
 
 type VirtualIP_Announce int32
@@ -544,7 +544,7 @@ func (x VirtualIP_Announce) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use VirtualIP_Announce.Descriptor instead.
 func (VirtualIP_Announce) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{33, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{34, 0}
 }
 
 type VirtualIP_PartitionPolicy int32
@@ -596,7 +596,7 @@ func (x VirtualIP_PartitionPolicy) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use VirtualIP_PartitionPolicy.Descriptor instead.
 func (VirtualIP_PartitionPolicy) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{33, 1}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{34, 1}
 }
 
 type RolloutPolicy_OnUnproven int32
@@ -648,7 +648,7 @@ func (x RolloutPolicy_OnUnproven) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RolloutPolicy_OnUnproven.Descriptor instead.
 func (RolloutPolicy_OnUnproven) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{36, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{37, 0}
 }
 
 // Resource is what is stored, hashed and sent, as the user wrote it.
@@ -1327,8 +1327,13 @@ type Route struct {
 	RateLimits      []string       `protobuf:"bytes,14,rep,name=rate_limits,json=rateLimits" json:"rate_limits,omitempty"`
 	// Send the path upstream as the client wrote it, not in normal form. Default false.
 	ForwardRawPath *bool `protobuf:"varint,15,opt,name=forward_raw_path,json=forwardRawPath" json:"forward_raw_path,omitempty"`
-	// Protocols that a client may switch to: "websocket".
-	Upgrades      []string `protobuf:"bytes,16,rep,name=upgrades" json:"upgrades,omitempty"`
+	// Protocols that a client may switch to (RFC 9110 section 7.8), after which bytes
+	// pass as they are: a tunnel. For other protocols the Upgrade field is left out,
+	// and the request is answered as any other. [NONE] allows none. h2c cannot be
+	// allowed. Default: [websocket].
+	Upgrades []string `protobuf:"bytes,16,rep,name=upgrades" json:"upgrades,omitempty"`
+	// Take CONNECT requests. Default: they get 403.
+	Connect       *Connect `protobuf:"bytes,17,opt,name=connect" json:"connect,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1475,6 +1480,63 @@ func (x *Route) GetUpgrades() []string {
 	return nil
 }
 
+func (x *Route) GetConnect() *Connect {
+	if x != nil {
+		return x.Connect
+	}
+	return nil
+}
+
+// Connect opens tunnels to the endpoints of the route's upstreams, for CONNECT
+// requests (RFC 9110 section 9.3.6) whose target is one of those named. The target
+// decides whether a tunnel is opened, never where to: nodes are no open proxies. A
+// CONNECT request has no path, so it matches a route without match.path, or with
+// the prefix "/".
+type Connect struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "name:443", or "*.name:443" for one or more labels before the name.
+	Targets       []string `protobuf:"bytes,1,rep,name=targets" json:"targets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Connect) Reset() {
+	*x = Connect{}
+	mi := &file_fleet_v1_resource_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Connect) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Connect) ProtoMessage() {}
+
+func (x *Connect) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_resource_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Connect.ProtoReflect.Descriptor instead.
+func (*Connect) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Connect) GetTargets() []string {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
 type Match struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Path  *PathMatch             `protobuf:"bytes,1,opt,name=path" json:"path,omitempty"`
@@ -1492,7 +1554,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[7]
+	mi := &file_fleet_v1_resource_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1566,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[7]
+	mi := &file_fleet_v1_resource_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1579,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{7}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Match) GetPath() *PathMatch {
@@ -1570,7 +1632,7 @@ type PathMatch struct {
 
 func (x *PathMatch) Reset() {
 	*x = PathMatch{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[8]
+	mi := &file_fleet_v1_resource_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1644,7 @@ func (x *PathMatch) String() string {
 func (*PathMatch) ProtoMessage() {}
 
 func (x *PathMatch) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[8]
+	mi := &file_fleet_v1_resource_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1657,7 @@ func (x *PathMatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathMatch.ProtoReflect.Descriptor instead.
 func (*PathMatch) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{8}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PathMatch) GetExact() string {
@@ -1636,7 +1698,7 @@ type HeaderMatch struct {
 
 func (x *HeaderMatch) Reset() {
 	*x = HeaderMatch{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[9]
+	mi := &file_fleet_v1_resource_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +1710,7 @@ func (x *HeaderMatch) String() string {
 func (*HeaderMatch) ProtoMessage() {}
 
 func (x *HeaderMatch) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[9]
+	mi := &file_fleet_v1_resource_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +1723,7 @@ func (x *HeaderMatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeaderMatch.ProtoReflect.Descriptor instead.
 func (*HeaderMatch) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{9}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *HeaderMatch) GetName() string {
@@ -1721,7 +1783,7 @@ type QueryMatch struct {
 
 func (x *QueryMatch) Reset() {
 	*x = QueryMatch{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[10]
+	mi := &file_fleet_v1_resource_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +1795,7 @@ func (x *QueryMatch) String() string {
 func (*QueryMatch) ProtoMessage() {}
 
 func (x *QueryMatch) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[10]
+	mi := &file_fleet_v1_resource_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +1808,7 @@ func (x *QueryMatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryMatch.ProtoReflect.Descriptor instead.
 func (*QueryMatch) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{10}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *QueryMatch) GetName() string {
@@ -1802,7 +1864,7 @@ type Forward struct {
 
 func (x *Forward) Reset() {
 	*x = Forward{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[11]
+	mi := &file_fleet_v1_resource_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +1876,7 @@ func (x *Forward) String() string {
 func (*Forward) ProtoMessage() {}
 
 func (x *Forward) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[11]
+	mi := &file_fleet_v1_resource_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +1889,7 @@ func (x *Forward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forward.ProtoReflect.Descriptor instead.
 func (*Forward) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{11}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Forward) GetUpstream() string {
@@ -1864,7 +1926,7 @@ type Redirect struct {
 
 func (x *Redirect) Reset() {
 	*x = Redirect{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[12]
+	mi := &file_fleet_v1_resource_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1876,7 +1938,7 @@ func (x *Redirect) String() string {
 func (*Redirect) ProtoMessage() {}
 
 func (x *Redirect) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[12]
+	mi := &file_fleet_v1_resource_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1889,7 +1951,7 @@ func (x *Redirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redirect.ProtoReflect.Descriptor instead.
 func (*Redirect) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{12}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Redirect) GetScheme() string {
@@ -1955,7 +2017,7 @@ type Respond struct {
 
 func (x *Respond) Reset() {
 	*x = Respond{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[13]
+	mi := &file_fleet_v1_resource_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1967,7 +2029,7 @@ func (x *Respond) String() string {
 func (*Respond) ProtoMessage() {}
 
 func (x *Respond) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[13]
+	mi := &file_fleet_v1_resource_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1980,7 +2042,7 @@ func (x *Respond) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Respond.ProtoReflect.Descriptor instead.
 func (*Respond) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{13}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Respond) GetStatus() uint32 {
@@ -2019,7 +2081,7 @@ type Rewrite struct {
 
 func (x *Rewrite) Reset() {
 	*x = Rewrite{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[14]
+	mi := &file_fleet_v1_resource_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2093,7 @@ func (x *Rewrite) String() string {
 func (*Rewrite) ProtoMessage() {}
 
 func (x *Rewrite) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[14]
+	mi := &file_fleet_v1_resource_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2106,7 @@ func (x *Rewrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rewrite.ProtoReflect.Descriptor instead.
 func (*Rewrite) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{14}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Rewrite) GetHost() string {
@@ -2086,7 +2148,7 @@ type RegexRewrite struct {
 
 func (x *RegexRewrite) Reset() {
 	*x = RegexRewrite{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[15]
+	mi := &file_fleet_v1_resource_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +2160,7 @@ func (x *RegexRewrite) String() string {
 func (*RegexRewrite) ProtoMessage() {}
 
 func (x *RegexRewrite) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[15]
+	mi := &file_fleet_v1_resource_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +2173,7 @@ func (x *RegexRewrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegexRewrite.ProtoReflect.Descriptor instead.
 func (*RegexRewrite) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{15}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RegexRewrite) GetPattern() string {
@@ -2140,7 +2202,7 @@ type HeaderChanges struct {
 
 func (x *HeaderChanges) Reset() {
 	*x = HeaderChanges{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[16]
+	mi := &file_fleet_v1_resource_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2214,7 @@ func (x *HeaderChanges) String() string {
 func (*HeaderChanges) ProtoMessage() {}
 
 func (x *HeaderChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[16]
+	mi := &file_fleet_v1_resource_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2227,7 @@ func (x *HeaderChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeaderChanges.ProtoReflect.Descriptor instead.
 func (*HeaderChanges) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{16}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HeaderChanges) GetSet() map[string]string {
@@ -2192,15 +2254,18 @@ func (x *HeaderChanges) GetRemove() []string {
 type RouteTimeouts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// From the end of the request's head to the end of the answer. Default 15s.
-	Request       *int64 `protobuf:"varint,1,opt,name=request" json:"request,omitempty"`
-	PerTry        *int64 `protobuf:"varint,2,opt,name=per_try,json=perTry" json:"per_try,omitempty"`
+	Request *int64 `protobuf:"varint,1,opt,name=request" json:"request,omitempty"`
+	PerTry  *int64 `protobuf:"varint,2,opt,name=per_try,json=perTry" json:"per_try,omitempty"`
+	// A tunnel in which no byte moves; half of one has the listener's streamIdle.
+	// request does not count for tunnels. Default 1h.
+	TunnelIdle    *int64 `protobuf:"varint,3,opt,name=tunnel_idle,json=tunnelIdle" json:"tunnel_idle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RouteTimeouts) Reset() {
 	*x = RouteTimeouts{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[17]
+	mi := &file_fleet_v1_resource_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2277,7 @@ func (x *RouteTimeouts) String() string {
 func (*RouteTimeouts) ProtoMessage() {}
 
 func (x *RouteTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[17]
+	mi := &file_fleet_v1_resource_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2290,7 @@ func (x *RouteTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteTimeouts.ProtoReflect.Descriptor instead.
 func (*RouteTimeouts) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{17}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RouteTimeouts) GetRequest() int64 {
@@ -2238,6 +2303,13 @@ func (x *RouteTimeouts) GetRequest() int64 {
 func (x *RouteTimeouts) GetPerTry() int64 {
 	if x != nil && x.PerTry != nil {
 		return *x.PerTry
+	}
+	return 0
+}
+
+func (x *RouteTimeouts) GetTunnelIdle() int64 {
+	if x != nil && x.TunnelIdle != nil {
+		return *x.TunnelIdle
 	}
 	return 0
 }
@@ -2255,7 +2327,7 @@ type Retry struct {
 
 func (x *Retry) Reset() {
 	*x = Retry{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[18]
+	mi := &file_fleet_v1_resource_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2267,7 +2339,7 @@ func (x *Retry) String() string {
 func (*Retry) ProtoMessage() {}
 
 func (x *Retry) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[18]
+	mi := &file_fleet_v1_resource_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2280,7 +2352,7 @@ func (x *Retry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retry.ProtoReflect.Descriptor instead.
 func (*Retry) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{18}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Retry) GetAttempts() uint32 {
@@ -2328,7 +2400,7 @@ type Mirror struct {
 
 func (x *Mirror) Reset() {
 	*x = Mirror{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[19]
+	mi := &file_fleet_v1_resource_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2340,7 +2412,7 @@ func (x *Mirror) String() string {
 func (*Mirror) ProtoMessage() {}
 
 func (x *Mirror) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[19]
+	mi := &file_fleet_v1_resource_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2353,7 +2425,7 @@ func (x *Mirror) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mirror.ProtoReflect.Descriptor instead.
 func (*Mirror) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{19}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Mirror) GetUpstream() string {
@@ -2388,7 +2460,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[20]
+	mi := &file_fleet_v1_resource_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2472,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[20]
+	mi := &file_fleet_v1_resource_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +2485,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{20}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Policy) GetSelector() *Policy_Selector {
@@ -2505,7 +2577,7 @@ type Upstream struct {
 
 func (x *Upstream) Reset() {
 	*x = Upstream{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[21]
+	mi := &file_fleet_v1_resource_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2589,7 @@ func (x *Upstream) String() string {
 func (*Upstream) ProtoMessage() {}
 
 func (x *Upstream) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[21]
+	mi := &file_fleet_v1_resource_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2602,7 @@ func (x *Upstream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upstream.ProtoReflect.Descriptor instead.
 func (*Upstream) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{21}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Upstream) GetEndpoints() []*Endpoint {
@@ -2642,7 +2714,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[22]
+	mi := &file_fleet_v1_resource_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2654,7 +2726,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[22]
+	mi := &file_fleet_v1_resource_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2667,7 +2739,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{22}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Endpoint) GetAddress() string {
@@ -2695,7 +2767,7 @@ type DNS struct {
 
 func (x *DNS) Reset() {
 	*x = DNS{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[23]
+	mi := &file_fleet_v1_resource_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2707,7 +2779,7 @@ func (x *DNS) String() string {
 func (*DNS) ProtoMessage() {}
 
 func (x *DNS) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[23]
+	mi := &file_fleet_v1_resource_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2720,7 +2792,7 @@ func (x *DNS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNS.ProtoReflect.Descriptor instead.
 func (*DNS) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{23}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DNS) GetName() string {
@@ -2757,7 +2829,7 @@ type UpstreamTLS struct {
 
 func (x *UpstreamTLS) Reset() {
 	*x = UpstreamTLS{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[24]
+	mi := &file_fleet_v1_resource_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2769,7 +2841,7 @@ func (x *UpstreamTLS) String() string {
 func (*UpstreamTLS) ProtoMessage() {}
 
 func (x *UpstreamTLS) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[24]
+	mi := &file_fleet_v1_resource_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2782,7 +2854,7 @@ func (x *UpstreamTLS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamTLS.ProtoReflect.Descriptor instead.
 func (*UpstreamTLS) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{24}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpstreamTLS) GetServerName() string {
@@ -2830,7 +2902,7 @@ type UpstreamTimeouts struct {
 
 func (x *UpstreamTimeouts) Reset() {
 	*x = UpstreamTimeouts{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[25]
+	mi := &file_fleet_v1_resource_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2842,7 +2914,7 @@ func (x *UpstreamTimeouts) String() string {
 func (*UpstreamTimeouts) ProtoMessage() {}
 
 func (x *UpstreamTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[25]
+	mi := &file_fleet_v1_resource_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2855,7 +2927,7 @@ func (x *UpstreamTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamTimeouts.ProtoReflect.Descriptor instead.
 func (*UpstreamTimeouts) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{25}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpstreamTimeouts) GetConnect() int64 {
@@ -2874,7 +2946,7 @@ type LoadBalancing struct {
 
 func (x *LoadBalancing) Reset() {
 	*x = LoadBalancing{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[26]
+	mi := &file_fleet_v1_resource_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2886,7 +2958,7 @@ func (x *LoadBalancing) String() string {
 func (*LoadBalancing) ProtoMessage() {}
 
 func (x *LoadBalancing) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[26]
+	mi := &file_fleet_v1_resource_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2899,7 +2971,7 @@ func (x *LoadBalancing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadBalancing.ProtoReflect.Descriptor instead.
 func (*LoadBalancing) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{26}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LoadBalancing) GetAlgorithm() LoadBalancing_Algorithm {
@@ -2923,7 +2995,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[27]
+	mi := &file_fleet_v1_resource_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2935,7 +3007,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[27]
+	mi := &file_fleet_v1_resource_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2948,7 +3020,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{27}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HealthCheck) GetHttp() *HealthCheck_HTTP {
@@ -3006,7 +3078,7 @@ type OutlierDetection struct {
 
 func (x *OutlierDetection) Reset() {
 	*x = OutlierDetection{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[28]
+	mi := &file_fleet_v1_resource_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3018,7 +3090,7 @@ func (x *OutlierDetection) String() string {
 func (*OutlierDetection) ProtoMessage() {}
 
 func (x *OutlierDetection) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[28]
+	mi := &file_fleet_v1_resource_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3031,7 +3103,7 @@ func (x *OutlierDetection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutlierDetection.ProtoReflect.Descriptor instead.
 func (*OutlierDetection) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{28}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *OutlierDetection) GetConsecutive_5Xx() uint32 {
@@ -3081,7 +3153,7 @@ type CircuitBreaker struct {
 
 func (x *CircuitBreaker) Reset() {
 	*x = CircuitBreaker{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[29]
+	mi := &file_fleet_v1_resource_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3093,7 +3165,7 @@ func (x *CircuitBreaker) String() string {
 func (*CircuitBreaker) ProtoMessage() {}
 
 func (x *CircuitBreaker) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[29]
+	mi := &file_fleet_v1_resource_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3106,7 +3178,7 @@ func (x *CircuitBreaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CircuitBreaker.ProtoReflect.Descriptor instead.
 func (*CircuitBreaker) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{29}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CircuitBreaker) GetMaxConnections() uint32 {
@@ -3157,7 +3229,7 @@ type Pool struct {
 
 func (x *Pool) Reset() {
 	*x = Pool{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[30]
+	mi := &file_fleet_v1_resource_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3169,7 +3241,7 @@ func (x *Pool) String() string {
 func (*Pool) ProtoMessage() {}
 
 func (x *Pool) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[30]
+	mi := &file_fleet_v1_resource_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3182,7 +3254,7 @@ func (x *Pool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pool.ProtoReflect.Descriptor instead.
 func (*Pool) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{30}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Pool) GetMaxConnections() uint32 {
@@ -3241,7 +3313,7 @@ type RateLimit struct {
 
 func (x *RateLimit) Reset() {
 	*x = RateLimit{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[31]
+	mi := &file_fleet_v1_resource_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3253,7 +3325,7 @@ func (x *RateLimit) String() string {
 func (*RateLimit) ProtoMessage() {}
 
 func (x *RateLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[31]
+	mi := &file_fleet_v1_resource_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3266,7 +3338,7 @@ func (x *RateLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RateLimit.ProtoReflect.Descriptor instead.
 func (*RateLimit) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{31}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RateLimit) GetRate() *Rate {
@@ -3316,7 +3388,7 @@ type Rate struct {
 
 func (x *Rate) Reset() {
 	*x = Rate{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[32]
+	mi := &file_fleet_v1_resource_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3328,7 +3400,7 @@ func (x *Rate) String() string {
 func (*Rate) ProtoMessage() {}
 
 func (x *Rate) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[32]
+	mi := &file_fleet_v1_resource_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3341,7 +3413,7 @@ func (x *Rate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rate.ProtoReflect.Descriptor instead.
 func (*Rate) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{32}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Rate) GetCount() uint64 {
@@ -3384,7 +3456,7 @@ type VirtualIP struct {
 
 func (x *VirtualIP) Reset() {
 	*x = VirtualIP{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[33]
+	mi := &file_fleet_v1_resource_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3396,7 +3468,7 @@ func (x *VirtualIP) String() string {
 func (*VirtualIP) ProtoMessage() {}
 
 func (x *VirtualIP) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[33]
+	mi := &file_fleet_v1_resource_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3409,7 +3481,7 @@ func (x *VirtualIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirtualIP.ProtoReflect.Descriptor instead.
 func (*VirtualIP) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{33}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *VirtualIP) GetAddress() string {
@@ -3474,7 +3546,7 @@ type NodeSelector struct {
 
 func (x *NodeSelector) Reset() {
 	*x = NodeSelector{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[34]
+	mi := &file_fleet_v1_resource_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3486,7 +3558,7 @@ func (x *NodeSelector) String() string {
 func (*NodeSelector) ProtoMessage() {}
 
 func (x *NodeSelector) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[34]
+	mi := &file_fleet_v1_resource_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3499,7 +3571,7 @@ func (x *NodeSelector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeSelector.ProtoReflect.Descriptor instead.
 func (*NodeSelector) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{34}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *NodeSelector) GetNames() []string {
@@ -3540,7 +3612,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[35]
+	mi := &file_fleet_v1_resource_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3552,7 +3624,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[35]
+	mi := &file_fleet_v1_resource_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3565,7 +3637,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{35}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Certificate) GetChain() string {
@@ -3614,7 +3686,7 @@ type RolloutPolicy struct {
 
 func (x *RolloutPolicy) Reset() {
 	*x = RolloutPolicy{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[36]
+	mi := &file_fleet_v1_resource_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3626,7 +3698,7 @@ func (x *RolloutPolicy) String() string {
 func (*RolloutPolicy) ProtoMessage() {}
 
 func (x *RolloutPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[36]
+	mi := &file_fleet_v1_resource_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3639,7 +3711,7 @@ func (x *RolloutPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutPolicy.ProtoReflect.Descriptor instead.
 func (*RolloutPolicy) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{36}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RolloutPolicy) GetWaves() []*RolloutPolicy_Wave {
@@ -3672,7 +3744,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[37]
+	mi := &file_fleet_v1_resource_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3684,7 +3756,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[37]
+	mi := &file_fleet_v1_resource_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3697,7 +3769,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{37}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Node) GetCordoned() bool {
@@ -3732,7 +3804,7 @@ type ListenerTLS_ClientAuth struct {
 
 func (x *ListenerTLS_ClientAuth) Reset() {
 	*x = ListenerTLS_ClientAuth{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[39]
+	mi := &file_fleet_v1_resource_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3744,7 +3816,7 @@ func (x *ListenerTLS_ClientAuth) String() string {
 func (*ListenerTLS_ClientAuth) ProtoMessage() {}
 
 func (x *ListenerTLS_ClientAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[39]
+	mi := &file_fleet_v1_resource_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3793,7 +3865,7 @@ type Policy_Selector struct {
 
 func (x *Policy_Selector) Reset() {
 	*x = Policy_Selector{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[43]
+	mi := &file_fleet_v1_resource_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3805,7 +3877,7 @@ func (x *Policy_Selector) String() string {
 func (*Policy_Selector) ProtoMessage() {}
 
 func (x *Policy_Selector) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[43]
+	mi := &file_fleet_v1_resource_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3818,7 +3890,7 @@ func (x *Policy_Selector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy_Selector.ProtoReflect.Descriptor instead.
 func (*Policy_Selector) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{20, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{21, 0}
 }
 
 func (x *Policy_Selector) GetFleet() bool {
@@ -3860,7 +3932,7 @@ type HealthCheck_HTTP struct {
 
 func (x *HealthCheck_HTTP) Reset() {
 	*x = HealthCheck_HTTP{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[45]
+	mi := &file_fleet_v1_resource_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3872,7 +3944,7 @@ func (x *HealthCheck_HTTP) String() string {
 func (*HealthCheck_HTTP) ProtoMessage() {}
 
 func (x *HealthCheck_HTTP) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[45]
+	mi := &file_fleet_v1_resource_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3885,7 +3957,7 @@ func (x *HealthCheck_HTTP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck_HTTP.ProtoReflect.Descriptor instead.
 func (*HealthCheck_HTTP) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{27, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{28, 0}
 }
 
 func (x *HealthCheck_HTTP) GetPath() string {
@@ -3917,7 +3989,7 @@ type HealthCheck_TCP struct {
 
 func (x *HealthCheck_TCP) Reset() {
 	*x = HealthCheck_TCP{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[46]
+	mi := &file_fleet_v1_resource_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3929,7 +4001,7 @@ func (x *HealthCheck_TCP) String() string {
 func (*HealthCheck_TCP) ProtoMessage() {}
 
 func (x *HealthCheck_TCP) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[46]
+	mi := &file_fleet_v1_resource_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3942,7 +4014,7 @@ func (x *HealthCheck_TCP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck_TCP.ProtoReflect.Descriptor instead.
 func (*HealthCheck_TCP) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{27, 1}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{28, 1}
 }
 
 type RateLimit_Key struct {
@@ -3958,7 +4030,7 @@ type RateLimit_Key struct {
 
 func (x *RateLimit_Key) Reset() {
 	*x = RateLimit_Key{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[47]
+	mi := &file_fleet_v1_resource_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3970,7 +4042,7 @@ func (x *RateLimit_Key) String() string {
 func (*RateLimit_Key) ProtoMessage() {}
 
 func (x *RateLimit_Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[47]
+	mi := &file_fleet_v1_resource_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3983,7 +4055,7 @@ func (x *RateLimit_Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RateLimit_Key.ProtoReflect.Descriptor instead.
 func (*RateLimit_Key) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{31, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{32, 0}
 }
 
 func (x *RateLimit_Key) GetClientIp() bool {
@@ -4031,7 +4103,7 @@ type RateLimit_Answer struct {
 
 func (x *RateLimit_Answer) Reset() {
 	*x = RateLimit_Answer{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[48]
+	mi := &file_fleet_v1_resource_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4043,7 +4115,7 @@ func (x *RateLimit_Answer) String() string {
 func (*RateLimit_Answer) ProtoMessage() {}
 
 func (x *RateLimit_Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[48]
+	mi := &file_fleet_v1_resource_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4056,7 +4128,7 @@ func (x *RateLimit_Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RateLimit_Answer.ProtoReflect.Descriptor instead.
 func (*RateLimit_Answer) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{31, 1}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{32, 1}
 }
 
 func (x *RateLimit_Answer) GetStatus() uint32 {
@@ -4085,7 +4157,7 @@ type RolloutPolicy_Wave struct {
 
 func (x *RolloutPolicy_Wave) Reset() {
 	*x = RolloutPolicy_Wave{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[50]
+	mi := &file_fleet_v1_resource_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4097,7 +4169,7 @@ func (x *RolloutPolicy_Wave) String() string {
 func (*RolloutPolicy_Wave) ProtoMessage() {}
 
 func (x *RolloutPolicy_Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[50]
+	mi := &file_fleet_v1_resource_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4110,7 +4182,7 @@ func (x *RolloutPolicy_Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutPolicy_Wave.ProtoReflect.Descriptor instead.
 func (*RolloutPolicy_Wave) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{36, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{37, 0}
 }
 
 func (x *RolloutPolicy_Wave) GetNodes() uint32 {
@@ -4154,7 +4226,7 @@ type RolloutPolicy_Gates struct {
 
 func (x *RolloutPolicy_Gates) Reset() {
 	*x = RolloutPolicy_Gates{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[51]
+	mi := &file_fleet_v1_resource_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4166,7 +4238,7 @@ func (x *RolloutPolicy_Gates) String() string {
 func (*RolloutPolicy_Gates) ProtoMessage() {}
 
 func (x *RolloutPolicy_Gates) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[51]
+	mi := &file_fleet_v1_resource_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4179,7 +4251,7 @@ func (x *RolloutPolicy_Gates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutPolicy_Gates.ProtoReflect.Descriptor instead.
 func (*RolloutPolicy_Gates) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{36, 1}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{37, 1}
 }
 
 func (x *RolloutPolicy_Gates) GetMaxErrorRatio() float64 {
@@ -4312,7 +4384,7 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\tKeepAlive\x12.\n" +
 	"\x04idle\x18\x01 \x01(\x03B\x1a\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\x80\x94\xeb\xdc\x03\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\x04idle\x125\n" +
 	"\binterval\x18\x02 \x01(\x03B\x19\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\x80\x94\xeb\xdc\x03\xe8\xf3\x18\x80\xc0\xe2\x85\xe3hR\binterval\x12$\n" +
-	"\x06probes\x18\x03 \x01(\rB\f\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\x7fR\x06probes\"\xa8\x06\n" +
+	"\x06probes\x18\x03 \x01(\rB\f\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\x7fR\x06probes\"\xe5\x06\n" +
 	"\x05Route\x12.\n" +
 	"\tlisteners\x18\x01 \x03(\tB\x10\xc8\xf3\x18\x01\xda\xf3\x18\bListenerR\tlisteners\x12\x1e\n" +
 	"\x05hosts\x18\x02 \x03(\tB\b\xc8\xf3\x18\x01\xd0\xf3\x18\aR\x05hosts\x12+\n" +
@@ -4330,8 +4402,11 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x06mirror\x18\r \x01(\v2\x10.fleet.v1.MirrorR\x06mirror\x12.\n" +
 	"\vrate_limits\x18\x0e \x03(\tB\r\xda\xf3\x18\tRateLimitR\n" +
 	"rateLimits\x12.\n" +
-	"\x10forward_raw_path\x18\x0f \x01(\bB\x04\xc8\xf3\x18\x01R\x0eforwardRawPath\x12\x1a\n" +
-	"\bupgrades\x18\x10 \x03(\tR\bupgrades:\x04\xc8\xf3\x18\x01\"\xf0\x01\n" +
+	"\x10forward_raw_path\x18\x0f \x01(\bB\x04\xc8\xf3\x18\x01R\x0eforwardRawPath\x12$\n" +
+	"\bupgrades\x18\x10 \x03(\tB\b\xc8\xf3\x18\x01\xd0\xf3\x18\x10R\bupgrades\x121\n" +
+	"\aconnect\x18\x11 \x01(\v2\x11.fleet.v1.ConnectB\x04\xc8\xf3\x18\x01R\aconnect:\x04\xc8\xf3\x18\x01\"1\n" +
+	"\aConnect\x12&\n" +
+	"\atargets\x18\x01 \x03(\tB\f\xc8\xf3\x18\x01\xd0\xf3\x18\x11\xf0\xf3\x18\x01R\atargets\"\xf0\x01\n" +
 	"\x05Match\x12-\n" +
 	"\x04path\x18\x01 \x01(\v2\x13.fleet.v1.PathMatchB\x04\xc8\xf3\x18\x01R\x04path\x12\"\n" +
 	"\amethods\x18\x02 \x03(\tB\b\xc8\xf3\x18\x01\xd0\xf3\x18\n" +
@@ -4395,10 +4470,12 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a6\n" +
 	"\bAddEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
 	"\rRouteTimeouts\x122\n" +
 	"\arequest\x18\x01 \x01(\x03B\x18\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\arequest\x12\x1d\n" +
-	"\aper_try\x18\x02 \x01(\x03B\x04\xd0\xf3\x18\x01R\x06perTry\"\x9f\x01\n" +
+	"\aper_try\x18\x02 \x01(\x03B\x04\xd0\xf3\x18\x01R\x06perTry\x12:\n" +
+	"\vtunnel_idle\x18\x03 \x01(\x03B\x19\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\x80\xa4\xc9\xff\xc1\x89\x01R\n" +
+	"tunnelIdle\"\x9f\x01\n" +
 	"\x05Retry\x12 \n" +
 	"\battempts\x18\x01 \x01(\rB\x04\xe8\xf3\x18\n" +
 	"R\battempts\x12\x14\n" +
@@ -4617,7 +4694,7 @@ func file_fleet_v1_resource_proto_rawDescGZIP() []byte {
 }
 
 var file_fleet_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
-var file_fleet_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_fleet_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_fleet_v1_resource_proto_goTypes = []any{
 	(Listener_Protocol)(0),         // 0: fleet.v1.Listener.Protocol
 	(Listener_ErrorFormat)(0),      // 1: fleet.v1.Listener.ErrorFormat
@@ -4638,64 +4715,65 @@ var file_fleet_v1_resource_proto_goTypes = []any{
 	(*ListenerTimeouts)(nil),       // 16: fleet.v1.ListenerTimeouts
 	(*KeepAlive)(nil),              // 17: fleet.v1.KeepAlive
 	(*Route)(nil),                  // 18: fleet.v1.Route
-	(*Match)(nil),                  // 19: fleet.v1.Match
-	(*PathMatch)(nil),              // 20: fleet.v1.PathMatch
-	(*HeaderMatch)(nil),            // 21: fleet.v1.HeaderMatch
-	(*QueryMatch)(nil),             // 22: fleet.v1.QueryMatch
-	(*Forward)(nil),                // 23: fleet.v1.Forward
-	(*Redirect)(nil),               // 24: fleet.v1.Redirect
-	(*Respond)(nil),                // 25: fleet.v1.Respond
-	(*Rewrite)(nil),                // 26: fleet.v1.Rewrite
-	(*RegexRewrite)(nil),           // 27: fleet.v1.RegexRewrite
-	(*HeaderChanges)(nil),          // 28: fleet.v1.HeaderChanges
-	(*RouteTimeouts)(nil),          // 29: fleet.v1.RouteTimeouts
-	(*Retry)(nil),                  // 30: fleet.v1.Retry
-	(*Mirror)(nil),                 // 31: fleet.v1.Mirror
-	(*Policy)(nil),                 // 32: fleet.v1.Policy
-	(*Upstream)(nil),               // 33: fleet.v1.Upstream
-	(*Endpoint)(nil),               // 34: fleet.v1.Endpoint
-	(*DNS)(nil),                    // 35: fleet.v1.DNS
-	(*UpstreamTLS)(nil),            // 36: fleet.v1.UpstreamTLS
-	(*UpstreamTimeouts)(nil),       // 37: fleet.v1.UpstreamTimeouts
-	(*LoadBalancing)(nil),          // 38: fleet.v1.LoadBalancing
-	(*HealthCheck)(nil),            // 39: fleet.v1.HealthCheck
-	(*OutlierDetection)(nil),       // 40: fleet.v1.OutlierDetection
-	(*CircuitBreaker)(nil),         // 41: fleet.v1.CircuitBreaker
-	(*Pool)(nil),                   // 42: fleet.v1.Pool
-	(*RateLimit)(nil),              // 43: fleet.v1.RateLimit
-	(*Rate)(nil),                   // 44: fleet.v1.Rate
-	(*VirtualIP)(nil),              // 45: fleet.v1.VirtualIP
-	(*NodeSelector)(nil),           // 46: fleet.v1.NodeSelector
-	(*Certificate)(nil),            // 47: fleet.v1.Certificate
-	(*RolloutPolicy)(nil),          // 48: fleet.v1.RolloutPolicy
-	(*Node)(nil),                   // 49: fleet.v1.Node
-	nil,                            // 50: fleet.v1.Resource.LabelsEntry
-	(*ListenerTLS_ClientAuth)(nil), // 51: fleet.v1.ListenerTLS.ClientAuth
-	nil,                            // 52: fleet.v1.Respond.HeadersEntry
-	nil,                            // 53: fleet.v1.HeaderChanges.SetEntry
-	nil,                            // 54: fleet.v1.HeaderChanges.AddEntry
-	(*Policy_Selector)(nil),        // 55: fleet.v1.Policy.Selector
-	nil,                            // 56: fleet.v1.Policy.Selector.LabelsEntry
-	(*HealthCheck_HTTP)(nil),       // 57: fleet.v1.HealthCheck.HTTP
-	(*HealthCheck_TCP)(nil),        // 58: fleet.v1.HealthCheck.TCP
-	(*RateLimit_Key)(nil),          // 59: fleet.v1.RateLimit.Key
-	(*RateLimit_Answer)(nil),       // 60: fleet.v1.RateLimit.Answer
-	nil,                            // 61: fleet.v1.NodeSelector.LabelsEntry
-	(*RolloutPolicy_Wave)(nil),     // 62: fleet.v1.RolloutPolicy.Wave
-	(*RolloutPolicy_Gates)(nil),    // 63: fleet.v1.RolloutPolicy.Gates
-	nil,                            // 64: fleet.v1.RolloutPolicy.Wave.LabelsEntry
+	(*Connect)(nil),                // 19: fleet.v1.Connect
+	(*Match)(nil),                  // 20: fleet.v1.Match
+	(*PathMatch)(nil),              // 21: fleet.v1.PathMatch
+	(*HeaderMatch)(nil),            // 22: fleet.v1.HeaderMatch
+	(*QueryMatch)(nil),             // 23: fleet.v1.QueryMatch
+	(*Forward)(nil),                // 24: fleet.v1.Forward
+	(*Redirect)(nil),               // 25: fleet.v1.Redirect
+	(*Respond)(nil),                // 26: fleet.v1.Respond
+	(*Rewrite)(nil),                // 27: fleet.v1.Rewrite
+	(*RegexRewrite)(nil),           // 28: fleet.v1.RegexRewrite
+	(*HeaderChanges)(nil),          // 29: fleet.v1.HeaderChanges
+	(*RouteTimeouts)(nil),          // 30: fleet.v1.RouteTimeouts
+	(*Retry)(nil),                  // 31: fleet.v1.Retry
+	(*Mirror)(nil),                 // 32: fleet.v1.Mirror
+	(*Policy)(nil),                 // 33: fleet.v1.Policy
+	(*Upstream)(nil),               // 34: fleet.v1.Upstream
+	(*Endpoint)(nil),               // 35: fleet.v1.Endpoint
+	(*DNS)(nil),                    // 36: fleet.v1.DNS
+	(*UpstreamTLS)(nil),            // 37: fleet.v1.UpstreamTLS
+	(*UpstreamTimeouts)(nil),       // 38: fleet.v1.UpstreamTimeouts
+	(*LoadBalancing)(nil),          // 39: fleet.v1.LoadBalancing
+	(*HealthCheck)(nil),            // 40: fleet.v1.HealthCheck
+	(*OutlierDetection)(nil),       // 41: fleet.v1.OutlierDetection
+	(*CircuitBreaker)(nil),         // 42: fleet.v1.CircuitBreaker
+	(*Pool)(nil),                   // 43: fleet.v1.Pool
+	(*RateLimit)(nil),              // 44: fleet.v1.RateLimit
+	(*Rate)(nil),                   // 45: fleet.v1.Rate
+	(*VirtualIP)(nil),              // 46: fleet.v1.VirtualIP
+	(*NodeSelector)(nil),           // 47: fleet.v1.NodeSelector
+	(*Certificate)(nil),            // 48: fleet.v1.Certificate
+	(*RolloutPolicy)(nil),          // 49: fleet.v1.RolloutPolicy
+	(*Node)(nil),                   // 50: fleet.v1.Node
+	nil,                            // 51: fleet.v1.Resource.LabelsEntry
+	(*ListenerTLS_ClientAuth)(nil), // 52: fleet.v1.ListenerTLS.ClientAuth
+	nil,                            // 53: fleet.v1.Respond.HeadersEntry
+	nil,                            // 54: fleet.v1.HeaderChanges.SetEntry
+	nil,                            // 55: fleet.v1.HeaderChanges.AddEntry
+	(*Policy_Selector)(nil),        // 56: fleet.v1.Policy.Selector
+	nil,                            // 57: fleet.v1.Policy.Selector.LabelsEntry
+	(*HealthCheck_HTTP)(nil),       // 58: fleet.v1.HealthCheck.HTTP
+	(*HealthCheck_TCP)(nil),        // 59: fleet.v1.HealthCheck.TCP
+	(*RateLimit_Key)(nil),          // 60: fleet.v1.RateLimit.Key
+	(*RateLimit_Answer)(nil),       // 61: fleet.v1.RateLimit.Answer
+	nil,                            // 62: fleet.v1.NodeSelector.LabelsEntry
+	(*RolloutPolicy_Wave)(nil),     // 63: fleet.v1.RolloutPolicy.Wave
+	(*RolloutPolicy_Gates)(nil),    // 64: fleet.v1.RolloutPolicy.Gates
+	nil,                            // 65: fleet.v1.RolloutPolicy.Wave.LabelsEntry
 }
 var file_fleet_v1_resource_proto_depIdxs = []int32{
-	50, // 0: fleet.v1.Resource.labels:type_name -> fleet.v1.Resource.LabelsEntry
+	51, // 0: fleet.v1.Resource.labels:type_name -> fleet.v1.Resource.LabelsEntry
 	13, // 1: fleet.v1.Resource.listener:type_name -> fleet.v1.Listener
 	18, // 2: fleet.v1.Resource.route:type_name -> fleet.v1.Route
-	32, // 3: fleet.v1.Resource.policy:type_name -> fleet.v1.Policy
-	33, // 4: fleet.v1.Resource.upstream:type_name -> fleet.v1.Upstream
-	43, // 5: fleet.v1.Resource.rate_limit:type_name -> fleet.v1.RateLimit
-	45, // 6: fleet.v1.Resource.virtual_ip:type_name -> fleet.v1.VirtualIP
-	47, // 7: fleet.v1.Resource.certificate:type_name -> fleet.v1.Certificate
-	48, // 8: fleet.v1.Resource.rollout_policy:type_name -> fleet.v1.RolloutPolicy
-	49, // 9: fleet.v1.Resource.node:type_name -> fleet.v1.Node
+	33, // 3: fleet.v1.Resource.policy:type_name -> fleet.v1.Policy
+	34, // 4: fleet.v1.Resource.upstream:type_name -> fleet.v1.Upstream
+	44, // 5: fleet.v1.Resource.rate_limit:type_name -> fleet.v1.RateLimit
+	46, // 6: fleet.v1.Resource.virtual_ip:type_name -> fleet.v1.VirtualIP
+	48, // 7: fleet.v1.Resource.certificate:type_name -> fleet.v1.Certificate
+	49, // 8: fleet.v1.Resource.rollout_policy:type_name -> fleet.v1.RolloutPolicy
+	50, // 9: fleet.v1.Resource.node:type_name -> fleet.v1.Node
 	0,  // 10: fleet.v1.Listener.protocol:type_name -> fleet.v1.Listener.Protocol
 	14, // 11: fleet.v1.Listener.tls:type_name -> fleet.v1.ListenerTLS
 	15, // 12: fleet.v1.Listener.limits:type_name -> fleet.v1.Limits
@@ -4705,63 +4783,64 @@ var file_fleet_v1_resource_proto_depIdxs = []int32{
 	1,  // 16: fleet.v1.Listener.error_format:type_name -> fleet.v1.Listener.ErrorFormat
 	2,  // 17: fleet.v1.Listener.escaped_slashes:type_name -> fleet.v1.Listener.EscapedSlashes
 	4,  // 18: fleet.v1.ListenerTLS.min_version:type_name -> fleet.v1.ListenerTLS.Version
-	51, // 19: fleet.v1.ListenerTLS.client_auth:type_name -> fleet.v1.ListenerTLS.ClientAuth
-	19, // 20: fleet.v1.Route.match:type_name -> fleet.v1.Match
-	23, // 21: fleet.v1.Route.forward:type_name -> fleet.v1.Forward
-	24, // 22: fleet.v1.Route.redirect:type_name -> fleet.v1.Redirect
-	25, // 23: fleet.v1.Route.respond:type_name -> fleet.v1.Respond
-	26, // 24: fleet.v1.Route.rewrite:type_name -> fleet.v1.Rewrite
-	28, // 25: fleet.v1.Route.request_headers:type_name -> fleet.v1.HeaderChanges
-	28, // 26: fleet.v1.Route.response_headers:type_name -> fleet.v1.HeaderChanges
-	29, // 27: fleet.v1.Route.timeouts:type_name -> fleet.v1.RouteTimeouts
-	30, // 28: fleet.v1.Route.retry:type_name -> fleet.v1.Retry
-	31, // 29: fleet.v1.Route.mirror:type_name -> fleet.v1.Mirror
-	20, // 30: fleet.v1.Match.path:type_name -> fleet.v1.PathMatch
-	21, // 31: fleet.v1.Match.headers:type_name -> fleet.v1.HeaderMatch
-	22, // 32: fleet.v1.Match.query:type_name -> fleet.v1.QueryMatch
-	52, // 33: fleet.v1.Respond.headers:type_name -> fleet.v1.Respond.HeadersEntry
-	27, // 34: fleet.v1.Rewrite.regex:type_name -> fleet.v1.RegexRewrite
-	53, // 35: fleet.v1.HeaderChanges.set:type_name -> fleet.v1.HeaderChanges.SetEntry
-	54, // 36: fleet.v1.HeaderChanges.add:type_name -> fleet.v1.HeaderChanges.AddEntry
-	55, // 37: fleet.v1.Policy.selector:type_name -> fleet.v1.Policy.Selector
-	15, // 38: fleet.v1.Policy.limits:type_name -> fleet.v1.Limits
-	28, // 39: fleet.v1.Policy.request_headers:type_name -> fleet.v1.HeaderChanges
-	28, // 40: fleet.v1.Policy.response_headers:type_name -> fleet.v1.HeaderChanges
-	29, // 41: fleet.v1.Policy.timeouts:type_name -> fleet.v1.RouteTimeouts
-	30, // 42: fleet.v1.Policy.retry:type_name -> fleet.v1.Retry
-	34, // 43: fleet.v1.Upstream.endpoints:type_name -> fleet.v1.Endpoint
-	35, // 44: fleet.v1.Upstream.dns:type_name -> fleet.v1.DNS
-	6,  // 45: fleet.v1.Upstream.protocol:type_name -> fleet.v1.Upstream.Protocol
-	36, // 46: fleet.v1.Upstream.tls:type_name -> fleet.v1.UpstreamTLS
-	38, // 47: fleet.v1.Upstream.load_balancing:type_name -> fleet.v1.LoadBalancing
-	39, // 48: fleet.v1.Upstream.health_check:type_name -> fleet.v1.HealthCheck
-	40, // 49: fleet.v1.Upstream.outlier_detection:type_name -> fleet.v1.OutlierDetection
-	41, // 50: fleet.v1.Upstream.circuit_breaker:type_name -> fleet.v1.CircuitBreaker
-	42, // 51: fleet.v1.Upstream.pool:type_name -> fleet.v1.Pool
-	17, // 52: fleet.v1.Upstream.tcp_keep_alive:type_name -> fleet.v1.KeepAlive
-	37, // 53: fleet.v1.Upstream.timeouts:type_name -> fleet.v1.UpstreamTimeouts
-	5,  // 54: fleet.v1.Upstream.proxy_protocol:type_name -> fleet.v1.Upstream.ProxyProtocol
-	7,  // 55: fleet.v1.LoadBalancing.algorithm:type_name -> fleet.v1.LoadBalancing.Algorithm
-	57, // 56: fleet.v1.HealthCheck.http:type_name -> fleet.v1.HealthCheck.HTTP
-	58, // 57: fleet.v1.HealthCheck.tcp:type_name -> fleet.v1.HealthCheck.TCP
-	44, // 58: fleet.v1.RateLimit.rate:type_name -> fleet.v1.Rate
-	59, // 59: fleet.v1.RateLimit.key:type_name -> fleet.v1.RateLimit.Key
-	8,  // 60: fleet.v1.RateLimit.scope:type_name -> fleet.v1.RateLimit.Scope
-	60, // 61: fleet.v1.RateLimit.answer:type_name -> fleet.v1.RateLimit.Answer
-	9,  // 62: fleet.v1.VirtualIP.announce:type_name -> fleet.v1.VirtualIP.Announce
-	10, // 63: fleet.v1.VirtualIP.partition_policy:type_name -> fleet.v1.VirtualIP.PartitionPolicy
-	46, // 64: fleet.v1.VirtualIP.nodes:type_name -> fleet.v1.NodeSelector
-	61, // 65: fleet.v1.NodeSelector.labels:type_name -> fleet.v1.NodeSelector.LabelsEntry
-	62, // 66: fleet.v1.RolloutPolicy.waves:type_name -> fleet.v1.RolloutPolicy.Wave
-	63, // 67: fleet.v1.RolloutPolicy.gates:type_name -> fleet.v1.RolloutPolicy.Gates
-	56, // 68: fleet.v1.Policy.Selector.labels:type_name -> fleet.v1.Policy.Selector.LabelsEntry
-	64, // 69: fleet.v1.RolloutPolicy.Wave.labels:type_name -> fleet.v1.RolloutPolicy.Wave.LabelsEntry
-	11, // 70: fleet.v1.RolloutPolicy.Gates.on_unproven:type_name -> fleet.v1.RolloutPolicy.OnUnproven
-	71, // [71:71] is the sub-list for method output_type
-	71, // [71:71] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	52, // 19: fleet.v1.ListenerTLS.client_auth:type_name -> fleet.v1.ListenerTLS.ClientAuth
+	20, // 20: fleet.v1.Route.match:type_name -> fleet.v1.Match
+	24, // 21: fleet.v1.Route.forward:type_name -> fleet.v1.Forward
+	25, // 22: fleet.v1.Route.redirect:type_name -> fleet.v1.Redirect
+	26, // 23: fleet.v1.Route.respond:type_name -> fleet.v1.Respond
+	27, // 24: fleet.v1.Route.rewrite:type_name -> fleet.v1.Rewrite
+	29, // 25: fleet.v1.Route.request_headers:type_name -> fleet.v1.HeaderChanges
+	29, // 26: fleet.v1.Route.response_headers:type_name -> fleet.v1.HeaderChanges
+	30, // 27: fleet.v1.Route.timeouts:type_name -> fleet.v1.RouteTimeouts
+	31, // 28: fleet.v1.Route.retry:type_name -> fleet.v1.Retry
+	32, // 29: fleet.v1.Route.mirror:type_name -> fleet.v1.Mirror
+	19, // 30: fleet.v1.Route.connect:type_name -> fleet.v1.Connect
+	21, // 31: fleet.v1.Match.path:type_name -> fleet.v1.PathMatch
+	22, // 32: fleet.v1.Match.headers:type_name -> fleet.v1.HeaderMatch
+	23, // 33: fleet.v1.Match.query:type_name -> fleet.v1.QueryMatch
+	53, // 34: fleet.v1.Respond.headers:type_name -> fleet.v1.Respond.HeadersEntry
+	28, // 35: fleet.v1.Rewrite.regex:type_name -> fleet.v1.RegexRewrite
+	54, // 36: fleet.v1.HeaderChanges.set:type_name -> fleet.v1.HeaderChanges.SetEntry
+	55, // 37: fleet.v1.HeaderChanges.add:type_name -> fleet.v1.HeaderChanges.AddEntry
+	56, // 38: fleet.v1.Policy.selector:type_name -> fleet.v1.Policy.Selector
+	15, // 39: fleet.v1.Policy.limits:type_name -> fleet.v1.Limits
+	29, // 40: fleet.v1.Policy.request_headers:type_name -> fleet.v1.HeaderChanges
+	29, // 41: fleet.v1.Policy.response_headers:type_name -> fleet.v1.HeaderChanges
+	30, // 42: fleet.v1.Policy.timeouts:type_name -> fleet.v1.RouteTimeouts
+	31, // 43: fleet.v1.Policy.retry:type_name -> fleet.v1.Retry
+	35, // 44: fleet.v1.Upstream.endpoints:type_name -> fleet.v1.Endpoint
+	36, // 45: fleet.v1.Upstream.dns:type_name -> fleet.v1.DNS
+	6,  // 46: fleet.v1.Upstream.protocol:type_name -> fleet.v1.Upstream.Protocol
+	37, // 47: fleet.v1.Upstream.tls:type_name -> fleet.v1.UpstreamTLS
+	39, // 48: fleet.v1.Upstream.load_balancing:type_name -> fleet.v1.LoadBalancing
+	40, // 49: fleet.v1.Upstream.health_check:type_name -> fleet.v1.HealthCheck
+	41, // 50: fleet.v1.Upstream.outlier_detection:type_name -> fleet.v1.OutlierDetection
+	42, // 51: fleet.v1.Upstream.circuit_breaker:type_name -> fleet.v1.CircuitBreaker
+	43, // 52: fleet.v1.Upstream.pool:type_name -> fleet.v1.Pool
+	17, // 53: fleet.v1.Upstream.tcp_keep_alive:type_name -> fleet.v1.KeepAlive
+	38, // 54: fleet.v1.Upstream.timeouts:type_name -> fleet.v1.UpstreamTimeouts
+	5,  // 55: fleet.v1.Upstream.proxy_protocol:type_name -> fleet.v1.Upstream.ProxyProtocol
+	7,  // 56: fleet.v1.LoadBalancing.algorithm:type_name -> fleet.v1.LoadBalancing.Algorithm
+	58, // 57: fleet.v1.HealthCheck.http:type_name -> fleet.v1.HealthCheck.HTTP
+	59, // 58: fleet.v1.HealthCheck.tcp:type_name -> fleet.v1.HealthCheck.TCP
+	45, // 59: fleet.v1.RateLimit.rate:type_name -> fleet.v1.Rate
+	60, // 60: fleet.v1.RateLimit.key:type_name -> fleet.v1.RateLimit.Key
+	8,  // 61: fleet.v1.RateLimit.scope:type_name -> fleet.v1.RateLimit.Scope
+	61, // 62: fleet.v1.RateLimit.answer:type_name -> fleet.v1.RateLimit.Answer
+	9,  // 63: fleet.v1.VirtualIP.announce:type_name -> fleet.v1.VirtualIP.Announce
+	10, // 64: fleet.v1.VirtualIP.partition_policy:type_name -> fleet.v1.VirtualIP.PartitionPolicy
+	47, // 65: fleet.v1.VirtualIP.nodes:type_name -> fleet.v1.NodeSelector
+	62, // 66: fleet.v1.NodeSelector.labels:type_name -> fleet.v1.NodeSelector.LabelsEntry
+	63, // 67: fleet.v1.RolloutPolicy.waves:type_name -> fleet.v1.RolloutPolicy.Wave
+	64, // 68: fleet.v1.RolloutPolicy.gates:type_name -> fleet.v1.RolloutPolicy.Gates
+	57, // 69: fleet.v1.Policy.Selector.labels:type_name -> fleet.v1.Policy.Selector.LabelsEntry
+	65, // 70: fleet.v1.RolloutPolicy.Wave.labels:type_name -> fleet.v1.RolloutPolicy.Wave.LabelsEntry
+	11, // 71: fleet.v1.RolloutPolicy.Gates.on_unproven:type_name -> fleet.v1.RolloutPolicy.OnUnproven
+	72, // [72:72] is the sub-list for method output_type
+	72, // [72:72] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_fleet_v1_resource_proto_init() }
@@ -4787,7 +4866,7 @@ func file_fleet_v1_resource_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_resource_proto_rawDesc), len(file_fleet_v1_resource_proto_rawDesc)),
 			NumEnums:      12,
-			NumMessages:   53,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
