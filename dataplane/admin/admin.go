@@ -50,6 +50,8 @@ type Config struct {
 	Endpoint func(slot uint32) EndpointLoad
 	// Node is what the node's parts say of themselves; nil: not known.
 	Node func() NodeState
+	// VIPs is the node's part in virtual IPs; nil: it is in no fleet.
+	VIPs func() VIPState
 	// Log counts the lines of the access log; nil: there is none.
 	Log LogCounter
 	// Checks are asked by /readyz besides the built-in one, that there is a
@@ -213,6 +215,7 @@ func (s *Server) Handler(loopback bool) http.Handler {
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /metrics", s.bounded(s.metrics))
 	mux.HandleFunc("GET /config", s.bounded(s.showConfig))
+	mux.HandleFunc("GET /vips", s.bounded(s.showVIPs))
 	mux.HandleFunc("GET /debug/pprof/", onLoopback(pprof.Index))
 	mux.HandleFunc("GET /debug/pprof/cmdline", onLoopback(pprof.Cmdline))
 	mux.HandleFunc("GET /debug/pprof/profile", onLoopback(pprof.Profile))

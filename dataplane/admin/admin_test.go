@@ -23,12 +23,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.uber.org/goleak"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/agent"
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/api"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
@@ -95,6 +97,16 @@ func newFixture(t *testing.T) *fixture {
 		Feed:      func() feed.Counters { return feed.Counters{Acks: 9} },
 		Node: func() NodeState {
 			return NodeState{Pressure: pressure.High, MemoryLimit: 1 << 30, BufferBytes: 4096, Drained: true, LastGood: time.Now().Add(-time.Minute)}
+		},
+		VIPs: func() VIPState {
+			return VIPState{
+				Gossip: ":7946", ListRevision: 5, Expected: []string{"node-a", "node-b"},
+				Agent: agent.State{Running: true, PID: 77, Report: &fleetv1.AgentReport{Members: []*fleetv1.AgentMember{{NodeId: "node-a", Flags: "eligible"}}}},
+				Statuses: []*fleetv1.VipStatus{{
+					Vip: "front", State: fleetv1.VipStatus_HOLDING, Holder: "node-a", Holds: true, Alive: 1, Expected: 2, Needed: 2,
+					Policy: fleetv1.VirtualIP_AVAILABILITY, SinceUnixMs: 1_800_000_000_000,
+				}},
+			}
 		},
 		Endpoint: func(slot uint32) EndpointLoad { return EndpointLoad{InFlight: int(slot), Waiting: 1} },
 		Log:      lines{},
@@ -176,6 +188,33 @@ func TestConfig(t *testing.T) {
 	}
 	if got.Counts != (LiveCounts{Listeners: 1, Routes: 7, Upstreams: 1, Endpoints: 1}) {
 		t.Errorf("counts %+v", got.Counts)
+	}
+}
+
+func TestVirtualIPsAreShown(t *testing.T) {
+	f := newFixture(t)
+	code, body := f.get(t, "/vips")
+	var got LiveVIPs
+	if err := json.Unmarshal([]byte(body), &got); err != nil || code != 200 {
+		t.Fatal(code, err, body)
+	}
+	if len(got.VIPs) != 1 || got.VIPs[0].Name != "front" || got.VIPs[0].State != api.VIPHolding || got.VIPs[0].Policy != "AVAILABILITY" ||
+		got.Agent == nil || got.Agent.PID != 77 || len(got.Members) != 1 || got.ListRevision != 5 {
+		t.Errorf("got %s", body)
+	}
+	_, metrics := f.get(t, "/metrics")
+	for _, want := range []string{`proxyfleet_vip_held{vip="front"} 1`, "proxyfleet_members_expected 2", "proxyfleet_vip_agent_running 1"} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("no %s in the metrics", want)
+		}
+	}
+	f.config.VIPs = func() VIPState { return VIPState{Off: "no key"} }
+	if _, body := f.get(t, "/vips"); !strings.Contains(body, "no key") {
+		t.Errorf("got %s", body)
+	}
+	f.config.VIPs = nil
+	if code, _ := f.get(t, "/vips"); code != http.StatusNotImplemented {
+		t.Errorf("status %d of a node without a fleet", code)
 	}
 }
 

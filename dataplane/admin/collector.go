@@ -52,6 +52,7 @@ var (
 	byUpstream = []string{"upstream"}
 	byEndpoint = []string{"upstream", "endpoint"}
 	byReason   = []string{"reason"}
+	byVIP      = []string{"vip"}
 	withClass  = func(labels []string) []string { return append(labels[:len(labels):len(labels)], "code_class") }
 )
 
@@ -120,6 +121,16 @@ var described = []description{
 	{metricFeedAnswers, "Answers to updates.", []string{"result"}},
 	{metricFeedCompileTotal, "Time spent on compiling updates.", nil},
 	{metricFeedCompileLatest, "Time spent on compiling the last update.", nil},
+
+	{metricVIPHeld, "1 while this node holds the virtual IP and accepts connections to it.", byVIP},
+	{metricVIPVacant, "1 while nobody holds the virtual IP, as far as this node knows.", byVIP},
+	{metricVIPConflict, "1 while somebody else has the virtual IP that this node holds.", byVIP},
+	{metricMembersAlive, "Members of the fleet that gossip knows to be there, this node among them.", nil},
+	{metricMembersExpected, "Expected members of the fleet.", nil},
+	{metricAgentRunning, "1 while the vip-agent runs.", nil},
+	{metricAgentRestarts, "Vip-agents after the first.", nil},
+	{metricSocketsCut, "Sockets of virtual IPs that were ended since the vip-agent was silent.", nil},
+	{metricInboxLost, "Messages of members that the vip-agent that runs could not take.", nil},
 }
 
 // Describe is part of prometheus.Collector.
@@ -140,6 +151,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s.reasons()
 	s.configuration()
 	s.feed()
+	s.vips()
 }
 
 // scrape is one reading.

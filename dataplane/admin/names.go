@@ -75,4 +75,15 @@ const (
 	metricFeedAnswers       = namespace + "feed_answers_total"
 	metricFeedCompileTotal  = namespace + "feed_compile_seconds_total"
 	metricFeedCompileLatest = namespace + "feed_compile_last_seconds"
+
+	// Virtual IPs, on nodes that gossip.
+	metricVIPHeld         = namespace + "vip_held"
+	metricVIPVacant       = namespace + "vip_vacant"
+	metricVIPConflict     = namespace + "vip_conflict"
+	metricMembersAlive    = namespace + "members_alive"
+	metricMembersExpected = namespace + "members_expected"
+	metricAgentRunning    = namespace + "vip_agent_running"
+	metricAgentRestarts   = namespace + "vip_agent_restarts_total"
+	metricSocketsCut      = namespace + "vip_sockets_cut_total"
+	metricInboxLost       = namespace + "vip_messages_lost_total"
 )

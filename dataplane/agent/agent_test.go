@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -321,17 +322,20 @@ func TestAnUnhealthyHolderKeepsUntilAnotherIsReady(t *testing.T) {
 	p := newPlace(t)
 	nodes := p.fleet(t)
 	first := p.holder(t)
-	for _, n := range nodes {
-		n.unwell.Store(true)
-	}
-	eventually(t, "all say that they are unhealthy", func() bool {
+	healthy := func() (ids []string) {
 		for _, m := range nodes[first].s.State().Report.GetMembers() {
 			if strings.Contains(m.GetFlags(), "healthy") {
-				return false
+				ids = append(ids, m.GetNodeId())
 			}
 		}
-		return true
-	})
+		return ids
+	}
+	for id, n := range nodes {
+		n.unwell.Store(id != first)
+	}
+	eventually(t, "the others say that they are unhealthy", func() bool { return slices.Equal(healthy(), []string{first}) })
+	nodes[first].unwell.Store(true)
+	eventually(t, "the holder says so, too", func() bool { return len(healthy()) == 0 })
 	if id := p.holder(t); id != first {
 		t.Errorf("nobody is healthy, and it moved from %s to %s", first, id)
 	}

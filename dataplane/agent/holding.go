@@ -34,6 +34,7 @@ type holding struct {
 	sockets []listening
 	failing int64 // since when a bind fails; 0: none does
 	again   int64 // no bind before
+	inUse   bool  // somebody else listens there
 	look    int64 // when to look at the sockets next
 	problem string
 }
@@ -72,7 +73,7 @@ func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, o *outbox) {
 		delete(wanted, l.address)
 	}
 	if len(wanted) == 0 {
-		h.failing, h.problem = 0, ""
+		h.failing, h.problem, h.inUse = 0, "", false
 		return
 	}
 	if now < h.again {
@@ -84,7 +85,7 @@ func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, o *outbox) {
 			return
 		}
 	}
-	h.failing, h.problem = 0, ""
+	h.failing, h.problem, h.inUse = 0, "", false
 }
 
 // errLate says that the time is up.
@@ -115,7 +116,7 @@ func (h *holding) fail(now int64, err error) {
 	if h.failing == 0 {
 		h.failing = now
 	}
-	h.problem = err.Error()
+	h.problem, h.inUse = err.Error(), errors.Is(err, errInUse)
 	h.again = now + int64(bindPause)
 	if !errors.Is(err, errInUse) && !errors.Is(err, errLate) {
 		h.failing = min(h.failing, now-int64(bindFor)) // waiting does not help

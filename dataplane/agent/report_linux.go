@@ -62,8 +62,8 @@ func (l *loop) status(s vip.Status, now int64, wall time.Time) *fleetv1.VipStatu
 	}
 	if h := l.held[s.VIP]; h != nil {
 		out.Holds = h.serves()
-		if h.problem != "" {
-			out.Conflict = h.problem
+		if h.inUse {
+			out.Conflict = "another process"
 		}
 	}
 	if c, is := l.conflicts[s.VIP]; is {

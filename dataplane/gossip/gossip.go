@@ -233,7 +233,14 @@ func (g *Gossip) tell(ctx context.Context, list *memberlist.Memberlist) {
 		case <-g.changed:
 		}
 		if err := list.UpdateNode(updateTimeout); err != nil {
+			// memberlist drops a change without a word if it refutes what another says
+			// of this node at the same moment. Then nobody would hear it before the next
+			// exchange of all that is known.
 			g.log.Debug("gossip: a change was not heard by anybody yet", "error", err)
+			select {
+			case g.changed <- struct{}{}:
+			default:
+			}
 		}
 		if !pause(ctx, updatePause) {
 			return

@@ -218,6 +218,7 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 		f.Resume(t.state.BootID, t.begin)
 	}
 	n.feed = f
+	config.VIPs = n.vips.state
 	config.Checks = append(config.Checks, admin.Check{Name: "drain", Ready: n.drainer.ready})
 	config.Status, config.Feed, config.Resources = admin.FeedStatus(f.State), f.Counters, n.resources
 	return f, func() {}, nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/admin"
 	"github.com/proxyfleet/proxyfleet/dataplane/agent"
 	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
@@ -270,6 +271,18 @@ func (v *vips) say() feed.VIPs {
 		said.Statuses = append(said.Statuses, &fleetv1.VipStatus{Vip: name, State: fleetv1.VipStatus_IDLE, Why: noGossip})
 	}
 	return said
+}
+
+// state is what the admin address shows.
+func (v *vips) state() admin.VIPState {
+	said := v.say()
+	s := admin.VIPState{ListRevision: said.GrantsBy, Expected: said.Kept.IDs, Statuses: said.Statuses}
+	if v.supervisor == nil {
+		s.Off = noGossip
+		return s
+	}
+	s.Gossip, s.Agent = v.options.gossipAddress, v.supervisor.State()
+	return s
 }
 
 // newAgentCommand is the program's other life: see package agent.
