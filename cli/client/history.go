@@ -39,7 +39,7 @@ func (c *Client) DiffRevisions(ctx context.Context, from, to uint64) (api.Diff, 
 
 // Rollback makes a new revision that holds what an old one held.
 func (c *Client) Rollback(ctx context.Context, revision uint64, w Write) (api.ApplyResult, error) {
-	body, err := json.Marshal(api.RollbackRequest{Revision: revision, Message: w.Message})
+	body, err := json.Marshal(api.RollbackRequest{Revision: revision, Message: w.Message, WithCertificates: w.WithCertificates})
 	if err != nil {
 		return api.ApplyResult{}, err
 	}

@@ -17,6 +17,9 @@ type Write struct {
 	// IfMatch is the fleet revision (apply, rollback) or the tag of the
 	// resource (put, delete) that must still hold; empty: none.
 	IfMatch string
+	// WithCertificates makes Rollback bring back certificates that have expired, or
+	// are older than those in force.
+	WithCertificates bool
 	// CreateOnly makes Put refuse to replace.
 	CreateOnly bool
 }

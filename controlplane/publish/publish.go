@@ -2,13 +2,16 @@ package publish
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"iter"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/session"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
+	"github.com/proxyfleet/proxyfleet/proto/certificate"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
@@ -300,6 +303,17 @@ func (p *Publisher) Watch(ctx context.Context) <-chan struct{} {
 		close(w)
 	})
 	return w
+}
+
+// Certificates are those of what is wanted, by name.
+func (p *Publisher) Certificates() iter.Seq2[string, *x509.Certificate] {
+	wanted := p.compiler.current()
+	return func(yield func(string, *x509.Certificate) bool) {
+		if wanted == nil {
+			return
+		}
+		wanted.Certificates(func(name string, pair *certificate.Pair) bool { return yield(name, pair.Leaf) })
+	}
 }
 
 // Check compiles a candidate, incrementally from its base, and returns what is

@@ -36,6 +36,7 @@ type plan struct {
 	changed []api.Changed
 	// problems are all that is wrong with it.
 	problems []resource.Problem
+	kept     []api.KeptCertificate // of a rollback
 }
 
 // commit checks and writes a change. Without If-Match a lost race means that it
@@ -64,7 +65,7 @@ func (s *Server) commit(ctx context.Context, ch change) (api.ApplyResult, error)
 		if err := checkShrink(base.Tree, p.next, ch.allowShrink); err != nil {
 			return api.ApplyResult{}, err
 		}
-		result := api.ApplyResult{Changed: p.changed, DryRun: ch.dryRun}
+		result := api.ApplyResult{Changed: p.changed, DryRun: ch.dryRun, Kept: p.kept, Warnings: s.warnings(p.next, p.changed)}
 		if result.Changed == nil {
 			result.Changed = []api.Changed{}
 		}
@@ -317,11 +318,16 @@ func (s *Server) rollback(c *gin.Context) error {
 	}
 	ch.plan = func(ctx context.Context, base store.Snapshot) (plan, error) {
 		p := plan{next: target.Tree}
-		for _, d := range differences(base.Tree, target.Tree) {
+		if !request.WithCertificates {
+			p.next, p.kept = keepCertificates(base.Tree, target.Tree, s.cfg.Now())
+		}
+		for _, d := range differences(base.Tree, p.next) {
 			p.changed = append(p.changed, api.Changed{Kind: d.key.Kind, Name: d.key.Name, Action: d.action()})
 		}
 		// What was right once may not be any more, for this build's rules.
-		p.problems = s.cfg.Checker.Check(ctx, base, target.Tree)
+		if p.problems = s.cfg.Checker.Check(ctx, base, p.next); len(p.problems) > 0 {
+			p.problems = append(p.problems, keptProblems(p.kept)...)
+		}
 		return p, nil
 	}
 	return s.answerChange(c, ch)

@@ -26,6 +26,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/controlplane/stream"
 	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/seal"
 )
 
 // etcd is that of all tests, each of which has a prefix of its own.
@@ -82,7 +83,11 @@ func newFleet(t *testing.T, change ...func(*Config)) *fleet {
 	})
 	open, stop := context.WithTimeout(ctx, 10*time.Second)
 	defer stop()
-	st, err := store.Open(open, etcd, store.Options{Prefix: fmt.Sprintf("/%s/%x/", t.Name(), rand.Uint64()), Tick: time.Second})
+	key, err := seal.Parse(seal.Generate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := store.Open(open, etcd, store.Options{Seal: key, Prefix: fmt.Sprintf("/%s/%x/", t.Name(), rand.Uint64()), Tick: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,11 +100,12 @@ func newFleet(t *testing.T, change ...func(*Config)) *fleet {
 	cfg := Config{
 		Bound: netip.MustParseAddrPort(rest.Addr().String()),
 		Store: st, Records: st, Epochs: st, Checker: publisher, Nodes: nodes, Heads: st,
-		Committed: publisher.Kick,
-		Ready:     []Check{{Name: "store", Run: func(ctx context.Context) error { _, err := st.Current(ctx); return err }}},
-		Metrics:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "x_total 1") }),
-		Build:     api.Build{Version: "test", Go: "go"},
-		Now:       time.Now, Logger: logger,
+		Certificates: publisher.Certificates,
+		Committed:    publisher.Kick,
+		Ready:        []Check{{Name: "store", Run: func(ctx context.Context) error { _, err := st.Current(ctx); return err }}},
+		Metrics:      http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "x_total 1") }),
+		Build:        api.Build{Version: "test", Go: "go"},
+		Now:          time.Now, Logger: logger,
 	}
 	for _, c := range change {
 		c(&cfg)

@@ -274,6 +274,7 @@ func (s *Server) fleetStatus(ctx context.Context) (api.Status, error) {
 	}
 	status := api.Status{
 		Version: version(now), Build: s.cfg.Build, Problems: problemList(s.cfg.Checker.Problems()),
+		Warnings:  s.allWarnings(),
 		Resources: map[string]int{}, Nodes: map[api.NodeState]int{},
 	}
 	for leaf := range now.Tree.All() {

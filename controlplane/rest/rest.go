@@ -2,8 +2,10 @@ package rest
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -83,6 +85,8 @@ type Config struct {
 	Epochs  Epochs
 	Checker Checker
 	Nodes   Nodes
+	// Certificates are those in force, by name; nil: none are known.
+	Certificates func() iter.Seq2[string, *x509.Certificate]
 	// Heads tells when to look for a new head.
 	Heads Watcher
 	// Committed is called after every new revision; it must not block.

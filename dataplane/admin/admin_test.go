@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,6 +81,9 @@ func newFixture(t *testing.T) *fixture {
 		Listeners: []table.Listener{{
 			Name: "web", Port: 8080,
 			Addresses: []table.Address{{}, {Kind: table.AddressLiteral, IP: netip.MustParseAddr("::1")}},
+			TLS: &table.ListenerTLS{Certificates: []*table.Certificate{{
+				Name: "site", Pair: tls.Certificate{Leaf: &x509.Certificate{NotAfter: time.Unix(1_900_000_000, 0)}},
+			}}},
 		}},
 		Upstreams: []*table.Upstream{{Name: "u", Endpoints: []table.Endpoint{{Address: "127.0.0.1:9001", Slot: 5}}}},
 		Routes:    7,

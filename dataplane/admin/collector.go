@@ -114,6 +114,7 @@ var described = []description{
 	{metricConfigProblems, "Problems that keep the wanted revision from being in force.", nil},
 	{metricConfigConnected, "1 while the source of configuration is connected.", nil},
 	{metricConfigResources, "Objects of the table in force.", []string{"kind"}},
+	{metricCertificateEnd, "When a certificate that the node uses ends, in Unix time.", []string{"certificate"}},
 	{metricLastGoodAge, "Time since the last known good configuration was written; absent: none was.", nil},
 	{metricFeedStreams, "Streams on which a control plane answered.", nil},
 	{metricFeedUpdates, "Updates received.", nil},
@@ -342,6 +343,7 @@ func (s *scrape) configuration() {
 	s.gauge(metricConfigResources, float64(c.Routes), "route")
 	s.gauge(metricConfigResources, float64(c.Upstreams), "upstream")
 	s.gauge(metricConfigResources, float64(c.Endpoints), "endpoint")
+	s.certificates(t)
 }
 
 func (s *scrape) feed() {

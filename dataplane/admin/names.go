@@ -68,6 +68,7 @@ const (
 	metricConfigProblems    = namespace + "config_problems"
 	metricConfigConnected   = namespace + "config_source_connected"
 	metricConfigResources   = namespace + "config_resources"
+	metricCertificateEnd    = namespace + "certificate_not_after_seconds"
 	metricLastGoodAge       = namespace + "last_known_good_age_seconds"
 	metricFeedStreams       = namespace + "feed_streams_total"
 	metricFeedUpdates       = namespace + "feed_updates_total"

@@ -44,6 +44,38 @@ type ApplyResult struct {
 	Version
 	Changed []Changed `json:"changed"`
 	DryRun  bool      `json:"dryRun"`
+	// Kept are the certificates that a rollback did not bring back, by name.
+	Kept []KeptCertificate `json:"kept,omitempty"`
+	// Warnings are of resources that the change named, and change nothing.
+	Warnings []Warning `json:"warnings,omitempty"`
+}
+
+// KeptCertificate is a certificate that a rollback did not bring back: it expired,
+// or it is older than the one in force. The one in force stays.
+type KeptCertificate struct {
+	Name   string     `json:"name"`
+	Reason KeptReason `json:"reason"`
+	// NotAfter is the end of the one that was not brought back.
+	NotAfter time.Time `json:"notAfter"`
+	// InForce is the end of the one that stays; absent: there is none.
+	InForce *time.Time `json:"inForce,omitempty"`
+}
+
+// KeptReason says why a certificate was not brought back.
+type KeptReason string
+
+// The reasons. Older is what ends earlier or, ending at the same time, began
+// earlier.
+const (
+	KeptExpired KeptReason = "expired"
+	KeptOlder   KeptReason = "older"
+)
+
+// Warning is something about a resource that somebody should see to.
+type Warning struct {
+	Kind    string `json:"kind"`
+	Name    string `json:"name"`
+	Message string `json:"message"`
 }
 
 // RollbackRequest is the body of POST /v1/rollback.
@@ -52,6 +84,9 @@ type RollbackRequest struct {
 	Revision uint64 `json:"revision"`
 	// Message for the history. Default: "rollback to revision N".
 	Message string `json:"message,omitempty"`
+	// WithCertificates brings back certificates too that expired since or are older
+	// than those in force. Default: those in force stay.
+	WithCertificates bool `json:"withCertificates,omitempty"`
 }
 
 // ResourceList is the JSON answer to GET of a kind, sorted by name.

@@ -137,6 +137,10 @@ func (a *app) printChange(result api.ApplyResult) {
 	if lines > maxChangedLines {
 		a.printf("… and %d more\n", lines-maxChangedLines)
 	}
+	var more strings.Builder
+	writeKept(&more, result.Kept, on)
+	writeWarnings(&more, result.Warnings, on)
+	a.printf("%s", more.String())
 	revision := strconv.FormatUint(result.Revision, 10)
 	switch {
 	case lines == 0:

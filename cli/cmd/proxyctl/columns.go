@@ -32,6 +32,8 @@ func tableOf(kind string, items []item, wide bool, now time.Time) (header []stri
 		}
 	case resource.Upstream:
 		header = []string{"NAME", "ENDPOINTS", "BALANCING"}
+	case resource.Certificate:
+		header = certificateHeader(wide)
 	case resource.Node:
 		return nodeTable(items, wide, now)
 	default:
@@ -49,6 +51,11 @@ func tableOf(kind string, items []item, wide bool, now time.Time) (header []stri
 			cells = append(cells, routeCells(it.decoded.GetRoute(), wide, limit)...)
 		case resource.Upstream:
 			cells = append(cells, upstreamCells(it.decoded.GetUpstream(), limit)...)
+		case resource.Certificate:
+			cells = append(cells, certificateCells(it.decoded.GetCertificate(), wide, limit, now)...)
+			for len(cells) < len(header)-1 || !wide && len(cells) < len(header) {
+				cells = append(cells, "") // of one that cannot be read
+			}
 		}
 		if wide {
 			cells = append(cells, labelText(it.labels))

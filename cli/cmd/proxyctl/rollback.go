@@ -15,7 +15,11 @@ func (a *app) rollbackCommand() *cobra.Command {
 		Use:   "rollback REVISION",
 		Short: "Make the configuration what it was at a revision",
 		Long: `Make the configuration what it was at a revision, byte for byte. That is a new
-revision: the history goes on. Nodes are fleet state and stay as they are.`,
+revision: the history goes on. Nodes are fleet state and stay as they are.
+
+A certificate of then that has expired, or that ends earlier than the one in force,
+is not brought back: the one in force stays, and the answer says so.
+--with-certificates brings these back too.`,
 		Example: `  proxyctl history
   proxyctl rollback 41 --dry-run
   proxyctl rollback 41 --wait -m "checkout was slow"`,
@@ -39,6 +43,7 @@ revision: the history goes on. Nodes are fleet state and stay as they are.`,
 		}),
 	}
 	flags.add(cmd)
+	cmd.Flags().BoolVar(&flags.WithCertificates, "with-certificates", false, "bring back certificates too that have expired or are older than those in force")
 	cmd.Flags().StringVar(&flags.IfMatch, "if-match", "", "change only if the fleet is at this revision")
 	offer(cmd, formatTable, formatJSON)
 	return cmd

@@ -159,7 +159,9 @@ func (a *app) fleetText(f fleet) string {
 	}
 	b.WriteByte('\n')
 	fmt.Fprintf(&b, "%s  %s\n", paint(on, bold, "content"), resourceCounts(f.Resources))
-	fmt.Fprintf(&b, "%s    %s\n\n", paint(on, bold, "nodes"), nodeCounts(f.Items))
+	fmt.Fprintf(&b, "%s    %s\n", paint(on, bold, "nodes"), nodeCounts(f.Items))
+	writeWarnings(&b, f.Warnings, on)
+	b.WriteByte('\n')
 	if len(f.Items) == 0 {
 		b.WriteString("No node has said hello yet.\n")
 		return b.String()

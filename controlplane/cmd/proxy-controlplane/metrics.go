@@ -1,8 +1,12 @@
 package main
 
 import (
+	"crypto/x509"
+	"iter"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +28,9 @@ const (
 	metricResources   = "proxyfleet_controlplane_wanted_resources"
 	metricUnpublished = "proxyfleet_controlplane_head_unpublished"
 	metricAccepted    = "proxyfleet_controlplane_epoch_accepted"
+
+	// As nodes call it, of the certificates that are wanted.
+	metricCertificateEnd = "proxyfleet_certificate_not_after_seconds"
 
 	metricPublished      = "proxyfleet_controlplane_published_total"
 	metricUnpublishable  = "proxyfleet_controlplane_unpublishable_total"
@@ -167,6 +174,10 @@ func (c *fleetCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(metricUnpublished, "1 if the head does not compile in this build and nodes keep the version before.", unpublished)
 
+	for _, e := range endingFirst(c.publisher.Certificates()) {
+		gauge(metricCertificateEnd, "When a certificate ends, in Unix time.", float64(e.notAfter.Unix()), "certificate", e.name)
+	}
+
 	p := c.publisher.Counters()
 	count(metricPublished, "Versions that became wanted.", p.Published)
 	count(metricUnpublishable, "Heads that do not compile in this build.", p.Unpublishable)
@@ -200,6 +211,30 @@ func (c *fleetCollector) Collect(out chan<- prometheus.Metric) {
 	count(metricDrifts, "Times that a node's live table was not built from the version it named.", s.Drifts)
 	histogram(metricAnswerSeconds, "Time from the last part of an update to the answer.", s.Answer)
 	histogram(metricSpreadSeconds, "Time from a version being wanted to the answer of each connected node.", s.Spread)
+}
+
+// maxCertificates bounds the series of certificates.
+const maxCertificates = 1000
+
+// ending is the end of a certificate.
+type ending struct {
+	name     string
+	notAfter time.Time
+}
+
+// endingFirst are the certificates that end first, as many as there are series.
+func endingFirst(all iter.Seq2[string, *x509.Certificate]) []ending {
+	var list []ending
+	for name, leaf := range all {
+		list = append(list, ending{name, leaf.NotAfter})
+	}
+	slices.SortFunc(list, func(a, b ending) int {
+		if c := a.notAfter.Compare(b.notAfter); c != 0 {
+			return c
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	return list[:min(len(list), maxCertificates)]
 }
 
 // pairs splits name, value, name, value.

@@ -78,11 +78,12 @@ func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) e
 	api, err := rest.New(rest.Config{
 		Bound: addrPort(restListener),
 		Store: st, Records: st, Epochs: st, Checker: publisher, Nodes: nodes, Heads: st,
-		Committed: publisher.Kick,
-		Ready:     readiness(st, publisher),
-		Metrics:   m.handler(),
-		Observe:   m.observe,
-		Build:     build, Now: time.Now, Logger: logger,
+		Certificates: publisher.Certificates,
+		Committed:    publisher.Kick,
+		Ready:        readiness(st, publisher),
+		Metrics:      m.handler(),
+		Observe:      m.observe,
+		Build:        build, Now: time.Now, Logger: logger,
 	})
 	if err != nil {
 		return errors.Join(err, restListener.Close(), grpcListener.Close())
