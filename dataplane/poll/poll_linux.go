@@ -148,7 +148,7 @@ func (p *Poller) Wait(timeout time.Duration) ([]Event, error) {
 // reached only if the scheduler's signals are switched off.
 const hidden = 100 * time.Millisecond
 
-// sleep waits for events.
+// sleep waits for events; docs/adr/0010 has the measurements.
 //
 // A sleep that the scheduler knows of costs more than itself: its monitor wakes
 // up to take the processor away, and is woken again when the loop comes back,
