@@ -232,7 +232,7 @@ func TestAStallIsChargedToAllThatItDelays(t *testing.T) {
 	var once sync.Once
 	b := backend(t, BackendOptions{Intercept: func(n uint64, _ net.Conn) bool {
 		if n == 100 {
-			once.Do(func() { time.Sleep(300 * time.Millisecond) })
+			once.Do(func() { <-time.After(300 * time.Millisecond) }) // the stall itself
 		}
 		return false
 	}})

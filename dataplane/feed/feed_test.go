@@ -209,8 +209,9 @@ func TestRetryGoesOnWithoutControlPlaneAndIsDroppedByTheNextStream(t *testing.T)
 
 func TestReconnectsWithBackoffOverAllControlPlanes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := start(t, func(c *Config) { c.ControlPlanes = []string{"127.0.0.1:1", "[::1]:2", "localhost:3", "unix:/run/x"} })
-		n.setFail(errors.New("nobody there"))
+		n := startFailing(t, errors.New("nobody there"), func(c *Config) {
+			c.ControlPlanes = []string{"127.0.0.1:1", "[::1]:2", "localhost:3", "unix:/run/x"}
+		})
 		time.Sleep(40 * time.Second)
 		synctest.Wait()
 		n.mu.Lock()

@@ -108,7 +108,13 @@ func (l *fakeLink) Close() { l.once.Do(func() { close(l.done) }) }
 // start runs a feed in the bubble of the test.
 func start(t *testing.T, configure ...func(*Config)) *node {
 	t.Helper()
-	n := &node{t: t, links: make(chan *fakeLink, 100)}
+	return startFailing(t, nil, configure...)
+}
+
+// startFailing is start where no control plane answers yet.
+func startFailing(t *testing.T, fail error, configure ...func(*Config)) *node {
+	t.Helper()
+	n := &node{t: t, links: make(chan *fakeLink, 100), fail: fail}
 	c := Config{
 		NodeID: "n1", Labels: map[string]string{"zone": "a"}, Build: "test",
 		ControlPlanes: []string{"127.0.0.1:1"},

@@ -3,7 +3,9 @@ package http1_test
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/textproto"
@@ -112,8 +114,8 @@ func ours(t testing.TB, input []byte) (v verdict) {
 }
 
 // compare fails the test for a difference that is not listed. It tells whether
-// we accept the first request of input.
-func compare(t *testing.T, input []byte) bool {
+// we accept the first request of input, and the section of a listed difference.
+func compare(t *testing.T, input []byte) (accepted bool, listed string) {
 	t.Helper()
 	us, them := ours(t, input), theirs(input)
 	switch {
@@ -132,9 +134,9 @@ func compare(t *testing.T, input []byte) bool {
 			}
 		}
 	case us.accepted():
-		for part := range weAccept {
+		for part, section := range weAccept {
 			if strings.Contains(them.err, part) {
-				return true
+				return true, "we accept: " + section
 			}
 		}
 		t.Errorf("%q: net/http refuses: %s; we accept", input, them.err)
@@ -142,8 +144,9 @@ func compare(t *testing.T, input []byte) bool {
 		if weRefuse[us.reason] == "" {
 			t.Errorf("%q: net/http accepts; we refuse for %v", input, us.reason)
 		}
+		return false, fmt.Sprintf("we refuse for %v: %s", us.reason, weRefuse[us.reason])
 	}
-	return us.accepted()
+	return us.accepted(), ""
 }
 
 // TestDifferentialCases compares the requests of the table with net/http:
@@ -161,6 +164,7 @@ func TestDifferentialCases(t *testing.T) {
 func TestDifferentialGenerated(t *testing.T) {
 	g := generator{rand.New(rand.NewPCG(2, 9112))}
 	var accepted int
+	listed := map[string]int{}
 	requests := 100_000
 	if text := os.Getenv("DIFFERENTIAL"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -171,8 +175,12 @@ func TestDifferentialGenerated(t *testing.T) {
 	}
 	for range requests {
 		input := g.request()
-		if compare(t, input) {
+		ok, section := compare(t, input)
+		if ok {
 			accepted++
+		}
+		if section != "" {
+			listed[section]++
 		}
 		if t.Failed() {
 			return
@@ -180,6 +188,10 @@ func TestDifferentialGenerated(t *testing.T) {
 	}
 	if accepted < requests/10 {
 		t.Errorf("only %d of %d generated requests were accepted", accepted, requests)
+	}
+	t.Logf("%d of %d accepted", accepted, requests)
+	for _, section := range slices.Sorted(maps.Keys(listed)) {
+		t.Logf("%6d %s", listed[section], section)
 	}
 }
 

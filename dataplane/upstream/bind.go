@@ -67,8 +67,20 @@ func NewPicker(r *Registry, random Random) *Picker {
 }
 
 // Pick chooses an endpoint of u. It avoids except (-1: nothing to avoid) if
-// another one takes requests.
+// another one takes requests. A choice that avoids one leaves the order where it
+// is: else the first attempts of two endpoints would all go to the one that fails,
+// and their retries to the other.
 func (p *Picker) Pick(u *table.Upstream, except int) (int, bool) {
+	if except < 0 || u.Algorithm != table.AlgorithmRoundRobin {
+		return p.avoid(u, except)
+	}
+	if int(u.Slot) < len(p.cursors) {
+		defer func(cursor uint32) { p.cursors[u.Slot] = cursor }(p.cursors[u.Slot])
+	}
+	return p.avoid(u, except)
+}
+
+func (p *Picker) avoid(u *table.Upstream, except int) (int, bool) {
 	// One endpoint may come up again and again in a weighted order; after this
 	// many tries it is the one there is.
 	const tries = 8

@@ -205,15 +205,6 @@ func TestAtTwiceSaturationTheGoodputStays(t *testing.T) {
 	}
 }
 
-func runLoad(t *testing.T, o load.Options) *load.Result {
-	t.Helper()
-	r, err := load.Run(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
 // TestOneBusyConnectionStarvesNobody has clients that send without end, pipelined
 // and as one body, beside one that asks now and then.
 func TestOneBusyConnectionStarvesNobody(t *testing.T) {

@@ -4,6 +4,7 @@
 #   1. All modules but the end-to-end one, under the race detector.
 #   2. Tests that measure, without it: it allocates and slows down by itself. They
 #      are told by their names, see "measures" below.
+#      The comparison with net/http runs again, ten times as long.
 #   3. The modules below deployments, on the binaries in bin/ as users get them.
 #
 # A part that fails does not keep the next from running.
@@ -23,6 +24,7 @@ status=0
 {
 	part -race -skip "$measures" ./proto/... ./dataplane/... ./controlplane/... ./cli/...
 	part -run "$measures" ./proto/... ./dataplane/... ./controlplane/... ./cli/...
+	DIFFERENTIAL=1000000 part -run TestDifferential ./dataplane/http1
 	for module in deployments/*/go.mod; do
 		[[ $module == deployments/tools/go.mod ]] || part "./$(dirname "$module")/..."
 	done

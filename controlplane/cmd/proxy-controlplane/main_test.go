@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -390,6 +391,33 @@ func TestMetricsAreServed(t *testing.T) {
 	} {
 		if !strings.Contains(string(text), line) {
 			t.Errorf("no line %q", line)
+		}
+	}
+	t.Run("the reference names them", func(t *testing.T) { referenceNames(t, string(text)) })
+}
+
+// referenceNames looks for every metric of ours in the reference, with its text.
+func referenceNames(t *testing.T, metrics string) {
+	t.Helper()
+	reference, err := os.ReadFile("../../../docs/REFERENCE.md")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("the module is built without the repository around it")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(metrics) {
+		name, help, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "# HELP "), " ")
+		if !ok || !strings.HasPrefix(line, "# HELP proxyfleet_") {
+			continue
+		}
+		begin, end := "| `"+name+"` | ", " | "+strings.TrimSuffix(help, ".")+" |\n"
+		found := false
+		for row := range strings.Lines(string(reference)) {
+			found = found || strings.HasPrefix(row, begin) && strings.HasSuffix(row, end)
+		}
+		if !found {
+			t.Errorf("docs/REFERENCE.md has no row\n\t%s…%s", begin, end)
 		}
 	}
 }
