@@ -2,6 +2,7 @@ package fleettest
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,6 +30,8 @@ type Options struct {
 	EtcdEndpoints []string
 	// NodeArgs are added to each node's command line.
 	NodeArgs []string
+	// Gossip has the nodes know each other, under a key.
+	Gossip bool
 	// NodeLimits hold each node down.
 	NodeLimits Limits
 }
@@ -137,7 +140,7 @@ func (f *Fleet) StartNode(number int) *Node {
 	args := append([]string{
 		"--node-id", n.ID, "--control-plane", f.GRPC, "--listen-address", n.Address, "--admin-address", n.Admin,
 		"--state-dir", filepath.Join(f.Dir, "state"), "--loops", "1", "--access-log", filepath.Join(f.Dir, n.ID+".access.log"),
-	}, f.options.NodeArgs...)
+	}, append(f.gossipArgs(n), f.options.NodeArgs...)...)
 	binary, args := f.options.NodeLimits.wrap(f.t, Binary(f.t, "proxy-dataplane"), args)
 	n.Process = start(f.t, f.Dir, n.ID, binary, args...)
 	for len(f.Nodes) < number {
@@ -146,6 +149,27 @@ func (f *Fleet) StartNode(number int) *Node {
 	f.Nodes[number-1] = n
 	return n
 }
+
+// gossipArgs have a node join the first ones, which need not be there yet.
+func (f *Fleet) gossipArgs(n *Node) []string {
+	if !f.options.Gossip {
+		return nil
+	}
+	key := filepath.Join(f.Dir, "gossip.key")
+	if _, err := os.Stat(key); err != nil {
+		text := base64.StdEncoding.EncodeToString([]byte("thirty-two bytes that tests know")) + "\n"
+		if err := os.WriteFile(key, []byte(text), 0o600); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	return []string{
+		"--gossip-address", n.Address + ":7946", "--gossip-key-file", key,
+		"--gossip-join", f.Net + ".11:7946," + f.Net + ".12:7946",
+	}
+}
+
+// VIP is where Localise puts the virtual IP of the examples.
+func (f *Fleet) VIP() string { return f.Net + ".100" }
 
 // WaitNodes waits until every node runs the head. That every node is in sync is
 // not enough: what is wanted may not have followed the head yet.

@@ -1,0 +1,288 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/cli/load"
+	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
+	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+)
+
+const (
+	// vipRepeats is how often a failover is tried; VIP_REPEATS says otherwise.
+	vipRepeats = 5
+	// The bounds of a failover by the death of the holder's process, and by its
+	// being stopped.
+	killMedian, killWorst, stopWorst = 300 * time.Millisecond, time.Second, 700 * time.Millisecond
+	// vipPatience bounds waits whose length is not measured.
+	vipPatience = 60 * time.Second
+	probeEvery  = 2 * time.Millisecond
+	probeLimit  = 250 * time.Millisecond
+)
+
+func repeats(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("VIP_REPEATS")
+	if text == "" {
+		return vipRepeats
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("VIP_REPEATS=%q: expected a number from 1", text)
+	}
+	return n
+}
+
+// vipFleet is three nodes that gossip and run first.yaml, whose virtual IP one of
+// them holds.
+func vipFleet(t *testing.T) *fleettest.Fleet {
+	t.Helper()
+	documents := example(t, "first.yaml")
+	_, problems := resource.Decode([]byte(documents), resource.DecodeOptions{})
+	for _, p := range problems {
+		if p.Expected == resource.NotSupported {
+			t.Skipf("the schema does not take virtual IPs yet: %s", p)
+		}
+	}
+	f := fleettest.New(t, fleettest.Options{Gossip: true})
+	f.PortBackends()
+	f.Apply(f.Localise(documents))
+	f.WaitNodes()
+	awaitVIP(t, f, 3)
+	return f
+}
+
+// vip is how the virtual IP stands.
+func vip(t *testing.T, f *fleettest.Fleet) api.VIPStatus {
+	t.Helper()
+	v, err := f.Client.VIP(context.Background(), "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// awaitVIP waits until one node holds the virtual IP, that many are expected and
+// alive, and nothing is wrong.
+func awaitVIP(t *testing.T, f *fleettest.Fleet, members uint32) api.VIPStatus {
+	t.Helper()
+	var v api.VIPStatus
+	fleettest.Wait(t, vipPatience, "a holder, and everybody to see it", func() bool {
+		v = vip(t, f)
+		return v.Holder != "" && v.Alive == members && v.Expected == members && len(v.Problems) == 0
+	})
+	return v
+}
+
+func nodeOf(t *testing.T, f *fleettest.Fleet, id string) (node *fleettest.Node, number int) {
+	t.Helper()
+	i := slices.IndexFunc(f.Nodes, func(n *fleettest.Node) bool { return n.ID == id })
+	if i < 0 {
+		t.Fatalf("no node %q", id)
+	}
+	return f.Nodes[i], i + 1
+}
+
+// pings asks an address for /ping, on a connection of its own.
+func pings(address string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), probeLimit)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+":8080/ping", nil)
+	if err != nil {
+		return err
+	}
+	fresh := &http.Transport{DisableKeepAlives: true}
+	resp, err := fresh.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return nil
+}
+
+// answersWithin is how long after begin an address answers a new connection, which
+// began after begin.
+func answersWithin(t *testing.T, address string, begin time.Time) time.Duration {
+	t.Helper()
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	var last error
+	for time.Since(begin) < 10*time.Second {
+		if last = pings(address); last == nil {
+			return time.Since(begin)
+		}
+		<-tick.C
+	}
+	t.Fatalf("%s does not answer: %v", address, last)
+	return 0
+}
+
+// vipLoad sends to the virtual IP until stop, at a rate of its own, whatever comes
+// back.
+func vipLoad(t *testing.T, f *fleettest.Fleet) (stop func() *load.Result) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	results := make(chan *load.Result, 1)
+	go func() {
+		defer close(results)
+		r, err := load.Run(ctx, load.Options{
+			Targets: []string{f.VIP() + ":8080"}, Shapes: []load.Shape{{Path: "/ping", Foreign: true}},
+			Rate: 300, NewConnections: 0.5, Workers: 128, Duration: 5 * time.Minute, Timeout: time.Second, Seed: 1,
+		})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		results <- r
+	}()
+	return func() *load.Result {
+		cancel()
+		if r := <-results; r != nil {
+			return r
+		}
+		t.FailNow()
+		return nil
+	}
+}
+
+// checkTimes logs how long failovers took, and holds them against their bounds.
+func checkTimes(t *testing.T, what string, took []time.Duration, median, worst time.Duration) {
+	t.Helper()
+	slices.Sort(took)
+	middle, last := took[len(took)/2], took[len(took)-1]
+	t.Logf("%s: answers again after %v (median %v, worst %v)", what, took, middle, last)
+	if middle > median || last > worst {
+		t.Errorf("%s: median %v, worst %v, expected at most %v and %v", what, middle, last, median, worst)
+	}
+}
+
+func TestTheFirstExampleAppliesWholeAndItsVIPAnswers(t *testing.T) {
+	f := vipFleet(t)
+	if err := pings(f.VIP()); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, status := f.Proxyctl("vip")
+	v := vip(t, f)
+	want := fmt.Sprintf("alive %d of %d expected, 2 needed", v.Alive, v.Expected)
+	if status != 0 || !strings.Contains(stdout, v.Holder) || !strings.Contains(stdout, want) {
+		t.Errorf("%d\n%s%s", status, stdout, stderr)
+	}
+	// Deleting what a listener names is refused.
+	f.Apply("kind: Listener\nname: vip-only\nspec: {port: 8081, protocol: HTTP, addresses: [vip/shop]}\n")
+	if _, stderr, status := f.Proxyctl("delete", "virtualip/shop"); status != 1 || !strings.Contains(stderr, "Listener/vip-only") {
+		t.Errorf("%d\n%s", status, stderr)
+	}
+}
+
+func TestAVIPMovesWhenItsHolderIsKilled(t *testing.T) {
+	f := vipFleet(t)
+	stop := vipLoad(t, f)
+	var took []time.Duration
+	for range repeats(t) {
+		holder := awaitVIP(t, f, 3).Holder
+		node, number := nodeOf(t, f, holder)
+		begin := time.Now()
+		if err := syscall.Kill(node.PID(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		took = append(took, answersWithin(t, f.VIP(), begin))
+		fleettest.Wait(t, vipPatience, "the process to end", node.Ended)
+		if v := vip(t, f); len(v.Holders) > 1 {
+			t.Errorf("%v hold", v.Holders)
+		}
+		f.StartNode(number)
+	}
+	r := stop()
+	t.Logf("under load: %d answered, %d failed %v, longest silence %v", r.Succeeded, r.Failed, r.Failures, r.Gap)
+	checkTimes(t, "killed", took, killMedian, killWorst)
+}
+
+func TestAStoppedHolderLosesItsVIPAndDoesNotComeBackAsASecondOne(t *testing.T) {
+	f := vipFleet(t)
+	var took []time.Duration
+	for range repeats(t) {
+		holder := awaitVIP(t, f, 3).Holder
+		node, _ := nodeOf(t, f, holder)
+		begin := time.Now()
+		if err := syscall.Kill(node.PID(), syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		took = append(took, answersWithin(t, f.VIP(), begin))
+		if err := syscall.Kill(node.PID(), syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		next := ""
+		for resumed := time.Now(); time.Since(resumed) < 2*time.Second; {
+			if v := vip(t, f); len(v.Holders) > 1 {
+				t.Fatalf("%v hold: %+v", v.Holders, v.Nodes)
+			} else if v.Holder != "" {
+				next = v.Holder
+			}
+			if err := pings(f.VIP()); err != nil {
+				t.Errorf("after the holder went on: %v", err)
+			}
+		}
+		if next == holder {
+			t.Errorf("%s took the virtual IP back", holder)
+		}
+	}
+	checkTimes(t, "stopped", took, stopWorst, stopWorst)
+}
+
+func TestANodeThatJoinsServesWithinTwoSeconds(t *testing.T) {
+	f := vipFleet(t)
+	begin := time.Now()
+	n := f.StartNode(4)
+	took := answersWithin(t, n.Address, begin)
+	t.Logf("serves after %v", took)
+	if took > 2*time.Second {
+		t.Errorf("serves after %v", took)
+	}
+	v := awaitVIP(t, f, 4)
+	t.Logf("expected, alive and agreed upon after %v", time.Since(begin))
+	if v.Needed != 3 {
+		t.Errorf("%d needed of 4", v.Needed)
+	}
+	// A node that is gone for good is taken out of the list.
+	n.Stop()
+	fleettest.Wait(t, vipPatience, "the node to be seen as gone", func() bool {
+		err := f.Client.DeleteNode(context.Background(), n.ID)
+		var refused *api.Error
+		return err == nil || !errors.As(err, &refused)
+	})
+	f.Nodes = f.Nodes[:3]
+	awaitVIP(t, f, 3)
+}
+
+func TestAVIPMovesWhileControlPlaneAndEtcdAreGone(t *testing.T) {
+	f := vipFleet(t)
+	holder := awaitVIP(t, f, 3).Holder
+	node, number := nodeOf(t, f, holder)
+	f.Control.Kill()
+	begin := time.Now()
+	node.Kill()
+	took := answersWithin(t, f.VIP(), begin)
+	checkTimes(t, "killed, without a control plane", []time.Duration{took}, killWorst, killWorst)
+	// The one that starts meanwhile serves what it served last.
+	begin = time.Now()
+	again := f.StartNode(number)
+	t.Logf("a node that starts meanwhile serves after %v", answersWithin(t, again.Address, begin))
+	f.StartControlPlane()
+	f.WaitNodes()
+	awaitVIP(t, f, 3)
+}
