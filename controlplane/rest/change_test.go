@@ -88,7 +88,6 @@ func TestShopYAMLIsRefusedForWhatIsNotSupportedYet(t *testing.T) {
 		"RateLimit/per-client kind",
 		"Route/api spec.retry",
 		"Route/api spec.rateLimits",
-		"VirtualIP/shop kind",
 	}
 	check := func(on string) {
 		e := refused(t, f.do("POST", api.PathApply, example(t, "shop.yaml")), api.TypeInvalid)

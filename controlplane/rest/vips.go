@@ -88,11 +88,12 @@ func vipStatus(leaf tree.Leaf, reports []api.VIPReport, nodes []api.NodeStatus) 
 		}
 	}
 	slices.SortFunc(v.Nodes, func(a, b api.VIPReport) int { return strings.Compare(a.Node, b.Node) })
-	speaks := speaker(reports)
+	markStale(v.Nodes)
+	speaks := speaker(v.Nodes)
 	v.Alive, v.Expected, v.Needed = speaks.Alive, speaks.Expected, speaks.Needed
 	v.Policy, v.Why, v.ListRevision = speaks.Policy, speaks.Why, speaks.ListRevision
 	for _, n := range v.Nodes {
-		if n.Holds {
+		if n.Holds && !n.Stale {
 			v.Holders = append(v.Holders, n.Node)
 		}
 	}
@@ -104,12 +105,26 @@ func vipStatus(leaf tree.Leaf, reports []api.VIPReport, nodes []api.NodeStatus) 
 	return v, nil
 }
 
+// markStale marks the reports of nodes that said they hold before another one did
+// in a later term, and have not been heard since: a stopped process cannot say that
+// it lost what it had.
+func markStale(nodes []api.VIPReport) {
+	for i := range nodes {
+		n := &nodes[i]
+		for _, other := range nodes {
+			if n.Holds && other.Holds && other.Term > n.Term && other.HeldFrom != nil && n.Reported.Before(*other.HeldFrom) {
+				n.Stale = true
+			}
+		}
+	}
+}
+
 // speaker is the report that is shown for all: the holder's, else that of who
 // knows the newest list, and sees the most of its members.
 func speaker(reports []api.VIPReport) api.VIPReport {
 	var best api.VIPReport
 	rank := func(r api.VIPReport) (holds int) {
-		if r.Holds {
+		if r.Holds && !r.Stale {
 			holds = 1
 		}
 		return holds
@@ -140,7 +155,7 @@ func vipProblems(v api.VIPStatus) (problems []string) {
 		if n.Conflict != "" {
 			tell("%s sees that %s has it too", n.Node, n.Conflict)
 		}
-		if v.Holder != "" && n.Holder != "" && n.Holder != v.Holder {
+		if v.Holder != "" && n.Holder != "" && n.Holder != v.Holder && !n.Stale {
 			tell("%s takes %s for the holder", n.Node, n.Holder)
 		}
 		if n.ListRevision != 0 && n.ListRevision != v.ListRevision {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -41,6 +42,12 @@ func TestAVIPIsShownAsItsHolderSeesItWithWhatIsWrong(t *testing.T) {
 	other.ListRevision = 8
 	sees := holds("a")
 	sees.Conflict = "b"
+	noon := time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC)
+	took := func(node string, term uint64, from, reported time.Duration) api.VIPReport {
+		r, at := holds(node), noon.Add(from)
+		r.Term, r.HeldFrom, r.Reported = term, &at, noon.Add(reported)
+		return r
+	}
 	cases := []struct {
 		name     string
 		reports  []api.VIPReport
@@ -50,6 +57,8 @@ func TestAVIPIsShownAsItsHolderSeesItWithWhatIsWrong(t *testing.T) {
 	}{
 		{"held", []api.VIPReport{waits("b", "a"), holds("a"), waits("c", "a")}, "a", 3, nil},
 		{"held by two", []api.VIPReport{holds("a"), holds("b")}, "", 3, []string{"a and b say that they hold it"}},
+		{"taken over from one that has not been heard since", []api.VIPReport{took("a", 3, 0, 1), took("b", 4, 2, 5)}, "b", 3, nil},
+		{"taken over from one that goes on saying it", []api.VIPReport{took("a", 3, 0, 3), took("b", 4, 2, 2)}, "", 3, []string{"a and b say that they hold it"}},
 		{"held by nobody, who sees most is shown", []api.VIPReport{cut, waits("b", "")}, "", 2, []string{"nobody holds it"}},
 		{"held by nobody, for want of members", []api.VIPReport{cut}, "", 1, []string{"nobody holds it: alive 1 of 3 expected, 2 needed"}},
 		{"nodes disagree on the holder", []api.VIPReport{holds("a"), waits("b", "c")}, "a", 3, []string{"b takes c for the holder"}},

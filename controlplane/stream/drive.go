@@ -362,7 +362,8 @@ func (d *driver) heard(m *fleetv1.NodeMessage) error {
 			if !sameVIPs(m.GetStatus(), n.numbers) {
 				d.s.registry.changed()
 			}
-			n.numbers = m.GetStatus()
+			n.heldFrom = heldFrom(n, m.GetStatus(), d.s.c.Now())
+			n.numbers, n.reported = m.GetStatus(), d.s.c.Now()
 		}
 	})
 	if listed {

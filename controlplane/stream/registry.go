@@ -49,6 +49,8 @@ type node struct {
 	problems []resource.Problem // of the last refusal, while it stands
 	loss     *fleetv1.Loss      // by what it holds; nil: it holds nothing
 	numbers  *fleetv1.Status
+	reported time.Time            // when numbers came
+	heldFrom map[string]time.Time // of what numbers say it holds: when that was first heard, by virtual IP
 
 	conflict   string // address of a second machine with this id
 	conflictAt time.Time

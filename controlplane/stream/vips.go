@@ -21,7 +21,13 @@ func (s *Server) VIPs() map[string][]api.VIPReport {
 			continue
 		}
 		for _, v := range n.numbers.GetVirtualIps() {
-			out[v.GetVip()] = append(out[v.GetVip()], vipReport(id, v))
+			report := vipReport(id, v)
+			report.Reported = n.reported.UTC()
+			if from, ok := n.heldFrom[v.GetVip()]; ok {
+				from = from.UTC()
+				report.HeldFrom = &from
+			}
+			out[v.GetVip()] = append(out[v.GetVip()], report)
 		}
 	}
 	return out
@@ -58,6 +64,27 @@ func vipState(s fleetv1.VipStatus_State) api.VIPState {
 	default:
 		return api.VIPUnknown
 	}
+}
+
+// heldFrom is when it was first heard of what a Status says that its node holds: an
+// earlier Status may have said it of the same term.
+func heldFrom(n *node, s *fleetv1.Status, now time.Time) map[string]time.Time {
+	var from map[string]time.Time
+	for _, v := range s.GetVirtualIps() {
+		if !v.GetHolds() {
+			continue
+		}
+		if from == nil {
+			from = map[string]time.Time{}
+		}
+		from[v.GetVip()] = now
+		for _, before := range n.numbers.GetVirtualIps() {
+			if at, ok := n.heldFrom[v.GetVip()]; ok && before.GetVip() == v.GetVip() && before.GetTerm() == v.GetTerm() {
+				from[v.GetVip()] = at
+			}
+		}
+	}
+	return from
 }
 
 // sameVIPs says whether two Statuses say the same of who holds what.

@@ -27,16 +27,6 @@ func example(t *testing.T, name string) string {
 	return string(text)
 }
 
-// withoutVIP drops the VirtualIP, the last document of the examples.
-func withoutVIP(t *testing.T, documents string) string {
-	t.Helper()
-	before, _, ok := strings.Cut(documents, "---\nkind: VirtualIP")
-	if !ok {
-		t.Fatal("no VirtualIP")
-	}
-	return before
-}
-
 // ask sends a request for a host to a node and returns status and body.
 func ask(t *testing.T, node *fleettest.Node, host, path string, header ...string) (int, string, http.Header) {
 	t.Helper()
@@ -66,7 +56,7 @@ var direct = &http.Transport{MaxIdleConnsPerHost: 8}
 func TestEveryRouteOfTheFirstExampleAnswersAsItsCommentsSay(t *testing.T) {
 	f := fleettest.New(t, fleettest.Options{})
 	f.PortBackends()
-	f.Apply(f.Localise(withoutVIP(t, example(t, "first.yaml"))))
+	f.Apply(f.Localise(example(t, "first.yaml")))
 	f.WaitNodes()
 	for _, n := range f.Nodes {
 		for _, c := range []struct {
@@ -155,7 +145,7 @@ func TestWrongExamplesAreRefusedWithExactlyWhatIsWrong(t *testing.T) {
 		},
 		"shop.yaml": {
 			"15 Upstream/front spec.healthCheck", "26 Upstream/api-v1 spec.outlierDetection", "27 Upstream/api-v1 spec.circuitBreaker",
-			"35 RateLimit/per-client kind", "54 Route/api spec.retry", "55 Route/api spec.rateLimits", "96 VirtualIP/shop kind",
+			"35 RateLimit/per-client kind", "54 Route/api spec.retry", "55 Route/api spec.rateLimits",
 		},
 	} {
 		got := problems(t, f, example(t, name))

@@ -222,6 +222,8 @@ func TestAStoppedHolderLosesItsVIPAndDoesNotComeBackAsASecondOne(t *testing.T) {
 		if err := syscall.Kill(node.PID(), syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
+		// Until all of its threads have stopped it still answers.
+		fleettest.Wait(t, vipPatience, "the process to be stopped", func() bool { return stopped(node.PID()) })
 		took = append(took, answersWithin(t, f.VIP(), begin))
 		if err := syscall.Kill(node.PID(), syscall.SIGCONT); err != nil {
 			t.Fatal(err)
@@ -242,6 +244,13 @@ func TestAStoppedHolderLosesItsVIPAndDoesNotComeBackAsASecondOne(t *testing.T) {
 		}
 	}
 	checkTimes(t, "stopped", took, stopWorst, stopWorst)
+}
+
+// stopped says that a process is, by the state after its name (proc(5)).
+func stopped(pid int) bool {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, found := strings.Cut(string(line), ") ")
+	return err == nil && found && strings.HasPrefix(rest, "T")
 }
 
 func TestANodeThatJoinsServesWithinTwoSeconds(t *testing.T) {

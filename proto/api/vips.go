@@ -47,6 +47,13 @@ type VIPReport struct {
 	ListRevision uint64 `json:"listRevision,omitempty"`
 	// Conflict is another node that has the address too, as this one sees it.
 	Conflict string `json:"conflict,omitempty"`
+	// Reported is when the control plane heard it, HeldFrom when it first heard of
+	// this term that the node holds.
+	Reported time.Time  `json:"reported,omitzero"`
+	HeldFrom *time.Time `json:"heldFrom,omitempty"`
+	// Stale: the node said that it holds before another one took over in a later
+	// term, and has said nothing since.
+	Stale bool `json:"stale,omitempty"`
 }
 
 // VIPStatus is how a virtual IP stands: what its holder says, else what the node

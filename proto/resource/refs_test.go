@@ -33,7 +33,7 @@ spec: {rateLimits: [x]}
 			"spec.forward[0].upstream": {Kind: Upstream, Name: "u"},
 			"spec.forward[1].upstream": {Kind: Upstream, Name: "v"},
 		},
-		{},
+		{"spec.addresses[1]": {Kind: VirtualIP, Name: "shop"}},
 		{},
 	}
 	for i, d := range docs {

@@ -261,9 +261,13 @@ func nodesOfVIP(v api.VIPStatus, colour bool, now time.Time) string {
 			members = fmt.Sprintf("%d of %d, %d needed", n.Alive, n.Expected, n.Needed)
 			list = fmt.Sprint(n.ListRevision)
 		}
+		text := string(n.State)
+		if n.Stale {
+			text, state = text+" (stale)", yellow
+		}
 		rows = append(rows, []cell{
 			{text: n.Node},
-			{string(n.State), state},
+			{text, state},
 			{text: ago(n.Since, now)},
 			{text: n.Holder},
 			{text: termText(n.Term)},
