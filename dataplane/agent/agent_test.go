@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+	case "main":
+		mainProcess()
 	default:
 		os.Exit(m.Run())
 	}
@@ -374,8 +376,11 @@ func TestANodeThatCannotHaveTheAddressLeavesItToOthers(t *testing.T) {
 	p.moved(t, first)
 }
 
+// netipLoopback is any free port of loopback.
+var netipLoopback = netip.MustParseAddrPort("127.0.0.1:0")
+
 func TestAListenerThatEndedElsewhereIsSeen(t *testing.T) {
-	fd, err := listen(netip.MustParseAddrPort("127.0.0.1:0"), 1)
+	fd, err := listen(netipLoopback, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,335 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/vip"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+// mainProcess is a node in a process of its own: id, network and port are its
+// arguments. It lives until it is killed.
+func mainProcess() {
+	port, err := strconv.ParseUint(os.Args[3], 10, 16)
+	if err != nil {
+		os.Exit(2)
+	}
+	p := place{os.Args[2], uint16(port)}
+	s := New(Config{
+		Start: p.start(os.Args[1]), Engine: newEngine(os.Args[1]), Command: agentProcess(os.Stderr),
+		Pulse:  func() (bool, bool) { return true, true },
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)).With("node", os.Args[1]),
+	})
+	s.SetList(1, []string{"1", "2", "3"})
+	s.SetVIPs(p.vips())
+	_ = s.Run(context.Background())
+}
+
+// remote is a node in a process of its own.
+type remote struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	agent int // its process id
+}
+
+func (p place) remote(t *testing.T, id string) *remote {
+	t.Helper()
+	r := &remote{t: t, cmd: exec.Command("/proc/self/exe", id, p.net, strconv.Itoa(int(p.port)))}
+	r.cmd.Env = append(os.Environ(), roleVariable+"=main")
+	r.cmd.Stderr = t.Output()
+	// What the agent writes after its main process goes nowhere; Wait must not wait
+	// for it.
+	r.cmd.WaitDelay = time.Second
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, pid := range []int{r.agent, r.cmd.Process.Pid} {
+			if pid > 0 {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		_ = r.cmd.Wait()
+	})
+	return r
+}
+
+// findAgent is for when the node is known to have one: before, the runtime has
+// children of its own for a moment.
+func (r *remote) findAgent() {
+	r.t.Helper()
+	eventually(r.t, "its agent", func() bool {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", r.main()))
+		for _, task := range tasks {
+			text, _ := os.ReadFile(task)
+			if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+				r.agent = pid
+			}
+		}
+		return r.agent != 0
+	})
+}
+
+func (p place) remotes(t *testing.T) map[string]*remote {
+	t.Helper()
+	all := map[string]*remote{}
+	for _, id := range []string{"1", "2", "3"} {
+		all[id] = p.remote(t, id)
+	}
+	return all
+}
+
+func (r *remote) signal(pid int, s syscall.Signal) {
+	r.t.Helper()
+	if err := syscall.Kill(pid, s); err != nil {
+		r.t.Error(err)
+	}
+}
+
+func (r *remote) main() int { return r.cmd.Process.Pid }
+
+func TestAKilledMainProcessTakesItsAgentWithItAndAnotherHolds(t *testing.T) {
+	p := newPlace(t)
+	nodes := p.remotes(t)
+	first := p.holder(t)
+	r := nodes[first]
+	r.findAgent()
+	r.signal(r.main(), syscall.SIGKILL)
+	took := p.moved(t, first)
+	t.Logf("another holder after %s", took)
+	if took > time.Second {
+		t.Error("that is more than a second")
+	}
+	eventually(t, "the agent's end", func() bool { return syscall.Kill(r.agent, 0) != nil || zombie(r.agent) })
+}
+
+// zombie says that a process has ended and nobody asked for its status.
+func zombie(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || strings.Contains(string(text), ") Z ")
+}
+
+// TestWhoeverIsStoppedIsNoSecondHolderWhenItGoesOn stops processes of the holder,
+// waits for another, and lets them go on in either order.
+func TestWhoeverIsStoppedIsNoSecondHolderWhenItGoesOn(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		stop, cont []string
+	}{
+		{"the main process", []string{"main"}, []string{"main"}},
+		{"the agent", []string{"agent"}, []string{"agent"}},
+		{"both, the agent goes on first", []string{"main", "agent"}, []string{"agent", "main"}},
+		{"both, the main process goes on first", []string{"agent", "main"}, []string{"main", "agent"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPlace(t)
+			nodes := p.remotes(t)
+			first := p.holder(t)
+			r := nodes[first]
+			r.findAgent()
+			pid := func(who string) int {
+				if who == "main" {
+					return r.main()
+				}
+				return r.agent
+			}
+			for _, who := range c.stop {
+				r.signal(pid(who), syscall.SIGSTOP)
+			}
+			if len(c.stop) == 1 {
+				took := p.moved(t, first)
+				t.Logf("another holder after %s", took)
+				if took > 700*time.Millisecond {
+					t.Error("that is more than 700 ms")
+				}
+			} else {
+				// Nobody can take the socket away; it queues, and is not answered.
+				for stopped := time.Now(); time.Since(stopped) < 2*silence; {
+					if id := p.ask(); id != "" {
+						t.Fatalf("%s answers while both are stopped", id)
+					}
+				}
+			}
+			for _, who := range c.cont {
+				r.signal(pid(who), syscall.SIGCONT)
+			}
+			p.moved(t, first)
+			for resumed := time.Now(); time.Since(resumed) < time.Second; {
+				if id := p.ask(); id == first {
+					t.Fatal("the one that was stopped answers, too")
+				}
+			}
+		})
+	}
+}
+
+func TestAnAgentThatHearsWhatIsNoMessageEnds(t *testing.T) {
+	p := newPlace(t)
+	start := &fleetv1.ToAgent{Message: &fleetv1.ToAgent_Start{Start: p.start("1")}}
+	for name, garbage := range map[string][]byte{
+		"a length beyond all bounds": binary.BigEndian.AppendUint32(nil, maxMessage+1),
+		"no protobuf":                append(binary.BigEndian.AppendUint32(nil, 3), 0xff, 0xff, 0xff),
+	} {
+		for _, started := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, started %v", name, started), func(t *testing.T) {
+				c, peer, err := pair()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.close()
+				reader, pulse, err := os.Pipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer pulse.Close()
+				cmd := agentProcess(t.Output())()
+				cmd.ExtraFiles = []*os.File{peer, reader}
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				peer.Close()
+				reader.Close()
+				if started {
+					if err := c.send(start, noFD); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if _, err := c.socket.Write(garbage); err != nil {
+					t.Fatal(err)
+				}
+				ended := make(chan error, 1)
+				go func() { ended <- cmd.Wait() }()
+				select {
+				case err := <-ended:
+					t.Log("it ended:", err)
+				case <-time.After(10 * time.Second):
+					_ = cmd.Process.Kill()
+					t.Error("it goes on")
+				}
+			})
+		}
+	}
+}
+
+// TestAnAgentThatSaysWhatIsNoMessageIsReplaced runs a program that is none.
+func TestAnAgentThatSaysWhatIsNoMessageIsReplaced(t *testing.T) {
+	s := New(Config{
+		Start: newPlace(t).start("1"), Engine: newEngine("1"),
+		Command: func() *exec.Cmd {
+			return exec.Command("/bin/sh", "-c", "echo this is no message >&3; sleep 60 <&3 3>&-")
+		},
+		Pulse:  func() (bool, bool) { return true, true },
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	eventually(t, "a second agent", func() bool { return s.State().Restarts > 0 })
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMessagesBeyondTheInboxAreLostAndCounted(t *testing.T) {
+	l := &loop{inbox: make(chan vip.Message, 2)}
+	m := vip.Message{Kind: vip.Request, From: "a", Boot: 1, Seq: 1, Items: []vip.Item{{VIP: "x", Term: 1, Op: vip.Ask}}}
+	b, err := m.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		l.receive(b)
+	}
+	l.receive([]byte("no message"))
+	if len(l.inbox) != 2 || l.lost.Load() != 3 {
+		t.Errorf("%d wait, %d were lost", len(l.inbox), l.lost.Load())
+	}
+}
+
+func TestADescriptorBelongsToTheMessageThatItCameWith(t *testing.T) {
+	c, peer, err := pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	fd, err := unix.Dup(int(peer.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer.Close()
+	if err := unix.SetNonblock(fd, true); err != nil {
+		t.Fatal(err)
+	}
+	other, err := openConn(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.close()
+	socket, err := listen(netipLoopback, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFD(socket)
+	long := &fleetv1.FromAgent{Message: &fleetv1.FromAgent_Report{Report: &fleetv1.AgentReport{
+		Members: []*fleetv1.AgentMember{{NodeId: strings.Repeat("x", 1<<20)}},
+	}}}
+	with := &fleetv1.FromAgent{Message: &fleetv1.FromAgent_Socket{Socket: &fleetv1.AgentSocket{Number: 7}}}
+	sent := make(chan error, 1)
+	go func() {
+		for range 3 {
+			for _, m := range []struct {
+				m  *fleetv1.FromAgent
+				fd int
+			}{{long, noFD}, {with, socket}, {long, noFD}} {
+				if err := other.send(m.m, m.fd); err != nil {
+					sent <- err
+					return
+				}
+			}
+		}
+		sent <- nil
+	}()
+	var got []bool
+	for range 9 {
+		var m fleetv1.FromAgent
+		fd, err := c.receive(&m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fd != noFD)
+		if (m.GetSocket() != nil) != (fd != noFD) {
+			t.Errorf("%T with descriptor %d", m.GetMessage(), fd)
+		}
+		if fd != noFD {
+			closeFD(fd)
+		}
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	if !slices.Contains(got, true) {
+		t.Error("no descriptor came")
+	}
+	other.close()
+	if _, err := c.receive(&fleetv1.FromAgent{}); !errors.Is(err, errGone) {
+		t.Errorf("the end: %v", err)
+	}
+}
