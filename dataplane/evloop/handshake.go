@@ -22,17 +22,13 @@ type handshake struct {
 	waiting bool  // for bytes of the peer; otherwise the goroutine has conn
 }
 
-// shake begins a handshake on a link. False: too many are under way.
-func (l *Loop) shake(k *link, conn *secure.Conn) bool {
-	if l.handshakes == maxHandshakes {
-		return false
-	}
+// shake begins a handshake on a link; fewer than maxHandshakes are under way.
+func (l *Loop) shake(k *link, conn *secure.Conn) {
 	l.handshakes++
 	h := &handshake{loop: l, conn: conn, link: k}
 	k.shake = h
 	l.engine.shaking.Add(1)
 	go h.run()
-	return true
 }
 
 // run is the goroutine.

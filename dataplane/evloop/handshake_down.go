@@ -90,13 +90,15 @@ func peekHello(data []byte) (why secure.Result, whole bool) {
 // beginShake starts the handshake whose ClientHello stands in data.
 func (l *Loop) beginShake(d *downstream, data []byte) {
 	k := d.link
+	if l.overloaded() || l.handshakes == maxHandshakes {
+		l.refuseHello(d, secure.ResultRefused, alertRefused)
+		return
+	}
 	l.look()
 	conn := l.server(d.socket).Conn()
 	conn.Feed(data)
 	k.in.release(&l.buffers)
-	if !l.shake(k, conn) {
-		l.refuseHello(d, secure.ResultRefused, alertRefused)
-	}
+	l.shake(k, conn)
 }
 
 // refuseHello ends a connection before its handshake.

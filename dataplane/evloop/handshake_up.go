@@ -25,11 +25,12 @@ func (l *Loop) secure(p *endpointPool, t *table.UpstreamTLS) {
 
 // beginShakeUp shakes hands with an endpoint that was connected to.
 func (l *Loop) beginShakeUp(c *upstreamConn) {
-	if l.shake(c.link, c.client.Conn()) {
+	if l.handshakes == maxHandshakes {
+		l.countHandshake(c.link, secure.ResultRefused)
+		l.shakeFailed(c, secure.ResultRefused)
 		return
 	}
-	l.countHandshake(c.link, secure.ResultRefused)
-	l.shakeFailed(c, secure.ResultRefused)
+	l.shake(c.link, c.client.Conn())
 }
 
 // shakenUp goes on when the handshake with an endpoint is over.

@@ -303,14 +303,14 @@ func (l *Loop) accept(s *socket) {
 		}
 		if limit := s.listener.Limits.Connections; limit > 0 && s.binding.clients.Load() >= int64(limit) {
 			l.stats.Add(stats.ClientsOverLimit, 1)
-			refuse(fd)
+			refuse(fd, s)
 			continue
 		}
 		clients := l.engine.clients()
 		l.crowded = l.crowded || l.engine.crowds(clients)
 		if clients >= l.engine.ceilings.clients {
 			l.stats.Add(stats.ClientsOverCeiling, 1)
-			refuse(fd)
+			refuse(fd, s)
 			continue
 		}
 		if other := l.lighter(); other != nil && !s.removed && other.post(mail{kind: mailAdopt, fd: fd, peer: peer, from: s.binding, listener: s.listener}) {
@@ -345,10 +345,14 @@ const refusal = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nconten
 // refuse answers and closes. What the client has sent by now is read first: a
 // socket that is closed with bytes unread sends a reset, which may overtake the
 // answer.
-func refuse(fd int) {
+func refuse(fd int, s *socket) {
 	var request [4 << 10]byte
 	_, _ = unix.Read(fd, request[:])
-	_, _ = unix.Write(fd, []byte(refusal))
+	answer := refusal
+	if s.listener.TLS != nil {
+		answer = alertRefused
+	}
+	_, _ = unix.Write(fd, []byte(answer))
 	unix.Shutdown(fd, unix.SHUT_WR)
 	unix.Close(fd)
 }
@@ -379,7 +383,7 @@ func (l *Loop) exhausted(s *socket) {
 	l.stats.Add(stats.AcceptExhausted, 1)
 	l.reserve.close()
 	if fd, _, errno := sysAccept(s.fd); errno == 0 {
-		refuse(fd)
+		refuse(fd, s)
 	}
 	if err := l.reserve.open(); err != nil {
 		l.log.Warn("no descriptor to spare", "error", err)

@@ -21,6 +21,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1/http1test"
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
+	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure/securetest"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
@@ -71,6 +72,23 @@ func TestWhatIsNoHandshakeIsToldAndCounted(t *testing.T) {
 	_, _ = io.WriteString(gone, "\x16\x03\x01")
 	gone.Close()
 	n.handshakes(secure.ResultGone, 1)
+}
+
+func TestANodeThatTakesNoMoreTellsItByAnAlert(t *testing.T) {
+	n := startTLS(t, 1)
+	n.serve(func(l *table.Listener) { l.Limits.Connections = 1 }, forwardAll(newUpstream("u", startBackend(t, echo))))
+	n.ask(n.dial(n.config())) // stays
+	if _, err := tls.Dial("tcp", n.address, n.config()); err == nil || !strings.Contains(err.Error(), "internal error") {
+		t.Errorf("too many connections: %v", err)
+	}
+	n.serve(nil, forwardAll(newUpstream("u", startBackend(t, echo))))
+	n.engine.SetPressure(pressure.Critical)
+	if _, err := tls.Dial("tcp", n.address, n.config()); err == nil || !strings.Contains(err.Error(), "internal error") {
+		t.Errorf("no memory left: %v", err)
+	}
+	n.handshakes(secure.ResultRefused, 1)
+	n.engine.SetPressure(pressure.Calm)
+	n.ask(n.dial(n.config()))
 }
 
 // pieces writes in pieces of so many bytes.
