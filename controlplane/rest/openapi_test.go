@@ -299,8 +299,8 @@ func TestTheDocumentDescribesResourcesAsTheyAreTaken(t *testing.T) {
 	if port := listener["port"].(object); port["minimum"] != 1.0 || port["maximum"] != 65535.0 || port["x-since"] != 1.0 {
 		t.Errorf("port %v", port)
 	}
-	if tls := listener["tls"].(object); tls["x-supported"] != false {
-		t.Errorf("tls %v", tls)
+	if mirror := schemas["fleet.v1.Route"]["properties"].(object)["mirror"].(object); mirror["x-supported"] != false {
+		t.Errorf("mirror %v", mirror)
 	}
 	if p := listener["protocol"].(object); !slices.Equal(p["enum"].([]any), []any{"HTTP", "HTTPS", "TCP", "TLS_PASSTHROUGH"}) {
 		t.Errorf("protocol %v", p)

@@ -59,6 +59,7 @@ func (c *compiler) listener(key tree.Key, d *fleetv1.Listener) (l table.Listener
 		Name:     key.Name,
 		Port:     uint16(d.GetPort()),
 		Protocol: protocol(d.GetProtocol()),
+		TLS:      c.listenerTLS(key, d.GetTls()),
 		Limits: table.Limits{
 			HeaderBytes:  int(d.GetLimits().GetHeader()),
 			HeaderFields: int(d.GetLimits().GetHeaderFields()),
@@ -102,7 +103,8 @@ func (c *compiler) listener(key tree.Key, d *fleetv1.Listener) (l table.Listener
 		}
 		l.TrustedProxies = append(l.TrustedProxies, prefix)
 	}
-	return l, len(c.problems) == told
+	// Without its TLS, whose certificate is missing, it is not a listener either.
+	return l, len(c.problems) == told && (d.GetTls() == nil || l.TLS != nil)
 }
 
 // proxyProtocol refuses one that would be taken from nobody.

@@ -61,6 +61,7 @@ func (c *compiler) compileUpstreams() {
 
 // upstream converts one definition, with defaults; nil if it has problems.
 func (c *compiler) upstream(key tree.Key, d *fleetv1.Upstream) *table.Upstream {
+	told := len(c.problems)
 	u := &table.Upstream{
 		Name:           key.Name,
 		Endpoints:      make([]table.Endpoint, 0, len(d.GetEndpoints())),
@@ -72,6 +73,10 @@ func (c *compiler) upstream(key tree.Key, d *fleetv1.Upstream) *table.Upstream {
 			MaxRequests:    int(d.GetPool().GetMaxRequests()),
 		},
 		KeepAlive: keepAlive(d.GetTcpKeepAlive()),
+		TLS:       c.upstreamTLS(key, d.GetTls()),
+	}
+	if u.TLS == nil && d.GetTls() != nil {
+		return nil
 	}
 	switch d.GetProxyProtocol() {
 	case fleetv1.Upstream_V1:
@@ -81,7 +86,6 @@ func (c *compiler) upstream(key tree.Key, d *fleetv1.Upstream) *table.Upstream {
 	default:
 		u.ProxyProtocol = table.ProxyHeaderNone
 	}
-	told := len(c.problems)
 	weights := make([]uint32, 0, len(d.GetEndpoints()))
 	for i, e := range d.GetEndpoints() {
 		address, ok := c.endpointAddress(key, i, e.GetAddress())
@@ -130,6 +134,7 @@ func keepAlive(d *fleetv1.KeepAlive) table.KeepAlive {
 // sameUpstream compares what was compiled; the pickers follow from the rest.
 func sameUpstream(a, b *table.Upstream) bool {
 	return a.Algorithm == b.Algorithm && a.ConnectTimeout == b.ConnectTimeout && a.Pool == b.Pool && a.KeepAlive == b.KeepAlive && a.ProxyProtocol == b.ProxyProtocol &&
+		sameTLS(a.TLS, b.TLS) &&
 		slices.EqualFunc(a.Endpoints, b.Endpoints, func(x, y table.Endpoint) bool {
 			return x.Address == y.Address && x.AddrPort == y.AddrPort && x.Weight == y.Weight
 		})

@@ -25,13 +25,13 @@ var errAborted = errors.New("tls: the handshake was given up")
 type Conn struct {
 	tls    *tls.Conn
 	memory memory
+	frames frames // of the peer
+	// counted: crypto/tls has nothing but the records that frames has counted.
+	counted bool
 	// shake is nil when no handshake is under way.
 	shake *shake
 	// failed is how the handshake ended.
 	failed error
-	// refused says that records could not be read.
-	refused bool
-	server  bool
 }
 
 // shake is what only a handshake needs.
@@ -45,7 +45,7 @@ type shake struct {
 
 // newConn makes a connection; configure makes its crypto/tls.
 func newConn(server bool, config *tls.Config) *Conn {
-	c := &Conn{server: server, shake: &shake{resume: make(chan bool, 1)}}
+	c := &Conn{shake: &shake{resume: make(chan bool, 1)}}
 	c.memory.conn = c
 	if server {
 		c.tls = tls.Server(&c.memory, config)
@@ -94,6 +94,7 @@ func (c *Conn) Failed() error { return c.failed }
 // Feed gives bytes from the peer. During a handshake they are copied, else they
 // must stay as they are until Open has returned.
 func (c *Conn) Feed(p []byte) {
+	c.frames.feed(p)
 	if s := c.shake; s != nil {
 		if len(c.memory.in) == 0 {
 			s.buf = s.buf[:0]
@@ -112,14 +113,17 @@ func (c *Conn) FeedEnd() { c.memory.eof = true }
 // record more. Besides ErrDrained it returns io.EOF at the end, and a record that
 // is none as an error; each of them for ever.
 func (c *Conn) Open(p []byte) (n int, err error) {
-	for n < len(p) {
+	for records := 1; n < len(p); records++ {
 		m, err := c.tls.Read(p[n:])
 		n += m
 		if err != nil {
-			if err != ErrDrained && err != io.EOF { //nolint:errorlint // crypto/tls hands them through as they are, and this is every read
-				c.refused = true
-			}
+			c.frames.whole, c.counted = 0, true
 			return n, err
+		}
+		// Each of these reads took one record or more, and left nothing of it.
+		if c.counted && records >= c.frames.whole && n < len(p) && c.frames.between() && !c.memory.eof {
+			c.frames.whole = 0
+			return n, ErrDrained
 		}
 	}
 	return n, nil

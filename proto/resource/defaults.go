@@ -82,6 +82,13 @@ func listenerDefaults(l *fleetv1.Listener) {
 	setDefault(&l.ErrorFormat, fleetv1.Listener_TEXT)
 	setDefault(&l.MergeSlashes, false)
 	setDefault(&l.EscapedSlashes, fleetv1.Listener_KEEP)
+	if l.Tls != nil {
+		setDefault(&l.Tls.MinVersion, fleetv1.ListenerTLS_TLS1_2)
+		if a := l.Tls.ClientAuth; a != nil {
+			setDefault(&a.Required, false)
+			setDefault(&a.Forward, false)
+		}
+	}
 	limits := ensure(&l.Limits)
 	setDefault(&limits.Header, defaultHeaderBytes)
 	setDefault(&limits.HeaderFields, defaultHeaderFields)
@@ -133,6 +140,9 @@ func upstreamDefaults(u *fleetv1.Upstream) {
 	durationDefault(&ensure(&u.Timeouts).Connect, defaultConnect)
 	for _, e := range u.GetEndpoints() {
 		setDefault(&e.Weight, 1)
+	}
+	if u.Tls != nil {
+		setDefault(&u.Tls.SkipVerify, false)
 	}
 	pool := ensure(&u.Pool)
 	setDefault(&pool.MaxConnections, defaultMaxConnections)

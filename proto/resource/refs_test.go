@@ -20,7 +20,7 @@ spec:
 ---
 kind: Listener
 name: l
-spec: {port: 80, protocol: HTTP, addresses: [NODE, vip/shop], tls: {certificates: [site]}}
+spec: {port: 80, protocol: HTTPS, addresses: [NODE, vip/shop], tls: {certificates: [site]}}
 ---
 kind: Policy
 name: p
@@ -33,7 +33,10 @@ spec: {rateLimits: [x]}
 			"spec.forward[0].upstream": {Kind: Upstream, Name: "u"},
 			"spec.forward[1].upstream": {Kind: Upstream, Name: "v"},
 		},
-		{"spec.addresses[1]": {Kind: VirtualIP, Name: "shop"}},
+		{
+			"spec.addresses[1]":        {Kind: VirtualIP, Name: "shop"},
+			"spec.tls.certificates[0]": {Kind: Certificate, Name: "site"},
+		},
 		{},
 	}
 	for i, d := range docs {

@@ -24,6 +24,12 @@ const maxBody = 64 << 10
 // rulesOf lists the rules of a message.
 func rulesOf(message protoreflect.FullName) []rule {
 	switch message {
+	case "fleet.v1.Listener":
+		return []rule{checkListenerTLS}
+	case "fleet.v1.ListenerTLS.ClientAuth":
+		return []rule{exactlyOne("ca", "caFile")}
+	case "fleet.v1.UpstreamTLS":
+		return []rule{atMostOne("ca", "caFile"), checkServerName}
 	case "fleet.v1.Route":
 		return []rule{exactlyOne("forward", "redirect", "respond"), checkPrefixes, checkTunnels}
 	case "fleet.v1.PathMatch":
@@ -105,6 +111,29 @@ func onlyTrue(names ...string) rule {
 				c.tellAt(name, "false", "true, or to be left out", "")
 			}
 		}
+	}
+}
+
+// checkListenerTLS: HTTPS has certificates, and nothing else has.
+func checkListenerTLS(c *checker, ms *messageSchema, m protoreflect.Message) {
+	l := m.Interface().(*fleetv1.Listener)
+	if l.Protocol == nil {
+		return
+	}
+	hasTLS := c.present(ms.byName["tls"], m)
+	switch https := l.GetProtocol() == fleetv1.Listener_HTTPS; {
+	case https && !hasTLS:
+		c.tellAt("tls", "nothing", "tls.certificates, which protocol HTTPS needs", "")
+	case hasTLS && !https:
+		c.tellAt("tls", "TLS with protocol "+l.GetProtocol().String(), "protocol HTTPS", "")
+	}
+}
+
+// checkServerName: certificates have names without ports.
+func checkServerName(c *checker, _ *messageSchema, m protoreflect.Message) {
+	u := m.Interface().(*fleetv1.UpstreamTLS)
+	if strings.Contains(u.GetServerName(), ":") {
+		c.tellAt("serverName", quote(u.GetServerName()), "a host name without a port", "")
 	}
 }
 

@@ -879,9 +879,10 @@ type Listener struct {
 	// literal address that the node has. Default: NODE and every VirtualIP.
 	Addresses []string           `protobuf:"bytes,2,rep,name=addresses" json:"addresses,omitempty"`
 	Protocol  *Listener_Protocol `protobuf:"varint,3,opt,name=protocol,enum=fleet.v1.Listener_Protocol" json:"protocol,omitempty"`
-	Tls       *ListenerTLS       `protobuf:"bytes,4,opt,name=tls" json:"tls,omitempty"`
-	Limits    *Limits            `protobuf:"bytes,5,opt,name=limits" json:"limits,omitempty"`
-	Timeouts  *ListenerTimeouts  `protobuf:"bytes,6,opt,name=timeouts" json:"timeouts,omitempty"`
+	// Of protocol HTTPS, which needs it.
+	Tls      *ListenerTLS      `protobuf:"bytes,4,opt,name=tls" json:"tls,omitempty"`
+	Limits   *Limits           `protobuf:"bytes,5,opt,name=limits" json:"limits,omitempty"`
+	Timeouts *ListenerTimeouts `protobuf:"bytes,6,opt,name=timeouts" json:"timeouts,omitempty"`
 	// Length of the kernel's accept queue. Default 4096.
 	Backlog      *uint32    `protobuf:"varint,7,opt,name=backlog" json:"backlog,omitempty"`
 	TcpKeepAlive *KeepAlive `protobuf:"bytes,8,opt,name=tcp_keep_alive,json=tcpKeepAlive" json:"tcp_keep_alive,omitempty"`
@@ -1049,9 +1050,15 @@ func (x *Listener) GetEscapedSlashes() Listener_EscapedSlashes {
 }
 
 type ListenerTLS struct {
-	state         protoimpl.MessageState  `protogen:"open.v1"`
-	Certificates  []string                `protobuf:"bytes,1,rep,name=certificates" json:"certificates,omitempty"`
-	MinVersion    *ListenerTLS_Version    `protobuf:"varint,2,opt,name=min_version,json=minVersion,enum=fleet.v1.ListenerTLS_Version" json:"min_version,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What clients are shown, by the name that they ask for: the exact name over a
+	// wildcard, which stands for one label, over the first of the list, which is
+	// for clients with another name or none. Of several with one name (ECDSA and
+	// RSA) the first that the client can verify.
+	Certificates []string `protobuf:"bytes,1,rep,name=certificates" json:"certificates,omitempty"`
+	// The oldest version that is spoken. Default TLS1_2.
+	MinVersion *ListenerTLS_Version `protobuf:"varint,2,opt,name=min_version,json=minVersion,enum=fleet.v1.ListenerTLS_Version" json:"min_version,omitempty"`
+	// Ask clients for certificates. Default: they are not asked.
 	ClientAuth    *ListenerTLS_ClientAuth `protobuf:"bytes,3,opt,name=client_auth,json=clientAuth" json:"client_auth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2553,20 +2560,21 @@ func (x *Policy) GetRateLimits() []string {
 
 // Upstream is a set of servers that give the same answers.
 type Upstream struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	Endpoints        []*Endpoint            `protobuf:"bytes,1,rep,name=endpoints" json:"endpoints,omitempty"`
-	Dns              *DNS                   `protobuf:"bytes,2,opt,name=dns" json:"dns,omitempty"`
-	Protocol         *Upstream_Protocol     `protobuf:"varint,3,opt,name=protocol,enum=fleet.v1.Upstream_Protocol" json:"protocol,omitempty"`
-	Tls              *UpstreamTLS           `protobuf:"bytes,4,opt,name=tls" json:"tls,omitempty"`
-	LoadBalancing    *LoadBalancing         `protobuf:"bytes,5,opt,name=load_balancing,json=loadBalancing" json:"load_balancing,omitempty"`
-	HealthCheck      *HealthCheck           `protobuf:"bytes,6,opt,name=health_check,json=healthCheck" json:"health_check,omitempty"`
-	OutlierDetection *OutlierDetection      `protobuf:"bytes,7,opt,name=outlier_detection,json=outlierDetection" json:"outlier_detection,omitempty"`
-	CircuitBreaker   *CircuitBreaker        `protobuf:"bytes,8,opt,name=circuit_breaker,json=circuitBreaker" json:"circuit_breaker,omitempty"`
-	Pool             *Pool                  `protobuf:"bytes,9,opt,name=pool" json:"pool,omitempty"`
-	TcpKeepAlive     *KeepAlive             `protobuf:"bytes,10,opt,name=tcp_keep_alive,json=tcpKeepAlive" json:"tcp_keep_alive,omitempty"`
-	Timeouts         *UpstreamTimeouts      `protobuf:"bytes,11,opt,name=timeouts" json:"timeouts,omitempty"`
-	Ttl              *int64                 `protobuf:"varint,12,opt,name=ttl" json:"ttl,omitempty"`
-	SlowStart        *int64                 `protobuf:"varint,13,opt,name=slow_start,json=slowStart" json:"slow_start,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Endpoints []*Endpoint            `protobuf:"bytes,1,rep,name=endpoints" json:"endpoints,omitempty"`
+	Dns       *DNS                   `protobuf:"bytes,2,opt,name=dns" json:"dns,omitempty"`
+	Protocol  *Upstream_Protocol     `protobuf:"varint,3,opt,name=protocol,enum=fleet.v1.Upstream_Protocol" json:"protocol,omitempty"`
+	// Speak TLS with the endpoints. Default: no TLS.
+	Tls              *UpstreamTLS      `protobuf:"bytes,4,opt,name=tls" json:"tls,omitempty"`
+	LoadBalancing    *LoadBalancing    `protobuf:"bytes,5,opt,name=load_balancing,json=loadBalancing" json:"load_balancing,omitempty"`
+	HealthCheck      *HealthCheck      `protobuf:"bytes,6,opt,name=health_check,json=healthCheck" json:"health_check,omitempty"`
+	OutlierDetection *OutlierDetection `protobuf:"bytes,7,opt,name=outlier_detection,json=outlierDetection" json:"outlier_detection,omitempty"`
+	CircuitBreaker   *CircuitBreaker   `protobuf:"bytes,8,opt,name=circuit_breaker,json=circuitBreaker" json:"circuit_breaker,omitempty"`
+	Pool             *Pool             `protobuf:"bytes,9,opt,name=pool" json:"pool,omitempty"`
+	TcpKeepAlive     *KeepAlive        `protobuf:"bytes,10,opt,name=tcp_keep_alive,json=tcpKeepAlive" json:"tcp_keep_alive,omitempty"`
+	Timeouts         *UpstreamTimeouts `protobuf:"bytes,11,opt,name=timeouts" json:"timeouts,omitempty"`
+	Ttl              *int64            `protobuf:"varint,12,opt,name=ttl" json:"ttl,omitempty"`
+	SlowStart        *int64            `protobuf:"varint,13,opt,name=slow_start,json=slowStart" json:"slow_start,omitempty"`
 	// Begin each connection with a header of the PROXY protocol that says who the
 	// client is. Such a connection belongs to one client, so it serves one request
 	// and is not pooled. Default: none.
@@ -2816,15 +2824,23 @@ func (x *DNS) GetRefresh() int64 {
 	return 0
 }
 
+// UpstreamTLS is TLS 1.2 or 1.3 with the endpoints, whose certificates are
+// verified.
 type UpstreamTLS struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	ServerName        *string                `protobuf:"bytes,1,opt,name=server_name,json=serverName" json:"server_name,omitempty"`
-	Ca                *string                `protobuf:"bytes,2,opt,name=ca" json:"ca,omitempty"`
-	CaFile            *string                `protobuf:"bytes,3,opt,name=ca_file,json=caFile" json:"ca_file,omitempty"`
-	ClientCertificate *string                `protobuf:"bytes,4,opt,name=client_certificate,json=clientCertificate" json:"client_certificate,omitempty"`
-	SkipVerify        *bool                  `protobuf:"varint,5,opt,name=skip_verify,json=skipVerify" json:"skip_verify,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name that is asked for and that certificates must have. Default: the
+	// endpoint's address.
+	ServerName *string `protobuf:"bytes,1,opt,name=server_name,json=serverName" json:"server_name,omitempty"`
+	// PEM: the authorities that certificates must come from. Default: the system's.
+	Ca *string `protobuf:"bytes,2,opt,name=ca" json:"ca,omitempty"`
+	// A file with ca, beside the file that names it. In files only.
+	CaFile *string `protobuf:"bytes,3,opt,name=ca_file,json=caFile" json:"ca_file,omitempty"`
+	// Shown to endpoints that ask for one. Default: none.
+	ClientCertificate *string `protobuf:"bytes,4,opt,name=client_certificate,json=clientCertificate" json:"client_certificate,omitempty"`
+	// Take any certificate, of any name. Default false.
+	SkipVerify    *bool `protobuf:"varint,5,opt,name=skip_verify,json=skipVerify" json:"skip_verify,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpstreamTLS) Reset() {
@@ -3794,10 +3810,17 @@ func (x *Node) GetExpected() bool {
 }
 
 type ListenerTLS_ClientAuth struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Required      *bool                  `protobuf:"varint,1,opt,name=required" json:"required,omitempty"`
-	CaFile        *string                `protobuf:"bytes,2,opt,name=ca_file,json=caFile" json:"ca_file,omitempty"`
-	Ca            *string                `protobuf:"bytes,3,opt,name=ca" json:"ca,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Refuse clients without a certificate. Default false. One that is not good is
+	// refused either way.
+	Required *bool `protobuf:"varint,1,opt,name=required" json:"required,omitempty"`
+	// A file with ca, beside the file that names it. In files only.
+	CaFile *string `protobuf:"bytes,2,opt,name=ca_file,json=caFile" json:"ca_file,omitempty"`
+	// PEM: the authorities that clients' certificates must come from.
+	Ca *string `protobuf:"bytes,3,opt,name=ca" json:"ca,omitempty"`
+	// Send the client's certificate to endpoints, in the field Client-Cert (RFC
+	// 9440). Default false. What clients send in that field is dropped anyway.
+	Forward       *bool `protobuf:"varint,4,opt,name=forward" json:"forward,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3851,6 +3874,13 @@ func (x *ListenerTLS_ClientAuth) GetCa() string {
 		return *x.Ca
 	}
 	return ""
+}
+
+func (x *ListenerTLS_ClientAuth) GetForward() bool {
+	if x != nil && x.Forward != nil {
+		return *x.Forward
+	}
+	return false
 }
 
 type Policy_Selector struct {
@@ -4313,12 +4343,13 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x06\n" +
-	"\x04spec\"\xfe\t\n" +
+	"\x04spec\"\x8a\n" +
+	"\n" +
 	"\bListener\x12&\n" +
 	"\x04port\x18\x01 \x01(\rB\x12\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03\xf0\xf3\x18\x01R\x04port\x12&\n" +
 	"\taddresses\x18\x02 \x03(\tB\b\xc8\xf3\x18\x01\xd0\xf3\x18\fR\taddresses\x12A\n" +
-	"\bprotocol\x18\x03 \x01(\x0e2\x1b.fleet.v1.Listener.ProtocolB\b\xc8\xf3\x18\x01\xf0\xf3\x18\x01R\bprotocol\x12'\n" +
-	"\x03tls\x18\x04 \x01(\v2\x15.fleet.v1.ListenerTLSR\x03tls\x12.\n" +
+	"\bprotocol\x18\x03 \x01(\x0e2\x1b.fleet.v1.Listener.ProtocolB\b\xc8\xf3\x18\x01\xf0\xf3\x18\x01R\bprotocol\x12-\n" +
+	"\x03tls\x18\x04 \x01(\v2\x15.fleet.v1.ListenerTLSB\x04\xc8\xf3\x18\x01R\x03tls\x12.\n" +
 	"\x06limits\x18\x05 \x01(\v2\x10.fleet.v1.LimitsB\x04\xc8\xf3\x18\x01R\x06limits\x12<\n" +
 	"\btimeouts\x18\x06 \x01(\v2\x1a.fleet.v1.ListenerTimeoutsB\x04\xc8\xf3\x18\x01R\btimeouts\x12(\n" +
 	"\abacklog\x18\a \x01(\rB\x0e\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03R\abacklog\x12?\n" +
@@ -4332,11 +4363,11 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x0eproxy_protocol\x18\r \x01(\x0e2 .fleet.v1.Listener.ProxyProtocolB\x04\xc8\xf3\x18\x01R\rproxyProtocol\x12G\n" +
 	"\ferror_format\x18\x0e \x01(\x0e2\x1e.fleet.v1.Listener.ErrorFormatB\x04\xc8\xf3\x18\x01R\verrorFormat\x12)\n" +
 	"\rmerge_slashes\x18\x0f \x01(\bB\x04\xc8\xf3\x18\x01R\fmergeSlashes\x12P\n" +
-	"\x0fescaped_slashes\x18\x10 \x01(\x0e2!.fleet.v1.Listener.EscapedSlashesB\x04\xc8\xf3\x18\x01R\x0eescapedSlashes\"]\n" +
+	"\x0fescaped_slashes\x18\x10 \x01(\x0e2!.fleet.v1.Listener.EscapedSlashesB\x04\xc8\xf3\x18\x01R\x0eescapedSlashes\"c\n" +
 	"\bProtocol\x12\x18\n" +
 	"\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x0e\n" +
-	"\x04HTTP\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\t\n" +
-	"\x05HTTPS\x10\x02\x12\a\n" +
+	"\x04HTTP\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\x0f\n" +
+	"\x05HTTPS\x10\x02\x1a\x04\xc8\xf3\x18\x01\x12\a\n" +
 	"\x03TCP\x10\x03\x12\x13\n" +
 	"\x0fTLS_PASSTHROUGH\x10\x04\"[\n" +
 	"\vErrorFormat\x12\x1c\n" +
@@ -4352,24 +4383,23 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x1aPROXY_PROTOCOL_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\x03OFF\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\x12\n" +
 	"\bOPTIONAL\x10\x02\x1a\x04\xc8\xf3\x18\x01\x12\x12\n" +
-	"\bREQUIRED\x10\x03\x1a\x04\xc8\xf3\x18\x01:\x04\xc8\xf3\x18\x01\"\xda\x02\n" +
-	"\vListenerTLS\x123\n" +
-	"\fcertificates\x18\x01 \x03(\tB\x0f\xda\xf3\x18\vCertificateR\fcertificates\x12>\n" +
-	"\vmin_version\x18\x02 \x01(\x0e2\x1d.fleet.v1.ListenerTLS.VersionR\n" +
-	"minVersion\x12A\n" +
-	"\vclient_auth\x18\x03 \x01(\v2 .fleet.v1.ListenerTLS.ClientAuthR\n" +
-	"clientAuth\x1aW\n" +
+	"\bREQUIRED\x10\x03\x1a\x04\xc8\xf3\x18\x01:\x04\xc8\xf3\x18\x01\"\xab\x03\n" +
+	"\vListenerTLS\x12;\n" +
+	"\fcertificates\x18\x01 \x03(\tB\x17\xc8\xf3\x18\x01\xda\xf3\x18\vCertificate\xf0\xf3\x18\x01R\fcertificates\x12D\n" +
+	"\vmin_version\x18\x02 \x01(\x0e2\x1d.fleet.v1.ListenerTLS.VersionB\x04\xc8\xf3\x18\x01R\n" +
+	"minVersion\x12G\n" +
+	"\vclient_auth\x18\x03 \x01(\v2 .fleet.v1.ListenerTLS.ClientAuthB\x04\xc8\xf3\x18\x01R\n" +
+	"clientAuth\x1a\x87\x01\n" +
 	"\n" +
-	"ClientAuth\x12\x1a\n" +
-	"\brequired\x18\x01 \x01(\bR\brequired\x12\x1d\n" +
-	"\aca_file\x18\x02 \x01(\tB\x04\xf8\xf3\x18\x01R\x06caFile\x12\x0e\n" +
-	"\x02ca\x18\x03 \x01(\tR\x02ca\":\n" +
+	"ClientAuth\x12 \n" +
+	"\brequired\x18\x01 \x01(\bB\x04\xc8\xf3\x18\x01R\brequired\x12!\n" +
+	"\aca_file\x18\x02 \x01(\tB\b\xc8\xf3\x18\x01\xf8\xf3\x18\x01R\x06caFile\x12\x14\n" +
+	"\x02ca\x18\x03 \x01(\tB\x04\xc8\xf3\x18\x01R\x02ca\x12\x1e\n" +
+	"\aforward\x18\x04 \x01(\bB\x04\xc8\xf3\x18\x01R\aforward\"F\n" +
 	"\aVersion\x12\x17\n" +
-	"\x13VERSION_UNSPECIFIED\x10\x00\x12\n" +
-	"\n" +
-	"\x06TLS1_2\x10\x01\x12\n" +
-	"\n" +
-	"\x06TLS1_3\x10\x02\"\xba\x01\n" +
+	"\x13VERSION_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\x06TLS1_2\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\x10\n" +
+	"\x06TLS1_3\x10\x02\x1a\x04\xc8\xf3\x18\x01\"\xba\x01\n" +
 	"\x06Limits\x12+\n" +
 	"\x06header\x18\x01 \x01(\x04B\x13\xc8\xf3\x18\x01\xd0\xf3\x18\x02\xe0\xf3\x18\x80\b\xe8\xf3\x18\x80\x80@R\x06header\x122\n" +
 	"\rheader_fields\x18\x02 \x01(\rB\r\xc8\xf3\x18\x01\xe0\xf3\x18\n" +
@@ -4504,12 +4534,12 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x05hosts\x18\x04 \x03(\tB\x04\xd0\xf3\x18\aR\x05hosts\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa5\a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xab\a\n" +
 	"\bUpstream\x12:\n" +
 	"\tendpoints\x18\x01 \x03(\v2\x12.fleet.v1.EndpointB\b\xc8\xf3\x18\x01\xf0\xf3\x18\x01R\tendpoints\x12\x1f\n" +
 	"\x03dns\x18\x02 \x01(\v2\r.fleet.v1.DNSR\x03dns\x12=\n" +
-	"\bprotocol\x18\x03 \x01(\x0e2\x1b.fleet.v1.Upstream.ProtocolB\x04\xc8\xf3\x18\x01R\bprotocol\x12'\n" +
-	"\x03tls\x18\x04 \x01(\v2\x15.fleet.v1.UpstreamTLSR\x03tls\x12D\n" +
+	"\bprotocol\x18\x03 \x01(\x0e2\x1b.fleet.v1.Upstream.ProtocolB\x04\xc8\xf3\x18\x01R\bprotocol\x12-\n" +
+	"\x03tls\x18\x04 \x01(\v2\x15.fleet.v1.UpstreamTLSB\x04\xc8\xf3\x18\x01R\x03tls\x12D\n" +
 	"\x0eload_balancing\x18\x05 \x01(\v2\x17.fleet.v1.LoadBalancingB\x04\xc8\xf3\x18\x01R\rloadBalancing\x128\n" +
 	"\fhealth_check\x18\x06 \x01(\v2\x15.fleet.v1.HealthCheckR\vhealthCheck\x12G\n" +
 	"\x11outlier_detection\x18\a \x01(\v2\x1a.fleet.v1.OutlierDetectionR\x10outlierDetection\x12A\n" +
@@ -4538,14 +4568,14 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\x04port\x18\x02 \x01(\rB\n" +
 	"\xe0\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03R\x04port\x12\x1e\n" +
-	"\arefresh\x18\x03 \x01(\x03B\x04\xd0\xf3\x18\x01R\arefresh\"\xbe\x01\n" +
-	"\vUpstreamTLS\x12\x1f\n" +
-	"\vserver_name\x18\x01 \x01(\tR\n" +
-	"serverName\x12\x0e\n" +
-	"\x02ca\x18\x02 \x01(\tR\x02ca\x12\x1d\n" +
-	"\aca_file\x18\x03 \x01(\tB\x04\xf8\xf3\x18\x01R\x06caFile\x12>\n" +
-	"\x12client_certificate\x18\x04 \x01(\tB\x0f\xda\xf3\x18\vCertificateR\x11clientCertificate\x12\x1f\n" +
-	"\vskip_verify\x18\x05 \x01(\bR\n" +
+	"\arefresh\x18\x03 \x01(\x03B\x04\xd0\xf3\x18\x01R\arefresh\"\xdc\x01\n" +
+	"\vUpstreamTLS\x12)\n" +
+	"\vserver_name\x18\x01 \x01(\tB\b\xc8\xf3\x18\x01\xd0\xf3\x18\x0eR\n" +
+	"serverName\x12\x14\n" +
+	"\x02ca\x18\x02 \x01(\tB\x04\xc8\xf3\x18\x01R\x02ca\x12!\n" +
+	"\aca_file\x18\x03 \x01(\tB\b\xc8\xf3\x18\x01\xf8\xf3\x18\x01R\x06caFile\x12B\n" +
+	"\x12client_certificate\x18\x04 \x01(\tB\x13\xc8\xf3\x18\x01\xda\xf3\x18\vCertificateR\x11clientCertificate\x12%\n" +
+	"\vskip_verify\x18\x05 \x01(\bB\x04\xc8\xf3\x18\x01R\n" +
 	"skipVerify\"E\n" +
 	"\x10UpstreamTimeouts\x121\n" +
 	"\aconnect\x18\x01 \x01(\x03B\x17\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\xf0\x92\xcb\xdd\bR\aconnect\"\xd5\x01\n" +
