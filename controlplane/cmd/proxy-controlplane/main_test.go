@@ -274,6 +274,20 @@ func TestAnExternalEtcdMayComeLater(t *testing.T) {
 	if code := other.end(); code != exitDone {
 		t.Errorf("exit status %d:\n%s", code, other.stderr)
 	}
+	// One with a seal key of its own is none.
+	stranger := filepath.Join(dir, "another.key")
+	if _, err := seal.CreateFile(stranger); err != nil {
+		t.Fatal(err)
+	}
+	third := launch(t, "--data-dir", t.TempDir(), "--etcd-endpoints", endpoint.String(), "--seal-key-file", stranger)
+	select {
+	case <-third.done:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("a replica with another seal key runs:\n%s", third.stderr)
+	}
+	if third.code != exitFailed || !strings.Contains(third.stderr.String(), "the store is sealed under key") {
+		t.Errorf("exit status %d:\n%s", third.code, third.stderr)
+	}
 }
 
 func TestTheSealKeyIsMadeOnceAndNoOtherIsTaken(t *testing.T) {
