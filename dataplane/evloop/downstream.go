@@ -43,6 +43,8 @@ const (
 	phaseLinger              // answered and shut; what still comes is thrown away
 	phaseShake               // shakes hands
 	phaseProxy               // waits for a PROXY header
+	phaseHello               // waits for a ClientHello, to be passed on
+	phaseDial                // waits for the endpoint that gets all that comes
 	phaseTunnel              // bytes pass as they are
 )
 
@@ -65,19 +67,15 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 	d := l.takeDown()
 	*d = downstream{link: k, socket: s, peer: peer, since: l.now}
 	k.down = d
-	if s.listener.TLS != nil {
-		d.phase = phaseShake
-	} else {
-		d.begin("")
-	}
 	l.clientsChanged(1)
 	s.binding.clients.Add(1)
 	d.series = s.listener.Series
 	l.stats.ClientOpened(d.series)
-	l.wheel.arm(k, d.deadline())
 	if s.listener.ProxyProtocol != table.ProxyOff {
 		l.awaitProxy(d)
+		return
 	}
+	l.greet(d)
 }
 
 // idle says that nothing is under way in either direction, as far as we know.
@@ -102,9 +100,15 @@ func (l *Loop) turnDown(d *downstream) {
 		l.goneDown(d)
 		return
 	}
-	if d.phase == phaseProxy {
+	switch d.phase {
+	case phaseProxy:
 		l.readProxy(d)
 		return
+	case phaseHello:
+		l.turnName(d)
+		return
+	case phaseDial:
+		return // what comes stays where it is
 	}
 	if k.writable && k.out.len() > 0 {
 		moved, drained := l.flushOut(k)
@@ -437,6 +441,8 @@ func (d *downstream) deadline() int64 {
 		return d.since + lastChance
 	case d.phase == phaseProxy:
 		return d.proxyDeadline()
+	case d.phase == phaseHello:
+		return d.since + int64(t.RequestHead)
 	}
 	return d.since + int64(t.Idle)
 }
@@ -461,6 +467,8 @@ func (l *Loop) timeDown(d *downstream) {
 		l.closeDown(d)
 	case d.phase == phaseProxy:
 		l.proxyCutShort(d, timedOut)
+	case d.phase == phaseHello:
+		l.helloCutShort(d, timedOut)
 	default:
 		l.closeDown(d)
 	}
