@@ -95,6 +95,10 @@ func (l *Loop) beginShake(d *downstream, data []byte) {
 		return
 	}
 	l.look()
+	if d.socket.listener.TLS == nil { // any more
+		l.refuseHello(d, secure.ResultRefused, alertRefused)
+		return
+	}
 	conn := l.server(d.socket).Conn()
 	conn.Feed(data)
 	k.in.release(&l.buffers)
@@ -116,14 +120,17 @@ func (l *Loop) shakenDown(d *downstream, conn *secure.Conn) {
 		l.closeDownAfter(d)
 		return
 	}
-	state := conn.State()
-	d.begin(state.NegotiatedProtocol)
-	if a := d.socket.listener.TLS.ClientAuth; a != nil && a.Forward && len(state.PeerCertificates) > 0 {
-		d.certificate = secure.AppendField(nil, state.PeerCertificates[0].Raw)
-	}
+	d.begin(conn.State().NegotiatedProtocol)
+	d.certificate = conn.Certificate()
 	d.phase, d.since = phaseHead, l.now
 	l.wheel.arm(d.link, d.deadline())
 	l.turnDown(d)
+}
+
+// outdated says that the listener has begun, or ceased, to speak TLS since the
+// client came: its connection ends after the answer at hand.
+func (d *downstream) outdated() bool {
+	return (d.socket.listener.TLS != nil) != (d.link.tls != nil)
 }
 
 // begin chooses the codec by the protocol that was agreed on; none means

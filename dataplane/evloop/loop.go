@@ -335,7 +335,7 @@ func (l *Loop) lend(s *stream) *exchange.Env {
 	if s.listener == nil { // the route is chosen and used: nothing asks for more than the settings in force
 		l.env.Listener = s.down.socket.listener
 	}
-	l.env.Draining = l.draining || s.down.socket.removed
+	l.env.Draining = l.draining || s.down.socket.removed || s.down.outdated()
 	l.env.Stale = s.down.socket.removed
 	if second := (l.wallBase + l.now) / int64(time.Second); second != l.dateAt {
 		l.dateAt = second

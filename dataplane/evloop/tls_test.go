@@ -205,6 +205,31 @@ func TestTheCertificateFollowsTheNameAndTheTable(t *testing.T) {
 	}
 }
 
+func TestAListenerMayBeginAndCeaseToSpeakTLS(t *testing.T) {
+	n := startTLS(t, 1)
+	route := forwardAll(newUpstream("u", startBackend(t, echo)))
+	n.serve(nil, route)
+	kept := n.dial(n.config())
+	n.ask(kept)
+	begun := n.raw()
+	_, _ = io.WriteString(begun, "\x16\x03\x01\x00\x08\x01\x00\x00\x04")
+	eventually(t, "both connections", func() bool { return clientsOpen(n.node) == 2 })
+	n.apply(nil, route)
+	_, _ = io.WriteString(begun, "1234")
+	if got, _ := io.ReadAll(begun); string(got) != alertRefused {
+		t.Errorf("a handshake that is not wanted any more: %q", got)
+	}
+	if resp, _ := n.ask(kept); resp.StatusCode != 200 || !resp.Close {
+		t.Errorf("a kept connection: %d, close %v", resp.StatusCode, resp.Close)
+	}
+	plain := n.raw()
+	n.ask(plain)
+	n.serve(nil, route)
+	if resp, _ := n.ask(plain); resp.StatusCode != 200 || !resp.Close {
+		t.Errorf("a kept connection without TLS: %d, close %v", resp.StatusCode, resp.Close)
+	}
+}
+
 func TestClientCertificates(t *testing.T) {
 	n := startTLS(t, 1)
 	clients := securetest.New(t)

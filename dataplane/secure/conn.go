@@ -32,6 +32,8 @@ type Conn struct {
 	shake *shake
 	// failed is how the handshake ended.
 	failed error
+	// forward: the peer's certificate is for the endpoint.
+	forward bool
 }
 
 // shake is what only a handshake needs.
@@ -162,6 +164,19 @@ func (c *Conn) TakeOut() []byte {
 // State is what was agreed on.
 func (c *Conn) State() tls.ConnectionState { return c.tls.ConnectionState() }
 
+// Certificate is the value of Client-Cert with which the client's certificate goes
+// to endpoints; nil: it showed none, or it does not go there.
+func (c *Conn) Certificate() []byte {
+	if !c.forward {
+		return nil
+	}
+	shown := c.State().PeerCertificates
+	if len(shown) == 0 {
+		return nil
+	}
+	return AppendField(nil, shown[0].Raw)
+}
+
 // memory is the net.Conn under a tls.Conn. Nothing here blocks but a Read during
 // a handshake. crypto/tls takes a Read that timed out for one that may be made
 // again, and calls nothing of it concurrently.
@@ -187,7 +202,9 @@ func (m *memory) Read(p []byte) (int, error) {
 		}
 	}
 	n := copy(p, m.in)
-	m.in = m.in[n:]
+	if m.in = m.in[n:]; len(m.in) == 0 {
+		m.in = nil // it holds the memory of what was read else
+	}
 	return n, nil
 }
 

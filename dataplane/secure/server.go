@@ -58,7 +58,11 @@ func NewServer(t *table.ListenerTLS, tickets *Tickets, protocols ...string) *Ser
 func (s *Server) Of() *table.ListenerTLS { return s.of }
 
 // Conn makes the connection of one client.
-func (s *Server) Conn() *Conn { return newConn(true, s.config) }
+func (s *Server) Conn() *Conn {
+	c := newConn(true, s.config)
+	c.forward = s.of.ClientAuth != nil && s.of.ClientAuth.Forward
+	return c
+}
 
 // certificate chooses among those of one name by what the client can verify: one
 // with ECDSA and one with RSA serve old clients and new ones.
