@@ -241,7 +241,7 @@ func news(a, b *fleetv1.AgentReport) bool {
 	for i, v := range a.GetVips() {
 		w := b.GetVips()[i]
 		if v.GetVip() != w.GetVip() || v.GetState() != w.GetState() || v.GetHolder() != w.GetHolder() ||
-			v.GetHolds() != w.GetHolds() || v.GetConflict() != w.GetConflict() {
+			v.GetHolds() != w.GetHolds() || v.GetConflict() != w.GetConflict() || v.GetAlive() != w.GetAlive() {
 			return true
 		}
 	}
@@ -369,6 +369,9 @@ func (l *life) work() {
 		cancel()
 		if err != nil {
 			l.s.log.Error("virtual IP: socket", "address", t.address, "error", err)
+		}
+		if err != nil && t.fd != noFD {
+			l.conn.close() // a node that cannot serve must not hold: begin anew
 		}
 	}
 }

@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -72,6 +73,31 @@ func TestStatusComesEveryFiveSecondsAndAfterEachChange(t *testing.T) {
 			if got := time.Since(begin); got != time.Duration(5*i)*time.Second {
 				t.Fatalf("status %d after %v", i, got)
 			}
+		}
+	})
+}
+
+func TestVirtualIPsAreToldAtOnceAndTheKeptListWithHello(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		changed := make(chan struct{}, 1)
+		n := start(t, func(c *Config) {
+			c.Witness, c.Changed = true, changed
+			c.VIPs = func() VIPs {
+				return VIPs{
+					Kept: List{Lineage: 7, Revision: 9, IDs: []string{"n1", "n2"}}, GrantsBy: 8,
+					Statuses: []*fleetv1.VipStatus{{Vip: "front", Holds: true}},
+				}
+			}
+		})
+		l, hello := n.accept()
+		if !hello.GetWitness() || hello.GetListLineage() != 7 || hello.GetListRevision() != 9 || !slices.Equal(hello.GetList(), []string{"n1", "n2"}) {
+			t.Fatalf("hello: %v", hello)
+		}
+		begin := time.Now()
+		changed <- struct{}{}
+		s := (<-l.toServer).GetStatus()
+		if time.Since(begin) != 0 || s.GetListRevision() != 8 || len(s.GetVirtualIps()) != 1 || !s.GetVirtualIps()[0].GetHolds() {
+			t.Fatalf("status after %v: %v", time.Since(begin), s)
 		}
 	})
 }

@@ -117,11 +117,39 @@ func (v *vips) Run(ctx context.Context, begin <-chan struct{}) error {
 		return nil
 	case <-begin:
 	}
+	v.recall()
 	if v.supervisor == nil {
 		<-ctx.Done()
 		return nil
 	}
 	return v.supervisor.Run(ctx)
+}
+
+// recall takes up what the process before this one may have kept since this one
+// started: it granted by that.
+func (v *vips) recall() {
+	v.mu.Lock()
+	dir, list := v.dir, v.list
+	v.mu.Unlock()
+	if dir == "" {
+		return
+	}
+	if kept, err := lastgood.LoadMembers(dir); err == nil && list.Follows(kept) {
+		v.take(kept)
+	}
+}
+
+// take goes by a list that is kept.
+func (v *vips) take(list lastgood.Members) {
+	v.mu.Lock()
+	v.list = list
+	v.mu.Unlock()
+	v.logger.Debug("virtual IPs: expected members", "revision", list.Revision, "members", len(list.IDs))
+	if v.supervisor != nil {
+		v.supervisor.SetList(list.Revision, list.IDs) // it says when that is in force
+	} else {
+		poke(v.changed)
+	}
 }
 
 // fleetState takes the list of expected members. It does not block.
@@ -164,15 +192,7 @@ func (v *vips) keepLists(ctx context.Context) {
 				continue
 			}
 		}
-		v.mu.Lock()
-		v.list = next
-		v.mu.Unlock()
-		v.logger.Debug("virtual IPs: expected members", "revision", next.Revision, "members", len(next.IDs))
-		if v.supervisor != nil {
-			v.supervisor.SetList(next.Revision, next.IDs) // it says when that is in force
-		} else {
-			poke(v.changed)
-		}
+		v.take(next)
 	}
 }
 
