@@ -117,13 +117,16 @@ func TestAKilledMainProcessTakesItsAgentWithItAndAnotherHolds(t *testing.T) {
 	if took > time.Second {
 		t.Error("that is more than a second")
 	}
-	eventually(t, "the agent's end", func() bool { return syscall.Kill(r.agent, 0) != nil || zombie(r.agent) })
+	eventually(t, "the agent's end", func() bool { return strings.Contains("Z", stateOf(r.agent)) })
 }
 
-// zombie says that a process has ended and nobody asked for its status.
-func zombie(pid int) bool {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err != nil || strings.Contains(string(text), ") Z ")
+// stateOf is a process's state: T stopped, Z ended and not asked for its status;
+// empty: it is gone.
+func stateOf(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(text), ") ")
+	state, _, _ := strings.Cut(rest, " ")
+	return state
 }
 
 // TestWhoeverIsStoppedIsNoSecondHolderWhenItGoesOn stops processes of the holder,
@@ -152,6 +155,7 @@ func TestWhoeverIsStoppedIsNoSecondHolderWhenItGoesOn(t *testing.T) {
 			}
 			for _, who := range c.stop {
 				r.signal(pid(who), syscall.SIGSTOP)
+				eventually(t, "it has stopped", func() bool { return stateOf(pid(who)) == "T" })
 			}
 			if len(c.stop) == 1 {
 				took := p.moved(t, first)
