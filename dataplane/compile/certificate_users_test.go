@@ -13,7 +13,6 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
-// httpsListener skips the test as long as the schema does not take one.
 func httpsListener(t *testing.T, certificates ...string) *fleetv1.Resource {
 	t.Helper()
 	r := &fleetv1.Resource{
@@ -21,12 +20,6 @@ func httpsListener(t *testing.T, certificates ...string) *fleetv1.Resource {
 		Spec: &fleetv1.Resource_Listener{Listener: &fleetv1.Listener{
 			Port: proto.Uint32(8443), Protocol: fleetv1.Listener_HTTPS.Enum(), Tls: &fleetv1.ListenerTLS{Certificates: certificates},
 		}},
-	}
-	for _, p := range resource.Check(r) {
-		if p.Expected == resource.NotSupported {
-			t.Skip("HTTPS listeners are not supported yet")
-		}
-		t.Fatal(p)
 	}
 	return r
 }

@@ -1,11 +1,11 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,26 +17,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/cli/client"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
-	"github.com/proxyfleet/proxyfleet/proto/api"
 	"github.com/proxyfleet/proxyfleet/proto/certificate/certificatetest"
-	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
 const httpsListener = "kind: Listener\nname: https\nspec: {port: 8443, protocol: HTTPS, tls: {certificates: [site]}}\n---\n"
 
-// withHTTPS is a fleet with an HTTPS listener. The test is skipped as long as the
-// schema takes none.
+// withHTTPS is a fleet with an HTTPS listener.
 func withHTTPS(t *testing.T, nodes int, p *certificatetest.Pair) *fleettest.Fleet {
 	t.Helper()
 	f := fleettest.New(t, fleettest.Options{Nodes: nodes})
-	documents := httpsListener + certificateDocument(t, "site", p) + pingRoute + "one}}\n"
-	_, err := f.Client.Apply(t.Context(), []byte(documents), client.Write{DryRun: true})
-	if refused := (*api.Error)(nil); errors.As(err, &refused) && len(refused.Problems) > 0 && refused.Problems[0].Expected == resource.NotSupported {
-		t.Skip("HTTPS listeners are not supported yet")
-	}
-	f.Apply(documents)
+	f.Apply(httpsListener + certificateDocument(t, "site", p) + pingRoute + "one}}\n")
 	f.WaitNodes()
 	return f
 }
@@ -51,14 +42,15 @@ func certificateDocument(t *testing.T, name string, p *certificatetest.Pair) str
 	return string(text) + "\n---\n"
 }
 
-// httpsClient speaks HTTP/1.1 over TLS to one node, whatever the URL's host.
-func httpsClient(t *testing.T, n *fleettest.Node, root *certificatetest.Pair, cache tls.ClientSessionCache, keepAlive bool) *http.Client {
+// httpsClient speaks HTTP/1.1 over TLS to one node, whatever the URL's host, each
+// time on a new connection.
+func httpsClient(t *testing.T, n *fleettest.Node, root *certificatetest.Pair, cache tls.ClientSessionCache) *http.Client {
 	t.Helper()
 	pool := x509.NewCertPool()
 	pool.AddCert(root.Certificate)
 	transport := &http.Transport{
-		DisableKeepAlives: !keepAlive, MaxIdleConnsPerHost: 1,
-		TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "shop.test", ClientSessionCache: cache, MinVersion: tls.VersionTLS12},
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{RootCAs: pool, ServerName: "shop.test", ClientSessionCache: cache, MinVersion: tls.VersionTLS12},
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", n.Address+":8443")
 		},
@@ -80,6 +72,37 @@ func getTLS(c *http.Client) (*tls.ConnectionState, error) {
 	return resp.TLS, nil
 }
 
+// keepTLS opens one connection to a node, and asks on it for as long as it lasts:
+// unlike an http.Client it never takes another.
+func keepTLS(t *testing.T, n *fleettest.Node, root *certificatetest.Pair) (ask func() error) {
+	t.Helper()
+	pool := x509.NewCertPool()
+	pool.AddCert(root.Certificate)
+	c, err := tls.Dial("tcp", n.Address+":8443", &tls.Config{RootCAs: pool, ServerName: "shop.test", MinVersion: tls.VersionTLS12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	in := bufio.NewReader(c)
+	return func() error {
+		if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(c, "GET /ping HTTP/1.1\r\nHost: shop.test\r\n\r\n"); err != nil {
+			return fmt.Errorf("sending: %w", err)
+		}
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return fmt.Errorf("receiving: %w", err)
+		}
+		defer resp.Body.Close()
+		if text, err := io.ReadAll(resp.Body); err != nil || string(text) != "one" || resp.Close {
+			return fmt.Errorf("%q, close %v, %w", text, resp.Close, err)
+		}
+		return nil
+	}
+}
+
 // TestACertificateIsReplacedUnderLoadAndNoConnectionNotices replaces it 20 times
 // while new connections come and others are kept.
 func TestACertificateIsReplacedUnderLoadAndNoConnectionNotices(t *testing.T) {
@@ -94,7 +117,7 @@ func TestACertificateIsReplacedUnderLoadAndNoConnectionNotices(t *testing.T) {
 	var workers sync.WaitGroup
 	var shook, kept atomic.Int64
 	for range 4 {
-		c := httpsClient(t, f.Nodes[0], root, nil, false)
+		c := httpsClient(t, f.Nodes[0], root, nil)
 		workers.Go(func() {
 			for ctx.Err() == nil {
 				if _, err := getTLS(c); err != nil {
@@ -105,21 +128,12 @@ func TestACertificateIsReplacedUnderLoadAndNoConnectionNotices(t *testing.T) {
 			}
 		})
 	}
-	first := pairs[0].Certificate.SerialNumber
 	for range 4 {
-		c := httpsClient(t, f.Nodes[0], root, nil, true)
-		if _, err := getTLS(c); err != nil {
-			t.Fatal(err)
-		}
+		ask := keepTLS(t, f.Nodes[0], root)
 		workers.Go(func() {
 			for ctx.Err() == nil {
-				state, err := getTLS(c)
-				if err != nil {
-					t.Errorf("a kept connection: %v", err)
-					return
-				}
-				if state.PeerCertificates[0].SerialNumber.Cmp(first) != 0 {
-					t.Error("a kept connection was replaced")
+				if err := ask(); err != nil {
+					t.Errorf("a kept connection, after %d requests on all of them: %v", kept.Load(), err)
 					return
 				}
 				kept.Add(1)
@@ -131,7 +145,7 @@ func TestACertificateIsReplacedUnderLoadAndNoConnectionNotices(t *testing.T) {
 	for i := 1; i <= 20; i++ {
 		f.Apply(certificateDocument(t, "site", pairs[i%2]))
 		f.WaitNodes()
-		state, err := getTLS(httpsClient(t, f.Nodes[0], root, nil, false))
+		state, err := getTLS(httpsClient(t, f.Nodes[0], root, nil))
 		if err != nil || state.PeerCertificates[0].SerialNumber.Cmp(pairs[i%2].Certificate.SerialNumber) != 0 {
 			t.Fatalf("after replacement %d: %v, or the certificate before", i, err)
 		}
@@ -155,7 +169,7 @@ func TestSessionsAreResumedOnOtherNodesAndAfterARestartWithoutControlPlane(t *te
 		cache := tls.NewLRUClientSessionCache(1) // by the server's name: of both nodes
 		on := func(n *fleettest.Node) bool {
 			t.Helper()
-			c := httpsClient(t, n, root, cache, false)
+			c := httpsClient(t, n, root, cache)
 			c.Transport.(*http.Transport).TLSClientConfig.MaxVersion = version
 			state, err := getTLS(c)
 			if err != nil {
@@ -172,7 +186,7 @@ func TestSessionsAreResumedOnOtherNodesAndAfterARestartWithoutControlPlane(t *te
 	}
 
 	cache := tls.NewLRUClientSessionCache(1)
-	if _, err := getTLS(httpsClient(t, f.Nodes[1], root, cache, false)); err != nil {
+	if _, err := getTLS(httpsClient(t, f.Nodes[1], root, cache)); err != nil {
 		t.Fatal(err)
 	}
 	kept := filepath.Join(f.Dir, "state", "node-1", "last-good")
@@ -181,10 +195,10 @@ func TestSessionsAreResumedOnOtherNodesAndAfterARestartWithoutControlPlane(t *te
 	f.Nodes[0].Kill()
 	n := f.StartNode(1)
 	fleettest.Wait(t, 20*time.Second, "the node to serve", func() bool {
-		_, err := getTLS(httpsClient(t, n, root, nil, false))
+		_, err := getTLS(httpsClient(t, n, root, nil))
 		return err == nil
 	})
-	state, err := getTLS(httpsClient(t, n, root, cache, false))
+	state, err := getTLS(httpsClient(t, n, root, cache))
 	if err != nil || !state.DidResume || state.PeerCertificates[0].SerialNumber.Cmp(p.Certificate.SerialNumber) != 0 {
 		t.Errorf("after a restart without control plane: resumed %v, %v", state != nil && state.DidResume, err)
 	}
