@@ -369,11 +369,19 @@ func TestANodeThatCannotHaveTheAddressLeavesItToOthers(t *testing.T) {
 	p := newPlace(t)
 	nodes := p.fleet(t)
 	first := p.holder(t)
+	taken, err := net.Listen("tcp", netip.AddrPortFrom(netip.MustParseAddr(p.vip()), 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
 	v := p.vips()
-	v[0].Address = "192.0.2.1" // of no interface
-	v[0].Preference = []string{first}
+	port := uint32(taken.Addr().(*net.TCPAddr).Port) //nolint:gosec // a port
+	v[0].Ports = append(v[0].Ports, &fleetv1.AgentPort{Port: port, Backlog: 1})
 	nodes[first].s.SetVIPs(v)
 	p.moved(t, first)
+	eventually(t, "the reason", func() bool {
+		return strings.Contains(nodes[first].s.Statuses()[0].GetWhy(), "cannot have the address")
+	})
 }
 
 // netipLoopback is any free port of loopback.

@@ -24,7 +24,10 @@
 // # Why there are never two holders
 //
 // Grants give a node the virtual IP until an instant, and give it to nobody else
-// before (package vip). What is left is that nothing listens after that instant.
+// before (package vip). They are asked for the address: nodes may go by different
+// configurations for as long as no control plane reaches them, in which the virtual
+// IP of one address has different names. What is left is that nothing listens after
+// that instant.
 //
 //   - The agent runs: it lets go when the time is up, within a turn of its loop.
 //   - The agent was stopped (SIGSTOP, swapped out, starved) while it held: each

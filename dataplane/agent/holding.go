@@ -27,7 +27,6 @@ const (
 
 // holding is a virtual IP that this node holds, with its sockets.
 type holding struct {
-	vip   string
 	term  uint64
 	since time.Time
 
@@ -108,7 +107,7 @@ func (h *holding) open(address netip.AddrPort, backlog int, until int64, o *outb
 	}
 	l := listening{number: o.nextNumber(), address: address, fd: fd}
 	h.sockets = append(h.sockets, l)
-	o.socket(h.vip, l, until)
+	o.socket(l, until)
 	return nil
 }
 

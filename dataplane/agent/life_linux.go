@@ -49,7 +49,6 @@ type life struct {
 
 // shared is a socket of the agent's of which this process has a copy.
 type shared struct {
-	vip     string
 	address netip.AddrPort
 	fd      int
 	until   int64
@@ -171,7 +170,7 @@ func (l *life) take(m *fleetv1.AgentSocket, fd int) error {
 		return fmt.Errorf("%w: socket: %w", errMessage, err)
 	}
 	l.mu.Lock()
-	l.copies[m.GetNumber()] = &shared{vip: m.GetVip(), address: address, fd: fd, until: m.GetUntil()}
+	l.copies[m.GetNumber()] = &shared{address: address, fd: fd, until: m.GetUntil()}
 	l.mu.Unlock()
 	l.hurry()
 	own, err := copyFD(fd) // the task's, which may be carried out after the socket is gone
@@ -213,13 +212,15 @@ func (l *life) dropAll() {
 
 // report takes over how things stand.
 func (l *life) report(r *fleetv1.AgentReport) {
-	until := make(map[string]int64, len(r.GetLeases()))
+	until := make(map[netip.Addr]int64, len(r.GetLeases()))
 	for _, lease := range r.GetLeases() {
-		until[lease.GetVip()] = lease.GetUntil()
+		if ip, err := netip.ParseAddr(lease.GetAddress()); err == nil {
+			until[ip] = lease.GetUntil()
+		}
 	}
 	l.mu.Lock()
 	for _, c := range l.copies {
-		c.until = max(c.until, until[c.vip])
+		c.until = max(c.until, until[c.address.Addr()])
 	}
 	l.mu.Unlock()
 	l.hurry()
@@ -333,7 +334,7 @@ func (l *life) beat() {
 func (l *life) cut() time.Duration {
 	l.mu.Lock()
 	now, next := boottime(), int64(pulseEvery)
-	var over []string
+	var over []netip.AddrPort
 	for _, c := range l.copies {
 		switch left := c.until + cutAfter - now; {
 		case c.ended:
@@ -342,12 +343,12 @@ func (l *life) cut() time.Duration {
 		default:
 			c.ended = true
 			endListening(c.fd)
-			over = append(over, c.vip)
+			over = append(over, c.address)
 		}
 	}
 	l.mu.Unlock()
-	for _, vip := range over {
-		l.s.log.Warn("virtual IP: the vip-agent is silent; its socket is ended", "vip", vip)
+	for _, address := range over {
+		l.s.log.Warn("virtual IP: the vip-agent is silent; its socket is ended", "address", address)
 	}
 	if len(over) > 0 {
 		l.s.note(func(st *State) { st.Cut += len(over) })

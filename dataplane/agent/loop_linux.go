@@ -51,6 +51,8 @@ type loop struct {
 	healthy   bool
 	heard     int64 // the last pulse
 	leaving   int64 // when to end; 0: not yet
+	// By address: nodes that do not go by one configuration yet may call the virtual
+	// IP of one address by different names, and it must not have two holders.
 	held      map[string]*holding
 	benched   map[string]bench
 	conflicts map[string]conflict
@@ -164,8 +166,8 @@ func (l *loop) obey(now int64) {
 func (l *loop) configure(now int64) {
 	var specs []vip.Spec
 	for _, w := range l.wanted.GetVips() {
-		if b, is := l.benched[w.GetName()]; !is || now >= b.until {
-			delete(l.benched, w.GetName())
+		if b, is := l.benched[w.GetAddress()]; !is || now >= b.until {
+			delete(l.benched, w.GetAddress())
 			specs = append(specs, spec(w))
 		}
 	}
@@ -174,7 +176,7 @@ func (l *loop) configure(now int64) {
 
 func spec(w *fleetv1.AgentVip) vip.Spec {
 	s := vip.Spec{
-		VIP: w.GetName(), Nodes: w.GetNodes(), Labels: member.Labels(w.GetLabels()),
+		VIP: w.GetAddress(), Nodes: w.GetNodes(), Labels: member.Labels(w.GetLabels()),
 		Preference: w.GetPreference(), Preempt: w.GetPreempt(),
 	}
 	switch w.GetPolicy() {
@@ -232,8 +234,8 @@ func (l *loop) do(a vip.Action, now int64) (late bool) {
 		}
 	case vip.Claim:
 		l.reportAt = now
-		l.held[a.VIP] = &holding{vip: a.VIP, term: a.Term, since: time.Now()}
-		l.log.Info("virtual IP: this node holds", "vip", a.VIP, "term", a.Term)
+		l.held[a.VIP] = &holding{term: a.Term, since: time.Now()}
+		l.log.Info("virtual IP: this node holds", "vip", l.name(a.VIP), "address", a.VIP, "term", a.Term)
 		return l.clock() >= a.Until
 	case vip.Drop:
 		l.reportAt = now
@@ -241,10 +243,10 @@ func (l *loop) do(a vip.Action, now int64) (late bool) {
 			h.end(l.out)
 			delete(l.held, a.VIP)
 		}
-		l.log.Info("virtual IP: this node lets go", "vip", a.VIP, "term", a.Term, "reason", a.Reason)
+		l.log.Info("virtual IP: this node lets go", "vip", l.name(a.VIP), "address", a.VIP, "term", a.Term, "reason", a.Reason)
 	case vip.Conflict:
 		l.conflicts[a.VIP] = conflict{a.Other, now + conflictFor}
-		l.log.Warn("virtual IP: another node holds it too", "vip", a.VIP, "other", a.Other)
+		l.log.Warn("virtual IP: another node holds it too", "vip", l.name(a.VIP), "other", a.Other)
 	}
 	return false
 }
@@ -252,52 +254,60 @@ func (l *loop) do(a vip.Action, now int64) (late bool) {
 // settle makes the sockets those of what Grants says is held. benched says that
 // what may be held has changed.
 func (l *loop) settle(now int64) (benched bool) {
-	for name, h := range l.held {
-		until, holds := l.grants.Until(name)
-		w := l.find(name)
+	for address, h := range l.held {
+		until, holds := l.grants.Until(address)
+		w := l.find(address)
 		if !holds || w == nil {
 			h.end(l.out)
 			if !holds {
-				delete(l.held, name)
+				delete(l.held, address)
 			}
 			continue
 		}
 		sockets, problem := l.out.number, h.problem
 		h.serve(w, now, until, l.out)
 		if h.problem != "" && h.problem != problem {
-			l.log.Warn("virtual IP: this node cannot have the address", "vip", name, "error", h.problem)
+			l.log.Warn("virtual IP: this node cannot have the address", "vip", w.GetName(), "error", h.problem)
 		}
 		if sockets != l.out.number || h.problem != problem {
 			l.reportAt = now
 		}
 		if h.hopeless(now) {
-			l.benched[name] = bench{now + int64(benchFor), h.problem}
+			l.benched[address] = bench{now + int64(benchFor), h.problem}
 			benched = true
 		}
 	}
-	for name, b := range l.benched {
+	for address, b := range l.benched {
 		if now >= b.until {
 			benched = true
-			delete(l.benched, name)
+			delete(l.benched, address)
 		}
 	}
 	return benched
 }
 
-func (l *loop) find(name string) *fleetv1.AgentVip {
+func (l *loop) find(address string) *fleetv1.AgentVip {
 	for _, w := range l.wanted.GetVips() {
-		if w.GetName() == name {
+		if w.GetAddress() == address {
 			return w
 		}
 	}
 	return nil
 }
 
+// name is what the virtual IP of an address is called here.
+func (l *loop) name(address string) string {
+	if w := l.find(address); w != nil {
+		return w.GetName()
+	}
+	return address
+}
+
 // reflect has gossip say what this node is now.
 func (l *loop) reflect() {
 	s := gossip.Self{Flags: l.flags(), ListRevision: l.list}
-	for name, h := range l.held {
-		s.Holdings = append(s.Holdings, member.Holding{VIP: name, Term: h.term, SinceUnixMS: h.since.UnixMilli()})
+	for address, h := range l.held {
+		s.Holdings = append(s.Holdings, member.Holding{VIP: address, Term: h.term, SinceUnixMS: h.since.UnixMilli()})
 	}
 	if s.Flags != l.self.Flags || s.ListRevision != l.self.ListRevision || !sameHoldings(s.Holdings, l.self.Holdings) {
 		l.self = s

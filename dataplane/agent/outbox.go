@@ -45,14 +45,14 @@ func (o *outbox) nextNumber() uint64 {
 }
 
 // socket passes on a copy.
-func (o *outbox) socket(vip string, l listening, until int64) {
+func (o *outbox) socket(l listening, until int64) {
 	fd, err := copyFD(l.fd)
 	if err != nil {
 		o.overflow() // without descriptors nothing can be passed on any more
 		return
 	}
 	o.put(parcel{&fleetv1.FromAgent{Message: &fleetv1.FromAgent_Socket{Socket: &fleetv1.AgentSocket{
-		Number: l.number, Vip: vip, Address: l.address.String(), Until: until,
+		Number: l.number, Address: l.address.String(), Until: until,
 	}}}, fd})
 }
 

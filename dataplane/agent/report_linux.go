@@ -16,17 +16,17 @@ func (l *loop) report(now int64) {
 		known[s.VIP] = true
 		r.Vips = append(r.Vips, l.status(s, now, wall))
 	}
-	for name, b := range l.benched {
-		if !known[name] {
+	for address, b := range l.benched {
+		if !known[address] {
 			r.Vips = append(r.Vips, &fleetv1.VipStatus{
-				Vip: name, State: fleetv1.VipStatus_IDLE, ListRevision: l.list, Why: "this node cannot have the address: " + b.problem,
+				Vip: l.name(address), State: fleetv1.VipStatus_IDLE, ListRevision: l.list, Why: "this node cannot have the address: " + b.problem,
 			})
 		}
 	}
 	l.reportAt = now + reportIdle
-	for name := range l.held {
-		if until, holds := l.grants.Until(name); holds {
-			r.Leases = append(r.Leases, &fleetv1.AgentLease{Vip: name, Until: until})
+	for address := range l.held {
+		if until, holds := l.grants.Until(address); holds {
+			r.Leases = append(r.Leases, &fleetv1.AgentLease{Address: address, Until: until})
 			l.reportAt = now + reportHolding
 		}
 	}
@@ -35,7 +35,7 @@ func (l *loop) report(now int64) {
 			NodeId: m.ID, Address: m.Address.String(), Flags: m.Flags.String(), ListRevision: m.ListRevision,
 		}
 		for _, h := range m.Holdings {
-			shown.Holds = append(shown.Holds, h.VIP)
+			shown.Holds = append(shown.Holds, l.name(h.VIP))
 		}
 		r.Members = append(r.Members, shown)
 	}
@@ -45,7 +45,7 @@ func (l *loop) report(now int64) {
 // status is one virtual IP's.
 func (l *loop) status(s vip.Status, now int64, wall time.Time) *fleetv1.VipStatus {
 	out := &fleetv1.VipStatus{
-		Vip: s.VIP, Holder: s.Holder, Term: s.Term, Why: s.Why, ListRevision: s.Revision,
+		Vip: l.name(s.VIP), Holder: s.Holder, Term: s.Term, Why: s.Why, ListRevision: s.Revision,
 		SinceUnixMs: wall.Add(-time.Duration(now - s.Since)).UnixMilli(),
 		Alive:       uint32(s.Alive), Expected: uint32(s.Expected), Needed: uint32(s.Needed), //nolint:gosec // at most vip.MaxMembers
 		State: map[vip.State]fleetv1.VipStatus_State{

@@ -60,7 +60,7 @@ func Labels(m map[string]string) []Label {
 
 // Holding is a virtual IP that a member says it holds.
 type Holding struct {
-	// VIP is the name of the VirtualIP.
+	// VIP is its address.
 	VIP string
 	// Term counts the tenures of the virtual IP: of two members that say they
 	// hold it, the one with the higher term took it later.

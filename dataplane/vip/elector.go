@@ -40,7 +40,8 @@ func (p Policy) String() string {
 
 // Spec is what a VirtualIP says of who may hold it.
 type Spec struct {
-	// VIP is its name.
+	// VIP names what has one holder. Nodes whose configurations differ for a while
+	// must agree on it: it is the address, as a VirtualIP may be renamed.
 	VIP string
 	// Nodes are the ids of those that may hold it; none: any. Labels must all be
 	// on the node. Both count.

@@ -682,9 +682,10 @@ func (x *AgentReport) GetInboxLost() uint64 {
 // AgentLease says until when the main process may let a virtual IP's sockets
 // listen without hearing more: nanoseconds of CLOCK_BOOTTIME.
 type AgentLease struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Vip           string                 `protobuf:"bytes,1,opt,name=vip" json:"vip,omitempty"`
-	Until         int64                  `protobuf:"varint,2,opt,name=until" json:"until,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The virtual IP's.
+	Address       string `protobuf:"bytes,1,opt,name=address" json:"address,omitempty"`
+	Until         int64  `protobuf:"varint,2,opt,name=until" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -719,9 +720,9 @@ func (*AgentLease) Descriptor() ([]byte, []int) {
 	return file_fleet_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
-func (x *AgentLease) GetVip() string {
+func (x *AgentLease) GetAddress() string {
 	if x != nil {
-		return x.Vip
+		return x.Address
 	}
 	return ""
 }
@@ -816,10 +817,9 @@ type AgentSocket struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Never used for two sockets of one agent.
 	Number uint64 `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
-	Vip    string `protobuf:"bytes,2,opt,name=vip" json:"vip,omitempty"`
 	// IP and port.
-	Address       string `protobuf:"bytes,3,opt,name=address" json:"address,omitempty"`
-	Until         int64  `protobuf:"varint,4,opt,name=until" json:"until,omitempty"`
+	Address       string `protobuf:"bytes,2,opt,name=address" json:"address,omitempty"`
+	Until         int64  `protobuf:"varint,3,opt,name=until" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -859,13 +859,6 @@ func (x *AgentSocket) GetNumber() uint64 {
 		return x.Number
 	}
 	return 0
-}
-
-func (x *AgentSocket) GetVip() string {
-	if x != nil {
-		return x.Vip
-	}
-	return ""
 }
 
 func (x *AgentSocket) GetAddress() string {
@@ -989,22 +982,21 @@ const file_fleet_v1_agent_proto_rawDesc = "" +
 	"\x06leases\x18\x04 \x03(\v2\x14.fleet.v1.AgentLeaseR\x06leases\x12/\n" +
 	"\amembers\x18\x05 \x03(\v2\x15.fleet.v1.AgentMemberR\amembers\x12\x1d\n" +
 	"\n" +
-	"inbox_lost\x18\x06 \x01(\x04R\tinboxLost\"4\n" +
+	"inbox_lost\x18\x06 \x01(\x04R\tinboxLost\"<\n" +
 	"\n" +
-	"AgentLease\x12\x10\n" +
-	"\x03vip\x18\x01 \x01(\tR\x03vip\x12\x14\n" +
+	"AgentLease\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
 	"\x05until\x18\x02 \x01(\x03R\x05until\"\x91\x01\n" +
 	"\vAgentMember\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
 	"\x05flags\x18\x03 \x01(\tR\x05flags\x12#\n" +
 	"\rlist_revision\x18\x04 \x01(\x04R\flistRevision\x12\x14\n" +
-	"\x05holds\x18\x05 \x03(\tR\x05holds\"g\n" +
+	"\x05holds\x18\x05 \x03(\tR\x05holds\"U\n" +
 	"\vAgentSocket\x12\x16\n" +
-	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x10\n" +
-	"\x03vip\x18\x02 \x01(\tR\x03vip\x12\x18\n" +
-	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x14\n" +
-	"\x05until\x18\x04 \x01(\x03R\x05until\"%\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
+	"\x05until\x18\x03 \x01(\x03R\x05until\"%\n" +
 	"\vAgentClosed\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06numberB>Z7github.com/proxyfleet/proxyfleet/proto/fleet/v1;fleetv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
