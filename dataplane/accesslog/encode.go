@@ -85,6 +85,9 @@ func appendRequest(dst []byte, r *exchange.Record) []byte {
 		dst = append(dst, `","query":"`...)
 		dst = appendEscaped(dst, r.Query)
 	}
+	if r.HTTP2 {
+		return append(dst, `","protocol":"HTTP/2`...)
+	}
 	dst = append(dst, `","protocol":"HTTP/1.`...)
 	return append(dst, '0'+r.Minor%10)
 }

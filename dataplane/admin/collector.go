@@ -8,6 +8,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
+	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 )
@@ -88,6 +89,7 @@ var described = []description{
 
 	{metricReasons, "Answers that were not the upstream's or the route's own, by why.", byReason},
 	{metricRefusals, "Messages that the codec refused, by the rule that they broke.", byReason},
+	{metricRefusalsHTTP2, "Requests, streams and connections that the codec of HTTP/2 refused, by the rule that they broke.", byReason},
 
 	{metricHandshakes, "TLS handshakes with clients and with endpoints, by how they ended.", []string{"side", "result"}},
 
@@ -316,6 +318,9 @@ func (s *scrape) reasons() {
 	}
 	for r := http1.NoReason + 1; r.String() != "unknown"; r++ {
 		s.counter(metricRefusals, s.set.Refusal(uint8(r)), r.String())
+	}
+	for _, r := range http2.Reasons() {
+		s.counter(metricRefusalsHTTP2, s.set.RefusalHTTP2(uint8(r)), r.String())
 	}
 	for r := range secure.Result(secure.Results) {
 		s.counter(metricHandshakes, s.set.Handshakes(false, uint8(r)), "client", r.String())

@@ -37,8 +37,9 @@ const (
 	metricEndpointWaiting     = namespace + "endpoint_requests_waiting"
 
 	// By reason.
-	metricReasons  = namespace + "answers_by_reason_total"
-	metricRefusals = namespace + "codec_refusals_total"
+	metricReasons       = namespace + "answers_by_reason_total"
+	metricRefusals      = namespace + "codec_refusals_total"
+	metricRefusalsHTTP2 = namespace + "http2_refusals_total"
 
 	// By side and result.
 	metricHandshakes = namespace + "tls_handshakes_total"

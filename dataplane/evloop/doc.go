@@ -13,8 +13,8 @@
 //
 // A link is one descriptor with what both sides have in common: what the last
 // edges said, bytes that were read and not yet understood, bytes that wait to be
-// written, its place in the timer wheel, and its TLS if it has any. A downstream or an upstream connection owns a link and a
-// codec. A stream binds one exchange to (connection, stream) on both sides; an
+// written, its place in the timer wheel, and its TLS if it has any. A downstream or an
+// upstream connection owns a link and a codec. A stream binds one exchange to (connection, stream) on both sides; an
 // HTTP/1.1 connection carries one at a time.
 //
 // # Edges
@@ -37,6 +37,27 @@
 // encrypted when they leave the stage, and link.out holds what goes on the wire.
 // An end that the peer did not announce (close_notify) may be somebody else's
 // doing: an answer that lasts until the end is then a broken one.
+//
+// # HTTP/2
+//
+// A client's connection speaks HTTP/2 if TLS agreed on it (ALPN), or, without TLS,
+// if its first bytes are the preface: prior knowledge (RFC 9113 section 3.3) is
+// taken on every HTTP listener, since no HTTP/1.1 request begins so. Then it has
+// a mux: the codec and a sub for each HTTP/2 stream. A sub is to its exchange what
+// the whole connection is in HTTP/1.1, and outlives it while bytes wait for the
+// client's windows. Exchanges, attempts and pools are the same; act is where the
+// ways part.
+//
+// Frames are gathered in mux.out during a turn of the loop and written at its end,
+// so that answers of many endpoints share a call. A body goes out as it comes
+// while the windows and the socket take it; else it waits in its sub, whose
+// endpoint is then not read. Subs that wait take turns of muxShare bytes. In the
+// other direction a sub keeps what came before its endpoint takes it; reporting it
+// as consumed opens the window, so a sub holds no more than that.
+//
+// A link has one timer. It is armed for the earliest deadline of all exchanges;
+// when it comes up all are looked at, which a connection of a hundred streams can
+// afford once a tick. Draining is two GOAWAYs with a PING between them.
 //
 // # Memory
 //

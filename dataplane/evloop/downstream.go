@@ -7,7 +7,6 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
-	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
@@ -21,11 +20,13 @@ type downstream struct {
 	peer   netip.AddrPort // the client, as the connection or its PROXY header says
 	local  netip.AddrPort // our end, as the client sees it; invalid until somebody asks
 	stream *stream
+	mux    *mux // of HTTP/2: it has the streams; nil: HTTP/1.1
 	phase  phase
 	series stats.Slot
 
 	since     int64 // when the phase began, for its timeout
 	headStart int64 // first byte of the head at hand; 0: none came
+	fresh     bool  // no byte came, so it may turn out to be HTTP/2
 	refused   bool  // the codec gave up: what follows is not understood
 	closing   bool  // closes when everything queued has gone
 	lingered  int   // bytes thrown away while lingering
@@ -43,9 +44,8 @@ const (
 	phaseLinger              // answered and shut; what still comes is thrown away
 	phaseShake               // shakes hands
 	phaseProxy               // waits for a PROXY header
-	phaseHello               // waits for a ClientHello, to be passed on
-	phaseDial                // waits for the endpoint that gets all that comes
 	phaseTunnel              // bytes pass as they are
+	phaseMux                 // speaks HTTP/2
 )
 
 const (
@@ -67,20 +67,28 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 	d := l.takeDown()
 	*d = downstream{link: k, socket: s, peer: peer, since: l.now}
 	k.down = d
+	if s.listener.TLS != nil {
+		d.phase = phaseShake
+	} else {
+		d.begin()
+		d.fresh = true
+	}
 	l.clientsChanged(1)
 	s.binding.clients.Add(1)
 	d.series = s.listener.Series
 	l.stats.ClientOpened(d.series)
+	l.wheel.arm(k, d.deadline())
 	if s.listener.ProxyProtocol != table.ProxyOff {
 		l.awaitProxy(d)
-		return
 	}
-	l.greet(d)
 }
 
 // idle says that nothing is under way in either direction, as far as we know.
 func (d *downstream) idle() bool {
 	k := d.link
+	if d.phase == phaseMux {
+		return d.mux.open == 0 && !d.closing && !k.readable && k.out.len() == 0
+	}
 	return d.phase == phaseHead && d.headStart == 0 && !d.closing && !k.readable && k.out.len() == 0
 }
 
@@ -100,15 +108,13 @@ func (l *Loop) turnDown(d *downstream) {
 		l.goneDown(d)
 		return
 	}
-	switch d.phase {
-	case phaseProxy:
+	if d.phase == phaseProxy {
 		l.readProxy(d)
 		return
-	case phaseHello:
-		l.turnName(d)
+	}
+	if d.phase == phaseMux {
+		l.turnMux(d)
 		return
-	case phaseDial:
-		return // what comes stays where it is
 	}
 	if k.writable && k.out.len() > 0 {
 		moved, drained := l.flushOut(k)
@@ -196,6 +202,9 @@ func (l *Loop) readDown(d *downstream) {
 // must wait, and keeps the rest.
 func (l *Loop) consumeDown(d *downstream, data []byte) {
 	k := d.link
+	if d.fresh && l.sniff(d, data) {
+		return
+	}
 	used := 0
 	for d.wantsInput() {
 		if d.phase == phaseLinger {
@@ -283,7 +292,10 @@ func (l *Loop) beginExchange(d *downstream, head []byte) {
 // newStream makes the stream of the next exchange on d.
 func (l *Loop) newStream(d *downstream) *stream {
 	s := l.streams.take()
-	s.down, d.stream = d, s
+	s.down = d
+	if d.mux == nil {
+		d.stream = s
+	}
 	s.listener, s.listenerSeries = d.socket.listener, d.socket.listener.Series
 	l.stats.Add(stats.ExchangesOpen, 1)
 	return s
@@ -344,6 +356,9 @@ func (l *Loop) closeDownAfter(d *downstream) {
 		return
 	}
 	d.closing = true
+	if d.mux != nil {
+		l.flushMux(d.mux)
+	}
 	l.unstage(k)
 	l.sayGoodbye(k)
 	if k.out.len() == 0 {
@@ -375,6 +390,9 @@ func (l *Loop) shutDown(d *downstream) {
 
 // goneDown ends a connection whose client is gone.
 func (l *Loop) goneDown(d *downstream) {
+	if d.mux != nil {
+		l.stepMux(d, exchange.Event{Kind: exchange.EventClientGone})
+	}
 	if d.stream != nil {
 		l.step(d.stream, exchange.Event{Kind: exchange.EventClientGone})
 		return
@@ -387,6 +405,10 @@ func (l *Loop) cutDown(d *downstream, f exchange.Failure) {
 	k := d.link
 	if d.stream != nil {
 		l.step(d.stream, exchange.Event{Kind: exchange.EventCut, Failure: f})
+	}
+	if d.mux != nil {
+		l.stepMux(d, exchange.Event{Kind: exchange.EventCut, Failure: f})
+		l.flushMux(d.mux)
 	}
 	if !k.closed {
 		l.closeDown(d)
@@ -420,58 +442,10 @@ func (l *Loop) closeDown(d *downstream) {
 	l.unstage(k)
 	l.sayGoodbye(k)
 	l.closeLink(k)
+	if d.mux != nil {
+		l.endMux(d.mux)
+	}
 	l.giveDown(d)
-}
-
-// deadline is when timeDown has something to do.
-func (d *downstream) deadline() int64 {
-	t := &d.socket.listener.Timeouts
-	switch {
-	case d.stream != nil:
-		return d.stream.x.NextDeadline()
-	case d.phase == phaseShake && !d.closing:
-		return d.since + int64(t.RequestHead)
-	case d.phase == phaseLinger:
-		return d.since + lingerTime
-	case d.closing:
-		return d.since + int64(t.StreamIdle)
-	case d.headStart > 0:
-		return d.headStart + int64(t.RequestHead)
-	case d.socket.removed:
-		return d.since + lastChance
-	case d.phase == phaseProxy:
-		return d.proxyDeadline()
-	case d.phase == phaseHello:
-		return d.since + int64(t.RequestHead)
-	}
-	return d.since + int64(t.Idle)
-}
-
-// timeDown looks what is due.
-func (l *Loop) timeDown(d *downstream) {
-	if due := d.deadline(); l.now < due {
-		l.wheel.arm(d.link, due)
-		return
-	}
-	switch {
-	case d.stream != nil:
-		k := d.link
-		l.step(d.stream, exchange.Event{Kind: exchange.EventDeadline, Queued: d.stream.wait != nil})
-		if !k.closed {
-			l.wheel.arm(k, d.deadline())
-		}
-	case d.phase == phaseHead && d.headStart > 0 && !d.closing:
-		l.failHead(d, exchange.Failure{Reason: exchange.ReasonRequestHeadTimeout})
-	case d.phase == phaseShake && !d.closing:
-		l.countHandshake(d.link, secure.ResultTimeout)
-		l.closeDown(d)
-	case d.phase == phaseProxy:
-		l.proxyCutShort(d, timedOut)
-	case d.phase == phaseHello:
-		l.helloCutShort(d, timedOut)
-	default:
-		l.closeDown(d)
-	}
 }
 
 func (l *Loop) takeDown() *downstream {

@@ -23,7 +23,7 @@ const (
 // settings are others.
 func (l *Loop) server(s *socket) *secure.Server {
 	if s.server == nil || s.server.Of() != s.listener.TLS {
-		s.server = secure.NewServer(s.listener.TLS, l.engine.tickets, secure.HTTP1)
+		s.server = secure.NewServer(s.listener.TLS, l.engine.tickets, secure.HTTP2, secure.HTTP1)
 	}
 	return s.server
 }
@@ -120,9 +120,12 @@ func (l *Loop) shakenDown(d *downstream, conn *secure.Conn) {
 		l.closeDownAfter(d)
 		return
 	}
-	d.begin(conn.State().NegotiatedProtocol)
+	d.begin()
 	d.certificate = conn.Certificate()
 	d.phase, d.since = phaseHead, l.now
+	if conn.State().NegotiatedProtocol == secure.HTTP2 {
+		l.beginMux(d)
+	}
 	l.wheel.arm(d.link, d.deadline())
 	l.turnDown(d)
 }
@@ -133,9 +136,9 @@ func (d *downstream) outdated() bool {
 	return (d.socket.listener.TLS != nil) != (d.link.tls != nil)
 }
 
-// begin chooses the codec by the protocol that was agreed on; none means
-// HTTP/1.1, as without TLS.
-func (d *downstream) begin(_ string) {
+// begin makes the codec of HTTP/1.1 ready, which is spoken unless something else
+// turns out.
+func (d *downstream) begin() {
 	limits := d.socket.listener.Limits
 	d.reader.Init(http1.Server, http1.Limits{HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields})
 }

@@ -60,6 +60,9 @@ type Loop struct {
 	freed      []*link
 	freedDowns []*downstream
 	freedUps   []*upstreamConn
+	freeSubs   []*sub
+	freedSubs  []*sub
+	muxes      []*mux // that have gathered frames in this turn
 	ready      []*link
 	spare      []*link // the ready list of the turn before, emptied
 	wheel      wheel
@@ -78,11 +81,13 @@ type Loop struct {
 	reserve     reserve
 
 	// scratch of one step
-	env    exchange.Env
-	head   message.Head
-	out    message.Out
-	record exchange.Record
-	frame  []byte
+	env  exchange.Env
+	head message.Head
+	// muxHead is head for HTTP/2, whose codec writes into the arena that it finds.
+	muxHead message.Head
+	out     message.Out
+	record  exchange.Record
+	frame   []byte
 	// The trailers of an event, and the lines of them that pass.
 	trailers []message.Field
 	lines    []byte
@@ -298,6 +303,7 @@ func (l *Loop) expire() {
 
 // endTurn gives back what closed in this turn and looks after the log.
 func (l *Loop) endTurn(started int64) {
+	l.flushMuxes()
 	l.recycle()
 	if l.flushAt > 0 && l.now >= l.flushAt {
 		l.flushAt = 0
@@ -326,6 +332,11 @@ func (l *Loop) recycle() {
 		l.freeUps = append(l.freeUps, c)
 		l.freedUps[i] = nil
 	}
+	for i, b := range l.freedSubs {
+		l.freeSubs = append(l.freeSubs, b)
+		l.freedSubs[i] = nil
+	}
+	l.freedSubs = l.freedSubs[:0]
 	l.freed, l.freedDowns, l.freedUps = l.freed[:0], l.freedDowns[:0], l.freedUps[:0]
 }
 

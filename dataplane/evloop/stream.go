@@ -22,6 +22,7 @@ type stream struct {
 	listener *table.Listener // of the exchange, until the answer's head: it holds its table's routes
 
 	down *downstream
+	sub  *sub          // its HTTP/2 stream, where down speaks HTTP/2
 	up   *upstreamConn // while the attempt has a connection
 	wait *endpointPool // while it waits in a pool's queue
 	at   *endpointPool // where the attempt is counted in flight
@@ -61,7 +62,8 @@ func (p *streamPool) give(s *stream) {
 	if cap(s.arena) > maxArena {
 		s.arena = nil
 	}
-	s.down, s.up, s.wait, s.at, s.listener, s.body, s.resp, s.trailers = nil, nil, nil, nil, nil, nil, nil, nil
+	s.down, s.sub, s.up, s.wait, s.at, s.listener = nil, nil, nil, nil, nil, nil
+	s.body, s.resp, s.trailers = nil, nil, nil
 	s.listenerSeries, s.routeSeries, s.upSeries, s.epSeries = 0, 0, 0, 0
 	p.free = append(p.free, s)
 }
@@ -90,6 +92,23 @@ func (l *Loop) act(s *stream, actions exchange.Actions) {
 	if actions&exchange.ActEndRequest != 0 && s.up != nil && s.x.ChunkedUp() {
 		l.sendLastChunk(s.up.link, l.trailersUp(s))
 	}
+	if s.sub != nil {
+		l.answerSub(s, actions)
+	} else if actions&answering != 0 {
+		l.answer(s, actions)
+	}
+	if actions&(exchange.ActJoin|exchange.ActShutUpstream|exchange.ActShutClient) != 0 {
+		l.actTunnel(s, actions)
+	}
+	l.actAfter(s, actions)
+}
+
+// answering are the actions that send something to the client.
+const answering = exchange.ActForwardInterim | exchange.ActForwardHead | exchange.ActForwardResponse |
+	exchange.ActEndResponse | exchange.ActReply
+
+// answer carries them out for a client that speaks HTTP/1.1.
+func (l *Loop) answer(s *stream, actions exchange.Actions) {
 	if actions&exchange.ActForwardInterim != 0 {
 		s.x.InterimHead(s.resp, &l.out)
 		l.sendResponse(s.down.link)
@@ -111,10 +130,6 @@ func (l *Loop) act(s *stream, actions exchange.Actions) {
 		l.send(s.down.link, body)
 		s.listener = nil
 	}
-	if actions&(exchange.ActJoin|exchange.ActShutUpstream|exchange.ActShutClient) != 0 {
-		l.actTunnel(s, actions)
-	}
-	l.actAfter(s, actions)
 }
 
 // actTunnel carries out what concerns tunnels.
@@ -132,7 +147,7 @@ func (l *Loop) actTunnel(s *stream, actions exchange.Actions) {
 // actAfter carries out what moves the connections on. Acquire stands last of
 // those that keep the exchange alive: it may step the exchange again at once.
 func (l *Loop) actAfter(s *stream, actions exchange.Actions) {
-	d := s.down
+	d, b := s.down, s.sub
 	if actions&exchange.ActReleaseUpstream != 0 {
 		l.releaseUp(s)
 	}
@@ -150,6 +165,10 @@ func (l *Loop) actAfter(s *stream, actions exchange.Actions) {
 		l.finish(s)
 	}
 	switch {
+	case b != nil:
+		if actions&exchange.ActFinish != 0 {
+			l.finishedSub(d, b, actions)
+		}
 	case actions&exchange.ActAbortClient != 0:
 		l.abortDown(d)
 	case actions&exchange.ActCloseClient != 0:

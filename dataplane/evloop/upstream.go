@@ -265,7 +265,7 @@ func (l *Loop) readUp(c *upstreamConn) {
 
 // wantsAnswer says that the answer may be read: the client takes it.
 func (l *Loop) wantsAnswer(c *upstreamConn) bool {
-	return c.stream != nil && !c.stream.tunnel() && c.stream.down.link.out.len() <= highWater
+	return c.stream != nil && !c.stream.tunnel() && takesAnswer(c.stream)
 }
 
 // consumeUp gives bytes to the codec until it wants more or the answer is
@@ -370,11 +370,6 @@ func (l *Loop) releaseUp(s *stream) {
 // makeIdle gives a connection to the stream that waits longest, or to the pool.
 func (l *Loop) makeIdle(c *upstreamConn) {
 	p := c.pool
-	if id, ok := p.FirstWaiting(); ok && l.streams.all[id].x.Fresh() {
-		l.closeUp(c) // who waits longest wants one that served nobody
-		l.serveWaiting(p)
-		return
-	}
 	if s := l.nextWaiting(p); s != nil {
 		reused := c.served > 0
 		l.assign(s, c)

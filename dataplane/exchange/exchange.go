@@ -186,6 +186,7 @@ func (x *Exchange) Record(now int64, r *Record) {
 		Method:        h.Bytes(h.MethodName),
 		Host:          x.local.host,
 		Path:          x.local.path,
+		HTTP2:         h.HTTP2,
 		Minor:         h.Minor,
 		Raw:           x.raw,
 		Client:        x.client,
@@ -209,7 +210,7 @@ func (x *Exchange) Record(now int64, r *Record) {
 		r.Acquire = x.acquired - x.acquireStart
 	}
 	if x.answered > 0 && x.acquired > 0 {
-		r.FirstByte = max(x.answered-x.acquired, 1)
+		r.FirstByte = x.answered - x.acquired
 	}
 	for i := range h.Fields {
 		switch h.Fields[i].ID {

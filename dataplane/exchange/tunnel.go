@@ -15,10 +15,9 @@ import (
 type tunnelKind uint8
 
 const (
-	tunnelNone       tunnelKind = iota
-	tunnelUpgrade               // another protocol, by 101 (RFC 9110 section 7.8)
-	tunnelConnect               // CONNECT (RFC 9110 section 9.3.6)
-	tunnelConnection            // all of a connection
+	tunnelNone    tunnelKind = iota
+	tunnelUpgrade            // another protocol, by 101 (RFC 9110 section 7.8)
+	tunnelConnect            // CONNECT (RFC 9110 section 9.3.6)
 )
 
 var nameUpgrade = []byte("upgrade")
@@ -29,7 +28,7 @@ var nameUpgrade = []byte("upgrade")
 // request gains nothing.
 func (x *Exchange) seekUpgrade(t *table.Tunnel) {
 	h := x.head
-	if !h.Upgrade || !x.requestDone || t == nil || x.tunnel != tunnelNone {
+	if !h.Upgrade || !x.requestDone || t == nil {
 		return
 	}
 	for i := range h.Fields {
@@ -102,7 +101,7 @@ func (x *Exchange) openTunnel(now int64) {
 	x.state = StateTunnel
 	x.headSent = true
 	x.answered, x.touched = now, now
-	x.requestDeadline = noAnswer
+	x.requestDeadline = math.MaxInt64
 	x.requestOps, x.responseOps = nil, nil
 }
 

@@ -82,6 +82,9 @@ func (c *Conn) Init(role Role, o Options) {
 // Streams is the number of streams that are not over.
 func (c *Conn) Streams() int { return c.streams.count }
 
+// Waiting tells whether the peer owes the rest of its preface or of a field block.
+func (c *Conn) Waiting() bool { return c.phase < phaseOpen || c.block.stream != 0 }
+
 // Tag attaches a number to a stream, which every later event of it carries. It
 // has no effect on a stream that is over.
 func (c *Conn) Tag(stream, tag uint32) {

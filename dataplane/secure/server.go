@@ -9,8 +9,11 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
-// HTTP1 is the protocol name of HTTP/1.1 (RFC 7301 section 6).
-const HTTP1 = "http/1.1"
+// The protocol names that ALPN agrees on (RFC 7301 section 6).
+const (
+	HTTP1 = "http/1.1"
+	HTTP2 = "h2" // RFC 9113 section 3.1
+)
 
 // suites are those of TLS 1.2 that have forward secrecy and authenticate what
 // they encrypt. TLS 1.3 has no others.

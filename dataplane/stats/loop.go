@@ -51,7 +51,7 @@ func (c Class) String() string { return string([]byte{'1' + byte(c), 'x', 'x'}) 
 
 // maxReasons bounds the two closed sets of reasons that are counted by number:
 // why an exchange ended as it did, and why a codec refused a message.
-const maxReasons = 64
+const maxReasons = 128
 
 // Row layouts. Every family begins with the five classes.
 const (
@@ -77,6 +77,7 @@ type Loop struct {
 	counters [counterCount]uint64
 	reasons  [maxReasons]uint64
 	refusals [maxReasons]uint64
+	http2    [maxReasons]uint64    // refusals of its codec
 	shakes   [2][maxReasons]uint64 // with clients, with endpoints
 	late     Histogram
 	acquire  Histogram
@@ -103,6 +104,12 @@ func (l *Loop) Late(nanoseconds int64) { l.late.Observe(nanoseconds) }
 // Refused counts a message that a codec refused, by the codec's reason.
 func (l *Loop) Refused(listener Slot, reason uint8) {
 	add(&l.refusals[reason%maxReasons], 1)
+	add(&l.listeners.at(listener).row[rowExtra], 1)
+}
+
+// RefusedHTTP2 is Refused for the codec of HTTP/2, whose reasons are others.
+func (l *Loop) RefusedHTTP2(listener Slot, reason uint8) {
+	add(&l.http2[reason%maxReasons], 1)
 	add(&l.listeners.at(listener).row[rowExtra], 1)
 }
 

@@ -97,6 +97,15 @@ func (s *Set) Refusal(reason uint8) uint64 {
 	return sum
 }
 
+// RefusalHTTP2 is Refusal for HTTP/2: requests, streams and connections.
+func (s *Set) RefusalHTTP2(reason uint8) uint64 {
+	var sum uint64
+	for _, l := range s.loops {
+		sum += atomic.LoadUint64(&l.http2[reason%maxReasons])
+	}
+	return sum
+}
+
 // Handshakes is how many TLS handshakes with clients, or with endpoints, ended
 // with a result.
 func (s *Set) Handshakes(endpoint bool, result uint8) uint64 {

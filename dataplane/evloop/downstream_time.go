@@ -1,0 +1,59 @@
+//go:build linux
+
+package evloop
+
+import (
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
+)
+
+// deadline is when timeDown has something to do.
+func (d *downstream) deadline() int64 {
+	t := &d.socket.listener.Timeouts
+	switch {
+	case d.stream != nil:
+		return d.stream.x.NextDeadline()
+	case d.phase == phaseMux && !d.closing:
+		return d.muxDeadline()
+	case d.phase == phaseShake && !d.closing:
+		return d.since + int64(t.RequestHead)
+	case d.phase == phaseLinger:
+		return d.since + lingerTime
+	case d.closing:
+		return d.since + int64(t.StreamIdle)
+	case d.headStart > 0:
+		return d.headStart + int64(t.RequestHead)
+	case d.socket.removed:
+		return d.since + lastChance
+	case d.phase == phaseProxy:
+		return d.proxyDeadline()
+	}
+	return d.since + int64(t.Idle)
+}
+
+// timeDown looks what is due.
+func (l *Loop) timeDown(d *downstream) {
+	if due := d.deadline(); l.now < due {
+		l.wheel.arm(d.link, due)
+		return
+	}
+	switch {
+	case d.phase == phaseMux && !d.closing:
+		l.timeMux(d)
+	case d.stream != nil:
+		k := d.link
+		l.step(d.stream, exchange.Event{Kind: exchange.EventDeadline, Queued: d.stream.wait != nil})
+		if !k.closed {
+			l.wheel.arm(k, d.deadline())
+		}
+	case d.phase == phaseHead && d.headStart > 0 && !d.closing:
+		l.failHead(d, exchange.Failure{Reason: exchange.ReasonRequestHeadTimeout})
+	case d.phase == phaseShake && !d.closing:
+		l.countHandshake(d.link, secure.ResultTimeout)
+		l.closeDown(d)
+	case d.phase == phaseProxy:
+		l.proxyCutShort(d, timedOut)
+	default:
+		l.closeDown(d)
+	}
+}

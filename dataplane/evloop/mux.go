@@ -1,0 +1,352 @@
+//go:build linux
+
+package evloop
+
+import (
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+)
+
+const (
+	// muxShare is what a sub sends before the next one has its turn.
+	muxShare = 16 << 10
+	// muxFrames is how many frames a connection may have handled in one turn.
+	muxFrames = 16
+	// subAhead is how much of an answer may wait for its client's window before
+	// its endpoint is no longer read, and muxAhead what may wait for all windows
+	// of a connection. One read more may come on top of either.
+	subAhead = 16 << 10
+	muxAhead = 1 << 20
+)
+
+// mux is what a client's connection that speaks HTTP/2 has beside its link.
+type mux struct {
+	conn http2.Conn
+	of   *downstream
+	out  queue // frames that this turn made; not encrypted yet
+
+	subs []*sub // by tag; nil: the tag is free
+	free []uint32
+	open int // subs
+	turn int // the sub whose turn to send is next
+
+	blocked int // subs whose answer waits
+	ahead   int // bytes of all that wait
+	held    int // subs whose request waits for its endpoint
+
+	listed  bool // it is on the loop's list of those that have frames
+	stalled bool // something stopped since too much waits for the socket
+
+	leaving bool // the client was told to begin no more streams
+	left    bool // and which were taken: nothing new will come
+}
+
+// sub is one HTTP/2 stream of a client. It lives until both sides have ended the
+// stream, which may be after its exchange.
+type sub struct {
+	id  uint32 // of the HTTP/2 stream
+	tag uint32
+	of  *mux
+	s   *stream // its exchange, until that finishes
+
+	// The request.
+	in      queue // of its body, for which the endpoint is not ready
+	inEnd   bool  // the end waits behind it
+	recvEnd bool  // the client has sent all
+	lines   []byte
+
+	// The answer.
+	out      queue // of its body, for which the client is not ready
+	outEnd   bool  // the end waits behind it, with trailers
+	trailers []byte
+	rest     int64 // of its declared length, still to come; -1: none was declared
+	sendEnd  bool  // END_STREAM was sent
+	cut      bool  // when all is sent the rest of the request is refused
+	touched  int64 // when bytes of it moved
+}
+
+// sniff looks whether a new connection speaks HTTP/2 by prior knowledge. True: it
+// does, or more bytes must tell, and data was taken care of.
+func (l *Loop) sniff(d *downstream, data []byte) bool {
+	if len(data) == 0 {
+		return false
+	}
+	k := d.link
+	switch is, whole := http2.Sniff(data); {
+	case !is:
+		d.fresh = false
+		return false
+	case !whole:
+		if d.headStart == 0 {
+			d.headStart = l.now
+			l.wheel.arm(k, d.deadline())
+		}
+		l.keep(k, data, 0)
+		return true
+	}
+	l.beginMux(d)
+	l.consumeMux(d, data)
+	l.makeReady(k) // for what is not read yet
+	return true
+}
+
+// beginMux turns a connection to HTTP/2.
+func (l *Loop) beginMux(d *downstream) {
+	limits := d.socket.listener.Limits
+	m := &mux{of: d}
+	m.conn.Init(http2.Server, http2.Options{HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields})
+	d.mux, d.phase, d.fresh = m, phaseMux, false
+	d.headStart, d.since = l.now, l.now
+	l.gather(m, m.conn.AppendPreface(l.frame[:0]))
+	if d.socket.removed || l.draining {
+		l.leaveMux(d)
+	}
+}
+
+// gather keeps frames for the end of the turn. They are in the memory of l.frame.
+func (l *Loop) gather(m *mux, frames []byte) {
+	l.frame = frames[:0]
+	if len(frames) > 0 {
+		m.out.add(&l.buffers, frames)
+		l.list(m)
+	}
+}
+
+// list makes sure that a mux is flushed when the turn ends.
+func (l *Loop) list(m *mux) {
+	if !m.listed {
+		m.listed = true
+		l.muxes = append(l.muxes, m)
+	}
+}
+
+// flushMuxes writes what this turn has gathered.
+func (l *Loop) flushMuxes() {
+	for i := 0; i < len(l.muxes); i++ {
+		m := l.muxes[i]
+		l.muxes[i] = nil
+		m.listed = false
+		l.flushMux(m)
+	}
+	l.muxes = l.muxes[:0]
+}
+
+// flushMux writes what one connection has gathered.
+func (l *Loop) flushMux(m *mux) {
+	k := m.of.link
+	if m.out.len() == 0 || k.closed {
+		return
+	}
+	l.flushStage()
+	switch {
+	case k.tls != nil || k.out.len() == 0 && k.writable:
+		l.flushWith(k, m.out.bytes())
+	default:
+		k.out.add(&l.buffers, m.out.bytes())
+	}
+	m.out.release(&l.buffers)
+	if m.stalled && !m.congested() {
+		m.stalled = false
+		l.makeReady(k)
+	}
+}
+
+// congested says that the socket has enough to do, and notes that somebody asked.
+func (m *mux) congested() bool {
+	if m.out.len()+m.of.link.out.len() <= highWater {
+		return false
+	}
+	m.stalled = true
+	return true
+}
+
+// turnMux serves a connection that speaks HTTP/2.
+func (l *Loop) turnMux(d *downstream) {
+	k, m := d.link, d.mux
+	if k.writable && k.out.len() > 0 {
+		if _, drained := l.flushOut(k); drained && d.closing {
+			l.shutDown(d)
+			return
+		}
+	}
+	m.stalled = false
+	if m.blocked > 0 {
+		l.pumpMux(m)
+	}
+	if m.held > 0 {
+		l.feedMux(m)
+	}
+	if !k.closed {
+		l.readMux(d)
+	}
+}
+
+// readMux reads and parses for one turn.
+func (l *Loop) readMux(d *downstream) {
+	k, m := d.link, d.mux
+	l.events = min(l.events, muxFrames)
+	wants := func() bool { return !k.closed && !d.closing && !m.congested() }
+	if wants() {
+		l.consumeMux(d, k.in.bytes())
+	}
+	for budget := readSize; wants() && k.readable && l.events > 0; {
+		if budget <= 0 {
+			l.makeReady(k)
+			return
+		}
+		data, n, state := l.fill(k)
+		budget -= n
+		if n > 0 {
+			l.consumeMux(d, data)
+		}
+		if !k.closed && (state == readEnd || state == readReset) {
+			l.goneDown(d)
+			return
+		}
+	}
+	switch {
+	case k.closed || d.closing:
+	case l.events <= 0:
+		l.makeReady(k)
+	case k.readHup && !k.readable && !m.congested():
+		l.goneDown(d)
+	}
+}
+
+// consumeMux gives bytes to the codec, and keeps those that it does not take.
+func (l *Loop) consumeMux(d *downstream, data []byte) {
+	k, m := d.link, d.mux
+	used := 0
+	for l.events > 0 && !m.congested() {
+		ev, frames := m.conn.Next(l.now, data[used:], &l.muxHead, l.frame[:0])
+		l.gather(m, frames)
+		if ev.Kind == http2.NeedMore {
+			break
+		}
+		if ev.N > 0 {
+			l.events--
+		}
+		start := used
+		used += ev.N
+		l.eventMux(d, ev, data[start:used])
+		if k.closed {
+			return
+		}
+		if ev.Kind == http2.Failed {
+			used = len(data)
+			break
+		}
+	}
+	l.keep(k, data, used)
+	l.watchHead(d)
+}
+
+// watchHead notes since when a frame, or a field block, is on its way: it has as
+// long as a request's head.
+func (l *Loop) watchHead(d *downstream) {
+	switch {
+	case d.link.in.len() == 0 && !d.mux.conn.Waiting() || l.events <= 0:
+		d.headStart = 0
+	case d.headStart == 0:
+		d.headStart = l.now
+		l.wheel.arm(d.link, d.muxDeadline())
+	}
+}
+
+// eventMux handles one event of the codec, whose bytes are in.
+func (l *Loop) eventMux(d *downstream, ev http2.Event, in []byte) {
+	m := d.mux
+	switch ev.Kind {
+	case http2.Head:
+		l.beginSub(d, ev)
+	case http2.Refused:
+		l.refuseSub(d, ev)
+	case http2.Data:
+		l.subData(m.subs[ev.Tag], in[ev.Start:ev.End])
+	case http2.End:
+		l.subEnd(m.subs[ev.Tag], ev.Trailers)
+	case http2.Reset:
+		l.subReset(m.subs[ev.Tag], ev)
+	case http2.Writable, http2.Settings:
+		if m.blocked > 0 {
+			l.pumpMux(m)
+		}
+	case http2.PingAck:
+		l.leaveSecond(d)
+	case http2.Failed:
+		l.stats.RefusedHTTP2(d.socket.listener.Series, uint8(ev.Reason))
+		l.stepMux(d, exchange.Event{Kind: exchange.EventClientGone})
+		d.refused = true
+		l.closeDownAfter(d)
+	}
+}
+
+// stepMux tells every exchange of a connection the same.
+func (l *Loop) stepMux(d *downstream, ev exchange.Event) {
+	for i := 0; i < len(d.mux.subs); i++ {
+		if b := d.mux.subs[i]; b != nil && b.s != nil {
+			l.step(b.s, ev)
+		}
+	}
+}
+
+// endSub lets go of a sub when both sides have ended its stream, or when nothing
+// more will be said: then the rest of the request is refused.
+func (l *Loop) endSub(b *sub) {
+	if b.s != nil || !b.sendEnd {
+		return
+	}
+	if !b.recvEnd && !b.cut {
+		return // its End is still to come
+	}
+	if !b.recvEnd {
+		m := b.of
+		l.gather(m, m.conn.AppendReset(l.frame[:0], b.id, http2.NoError))
+	}
+	l.dropSub(b)
+}
+
+// dropSub lets go of a sub whose stream is over. Its memory is used again in the
+// next turn: callers up the stack may still look at it.
+func (l *Loop) dropSub(b *sub) {
+	m := b.of
+	l.discardIn(b)
+	if b.out.len() > 0 || b.outEnd {
+		m.blocked--
+	}
+	m.ahead -= b.out.len()
+	b.out.release(&l.buffers)
+	m.subs[b.tag] = nil
+	m.free = append(m.free, b.tag)
+	m.open--
+	b.of = nil
+	l.freedSubs = append(l.freedSubs, b)
+	d := m.of
+	if m.open > 0 || d.link.closed {
+		return
+	}
+	d.since = l.now
+	l.wheel.arm(d.link, d.deadline())
+	if m.left {
+		l.closeDownAfter(d)
+	}
+}
+
+// endMux lets go of everything when the connection has closed.
+func (l *Loop) endMux(m *mux) {
+	for _, b := range m.subs {
+		if b != nil {
+			l.dropSub(b)
+		}
+	}
+	m.out.release(&l.buffers)
+}
+
+func (l *Loop) takeSub() *sub {
+	if last := len(l.freeSubs) - 1; last >= 0 {
+		b := l.freeSubs[last]
+		l.freeSubs = l.freeSubs[:last]
+		return b
+	}
+	return new(sub)
+}

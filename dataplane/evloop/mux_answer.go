@@ -1,0 +1,308 @@
+//go:build linux
+
+package evloop
+
+import (
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/http1"
+	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+)
+
+// This file carries out what an exchange asks for its client when that speaks
+// HTTP/2: act for subs. A sub whose stream was reset takes everything and sends
+// nothing.
+
+// answerSub carries out the actions that make an answer.
+func (l *Loop) answerSub(s *stream, actions exchange.Actions) {
+	b := s.sub
+	if actions&exchange.ActForwardInterim != 0 {
+		s.x.InterimHead(s.resp, &l.out)
+		l.subHead(b, false)
+	}
+	if actions&exchange.ActForwardHead != 0 {
+		bodiless := s.resp.Framing == message.FramingNone || s.resp.Framing == message.FramingLength && s.resp.Length == 0
+		s.x.ResponseHead(l.lend(s), s.resp, &l.out)
+		l.subHead(b, bodiless)
+		s.listener = nil
+	}
+	if actions&exchange.ActForwardResponse != 0 {
+		l.subBody(b, s.body)
+	}
+	if actions&exchange.ActEndResponse != 0 {
+		l.subAnswered(s)
+	}
+	if actions&exchange.ActReply != 0 {
+		body := s.x.Reply(l.lend(s), &l.out)
+		l.subHead(b, len(body) == 0)
+		l.subBody(b, body)
+		s.listener = nil
+	}
+}
+
+// subHead sends the head in l.out.
+func (l *Loop) subHead(b *sub, end bool) {
+	if b.of == nil {
+		return
+	}
+	l.gather(b.of, b.of.conn.AppendResponse(l.frame[:0], b.id, &l.out, end))
+	if l.out.Framing == message.FramingLength && l.out.Status >= 200 {
+		b.rest = l.out.Length
+	}
+	b.sendEnd = end
+}
+
+// subBody sends a piece of an answer's body, or keeps what the client does not
+// take. The last piece of a declared length ends the stream.
+func (l *Loop) subBody(b *sub, p []byte) {
+	m := b.of
+	if m == nil || len(p) == 0 || b.sendEnd {
+		return
+	}
+	end := false
+	if b.rest >= 0 {
+		b.rest -= int64(len(p))
+		end = b.rest == 0
+	}
+	if b.out.len() == 0 && !m.congested() {
+		n := l.subFrames(b, p, end)
+		if p = p[n:]; len(p) == 0 {
+			return
+		}
+	}
+	if b.out.len() == 0 {
+		m.blocked++
+	}
+	m.ahead += len(p)
+	b.out.add(&l.buffers, p)
+	b.outEnd = end
+}
+
+// subFrames sends as much of p as the windows take, straight into what is
+// gathered.
+func (l *Loop) subFrames(b *sub, p []byte, end bool) (n int) {
+	m := b.of
+	room := min(m.conn.Room(b.id), len(p))
+	m.out.room(&l.buffers, room+frameOverhead*(room/http2.MaxFrame+1))
+	m.out.buf, n = m.conn.AppendData(m.out.buf, b.id, p, end)
+	if n > 0 {
+		l.list(m)
+		l.touchSub(b)
+	}
+	b.sendEnd = end && n == len(p)
+	return n
+}
+
+// frameOverhead is a frame's header.
+const frameOverhead = 9
+
+// touchSub notes that the client took bytes.
+func (l *Loop) touchSub(b *sub) {
+	b.touched = l.now
+	if b.s != nil {
+		b.s.x.Touch(l.now)
+	}
+}
+
+// subAnswered ends an answer, with trailers if it has any.
+func (l *Loop) subAnswered(s *stream) {
+	b := s.sub
+	if b.of == nil || b.sendEnd || b.outEnd {
+		return
+	}
+	lines := l.trailersDown(s)
+	if b.out.len() == 0 {
+		l.sendTrailers(b, lines)
+		return
+	}
+	b.outEnd = true
+	b.trailers = append(b.trailers[:0], lines...)
+}
+
+// sendTrailers ends a stream with trailers in the form of HTTP/1.1; none is
+// right.
+func (l *Loop) sendTrailers(b *sub, lines []byte) {
+	l.out.Reset()
+	l.trailers = http1.AppendTrailers(l.trailers[:0], lines)
+	for i := range l.trailers {
+		f := &l.trailers[i]
+		l.out.Add(lines[f.Name.Start:f.Name.End], lines[f.Value.Start:f.Value.End])
+	}
+	l.gather(b.of, b.of.conn.AppendTrailers(l.frame[:0], b.id, l.out.Fields))
+	b.sendEnd = true
+}
+
+// pumpMux sends what waits for the client, a share of each sub in turn, as far as
+// windows and socket go.
+func (l *Loop) pumpMux(m *mux) {
+	for moved := true; moved && m.blocked > 0 && !m.of.link.closed; {
+		moved = false
+		for range m.subs {
+			if m.congested() {
+				return
+			}
+			if m.turn >= len(m.subs) {
+				m.turn = 0
+			}
+			b := m.subs[m.turn]
+			m.turn++
+			if b != nil && (b.out.len() > 0 || b.outEnd) && l.pumpSub(b) {
+				moved = true
+			}
+		}
+	}
+}
+
+// pumpSub sends a share of what waits. False: the windows take nothing.
+func (l *Loop) pumpSub(b *sub) (moved bool) {
+	m := b.of
+	p := b.out.bytes()
+	share := p[:min(len(p), muxShare)]
+	// Without trailers the last bytes end the stream.
+	end := b.outEnd && len(share) == len(p) && len(b.trailers) == 0
+	n := l.subFrames(b, share, end)
+	if n == 0 && len(share) > 0 {
+		return false
+	}
+	m.ahead -= n
+	if n > 0 {
+		b.out.drop(&l.buffers, n)
+	}
+	if b.out.len() > 0 {
+		return true
+	}
+	if b.outEnd && !b.sendEnd {
+		l.sendTrailers(b, b.trailers)
+	}
+	b.outEnd = false
+	m.blocked--
+	if b.s != nil && b.s.up != nil {
+		l.makeReady(b.s.up.link)
+	}
+	l.endSub(b)
+	return true
+}
+
+// takesAnswer says that an answer may be read: its client takes it.
+func takesAnswer(s *stream) bool {
+	b := s.sub
+	if b == nil {
+		return s.down.link.out.len() <= highWater
+	}
+	if b.of == nil {
+		return true
+	}
+	return b.out.len() <= subAhead && (b.of.ahead <= muxAhead || b.out.len() == 0)
+}
+
+// finishedSub does what is left when the exchange of a sub is over.
+func (l *Loop) finishedSub(d *downstream, b *sub, actions exchange.Actions) {
+	b.s = nil
+	m := b.of
+	if m == nil {
+		return
+	}
+	l.discardIn(b)
+	switch {
+	case actions&exchange.ActAbortClient != 0:
+		l.gather(m, m.conn.AppendReset(l.frame[:0], b.id, http2.InternalError))
+		l.dropSub(b)
+	case actions&exchange.ActCloseClient != 0:
+		b.cut = true
+		fallthrough
+	default:
+		l.endSub(b)
+	}
+	if (d.socket.removed || l.draining) && !d.link.closed {
+		l.leaveMux(d)
+	}
+}
+
+// leaveMux tells the client to begin no more streams, the first of the two steps
+// of RFC 9113 section 6.8. The second is due when it has answered, or has had the
+// time to.
+func (l *Loop) leaveMux(d *downstream) {
+	m := d.mux
+	if m.leaving {
+		return
+	}
+	m.leaving = true
+	d.since = l.now
+	l.gather(m, m.conn.AppendShutdown(l.frame[:0]))
+	frames, _ := m.conn.AppendPing(l.frame[:0], 0)
+	l.gather(m, frames)
+	l.wheel.arm(d.link, d.deadline())
+}
+
+// leaveSecond says which streams were taken. When they are over the connection
+// ends.
+func (l *Loop) leaveSecond(d *downstream) {
+	m := d.mux
+	if !m.leaving || m.left {
+		return
+	}
+	m.left = true
+	l.gather(m, m.conn.AppendGoAway(l.frame[:0], http2.NoError))
+	if m.open == 0 {
+		l.closeDownAfter(d)
+	}
+}
+
+// muxDeadline is when timeMux has something to do.
+func (d *downstream) muxDeadline() int64 {
+	m, t := d.mux, &d.socket.listener.Timeouts
+	due := d.since + int64(t.Idle)
+	if m.open > 0 {
+		due = 1<<63 - 1
+	}
+	if d.headStart > 0 {
+		due = min(due, d.headStart+int64(t.RequestHead))
+	}
+	if m.leaving && !m.left {
+		due = min(due, d.since+lastChance)
+	}
+	for _, b := range m.subs {
+		if b != nil {
+			due = min(due, b.deadline(int64(t.StreamIdle)))
+		}
+	}
+	return due
+}
+
+// deadline is that of the exchange, and behind it of a client that does not read.
+func (b *sub) deadline(idle int64) int64 {
+	if b.s != nil {
+		return b.s.x.NextDeadline()
+	}
+	return b.touched + idle
+}
+
+// timeMux does what is due.
+func (l *Loop) timeMux(d *downstream) {
+	m, t := d.mux, &d.socket.listener.Timeouts
+	for i := 0; i < len(m.subs); i++ {
+		b := m.subs[i]
+		switch {
+		case b == nil || l.now < b.deadline(int64(t.StreamIdle)):
+		case b.s != nil:
+			l.step(b.s, exchange.Event{Kind: exchange.EventDeadline, Queued: b.s.wait != nil})
+		default:
+			l.gather(m, m.conn.AppendReset(l.frame[:0], b.id, http2.Cancel))
+			l.dropSub(b)
+		}
+	}
+	switch {
+	case d.link.closed || d.closing:
+		return
+	case m.leaving && !m.left && l.now >= d.since+lastChance:
+		l.leaveSecond(d)
+	case d.headStart > 0 && l.now >= d.headStart+int64(t.RequestHead),
+		m.open == 0 && l.now >= d.since+int64(t.Idle):
+		l.gather(m, m.conn.AppendGoAway(l.frame[:0], http2.NoError))
+		l.stepMux(d, exchange.Event{Kind: exchange.EventClientGone})
+		l.closeDownAfter(d)
+	}
+	if !d.link.closed && !d.closing {
+		l.wheel.arm(d.link, d.deadline())
+	}
+}

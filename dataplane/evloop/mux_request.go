@@ -1,0 +1,203 @@
+//go:build linux
+
+package evloop
+
+import (
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+)
+
+// This file brings the requests of a client that speaks HTTP/2 to their
+// exchanges.
+
+// newSub makes the sub of a stream that has begun.
+func (l *Loop) newSub(m *mux, id uint32) *sub {
+	var tag uint32
+	if last := len(m.free) - 1; last >= 0 {
+		tag = m.free[last]
+		m.free = m.free[:last]
+	} else {
+		tag = uint32(len(m.subs))
+		m.subs = append(m.subs, nil)
+	}
+	b := l.takeSub()
+	*b = sub{id: id, tag: tag, of: m, rest: -1, touched: l.now, lines: b.lines[:0], trailers: b.trailers[:0]}
+	m.subs[tag] = b
+	m.open++
+	m.conn.Tag(id, tag)
+	return b
+}
+
+// beginSub starts the exchange of the head in l.muxHead.
+func (l *Loop) beginSub(d *downstream, ev http2.Event) {
+	s := l.muxStream(d, ev.Stream)
+	if l.overloaded() {
+		l.act(s, s.x.BeginFailed(l.lend(s), &s.head, l.arrival(d), exchange.Failure{Reason: exchange.ReasonOverload}))
+		return
+	}
+	if s.head.Method == message.MethodConnect {
+		// A tunnel would need a whole connection, which a stream is not here.
+		l.act(s, s.x.BeginFailed(l.lend(s), &s.head, l.arrival(d), exchange.Failure{Reason: exchange.ReasonConnectDenied, Detail: "http2"}))
+		return
+	}
+	actions := s.x.Begin(l.lend(s), &s.head, l.arrival(d))
+	if r := s.x.Route(); r != nil {
+		s.routeSeries = l.routeSeries(r)
+	}
+	l.wheel.arm(d.link, s.x.NextDeadline())
+	l.act(s, actions)
+}
+
+// muxStream makes a stream with its sub, and moves the head there.
+func (l *Loop) muxStream(d *downstream, id uint32) *stream {
+	l.look()
+	d.since = l.now
+	s := l.newStream(d)
+	s.sub = l.newSub(d.mux, id)
+	s.sub.s = s
+	s.head, l.muxHead = l.muxHead, s.head
+	s.arena, l.muxHead.Arena = s.head.Arena, s.arena[:0]
+	return s
+}
+
+// refuseSub writes the record of a request that the codec refused, and answers it
+// if the stream still is.
+func (l *Loop) refuseSub(d *downstream, ev http2.Event) {
+	l.stats.RefusedHTTP2(d.socket.listener.Series, uint8(ev.Reason))
+	if ev.Code == http2.RefusedStream {
+		return // not its request's fault; the client may send it again
+	}
+	l.muxHead.Reset()
+	s := l.muxStream(d, ev.Stream)
+	f := exchange.Failure{Reason: exchange.ReasonMalformedRequest, Detail: ev.Reason.String(), Status: ev.Reason.Status()}
+	l.act(s, s.x.BeginFailed(l.lend(s), &s.head, l.arrival(d), f))
+}
+
+// subData takes a piece of a request's body: on to the endpoint, or into the sub
+// until that is ready. Nobody wants it when the exchange is over.
+func (l *Loop) subData(b *sub, p []byte) {
+	switch {
+	case b.s == nil:
+		l.subConsumed(b, len(p))
+	case b.in.len() == 0 && l.takesRequest(b.s):
+		l.forwardUp(b, p)
+	default:
+		if b.in.len() == 0 && !b.inEnd {
+			b.of.held++
+		}
+		b.in.add(&l.buffers, p)
+	}
+}
+
+// forwardUp gives a piece of a body to the exchange.
+func (l *Loop) forwardUp(b *sub, p []byte) {
+	s := b.s
+	s.body = p
+	l.step(s, exchange.Event{Kind: exchange.EventRequestData, N: len(p)})
+	l.subConsumed(b, len(p))
+}
+
+// subConsumed opens the client's window again.
+func (l *Loop) subConsumed(b *sub, n int) {
+	if m := b.of; m != nil {
+		l.gather(m, m.conn.AppendConsumed(l.frame[:0], b.id, n))
+	}
+}
+
+// takesRequest says that the endpoint is there and takes bytes.
+func (l *Loop) takesRequest(s *stream) bool {
+	return s.up != nil && s.up.connected && s.up.link.out.len() <= highWater
+}
+
+// subEnd takes the end of a request.
+func (l *Loop) subEnd(b *sub, trailers bool) {
+	b.recvEnd = true
+	switch {
+	case b.s == nil:
+		l.endSub(b)
+	case b.s.x.RequestDone(): // said with the head already
+	case b.in.len() == 0 && l.takesRequest(b.s):
+		l.requestEnded(b, trailers)
+	default:
+		if b.in.len() == 0 {
+			b.of.held++
+		}
+		b.inEnd = true
+		if trailers {
+			b.lines = appendLines(b.lines[:0], &l.muxHead)
+		}
+	}
+}
+
+// requestEnded gives the end of a request to the exchange.
+func (l *Loop) requestEnded(b *sub, trailers bool) {
+	if trailers {
+		b.lines = appendLines(b.lines[:0], &l.muxHead)
+	}
+	b.s.trailers = b.lines
+	l.step(b.s, exchange.Event{Kind: exchange.EventRequestEnd})
+}
+
+// appendLines writes fields as HTTP/1.1 has them.
+func appendLines(dst []byte, h *message.Head) []byte {
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		dst = append(append(dst, h.Bytes(f.Name)...), ": "...)
+		dst = append(append(dst, h.Bytes(f.Value)...), "\r\n"...)
+	}
+	return dst
+}
+
+// feedMux goes on with requests whose endpoints were not ready.
+func (l *Loop) feedMux(m *mux) {
+	for i := 0; i < len(m.subs) && m.held > 0; i++ {
+		b := m.subs[i]
+		if b == nil || b.in.len() == 0 && !b.inEnd {
+			continue
+		}
+		for b.s != nil && b.in.len() > 0 && l.takesRequest(b.s) {
+			p := b.in.bytes()
+			p = p[:min(len(p), muxShare)]
+			l.forwardUp(b, p)
+			if b.s == nil {
+				break // what was left is thrown away
+			}
+			b.in.drop(&l.buffers, len(p))
+			if b.in.len() == 0 && !b.inEnd {
+				m.held--
+			}
+		}
+		if b.s != nil && b.inEnd && b.in.len() == 0 && l.takesRequest(b.s) {
+			b.inEnd = false
+			m.held--
+			b.s.trailers = b.lines
+			l.step(b.s, exchange.Event{Kind: exchange.EventRequestEnd})
+		}
+	}
+}
+
+// discardIn throws away what waits of a request, when nobody wants it any more.
+func (l *Loop) discardIn(b *sub) {
+	if n := b.in.len(); n > 0 || b.inEnd {
+		b.of.held--
+		b.inEnd = false
+		b.in.release(&l.buffers)
+		l.subConsumed(b, n)
+	}
+}
+
+// subReset ends a stream that the client has reset, or that broke a rule.
+func (l *Loop) subReset(b *sub, ev http2.Event) {
+	if s := b.s; s != nil && ev.Reason != http2.NoReason {
+		l.stats.RefusedHTTP2(s.listenerSeries, uint8(ev.Reason))
+		l.step(s, exchange.Event{Kind: exchange.EventRequestFailed, Failure: exchange.Failure{
+			Reason: exchange.ReasonMalformedRequest, Detail: ev.Reason.String(),
+		}})
+	} else if s != nil {
+		l.step(s, exchange.Event{Kind: exchange.EventClientGone})
+	}
+	if b.of != nil {
+		l.dropSub(b)
+	}
+}
