@@ -346,7 +346,7 @@ func (l *Loop) lend(s *stream) *exchange.Env {
 	if s.listener == nil { // the route is chosen and used: nothing asks for more than the settings in force
 		l.env.Listener = s.down.socket.listener
 	}
-	l.env.Draining = l.draining || s.down.socket.removed || s.down.outdated()
+	l.env.Draining = l.drains(s.down)
 	l.env.Stale = s.down.socket.removed
 	if second := (l.wallBase + l.now) / int64(time.Second); second != l.dateAt {
 		l.dateAt = second
@@ -354,6 +354,11 @@ func (l *Loop) lend(s *stream) *exchange.Env {
 	}
 	l.env.Date = l.date[:]
 	return &l.env
+}
+
+// drains says that a client's connection ends after what is under way.
+func (l *Loop) drains(d *downstream) bool {
+	return l.draining || d.socket.removed || d.outdated()
 }
 
 // look loads the live table, once for each new exchange, and follows a swap.

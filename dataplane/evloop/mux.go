@@ -98,7 +98,7 @@ func (l *Loop) beginMux(d *downstream) {
 	d.mux, d.phase, d.fresh = m, phaseMux, false
 	d.headStart, d.since = l.now, l.now
 	l.gather(m, m.conn.AppendPreface(l.frame[:0]))
-	if d.socket.removed || l.draining {
+	if l.drains(d) {
 		l.leaveMux(d)
 	}
 }

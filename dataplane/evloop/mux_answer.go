@@ -213,7 +213,7 @@ func (l *Loop) finishedSub(d *downstream, b *sub, actions exchange.Actions) {
 	default:
 		l.endSub(b)
 	}
-	if (d.socket.removed || l.draining) && !d.link.closed {
+	if !d.link.closed && l.drains(d) {
 		l.leaveMux(d)
 	}
 }
