@@ -24,7 +24,7 @@ const (
 	// gossipFor is how long the gossip address is tried: the agent before this
 	// one is saying goodbye.
 	gossipFor   = 2 * time.Second
-	gossipPause = 50 * time.Millisecond
+	gossipPause = 10 * time.Millisecond
 	// inboxSize bounds the messages of other members that wait. What does not fit
 	// is as good as lost, which Grants bears.
 	inboxSize = 1024
@@ -83,12 +83,12 @@ func live(ctx context.Context, main *conn, pulse *os.File, start *fleetv1.AgentS
 		held: map[string]*holding{}, benched: map[string]bench{}, conflicts: map[string]conflict{},
 	}
 	l.out = newOutbox(l.clock)
-	g, stop, err := gossiping(ctx, start, l, log)
+	g, goodbye, stop, err := gossiping(ctx, start, l, log)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	l.gossip = g
+	l.gossip, l.goodbye = g, goodbye
 	l.grants, err = vip.New(vip.Config{Self: start.GetNodeId(), Boot: g.Boot(), Now: l.clock()})
 	if err != nil {
 		return err
@@ -105,29 +105,29 @@ func live(ctx context.Context, main *conn, pulse *os.File, start *fleetv1.AgentS
 	return l.run(ctx)
 }
 
-// gossiping starts gossip. stop says goodbye.
-func gossiping(ctx context.Context, start *fleetv1.AgentStart, l *loop, log *slog.Logger) (g *gossip.Gossip, stop func(), err error) {
+// gossiping starts gossip. goodbye begins its end, stop waits for it.
+func gossiping(ctx context.Context, start *fleetv1.AgentStart, l *loop, log *slog.Logger) (g *gossip.Gossip, goodbye, stop func(), err error) {
 	c := gossip.Config{
 		NodeID: start.GetNodeId(), Address: start.GetGossipAddress(), Join: start.GetGossipJoin(),
 		Insecure: start.GetInsecure(), Labels: start.GetLabels(), Receive: l.receive, Logger: log,
 	}
 	if start.GetGossipKeyFile() != "" {
 		if c.Keys, err = gossip.ReadKeyFile(start.GetGossipKeyFile()); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
 	for began := time.Now(); ; {
 		// A process of its own in the eyes of others each time: nothing of a boot is
 		// used again.
 		if g, err = gossip.New(c); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		ended := make(chan error, 1)
 		go func() { ended <- g.Run(running) }()
 		select {
 		case <-g.Ready():
-			return g, func() {
+			return g, cancel, func() {
 				cancel()
 				if err := <-ended; err != nil {
 					log.Debug("vip-agent: goodbye", "error", err)
@@ -137,7 +137,7 @@ func gossiping(ctx context.Context, start *fleetv1.AgentStart, l *loop, log *slo
 			cancel()
 		}
 		if !errors.Is(err, syscall.EADDRINUSE) || time.Since(began) >= gossipFor {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		time.Sleep(gossipPause)
 	}

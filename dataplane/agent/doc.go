@@ -42,7 +42,7 @@
 //     its copies at once. The next agent is another boot for the members: it holds
 //     what it is granted anew, and grants nothing for 250 ms.
 //   - The main process died: the pipe and the pair close, the agent lets go at
-//     once, tells the members, says it again for 100 ms, leaves and ends.
+//     once, tells the members, says it again for 70 ms, leaves and ends.
 //   - The main process was stopped, or a loop hangs: no byte comes for 250 ms, the
 //     agent lets go, and the node is not eligible until bytes come again. What the
 //     main process has copies of listens no more when it goes on; its loops see
@@ -52,7 +52,7 @@
 //     listen meanwhile; on another machine the next holder serves. Whichever goes on
 //     first ends the socket before it does anything else with it, but a loop of the
 //     main process may take a connection that waits in the queue: it is answered,
-//     and ends.
+//     and ends. If the main process is killed then, the kernel has the agent go on.
 //   - The node starts again, or is replaced (upgrade): the old process resigns and
 //     ends its agent before the new one starts an agent. If an old agent is still
 //     there, the new one waits for the gossip address, and for the sockets'.

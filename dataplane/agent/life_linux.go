@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -103,6 +104,8 @@ func (s *Supervisor) start() (*life, error) {
 	defer pulse.Close()
 	cmd := s.c.Command()
 	cmd.ExtraFiles = []*os.File{peer, pulse} // MainFD, PulseFD
+	// One that is stopped would outlive this process, and keep its addresses.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGCONT}
 	if err := cmd.Start(); err != nil {
 		c.close()
 		unix.Close(pipe[1])

@@ -18,8 +18,12 @@ const (
 	// lets the main process's sockets listen on; reportIdle of another.
 	reportHolding = int64(50 * time.Millisecond)
 	reportIdle    = int64(500 * time.Millisecond)
-	// farewell is how long the agent stays to say again that it let go.
-	farewell = int64(100 * time.Millisecond)
+	// farewell is how long the agent stays to say again that it let go, as Grants
+	// does after 20 and 60 ms. Whoever starts next for this node waits for it.
+	farewell = int64(70 * time.Millisecond)
+	// goodbyeFor is the part of it in which gossip leaves, too: after a member was
+	// told twice.
+	goodbyeFor = int64(45 * time.Millisecond)
 	// conflictFor is how long a conflict is shown after it was seen.
 	conflictFor = int64(2 * time.Second)
 	// maxSteps bounds the steps of one turn: one more for each claim that came too
@@ -43,14 +47,15 @@ type loop struct {
 	gone    chan struct{} // closed when the main process is
 
 	// owned by run
-	grants    *vip.Grants
-	wanted    *fleetv1.AgentWanted
-	list      uint64 // revision of what Grants goes by
-	self      gossip.Self
-	alive     bool // the main process is, and its loops turn
-	healthy   bool
-	heard     int64 // the last pulse
-	leaving   int64 // when to end; 0: not yet
+	grants  *vip.Grants
+	wanted  *fleetv1.AgentWanted
+	list    uint64 // revision of what Grants goes by
+	self    gossip.Self
+	alive   bool // the main process is, and its loops turn
+	healthy bool
+	heard   int64  // the last pulse
+	leaving int64  // when to end; 0: not yet
+	goodbye func() // has gossip leave; nil: it does. Messages can be sent meanwhile
 	// By address: nodes that do not go by one configuration yet may call the virtual
 	// IP of one address by different names, and it must not have two holders.
 	held      map[string]*holding
@@ -126,6 +131,10 @@ func (l *loop) run(ctx context.Context) error {
 			l.obey(now)
 		}
 		l.turn(now)
+		if l.leaving != 0 && l.goodbye != nil && now >= l.leaving-goodbyeFor {
+			l.goodbye()
+			l.goodbye = nil
+		}
 		if l.leaving != 0 && now >= l.leaving {
 			return errGone
 		}
@@ -360,6 +369,9 @@ func (l *loop) deadline() int64 {
 	}
 	if l.leaving != 0 {
 		at = min(at, l.leaving)
+		if l.goodbye != nil {
+			at = min(at, l.leaving-goodbyeFor)
+		}
 	}
 	for _, h := range l.held {
 		if h.failing != 0 {

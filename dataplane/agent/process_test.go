@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,6 +118,19 @@ func TestAKilledMainProcessTakesItsAgentWithItAndAnotherHolds(t *testing.T) {
 	if took > time.Second {
 		t.Error("that is more than a second")
 	}
+	eventually(t, "the agent's end", func() bool { return strings.Contains("Z", stateOf(r.agent)) })
+}
+
+func TestAStoppedAgentGoesOnAndEndsWhenItsMainProcessIsKilled(t *testing.T) {
+	p := newPlace(t)
+	nodes := p.remotes(t)
+	first := p.holder(t)
+	r := nodes[first]
+	r.findAgent()
+	r.signal(r.agent, syscall.SIGSTOP)
+	eventually(t, "the agent to be stopped", func() bool { return stateOf(r.agent) == "T" })
+	r.signal(r.main(), syscall.SIGKILL)
+	p.moved(t, first)
 	eventually(t, "the agent's end", func() bool { return strings.Contains("Z", stateOf(r.agent)) })
 }
 
@@ -335,5 +349,31 @@ func TestADescriptorBelongsToTheMessageThatItCameWith(t *testing.T) {
 	other.close()
 	if _, err := c.receive(&fleetv1.FromAgent{}); !errors.Is(err, errGone) {
 		t.Errorf("the end: %v", err)
+	}
+}
+
+// TestAnAgentWhoseMainProcessWasKilledSoonLeavesItsAddress is for the node that is
+// started again at once: its agent wants the same address.
+func TestAnAgentWhoseMainProcessWasKilledSoonLeavesItsAddress(t *testing.T) {
+	const within = 400 * time.Millisecond
+	p := newPlace(t)
+	nodes := p.remotes(t)
+	first := p.holder(t)
+	r := nodes[first]
+	r.findAgent()
+	r.signal(r.main(), syscall.SIGKILL)
+	killed := time.Now()
+	eventually(t, "the agent's address", func() bool {
+		c, err := net.ListenPacket("udp", p.gossip(first))
+		if err != nil {
+			return false
+		}
+		c.Close()
+		return true
+	})
+	took := time.Since(killed)
+	t.Logf("free after %s", took)
+	if took > within {
+		t.Errorf("expected within %s", within)
 	}
 }

@@ -166,7 +166,8 @@ func (g *Gossip) Send(to string, message []byte) error {
 	return nil
 }
 
-// Run takes part until ctx ends, then leaves. It can be called once.
+// Run takes part until ctx ends, then leaves; Send works until it has. It can be
+// called once.
 func (g *Gossip) Run(ctx context.Context) error {
 	g.mu.Lock()
 	again := g.ran
@@ -191,11 +192,14 @@ func (g *Gossip) Run(ctx context.Context) error {
 		g.log.Debug("gossip: leaving was not heard by anybody", "error", err)
 	}
 	cancel() // dials end
-	wait.Wait()
 	g.mu.Lock()
 	g.list = nil
 	g.mu.Unlock()
-	if err := list.Shutdown(); err != nil {
+	// First the sockets, which the next process of this node waits for: tell may
+	// be in the middle of something that cannot be cut short.
+	err = list.Shutdown()
+	wait.Wait()
+	if err != nil {
 		return fmt.Errorf("gossip: shut down: %w", err)
 	}
 	return nil
