@@ -119,6 +119,12 @@ DIFFERENTIAL ?= 1000000
 soak: build ## send mixed traffic with a push every second for SOAK=10m; memory, descriptors and goroutines are watched
 	SOAK=$(SOAK) go test -count=1 -v -timeout 0 -run MixedTraffic ./deployments/e2e
 
+VIP_REPEATS ?= 20
+
+.PHONY: vip-repeats
+vip-repeats: build ## kill and stop the holder of a virtual IP VIP_REPEATS=20 times each; median and worst are logged
+	VIP_REPEATS=$(VIP_REPEATS) go test -count=1 -v -timeout 0 -run 'AVIPMovesWhenItsHolderIsKilled|AStoppedHolderLosesItsVIP' ./deployments/e2e
+
 .PHONY: differential
 differential: ## compare DIFFERENTIAL=1000000 generated requests with net/http
 	DIFFERENTIAL=$(DIFFERENTIAL) go test -count=1 -v -timeout 0 -run TestDifferential ./dataplane/http1
