@@ -114,6 +114,19 @@ func (c *conn) receive(m proto.Message) (fd int, err error) {
 	return fd, nil
 }
 
+// unread says that the other side has said something that was not received yet.
+func (c *conn) unread() bool {
+	raw, err := c.socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	waiting := 0
+	if raw.Control(func(fd uintptr) { waiting, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }) != nil || err != nil {
+		return false
+	}
+	return waiting > 0
+}
+
 // fill reads all of b. The kernel ends a read behind bytes that came with
 // descriptors, so they belong to the message that begins with these bytes.
 func (c *conn) fill(b []byte, fd *int) error {

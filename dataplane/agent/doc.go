@@ -32,8 +32,9 @@
 //   - The agent runs: it lets go when the time is up, within a turn of its loop.
 //   - The agent was stopped (SIGSTOP, swapped out, starved) while it held: each
 //     report carries until when each virtual IP is held, and the main process ends
-//     its copies of the sockets, and so the socket, when that instant passes
-//     without a later report. When the agent goes on, the clock is the first that
+//     its copies of the sockets, and so the socket, 40 ms after that instant
+//     unless a later report came. (If one waits to be read it is read first, for
+//     100 ms at most: it was the main process that was late.) When the agent goes on, the clock is the first that
 //     it looks at; Grants then says Drop.
 //   - The agent was stopped between Claim and listening: it looks at the clock
 //     right before it opens the socket and again right after, before anybody gets
@@ -43,10 +44,11 @@
 //     what it is granted anew, and grants nothing for 250 ms.
 //   - The main process died: the pipe and the pair close, the agent lets go at
 //     once, tells the members, says it again for 70 ms, leaves and ends.
-//   - The main process was stopped, or a loop hangs: no byte comes for 250 ms, the
-//     agent lets go, and the node is not eligible until bytes come again. What the
-//     main process has copies of listens no more when it goes on; its loops see
-//     EINVAL, and connections end after the answer at hand.
+//   - The main process was stopped: no byte comes for 250 ms, the agent lets go; if
+//     a loop hangs, 100 ms later, as a loop may wait that long for a processor. Then
+//     the node is not eligible until bytes come again. What the main process has
+//     copies of listens no more when it goes on; its loops see EINVAL, and
+//     connections end after the answer at hand.
 //   - Both were stopped: nobody can act, and the kernel goes on listening for
 //     processes that do not accept. In mode BIND nobody else on this machine can
 //     listen meanwhile; on another machine the next holder serves. Whichever goes on

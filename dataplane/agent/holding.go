@@ -29,6 +29,7 @@ const (
 type holding struct {
 	term  uint64
 	since time.Time
+	told  int64 // until when, as the last report said
 
 	sockets []listening
 	failing int64 // since when a bind fails; 0: none does

@@ -27,8 +27,12 @@ const (
 	// may be busy with a table.
 	sharesKept = outboxSize
 	// cutAfter is what an agent that runs has to let go by itself: less than the 45 ms
-	// that package vip leaves, more than a turn of its loop.
-	cutAfter = int64(20 * time.Millisecond)
+	// that package vip leaves, and as much of it as there is for a report that a busy
+	// machine delays.
+	cutAfter = int64(40 * time.Millisecond)
+	// hearAfter is how much longer a lease is waited for that may have come and was
+	// not read yet, by a process that gets too little of the processor.
+	hearAfter = int64(100 * time.Millisecond)
 	// engineTimeout bounds what the engine may take for one.
 	engineTimeout = 5 * time.Second
 )
@@ -335,6 +339,7 @@ func (l *life) beat() {
 
 // cut ends what has run out, and says after what time to look again.
 func (l *life) cut() time.Duration {
+	unread := l.conn.unread()
 	l.mu.Lock()
 	now, next := boottime(), int64(pulseEvery)
 	var over []netip.AddrPort
@@ -343,10 +348,14 @@ func (l *life) cut() time.Duration {
 		case c.ended:
 		case left > 0:
 			next = min(next, left)
+		case unread && left > -hearAfter:
+			next = min(next, int64(time.Millisecond))
 		default:
 			c.ended = true
-			endListening(c.fd)
-			over = append(over, c.address)
+			if listens(c.fd) { // else the agent did it, and will say so
+				endListening(c.fd)
+				over = append(over, c.address)
+			}
 		}
 	}
 	l.mu.Unlock()

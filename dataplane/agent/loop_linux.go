@@ -18,6 +18,8 @@ const (
 	// lets the main process's sockets listen on; reportIdle of another.
 	reportHolding = int64(50 * time.Millisecond)
 	reportIdle    = int64(500 * time.Millisecond)
+	// leaseNews is how much longer a lease must be to be worth a report.
+	leaseNews = int64(40 * time.Millisecond)
 	// farewell is how long the agent stays to say again that it let go, as Grants
 	// does after 20 and 60 ms. Whoever starts next for this node waits for it.
 	farewell = int64(70 * time.Millisecond)
@@ -272,6 +274,9 @@ func (l *loop) settle(now int64) (benched bool) {
 				delete(l.held, address)
 			}
 			continue
+		}
+		if until-h.told >= leaseNews { // the main process's sockets live by it
+			l.reportAt = now
 		}
 		sockets, problem := l.out.number, h.problem
 		h.serve(w, now, until, l.out)

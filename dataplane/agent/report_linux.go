@@ -24,10 +24,10 @@ func (l *loop) report(now int64) {
 		}
 	}
 	l.reportAt = now + reportIdle
-	for address := range l.held {
+	for address, h := range l.held {
 		if until, holds := l.grants.Until(address); holds {
 			r.Leases = append(r.Leases, &fleetv1.AgentLease{Address: address, Until: until})
-			l.reportAt = now + reportHolding
+			l.reportAt, h.told = now+reportHolding, until
 		}
 	}
 	for m := range l.gossip.View().All() {
