@@ -86,7 +86,6 @@ func TestShopYAMLIsRefusedForWhatIsNotSupportedYet(t *testing.T) {
 		"Upstream/api-v1 spec.outlierDetection",
 		"Upstream/api-v1 spec.circuitBreaker",
 		"RateLimit/per-client kind",
-		"Route/api spec.retry",
 		"Route/api spec.rateLimits",
 	}
 	check := func(on string) {

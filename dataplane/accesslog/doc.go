@@ -23,6 +23,7 @@
 //	[detail]      more of it, constant texts
 //	listener, [route], [upstream], [endpoint]
 //	[attempts]    connections tried, when more than one
+//	[over_budget] true: the retry budget allowed no further attempt
 //	bytes_in      of the request's body
 //	bytes_out     of the answer's body
 //	duration_us   first byte of the request to last byte of the answer

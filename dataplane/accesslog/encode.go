@@ -127,6 +127,9 @@ func appendNumbers(dst []byte, r *exchange.Record) []byte {
 		dst = append(dst, `,"attempts":`...)
 		dst = strconv.AppendUint(dst, uint64(r.Attempts), 10)
 	}
+	if r.OverBudget {
+		dst = append(dst, `,"over_budget":true`...)
+	}
 	dst = append(dst, `,"bytes_in":`...)
 	dst = strconv.AppendUint(dst, r.BytesIn, 10)
 	dst = append(dst, `,"bytes_out":`...)

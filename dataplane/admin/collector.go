@@ -80,6 +80,7 @@ var described = []description{
 	{metricUpstreamFirstByte, "Request sent to head of the answer.", byUpstream},
 	{metricEndpointRequests, "Requests that the endpoint answered.", withClass(byEndpoint)},
 	{metricEndpointUnanswered, "Requests that got no answer from the endpoint.", byEndpoint},
+	{metricEndpointStopped, "Failed requests to the endpoint that the retry budget did not let be tried again.", byEndpoint},
 	{metricEndpointOpened, "Connections to the endpoint established.", byEndpoint},
 	{metricEndpointReused, "Requests that found a kept connection.", byEndpoint},
 	{metricEndpointFailed, "Connections that the endpoint did not accept.", []string{"upstream", "endpoint", "kind"}},
@@ -287,6 +288,7 @@ func (s *scrape) endpoints() {
 	s.each(s.set.ByEndpoint(), func(t *stats.Totals) {
 		s.classes(metricEndpointRequests, t, t.Parent, t.Name)
 		s.counter(metricEndpointUnanswered, t.Unanswered, t.Parent, t.Name)
+		s.counter(metricEndpointStopped, t.Stopped, t.Parent, t.Name)
 	})
 	for c := range s.set.ServerConnections() {
 		s.counter(metricEndpointOpened, c.Opened, c.Parent, c.Name)

@@ -29,6 +29,7 @@ const (
 	metricUpstreamFirstByte   = namespace + "upstream_first_byte_seconds"
 	metricEndpointRequests    = namespace + "endpoint_requests_total"
 	metricEndpointUnanswered  = namespace + "endpoint_unanswered_total"
+	metricEndpointStopped     = namespace + "endpoint_retries_stopped_total"
 	metricEndpointOpened      = namespace + "endpoint_connections_opened_total"
 	metricEndpointReused      = namespace + "endpoint_connections_reused_total"
 	metricEndpointFailed      = namespace + "endpoint_connect_failures_total"

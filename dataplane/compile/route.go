@@ -32,6 +32,7 @@ type routeDefaults struct {
 	weight, status             uint32
 	keepQuery, keepQueryOfPath bool
 	tunnel                     *table.Tunnel // shared by the routes that say nothing else
+	retry                      *table.Retry  // likewise
 }
 
 func newRouteDefaults() routeDefaults {
@@ -43,6 +44,7 @@ func newRouteDefaults() routeDefaults {
 	path := of(&fleetv1.Route{Redirect: &fleetv1.Redirect{Path: new(string)}}).GetRedirect()
 	return routeDefaults{
 		tunnel:          tunnel(forward),
+		retry:           retry(forward),
 		timeout:         time.Duration(forward.GetTimeouts().GetRequest()),
 		weight:          forward.GetForward()[0].GetWeight(),
 		status:          redirect.GetStatus(),
@@ -290,6 +292,7 @@ func (m *routeMaker) forward(block *routeBlock) {
 	m.out.Targets = targets
 	m.out.Split = balance.NewSplit(weights)
 	m.tunnel()
+	m.retry()
 }
 
 func (m *routeMaker) redirect(d *fleetv1.Redirect) *table.Redirect {

@@ -253,7 +253,7 @@ func (l *Loop) eventDown(d *downstream, ev http1.Event, in []byte) {
 			d.phase = phaseAnswer
 			s := d.stream
 			s.trailers = in[ev.Start:ev.End]
-			l.step(s, exchange.Event{Kind: exchange.EventRequestEnd})
+			l.step(s, exchange.Event{Kind: exchange.EventRequestEnd, N: len(s.trailers)})
 		}
 	case http1.Failed:
 		l.refusedDown(d, ev.Reason)

@@ -131,7 +131,7 @@ func newLoop(e *Engine, id int) (*Loop, error) {
 		stage:     make([]byte, 0, stageSize),
 	}
 	l.picker = upstream.NewPicker(e.registry, l.random)
-	l.env.Picker = l.picker
+	l.env.Picker, l.env.Budget = l.picker, l.picker
 	l.env.Random = l.random
 	l.sink = e.config.NewSink(id)
 	if err := l.reserve.open(); err != nil {

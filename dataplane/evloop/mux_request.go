@@ -136,7 +136,7 @@ func (l *Loop) requestEnded(b *sub, trailers bool) {
 		b.lines = appendLines(b.lines[:0], &l.muxHead)
 	}
 	b.s.trailers = b.lines
-	l.step(b.s, exchange.Event{Kind: exchange.EventRequestEnd})
+	l.step(b.s, exchange.Event{Kind: exchange.EventRequestEnd, N: len(b.lines)})
 }
 
 // appendLines writes fields as HTTP/1.1 has them.
@@ -172,7 +172,7 @@ func (l *Loop) feedMux(m *mux) {
 			b.inEnd = false
 			m.held--
 			b.s.trailers = b.lines
-			l.step(b.s, exchange.Event{Kind: exchange.EventRequestEnd})
+			l.step(b.s, exchange.Event{Kind: exchange.EventRequestEnd, N: len(b.lines)})
 		}
 	}
 }

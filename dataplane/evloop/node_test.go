@@ -180,6 +180,15 @@ func forwardAll(u *table.Upstream) *table.Route {
 	return &table.Route{
 		Name: "all", Path: table.PathMatch{Kind: table.PathPrefix, Text: "/"}, Action: table.ActionForward,
 		Targets: []table.Target{{Upstream: u, Weight: 1}}, Split: balance.NewSplit([]uint32{1}), Timeout: 15 * time.Second,
+		Retry: defaultRetry(),
+	}
+}
+
+// defaultRetry is what routes have that say nothing else.
+func defaultRetry() *table.Retry {
+	return &table.Retry{
+		Attempts: 2, On: table.RetryOnConnectFailure | table.RetryOnReset | table.RetryOnRefusedStream,
+		Backoff: 25 * time.Millisecond, Budget: 20_00, Buffer: 64 << 10,
 	}
 }
 

@@ -28,6 +28,9 @@ type stream struct {
 	at   *endpointPool // where the attempt is counted in flight
 	body []byte        // of this event, for the actions that forward it
 	resp *message.Head // of this event
+	// kept is what went up of the request's body, to be sent again; empty once the
+	// exchange keeps nothing.
+	kept queue
 	// trailers are the checked trailer lines of this event, which ends a body.
 	trailers []byte
 
@@ -86,11 +89,17 @@ func (l *Loop) act(s *stream, actions exchange.Actions) {
 	if actions&exchange.ActSendHead != 0 {
 		l.sendRequestHead(s)
 	}
+	if actions&exchange.ActResend != 0 {
+		l.resendBody(s)
+	}
 	if actions&exchange.ActForwardRequest != 0 {
-		l.sendBody(s.up.link, s.body, s.x.ChunkedUp())
+		l.forwardBody(s)
 	}
 	if actions&exchange.ActEndRequest != 0 && s.up != nil && s.x.ChunkedUp() {
 		l.sendLastChunk(s.up.link, l.trailersUp(s))
+	}
+	if actions&exchange.ActForwardHead != 0 {
+		s.kept.release(&l.buffers) // nothing is tried again from here on
 	}
 	if s.sub != nil {
 		l.answerSub(s, actions)
@@ -156,6 +165,10 @@ func (l *Loop) actAfter(s *stream, actions exchange.Actions) {
 	}
 	if actions&exchange.ActReadRequest != 0 {
 		l.makeReady(d.link)
+	}
+	if actions&exchange.ActWait != 0 {
+		l.wheel.arm(d.link, s.x.NextDeadline())
+		return
 	}
 	if actions&exchange.ActAcquire != 0 {
 		l.acquire(s)
@@ -245,6 +258,25 @@ func (l *Loop) sendRequestHead(s *stream) {
 	l.send(s.up.link, l.frame)
 }
 
+// forwardBody sends a piece of the request's body, and keeps it while it may have
+// to be sent again.
+func (l *Loop) forwardBody(s *stream) {
+	if s.x.Keeps() {
+		s.kept.add(&l.buffers, s.body)
+	} else {
+		s.kept.release(&l.buffers)
+	}
+	l.sendBody(s.up.link, s.body, s.x.ChunkedUp())
+}
+
+// resendBody sends what is kept of the request's body to another endpoint.
+func (l *Loop) resendBody(s *stream) {
+	s.trailers = nil // of an earlier event
+	if s.kept.len() > 0 {
+		l.sendBody(s.up.link, s.kept.bytes(), s.x.ChunkedUp())
+	}
+}
+
 // sendBody sends a piece of a body, as a chunk if need be.
 func (l *Loop) sendBody(k *link, p []byte, chunked bool) {
 	if !chunked {
@@ -269,6 +301,7 @@ func (l *Loop) finish(s *stream) {
 	}
 	l.sink.Finish(r)
 	l.stats.Sub(stats.ExchangesOpen, 1)
+	s.kept.release(&l.buffers)
 	if d := s.down; d.stream == s {
 		d.stream = nil
 	}
@@ -288,6 +321,7 @@ func (l *Loop) count(s *stream, r *exchange.Record) {
 		Status:    r.Status,
 		Reason:    uint8(r.Reason),
 		Retries:   max(r.Attempts, 1) - 1,
+		Stopped:   r.OverBudget,
 		Duration:  r.Duration,
 		Acquire:   r.Acquire,
 		FirstByte: r.FirstByte,

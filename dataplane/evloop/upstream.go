@@ -342,12 +342,12 @@ func (l *Loop) endUp(c *upstreamConn, state readState) {
 	}
 }
 
-// failUp tells the exchange that its connection died. Whether a byte of the
-// answer had come decides about a retry.
+// failUp tells the exchange that its connection died, and whether a byte of the
+// answer had come.
 func (l *Loop) failUp(c *upstreamConn, reason exchange.Reason, detail string) {
 	f := exchange.Failure{Reason: reason, Detail: detail}
 	if c.link.in.len() == 0 && detail == "" {
-		f.Retry = exchange.RetryIfReused
+		f.Retry = exchange.RetryUnanswered
 	}
 	l.step(c.stream, exchange.Event{Kind: exchange.EventUpstreamFailed, Failure: f})
 }

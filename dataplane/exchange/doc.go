@@ -6,10 +6,10 @@
 //	          Begin
 //	            │ match, pick                       every path ends in
 //	            ▼                                   exactly one ActFinish
-//	 ┌──── Acquire ◀─────────┐ retry
-//	 │          │ acquired   │ (nothing sent, or nothing
-//	 │          ▼            │  back on a reused connection)
-//	 │        Send ──────────┘
+//	 ┌──── Acquire ◀── Backoff ◀─┐ retry, if class, route
+//	 │          │ acquired       │ and budget allow it
+//	 │          ▼                │
+//	 │        Send ──────────────┘
 //	 │          │ response head
 //	 │          ▼
 //	 │   Stream, Tunnel ──▶ Done
@@ -27,6 +27,11 @@
 // An Exchange owns no buffer. It names spans of the request head, whose arena
 // belongs to the stream of the driver, and holds the compiled route only until
 // the head of the response was sent; afterwards it keeps names and timeouts, so
-// a long answer never keeps an old table alive. A retry is decided here and
-// nowhere else, by the class that the Failure carries.
+// a long answer never keeps an old table alive.
+//
+// A retry is decided here and nowhere else, by the class that the Failure carries.
+// All retries of an exchange hold one part of the node's RetryBudget, from the
+// decision until the head of an answer went down or the exchange is over. What was
+// sent of a body is sent again from what the driver keeps while Keeps says so;
+// once something was sent that is not kept, there is no retry.
 package exchange

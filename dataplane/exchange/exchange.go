@@ -42,6 +42,10 @@ type Exchange struct {
 	reused      bool  // the attempt runs on a connection that served before
 	secure      bool  // it came by TLS
 	fresh       bool  // the next attempt wants a new connection
+	interim     bool  // a 1xx went to the client
+	keep        bool  // what goes up of the body is kept, to be sent again
+	spent       bool  // something went up that is not kept
+	overBudget  bool  // the node's budget stopped a retry
 	timedOut    bool  // the attempt got no connection in time
 	close       bool  // the client's connection ends after this answer
 	chunkedDown bool  // the answer goes down chunked
@@ -57,6 +61,9 @@ type Exchange struct {
 	bytesOut      uint64
 	format        table.ErrorFormat
 
+	// budgeted is the exchange's part of the node's retry budget; nil: none.
+	budgeted interface{ EndRetry() }
+
 	// Clocks, in nanoseconds of the loop's clock; 0: not set.
 	startWall       int64
 	start           int64 // first byte of the head
@@ -67,6 +74,8 @@ type Exchange struct {
 	touched         int64 // last byte moved
 	requestDeadline int64
 	connectDeadline int64
+	tryDeadline     int64 // of an attempt, up to the answer's head
+	retryAt         int64 // of StateBackoff
 	streamIdle      int64 // duration
 	tunnelIdle      int64 // duration
 }
@@ -112,6 +121,7 @@ type Env struct {
 	Listener *table.Listener
 	Picker   Picker
 	Random   Random
+	Budget   RetryBudget
 	Draining bool   // kept connections end after the answer at hand
 	Stale    bool   // Listener is of an earlier table than Table
 	Date     []byte // of now, as RFC 9110 section 5.6.7 writes it
@@ -142,6 +152,10 @@ func (x *Exchange) Route() *table.Route { return x.route }
 // Fresh says that the attempt at hand must not use a kept connection.
 func (x *Exchange) Fresh() bool { return x.fresh }
 
+// Keeps says that what goes up of the body is to be kept for ActResend. Once it is
+// false it stays so, and what was kept is of no use any more.
+func (x *Exchange) Keeps() bool { return x.keep }
+
 // TimedOut says that the attempt at hand got no connection in time.
 func (x *Exchange) TimedOut() bool { return x.timedOut }
 
@@ -168,10 +182,12 @@ func (x *Exchange) NextDeadline() int64 {
 	switch {
 	case x.state == StateAcquire:
 		return min(x.requestDeadline, x.connectDeadline)
+	case x.state == StateBackoff:
+		return min(x.requestDeadline, x.retryAt)
 	case x.state == StateTunnel && !x.clientEnded && !x.upstreamEnded:
 		return x.touched + x.tunnelIdle
 	}
-	return min(x.requestDeadline, x.touched+x.streamIdle)
+	return min(x.requestDeadline, x.touched+x.streamIdle, x.tryDeadline)
 }
 
 // Record fills r with what is known of the exchange. Its slices belong to x and
@@ -194,6 +210,7 @@ func (x *Exchange) Record(now int64, r *Record) {
 		Reason:        x.reason,
 		Detail:        x.detail,
 		Attempts:      x.attempts,
+		OverBudget:    x.overBudget,
 		Listener:      x.listener,
 		Route:         x.routeName,
 		Upstream:      x.upName,

@@ -24,6 +24,19 @@ func (firstPick) Pick(u *table.Upstream, except int) (int, bool) {
 	return 0, false
 }
 
+// budget allows so many retries at a time.
+type budget struct{ left int }
+
+func (b *budget) TryRetry(*table.Upstream, uint32) (interface{ EndRetry() }, bool) {
+	if b.left == 0 {
+		return nil, false
+	}
+	b.left--
+	return b, true
+}
+
+func (b *budget) EndRetry() { b.left++ }
+
 func testEnv(t testing.TB, change func(*table.Listener, *table.Route)) *Env {
 	t.Helper()
 	u := &table.Upstream{Name: "u", ConnectTimeout: 5 * time.Second, Endpoints: []table.Endpoint{
@@ -33,6 +46,10 @@ func testEnv(t testing.TB, change func(*table.Listener, *table.Route)) *Env {
 	r := &table.Route{
 		Name: "r", Path: table.PathMatch{Kind: table.PathPrefix, Text: "/"}, Action: table.ActionForward,
 		Targets: []table.Target{{Upstream: u, Weight: 1}}, Split: balance.NewSplit([]uint32{1}), Timeout: 15 * time.Second,
+		Retry: &table.Retry{
+			Attempts: 2, On: table.RetryOnConnectFailure | table.RetryOnReset | table.RetryOnRefusedStream,
+			Backoff: 25 * time.Millisecond, Budget: 20_00, Buffer: 100,
+		},
 	}
 	l := table.Listener{
 		Name: "web", Limits: table.Limits{BodyBytes: -1},
@@ -48,7 +65,7 @@ func testEnv(t testing.TB, change func(*table.Listener, *table.Route)) *Env {
 	l.Routes = editor.Index()
 	return &Env{
 		Table:    &table.Table{Version: table.Version{Epoch: 1, Revision: 7}, Upstreams: []*table.Upstream{u}},
-		Listener: &l, Picker: firstPick{}, Random: rand.NewPCG(1, 2), Date: []byte("now"),
+		Listener: &l, Picker: firstPick{}, Budget: &budget{left: 1 << 30}, Random: rand.NewPCG(1, 2), Date: []byte("now"),
 	}
 }
 
@@ -139,50 +156,6 @@ func TestATrustedProxyIsBelievedAndContinued(t *testing.T) {
 	}
 }
 
-func TestRetriesAreDecidedByTheClassOfTheFailure(t *testing.T) {
-	connect := Failure{Reason: ReasonConnectFailure, Retry: RetryNothingSent}
-	died := Failure{Reason: ReasonUpstreamClosed, Retry: RetryIfReused}
-	for _, c := range []struct {
-		name    string
-		method  string
-		body    bool
-		events  []Event
-		retried bool
-	}{
-		{"connect failure", "POST", true, []Event{{Kind: EventAcquireFailed, Failure: connect}}, true},
-		{"reused, idempotent", "GET", false, []Event{{Kind: EventAcquired, Reused: true}, {Kind: EventUpstreamFailed, Failure: died}}, true},
-		{"new connection", "GET", false, []Event{{Kind: EventAcquired}, {Kind: EventUpstreamFailed, Failure: died}}, false},
-		{"reused, POST", "POST", false, []Event{{Kind: EventAcquired, Reused: true}, {Kind: EventUpstreamFailed, Failure: died}}, false},
-		{"reused, with a body", "PUT", true, []Event{{Kind: EventAcquired, Reused: true}, {Kind: EventUpstreamFailed, Failure: died}}, false},
-		{"malformed answer", "GET", false, []Event{{Kind: EventAcquired, Reused: true}, {Kind: EventUpstreamFailed, Failure: Failure{Reason: ReasonUpstreamMalformed}}}, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			env := testEnv(t, nil)
-			h := request(c.method, "/")
-			if c.body {
-				h.Framing, h.Length = message.FramingLength, 10
-			}
-			x, _ := begin(env, h)
-			var last Actions
-			for _, ev := range c.events {
-				last = x.Step(env, 20, ev)
-			}
-			if retried := last&ActAcquire != 0; retried != c.retried {
-				t.Errorf("actions %b", last)
-			}
-			if !c.retried && last&(ActReply|ActFinish) != ActReply|ActFinish {
-				t.Errorf("no answer: %b", last)
-			}
-			// A second failure always ends it.
-			if c.retried {
-				if again := x.Step(env, 30, Event{Kind: EventAcquireFailed, Failure: connect}); again&ActFinish == 0 {
-					t.Errorf("a third attempt: %b", again)
-				}
-			}
-		})
-	}
-}
-
 func TestDeadlinesSayWhatWasLate(t *testing.T) {
 	second := int64(time.Second)
 	for _, c := range []struct {
@@ -226,9 +199,17 @@ func TestDeadlinesSayWhatWasLate(t *testing.T) {
 // TestInvariantsHoldForAnyOrderOfEvents runs exchanges with random events, as
 // hostile peers and a driver could produce them.
 func TestInvariantsHoldForAnyOrderOfEvents(t *testing.T) {
-	env := testEnv(t, nil)
+	spare := budget{left: 2}
+	env := testEnv(t, func(_ *table.Listener, r *table.Route) {
+		r.Retry.Attempts, r.Retry.On, r.Retry.PerTry = 4, r.Retry.On|table.RetryOnTimeout, 5*time.Second
+		r.Retry.Statuses.Add(503)
+	})
+	env.Budget = &spare
 	rnd := rand.New(rand.NewPCG(3, 4))
-	head := &message.Head{Status: 200, Minor: 1, Framing: message.FramingChunked, KeepAlive: true, Arena: []byte{}}
+	heads := [2]*message.Head{}
+	for i, status := range []uint16{200, 503} {
+		heads[i] = &message.Head{Status: status, Minor: 1, Framing: message.FramingChunked, KeepAlive: true, Arena: []byte{}}
+	}
 	for seed := range 20000 {
 		h := request([]string{"GET", "POST"}[rnd.IntN(2)], "/")
 		if rnd.IntN(2) == 0 {
@@ -241,8 +222,8 @@ func TestInvariantsHoldForAnyOrderOfEvents(t *testing.T) {
 		for range 30 {
 			now += rnd.Int64N(int64(4 * time.Second))
 			ev := Event{
-				Kind: EventKind(rnd.IntN(int(EventCut) + 1)), Reused: rnd.IntN(2) == 0, Reusable: rnd.IntN(2) == 0, N: rnd.IntN(1000), Head: head,
-				Failure: Failure{Reason: ReasonUpstreamReset, Retry: RetryClass(rnd.IntN(3))},
+				Kind: EventKind(rnd.IntN(int(EventCut) + 1)), Reused: rnd.IntN(2) == 0, Reusable: rnd.IntN(2) == 0, N: rnd.IntN(60), Head: heads[rnd.IntN(2)],
+				Failure: Failure{Reason: ReasonUpstreamReset, Retry: RetryClass(rnd.IntN(int(RetryAnswered)))},
 			}
 			if !m.possible(x, ev) {
 				continue
@@ -255,6 +236,9 @@ func TestInvariantsHoldForAnyOrderOfEvents(t *testing.T) {
 		if m.finished != 1 || m.holds || m.queued {
 			t.Fatalf("seed %d: finished %d, holds %v, queued %v", seed, m.finished, m.holds, m.queued)
 		}
+		if spare.left != 2 {
+			t.Fatalf("seed %d: %d of 2 left of the budget", seed, spare.left)
+		}
 	}
 }
 
@@ -265,6 +249,7 @@ type driverModel struct {
 	queued   bool // asked for a connection
 	holds    bool // has one
 	answered bool // a byte of an answer went down
+	interim  bool // a 1xx did
 	finished int
 }
 
@@ -310,12 +295,16 @@ func (m *driverModel) check(x *Exchange, a Actions) {
 		}
 		m.queued, m.holds = false, true
 	}
+	if a&ActWait != 0 && (m.answered || m.interim || m.holds || m.queued || x.State() != StateBackoff) {
+		fail("waits")
+	}
 	if a&ActAcquire != 0 {
-		if m.answered || m.holds || m.queued {
+		if m.answered || m.interim || m.holds || m.queued {
 			fail("asks for a connection")
 		}
 		m.queued = true
 	}
+	m.interim = m.interim || a&ActForwardInterim != 0
 	if a&(ActForwardHead|ActReply) != 0 {
 		if m.answered {
 			fail("a second answer")

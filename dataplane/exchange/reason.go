@@ -26,6 +26,7 @@ const (
 	ReasonUpstreamMalformed
 	ReasonUpstreamTruncated
 	ReasonRequestTimeout
+	ReasonPerTryTimeout
 	ReasonStreamIdleTimeout
 	ReasonOverload
 	ReasonShutdown
@@ -97,6 +98,8 @@ func (r Reason) info() reasonInfo {
 		return reasonInfo{"upstream_truncated", 502, SourceUpstream, "http_response_incomplete", "the endpoint's answer broke off"}
 	case ReasonRequestTimeout:
 		return reasonInfo{"request_timeout", 504, SourceUpstream, "http_response_timeout", "the answer took longer than the route allows"}
+	case ReasonPerTryTimeout:
+		return reasonInfo{"per_try_timeout", 504, SourceUpstream, "http_response_timeout", "the endpoint did not answer within the time of one attempt"}
 	case ReasonStreamIdleTimeout:
 		return reasonInfo{"stream_idle_timeout", 504, SourceUpstream, "http_response_timeout", "no byte moved for too long"}
 	case ReasonOverload:
@@ -131,14 +134,18 @@ func Reasons() []Reason {
 	return out
 }
 
-// RetryClass says when a failed attempt may be made again.
+// RetryClass says what is known of a failed attempt, for who decides whether it
+// may be made again.
 type RetryClass uint8
 
 // The retry classes.
 const (
 	RetryNever       RetryClass = iota
-	RetryNothingSent            // the endpoint saw no byte of the request: any request
-	RetryIfReused               // a kept connection died before a byte came back: idempotent requests
+	RetryNothingSent            // the endpoint saw no byte of the request
+	RetryRefused                // the endpoint says that it did nothing (RFC 9113 section 8.7)
+	RetryUnanswered             // the connection ended before a byte of the answer
+	RetryTimedOut               // no answer in the time of one attempt
+	RetryAnswered               // with a status, which Failure names
 )
 
 // Failure is a failed attempt, said where it happened.

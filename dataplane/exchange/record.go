@@ -31,6 +31,8 @@ type Record struct {
 	Reason   Reason
 	Detail   string
 	Attempts uint8
+	// OverBudget: there was no further attempt because of the retry budget.
+	OverBudget bool
 
 	Listener string
 	Route    string

@@ -1,6 +1,8 @@
 package exchange
 
 import (
+	"math"
+
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
@@ -14,6 +16,7 @@ type State uint8
 const (
 	StateIdle    State = iota // before Begin
 	StateAcquire              // waits for a connection to the endpoint
+	StateBackoff              // waits before the next attempt
 	StateSend                 // the request goes up; no answer yet
 	StateStream               // the answer goes down
 	StateTunnel               // bytes pass in both directions, as they are
@@ -28,7 +31,7 @@ const (
 	EventAcquired       EventKind = iota // Reused says whether the connection served before
 	EventAcquireFailed                   // Failure
 	EventRequestData                     // N bytes of body, or of a tunnel, came from the client
-	EventRequestEnd                      // the request's body is complete; of a tunnel: the client sends no more, and all of it has gone up
+	EventRequestEnd                      // the request's body is complete, with N bytes of trailers; of a tunnel: the client sends no more, and all of it has gone up
 	EventRequestFailed                   // Failure: the request's body is malformed
 	EventInterim                         // Head: a 1xx answer
 	EventResponseHead                    // Head
@@ -59,7 +62,8 @@ type Actions uint32
 const (
 	ActLeaveQueue      Actions = 1 << iota // stop waiting for a connection
 	ActSendHead                            // encode RequestHead
-	ActForwardRequest                      // this event's data goes up
+	ActResend                              // what was kept of the body goes up again, behind the head
+	ActForwardRequest                      // this event's data goes up; it is kept while Keeps says so
 	ActEndRequest                          // the body that went up is complete
 	ActForwardInterim                      // this event's head goes down as it is
 	ActForwardHead                         // encode ResponseHead with this event's head
@@ -72,15 +76,12 @@ const (
 	ActReleaseUpstream                     // the connection may serve another request; nothing of it is used after
 	ActAbortUpstream                       // close the connection, likewise
 	ActReadRequest                         // the body may be read
+	ActWait                                // let time pass until NextDeadline
 	ActAcquire                             // get a connection to Upstream(); Fresh() tells the kind
 	ActAbortClient                         // close the client's connection at once, mid-answer
 	ActCloseClient                         // close it when everything queued has gone
 	ActFinish                              // the exchange is over; Record is complete
 )
-
-// maxAttempts is the first attempt and one retry. A retry is made only where it
-// cannot act twice; see mayRetry.
-const maxAttempts = 2
 
 // Begin starts the exchange of a request whose head is complete.
 func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
@@ -96,6 +97,7 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 	x.maxBody = l.Limits.BodyBytes
 	x.streamIdle = int64(l.Timeouts.StreamIdle)
 	x.requestDeadline = in.Now + int64(l.Timeouts.StreamIdle)
+	x.tryDeadline = math.MaxInt64
 	x.requestDone = head.Framing == message.FramingNone || (head.Framing == message.FramingLength && head.Length == 0)
 	x.close = !head.KeepAlive || env.Draining
 	x.identify(env)
@@ -120,6 +122,7 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 		return x.reply()
 	}
 	x.seekUpgrade(route.Tunnel)
+	x.keep = head.Framing != message.FramingNone && x.keepsBody()
 	x.upstream = route.Pick(env.Random.Uint64())
 	if env.Stale {
 		if x.upstream = env.Table.Upstream(x.upstream.Name); x.upstream == nil {
@@ -170,6 +173,7 @@ func (x *Exchange) Step(env *Env, now int64, ev Event) Actions {
 		return x.requestData(env, now, ev.N)
 	case EventRequestEnd:
 		x.requestDone, x.touched = true, now
+		x.spent = x.spent || ev.N > 0 // trailers are not kept
 		if x.state == StateSend || x.state == StateStream {
 			return ActEndRequest
 		}
@@ -200,6 +204,9 @@ func (x *Exchange) inAcquire(env *Env, now int64, ev Event) Actions {
 			x.status = 200
 			return ActReply | ActJoin
 		}
+		if x.attempts > 1 {
+			return x.resend()
+		}
 		if x.requestDone {
 			return ActSendHead
 		}
@@ -210,6 +217,21 @@ func (x *Exchange) inAcquire(env *Env, now int64, ev Event) Actions {
 	return 0
 }
 
+// resend begins the request again, with what is kept of its body.
+func (x *Exchange) resend() Actions {
+	actions := ActSendHead
+	if x.head.Framing != message.FramingNone {
+		actions |= ActResend
+	}
+	if !x.requestDone {
+		return actions | ActReadRequest
+	}
+	if actions&ActResend != 0 {
+		actions |= ActEndRequest
+	}
+	return actions
+}
+
 func (x *Exchange) inSend(env *Env, now int64, ev Event) Actions {
 	switch ev.Kind {
 	case EventInterim:
@@ -218,6 +240,7 @@ func (x *Exchange) inSend(env *Env, now int64, ev Event) Actions {
 		if x.head.Minor == 0 {
 			return 0
 		}
+		x.interim = true
 		return ActForwardInterim
 	case EventResponseHead:
 		if ev.Head.Status == 101 {
@@ -228,8 +251,15 @@ func (x *Exchange) inSend(env *Env, now int64, ev Event) Actions {
 			x.status = 101
 			return ActForwardHead | ActJoin
 		}
+		if ev.Head.Status >= 400 {
+			if retry, ok := x.retry(env, now, Failure{Retry: RetryAnswered, Status: ev.Head.Status}); ok {
+				return retry
+			}
+		}
 		x.state = StateStream
-		x.headSent = true
+		x.headSent, x.keep = true, false
+		x.tryDeadline = math.MaxInt64
+		x.endRetry()
 		x.close = x.close || env.Draining
 		x.status = ev.Head.Status
 		x.answered, x.touched = now, now
@@ -309,6 +339,8 @@ func (x *Exchange) requestData(env *Env, now int64, n int) Actions {
 		return x.fail(env, now, Failure{Reason: ReasonBodyTooLarge})
 	}
 	if x.state == StateSend || x.state == StateStream {
+		x.keep = x.keep && x.bytesIn <= uint64(x.route.Retry.Buffer)
+		x.spent = x.spent || !x.keep
 		return ActForwardRequest
 	}
 	return 0
@@ -321,6 +353,7 @@ func (x *Exchange) clientGone() Actions {
 	}
 	undo := x.letGo()
 	x.state = StateDone
+	x.endRetry()
 	if x.reason == ReasonNone {
 		x.reason = ReasonClientGone
 	}
@@ -338,6 +371,14 @@ func (x *Exchange) deadline(env *Env, now int64, queued bool) Actions {
 	switch {
 	case now >= x.requestDeadline:
 		f.Reason = ReasonRequestTimeout
+	case x.state == StateBackoff:
+		return x.nextAttempt(env, now)
+	case now >= x.tryDeadline:
+		f = Failure{Reason: ReasonPerTryTimeout, Retry: RetryTimedOut}
+		if x.state == StateAcquire {
+			f.Retry = RetryNothingSent
+			x.timedOut = !queued
+		}
 	case x.state == StateAcquire && queued:
 		f = Failure{Reason: ReasonPoolTimeout, Retry: RetryNothingSent}
 	case x.state == StateAcquire:
@@ -355,26 +396,16 @@ func (x *Exchange) fail(env *Env, now int64, f Failure) Actions {
 	if x.state == StateDone {
 		return 0
 	}
+	if !x.headSent {
+		if retry, ok := x.retry(env, now, f); ok {
+			return retry
+		}
+	}
 	undo := x.letGo()
 	if x.headSent {
 		x.state = StateDone
 		x.reason, x.detail = f.Reason, f.Detail
 		return undo | ActAbortClient | ActFinish
-	}
-	if x.mayRetry(f) {
-		except := -1
-		if f.Retry == RetryNothingSent {
-			except = x.endpoint
-		}
-		x.fresh = f.Retry == RetryIfReused || x.tunnel == tunnelConnect
-		// The slots of an earlier table may serve others by now: look again.
-		if u := env.Table.Upstream(x.upstream.Name); u != nil {
-			if u != x.upstream {
-				except = -1
-			}
-			x.upstream = u
-			return undo | x.attempt(env, now, except)
-		}
 	}
 	return undo | x.refuse(f)
 }
@@ -390,22 +421,36 @@ func (x *Exchange) letGo() Actions {
 	return 0
 }
 
-// mayRetry decides by the class of the failure. Where nothing was sent any
-// request may be tried again, since its body is not read before a connection is
-// there. Where a kept connection died without a byte of an answer the endpoint
-// may have acted: idempotent requests without a body only (RFC 9110 section
-// 9.2.2).
-func (x *Exchange) mayRetry(f Failure) bool {
-	if x.attempts >= maxAttempts || x.upstream == nil {
-		return false
+// retry makes another attempt, at once or after a wait, if there may be one. The
+// failed one is given up; an answer that it has begun is not read.
+func (x *Exchange) retry(env *Env, now int64, f Failure) (Actions, bool) {
+	if !x.mayRetry(f) {
+		return 0, false
 	}
-	switch f.Retry {
-	case RetryNothingSent:
-		return true
-	case RetryIfReused:
-		return x.reused && x.head.Method.Idempotent() && x.head.Framing == message.FramingNone
+	until, ok := x.mayWait(env, now, f)
+	if !ok {
+		return 0, false
 	}
-	return false
+	undo := x.letGo()
+	if until > now {
+		x.state = StateBackoff
+		x.retryAt = until
+		return undo | ActWait, true
+	}
+	return undo | x.nextAttempt(env, now), true
+}
+
+// nextAttempt looks its upstream up again: the slots of an earlier table may serve
+// others by now. It avoids the endpoint of the attempt before.
+func (x *Exchange) nextAttempt(env *Env, now int64) Actions {
+	u, except := env.Table.Upstream(x.upstream.Name), x.endpoint
+	if u == nil {
+		return x.refuse(Failure{Reason: ReasonNoEndpoint})
+	}
+	if u != x.upstream {
+		x.upstream, except = u, -1
+	}
+	return x.attempt(env, now, except)
 }
 
 // attempt picks an endpoint and asks for a connection.
@@ -422,6 +467,10 @@ func (x *Exchange) attempt(env *Env, now int64, except int) Actions {
 	x.attempts++
 	x.acquireStart, x.acquired = now, 0
 	x.connectDeadline = now + int64(x.upstream.ConnectTimeout)
+	if r := x.route.Retry; r != nil && r.PerTry > 0 {
+		x.tryDeadline = now + int64(r.PerTry)
+		x.connectDeadline = min(x.connectDeadline, x.tryDeadline)
+	}
 	return ActAcquire
 }
 
@@ -436,6 +485,7 @@ func (x *Exchange) refuse(f Failure) Actions {
 func (x *Exchange) reply() Actions {
 	x.state = StateDone
 	x.headSent = true
+	x.endRetry()
 	if x.status == 0 {
 		x.status = x.reason.Status()
 	}

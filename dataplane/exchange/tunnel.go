@@ -99,7 +99,9 @@ func (x *Exchange) agreed(h *message.Head) bool {
 // answer is over; the tunnel's own time without a byte begins.
 func (x *Exchange) openTunnel(now int64) {
 	x.state = StateTunnel
-	x.headSent = true
+	x.headSent, x.keep = true, false
+	x.tryDeadline = math.MaxInt64
+	x.endRetry()
 	x.answered, x.touched = now, now
 	x.requestDeadline = math.MaxInt64
 	x.requestOps, x.responseOps = nil, nil

@@ -57,6 +57,7 @@ const maxReasons = 128
 const (
 	rowBytesIn  = Classes // of listener, route, upstream
 	rowBytesOut = Classes + 1
+	rowStopped  = Classes     // of endpoint, which has no bytes
 	rowExtra    = Classes + 2 // listener: refused; route: retries; upstream: without an answer
 
 	// Of a listener's and an endpoint's second family.
@@ -177,6 +178,8 @@ type Finish struct {
 	Status   uint16
 	Reason   uint8 // 0: none
 	Retries  uint8
+	// Stopped: the retry budget allowed no further attempt.
+	Stopped bool
 
 	// Nanoseconds. Duration is that of the whole exchange, Acquire the wait for a
 	// connection, FirstByte that for the response's head; 0: not reached.
@@ -222,6 +225,9 @@ func (l *Loop) forwarded(f *Finish, class Class) {
 	u, e := l.upstreams.at(f.Upstream), l.endpoints.at(f.Endpoint)
 	add(&u.row[rowBytesIn], f.BytesIn)
 	add(&u.row[rowBytesOut], f.BytesOut)
+	if f.Stopped {
+		add(&e.row[rowStopped], 1)
+	}
 	if !f.Answered {
 		// The status is ours and not the upstream's.
 		add(&u.row[rowExtra], 1)

@@ -146,8 +146,9 @@ type Totals struct {
 	Requests          [Classes]uint64
 	BytesIn, BytesOut uint64 // of bodies; not of an endpoint
 	// Refused is what a listener's codec refused; Retries are a route's;
-	// Unanswered are requests to an upstream or endpoint that got no head.
-	Refused, Retries, Unanswered uint64
+	// Unanswered are requests to an upstream or endpoint that got no head; Stopped
+	// are attempts at an endpoint that no retry followed because of the budget.
+	Refused, Retries, Unanswered, Stopped uint64
 	// Duration is that of exchanges (listener, route), or the time to the
 	// response's head (upstream).
 	Duration Distribution
@@ -213,7 +214,10 @@ func (s *Set) ByUpstream() iter.Seq[Totals] {
 // ByEndpoint gives the totals of each endpoint, in order of names.
 func (s *Set) ByEndpoint() iter.Seq[Totals] {
 	return each(s.totals(s.Endpoints, func(l *Loop) *family { return &l.endpoints }),
-		func(t *Totals, extra uint64) { t.Unanswered = extra })
+		func(t *Totals, extra uint64) {
+			t.Unanswered = extra
+			t.Stopped, t.BytesIn = t.BytesIn, 0 // the same word: see rowStopped
+		})
 }
 
 func each(totals iter.Seq2[Totals, uint64], set func(*Totals, uint64)) iter.Seq[Totals] {

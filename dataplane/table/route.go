@@ -40,6 +40,8 @@ type Route struct {
 
 	// Tunnel is what the route lets pass as it is; nil: nothing.
 	Tunnel *Tunnel
+	// Retry is of ActionForward; nil: one attempt, without a limit of its own.
+	Retry *Retry
 	// Timeout is from the end of the request's head to the end of the answer.
 	Timeout time.Duration
 	// ForwardRawPath sends the path as the client wrote it.
@@ -93,7 +95,7 @@ func (r *Route) WithTargets(targets []Target) *Route {
 		Name: r.Name, Listeners: r.Listeners, Hosts: r.Hosts, Path: r.Path, Priority: r.Priority, Conditions: r.Conditions,
 		Action: r.Action, Targets: targets, Split: r.Split, Redirect: r.Redirect, Respond: r.Respond,
 		Rewrite: r.Rewrite, RequestHeaders: r.RequestHeaders, ResponseHeaders: r.ResponseHeaders,
-		Tunnel: r.Tunnel, Timeout: r.Timeout, ForwardRawPath: r.ForwardRawPath,
+		Tunnel: r.Tunnel, Retry: r.Retry, Timeout: r.Timeout, ForwardRawPath: r.ForwardRawPath,
 	}
 	if slot, known := r.Series.Load(); known {
 		n.Series.Store(slot)

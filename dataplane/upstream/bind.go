@@ -16,16 +16,22 @@ func (r *Registry) Bind(t *table.Table) (Retired, error) {
 	if n := countEndpoints(t); n > MaxEndpoints/2 {
 		return Retired{}, fmt.Errorf("table: %d endpoints, a node takes %d", n, MaxEndpoints/2)
 	}
+	if n := len(t.Upstreams); n > MaxEndpoints/2 {
+		return Retired{}, fmt.Errorf("table: %d upstreams, a node takes %d", n, MaxEndpoints/2)
+	}
 	r.endpoints.begin()
 	r.upstreams.begin()
 	for _, u := range t.Upstreams {
-		slot, _ := r.upstreams.use(u.Name)
+		slot, fresh := r.upstreams.use(u.Name)
+		if fresh {
+			r.upstreamStates.begin(slot)
+		}
 		bindSlot(&u.Slot, slot)
 		for i := range u.Endpoints {
 			e := &u.Endpoints[i]
 			slot, fresh := r.endpoints.use(Identity{Upstream: u.Name, Address: e.Address})
 			if fresh {
-				r.begin(slot)
+				r.endpointStates.begin(slot)
 			}
 			bindSlot(&e.Slot, slot)
 		}

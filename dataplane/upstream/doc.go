@@ -7,6 +7,9 @@
 // that a request finds counts and pools by index. A push that does not touch an
 // upstream changes nothing here.
 //
+// The retries of an upstream have a budget, which is the node's too: see
+// Picker.TryRetry.
+//
 // Slots end in two steps. Bind, which runs before a table goes live, tells which
 // identities the new table no longer has. The engine tells every loop, each
 // closes what is idle and lets busy connections end, and says Released; after

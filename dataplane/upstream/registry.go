@@ -42,8 +42,9 @@ type Identity struct{ Upstream, Address string }
 
 // Registry gives slots to endpoints and to upstreams.
 type Registry struct {
-	chunks [maxChunks]atomic.Pointer[[chunkSize]atomic.Pointer[Endpoint]]
-	loops  int // immutable: how many Released end a slot
+	endpointStates chunks[Endpoint]
+	upstreamStates chunks[Upstream]
+	loops          int // immutable: how many Released end a slot
 
 	mu        sync.Mutex
 	endpoints names[Identity]
@@ -57,7 +58,12 @@ func NewRegistry(loops int) *Registry {
 
 // Endpoint returns the state behind a slot that Bind gave out.
 func (r *Registry) Endpoint(slot uint32) *Endpoint {
-	return r.chunks[slot/chunkSize].Load()[slot%chunkSize].Load()
+	return r.endpointStates.at(slot)
+}
+
+// Upstream returns the state behind an upstream's slot, likewise.
+func (r *Registry) Upstream(slot uint32) *Upstream {
+	return r.upstreamStates.at(slot)
 }
 
 // Retired tells the loops which slots a new table no longer has.
@@ -90,13 +96,20 @@ func (r *Registry) Slots() int {
 	return int(r.endpoints.next)
 }
 
+// chunks holds the states behind slots.
+type chunks[T any] [maxChunks]atomic.Pointer[[chunkSize]atomic.Pointer[T]]
+
+func (c *chunks[T]) at(slot uint32) *T {
+	return c[slot/chunkSize].Load()[slot%chunkSize].Load()
+}
+
 // begin puts a new state behind a slot.
-func (r *Registry) begin(slot uint32) {
-	chunk := &r.chunks[slot/chunkSize]
+func (c *chunks[T]) begin(slot uint32) {
+	chunk := &c[slot/chunkSize]
 	if chunk.Load() == nil {
-		chunk.Store(new([chunkSize]atomic.Pointer[Endpoint]))
+		chunk.Store(new([chunkSize]atomic.Pointer[T]))
 	}
-	chunk.Load()[slot%chunkSize].Store(new(Endpoint))
+	chunk.Load()[slot%chunkSize].Store(new(T))
 }
 
 // names gives numbers to names: a name keeps its number while it lives, and a

@@ -207,6 +207,7 @@ spec:
   priority: 0
   forward: [{upstream: u, weight: 1}, {upstream: v, weight: 0}]
   timeouts: {request: 15s, tunnelIdle: 1h}
+  retry: {attempts: 2, on: [CONNECT_FAILURE, RESET, REFUSED_STREAM], backoff: 25ms, budget: 20%, buffer: 64KiB, nonIdempotent: false}
   upgrades: [websocket]
   forwardRawPath: false`,
 		},

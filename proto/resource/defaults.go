@@ -23,6 +23,10 @@ const (
 	defaultKeepAliveProbes   = 3
 	defaultRequest           = 15 * time.Second
 	defaultTunnelIdle        = time.Hour
+	defaultAttempts          = 2
+	defaultBackoff           = 25 * time.Millisecond
+	defaultRetryBudget       = 20.0
+	defaultRetryBuffer       = 64 << 10
 	defaultConnect           = 5 * time.Second
 	defaultMaxConnections    = 1024
 	defaultMaxIdle           = 256
@@ -113,6 +117,9 @@ func routeDefaults(r *fleetv1.Route) {
 	if len(r.Upgrades) == 0 && len(r.Forward) > 0 {
 		r.Upgrades = []string{"websocket"}
 	}
+	if len(r.Forward) > 0 {
+		retryDefaults(ensure(&r.Retry))
+	}
 	for _, f := range r.GetForward() {
 		setDefault(&f.Weight, 1)
 	}
@@ -132,6 +139,17 @@ func routeDefaults(r *fleetv1.Route) {
 		setDefault(&r.Redirect.Status, defaultRedirect)
 		setDefault(&r.Redirect.KeepQuery, r.Redirect.Path == nil)
 	}
+}
+
+func retryDefaults(r *fleetv1.Retry) {
+	setDefault(&r.Attempts, defaultAttempts)
+	if len(r.On) == 0 {
+		r.On = []string{"CONNECT_FAILURE", "RESET", "REFUSED_STREAM"}
+	}
+	durationDefault(&r.Backoff, defaultBackoff)
+	setDefault(&r.Budget, defaultRetryBudget)
+	setDefault(&r.Buffer, defaultRetryBuffer)
+	setDefault(&r.NonIdempotent, false)
 }
 
 func upstreamDefaults(u *fleetv1.Upstream) {

@@ -17,7 +17,6 @@ func TestExamplesGiveExactlyTheirProblems(t *testing.T) {
 			"26 document 3 Upstream/api-v1 spec.outlierDetection",
 			"27 document 3 Upstream/api-v1 spec.circuitBreaker",
 			"35 document 5 RateLimit/per-client kind",
-			"54 document 6 Route/api spec.retry",
 			"55 document 6 Route/api spec.rateLimits",
 		},
 		"edge.yaml": {

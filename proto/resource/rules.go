@@ -31,7 +31,7 @@ func rulesOf(message protoreflect.FullName) []rule {
 	case "fleet.v1.UpstreamTLS":
 		return []rule{atMostOne("ca", "caFile"), checkServerName}
 	case "fleet.v1.Route":
-		return []rule{exactlyOne("forward", "redirect", "respond"), checkPrefixes, checkTunnels}
+		return []rule{exactlyOne("forward", "redirect", "respond"), checkPrefixes, checkForwarding}
 	case "fleet.v1.PathMatch":
 		return []rule{exactlyOne("exact", "prefix", "regex")}
 	case "fleet.v1.HeaderMatch":
@@ -156,14 +156,22 @@ func checkPrefixes(c *checker, _ *messageSchema, m protoreflect.Message) {
 	}
 }
 
-// checkTunnels: only a route that forwards can open a tunnel.
-func checkTunnels(c *checker, _ *messageSchema, m protoreflect.Message) {
+// checkForwarding: only a route that forwards can try again or open a tunnel.
+func checkForwarding(c *checker, _ *messageSchema, m protoreflect.Message) {
 	r := m.Interface().(*fleetv1.Route)
 	if slices.Contains(r.GetUpgrades(), upgradeNone) && len(r.GetUpgrades()) > 1 {
 		c.tellAt("upgrades", strings.Join(r.GetUpgrades(), ", "), "NONE alone, or protocols", "")
 	}
 	if len(r.GetForward()) > 0 || r.GetRedirect() == nil && r.GetRespond() == nil {
 		return
+	}
+	if r.GetRetry() != nil {
+		c.tellAt("retry", "retry", "forward in the same route: nothing else is tried again", "")
+	}
+	if t := r.GetTimeouts(); t != nil && t.PerTry != nil {
+		c.push(step{key: "timeouts"})
+		c.tellAt("perTry", "perTry", "forward in the same route: nothing else is tried again", "")
+		c.pop()
 	}
 	if len(r.GetUpgrades()) > 0 {
 		c.tellAt("upgrades", strings.Join(r.GetUpgrades(), ", "), "forward in the same route: nothing else switches protocols", "")

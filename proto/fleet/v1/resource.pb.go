@@ -1331,9 +1331,10 @@ type Route struct {
 	RequestHeaders  *HeaderChanges `protobuf:"bytes,9,opt,name=request_headers,json=requestHeaders" json:"request_headers,omitempty"`
 	ResponseHeaders *HeaderChanges `protobuf:"bytes,10,opt,name=response_headers,json=responseHeaders" json:"response_headers,omitempty"`
 	Timeouts        *RouteTimeouts `protobuf:"bytes,11,opt,name=timeouts" json:"timeouts,omitempty"`
-	Retry           *Retry         `protobuf:"bytes,12,opt,name=retry" json:"retry,omitempty"`
-	Mirror          *Mirror        `protobuf:"bytes,13,opt,name=mirror" json:"mirror,omitempty"`
-	RateLimits      []string       `protobuf:"bytes,14,rep,name=rate_limits,json=rateLimits" json:"rate_limits,omitempty"`
+	// Default: two attempts, as Retry says.
+	Retry      *Retry   `protobuf:"bytes,12,opt,name=retry" json:"retry,omitempty"`
+	Mirror     *Mirror  `protobuf:"bytes,13,opt,name=mirror" json:"mirror,omitempty"`
+	RateLimits []string `protobuf:"bytes,14,rep,name=rate_limits,json=rateLimits" json:"rate_limits,omitempty"`
 	// Send the path upstream as the client wrote it, not in normal form. Default false.
 	ForwardRawPath *bool `protobuf:"varint,15,opt,name=forward_raw_path,json=forwardRawPath" json:"forward_raw_path,omitempty"`
 	// Protocols that a client may switch to (RFC 9110 section 7.8), after which bytes
@@ -2264,7 +2265,9 @@ type RouteTimeouts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// From the end of the request's head to the end of the answer. Default 15s.
 	Request *int64 `protobuf:"varint,1,opt,name=request" json:"request,omitempty"`
-	PerTry  *int64 `protobuf:"varint,2,opt,name=per_try,json=perTry" json:"per_try,omitempty"`
+	// One attempt, from its begin to the head of the answer; see retry. Default: no
+	// limit of its own.
+	PerTry *int64 `protobuf:"varint,2,opt,name=per_try,json=perTry" json:"per_try,omitempty"`
 	// A tunnel in which no byte moves; half of one has the listener's streamIdle.
 	// request does not count for tunnels. Default 1h.
 	TunnelIdle    *int64 `protobuf:"varint,3,opt,name=tunnel_idle,json=tunnelIdle" json:"tunnel_idle,omitempty"`
@@ -2323,13 +2326,34 @@ func (x *RouteTimeouts) GetTunnelIdle() int64 {
 	return 0
 }
 
+// Retry says which attempts at an endpoint are followed by another one, at another
+// endpoint where there is one. Nothing is tried again once a byte of the answer
+// went to the client, nor when a part of the body that was sent is not kept. A kept
+// connection that turns out to have ended counts as RESET, listed or not (RFC 9112
+// section 9.3.1). timeouts.request bounds all attempts and waits together.
 type Retry struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Attempts      *uint32                `protobuf:"varint,1,opt,name=attempts" json:"attempts,omitempty"`
-	On            []string               `protobuf:"bytes,2,rep,name=on" json:"on,omitempty"`
-	Backoff       *int64                 `protobuf:"varint,3,opt,name=backoff" json:"backoff,omitempty"`
-	Budget        *float64               `protobuf:"fixed64,4,opt,name=budget" json:"budget,omitempty"`
-	Buffer        *uint64                `protobuf:"varint,5,opt,name=buffer" json:"buffer,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Attempts at most, with the first: 1 means no retry. Default 2.
+	Attempts *uint32 `protobuf:"varint,1,opt,name=attempts" json:"attempts,omitempty"`
+	// After what: CONNECT_FAILURE (no connection came about), RESET (it ended before
+	// a byte of the answer), TIMEOUT (timeouts.perTry has passed), REFUSED_STREAM (an
+	// HTTP/2 endpoint says that it did nothing), STATUS_5XX, STATUS_<code> from 400 to
+	// 599. Default: CONNECT_FAILURE, RESET, REFUSED_STREAM.
+	On []string `protobuf:"bytes,2,rep,name=on" json:"on,omitempty"`
+	// Before the n-th retry a random time up to backoff × 2^(n-1) is waited, at most
+	// up to 10 × backoff. The first retry is made at once if nothing was sent and there
+	// is another endpoint, or if a kept connection had ended. Default 25ms.
+	Backoff *int64 `protobuf:"varint,3,opt,name=backoff" json:"backoff,omitempty"`
+	// Retries to one upstream at a time, on one node, waiting ones included: at most
+	// this share of the requests under way to it that are no retries, but always 3.
+	// Default 20%.
+	Budget *float64 `protobuf:"fixed64,4,opt,name=budget" json:"budget,omitempty"`
+	// A body is kept up to this, if the request may be tried again after it was sent.
+	// A longer one is not tried again once more than that was sent. Default 64KiB.
+	Buffer *uint64 `protobuf:"varint,5,opt,name=buffer" json:"buffer,omitempty"`
+	// Try again after something was sent although the method is not idempotent (RFC
+	// 9110 section 9.2.2): an endpoint may act twice. Default false.
+	NonIdempotent *bool `protobuf:"varint,6,opt,name=non_idempotent,json=nonIdempotent" json:"non_idempotent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2397,6 +2421,13 @@ func (x *Retry) GetBuffer() uint64 {
 		return *x.Buffer
 	}
 	return 0
+}
+
+func (x *Retry) GetNonIdempotent() bool {
+	if x != nil && x.NonIdempotent != nil {
+		return *x.NonIdempotent
+	}
+	return false
 }
 
 type Mirror struct {
@@ -4416,7 +4447,7 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\tKeepAlive\x12.\n" +
 	"\x04idle\x18\x01 \x01(\x03B\x1a\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\x80\x94\xeb\xdc\x03\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\x04idle\x125\n" +
 	"\binterval\x18\x02 \x01(\x03B\x19\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\x80\x94\xeb\xdc\x03\xe8\xf3\x18\x80\xc0\xe2\x85\xe3hR\binterval\x12$\n" +
-	"\x06probes\x18\x03 \x01(\rB\f\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\x7fR\x06probes\"\xe5\x06\n" +
+	"\x06probes\x18\x03 \x01(\rB\f\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\x7fR\x06probes\"\xeb\x06\n" +
 	"\x05Route\x12.\n" +
 	"\tlisteners\x18\x01 \x03(\tB\x10\xc8\xf3\x18\x01\xda\xf3\x18\bListenerR\tlisteners\x12\x1e\n" +
 	"\x05hosts\x18\x02 \x03(\tB\b\xc8\xf3\x18\x01\xd0\xf3\x18\aR\x05hosts\x12+\n" +
@@ -4429,8 +4460,8 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x0frequest_headers\x18\t \x01(\v2\x17.fleet.v1.HeaderChangesB\x04\xc8\xf3\x18\x01R\x0erequestHeaders\x12H\n" +
 	"\x10response_headers\x18\n" +
 	" \x01(\v2\x17.fleet.v1.HeaderChangesB\x04\xc8\xf3\x18\x01R\x0fresponseHeaders\x129\n" +
-	"\btimeouts\x18\v \x01(\v2\x17.fleet.v1.RouteTimeoutsB\x04\xc8\xf3\x18\x01R\btimeouts\x12%\n" +
-	"\x05retry\x18\f \x01(\v2\x0f.fleet.v1.RetryR\x05retry\x12(\n" +
+	"\btimeouts\x18\v \x01(\v2\x17.fleet.v1.RouteTimeoutsB\x04\xc8\xf3\x18\x01R\btimeouts\x12+\n" +
+	"\x05retry\x18\f \x01(\v2\x0f.fleet.v1.RetryB\x04\xc8\xf3\x18\x01R\x05retry\x12(\n" +
 	"\x06mirror\x18\r \x01(\v2\x10.fleet.v1.MirrorR\x06mirror\x12.\n" +
 	"\vrate_limits\x18\x0e \x03(\tB\r\xda\xf3\x18\tRateLimitR\n" +
 	"rateLimits\x12.\n" +
@@ -4502,19 +4533,20 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a6\n" +
 	"\bAddEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb2\x01\n" +
 	"\rRouteTimeouts\x122\n" +
-	"\arequest\x18\x01 \x01(\x03B\x18\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\arequest\x12\x1d\n" +
-	"\aper_try\x18\x02 \x01(\x03B\x04\xd0\xf3\x18\x01R\x06perTry\x12:\n" +
+	"\arequest\x18\x01 \x01(\x03B\x18\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\arequest\x121\n" +
+	"\aper_try\x18\x02 \x01(\x03B\x18\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\x06perTry\x12:\n" +
 	"\vtunnel_idle\x18\x03 \x01(\x03B\x19\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\x80\xa4\xc9\xff\xc1\x89\x01R\n" +
-	"tunnelIdle\"\x9f\x01\n" +
-	"\x05Retry\x12 \n" +
-	"\battempts\x18\x01 \x01(\rB\x04\xe8\xf3\x18\n" +
-	"R\battempts\x12\x14\n" +
-	"\x02on\x18\x02 \x03(\tB\x04\xd0\xf3\x18\rR\x02on\x12\x1e\n" +
-	"\abackoff\x18\x03 \x01(\x03B\x04\xd0\xf3\x18\x01R\abackoff\x12 \n" +
-	"\x06budget\x18\x04 \x01(\x01B\b\xd0\xf3\x18\x03\xe8\xf3\x18dR\x06budget\x12\x1c\n" +
-	"\x06buffer\x18\x05 \x01(\x04B\x04\xd0\xf3\x18\x02R\x06buffer\"V\n" +
+	"tunnelIdle\"\xf9\x01\n" +
+	"\x05Retry\x12(\n" +
+	"\battempts\x18\x01 \x01(\rB\f\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\n" +
+	"R\battempts\x12\x18\n" +
+	"\x02on\x18\x02 \x03(\tB\b\xc8\xf3\x18\x01\xd0\xf3\x18\rR\x02on\x121\n" +
+	"\abackoff\x18\x03 \x01(\x03B\x17\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\xb0\x9d\xc2\xdf\x01R\abackoff\x12$\n" +
+	"\x06budget\x18\x04 \x01(\x01B\f\xc8\xf3\x18\x01\xd0\xf3\x18\x03\xe8\xf3\x18dR\x06budget\x12&\n" +
+	"\x06buffer\x18\x05 \x01(\x04B\x0e\xc8\xf3\x18\x01\xd0\xf3\x18\x02\xe8\xf3\x18\x80\x80@R\x06buffer\x12+\n" +
+	"\x0enon_idempotent\x18\x06 \x01(\bB\x04\xc8\xf3\x18\x01R\rnonIdempotent\"V\n" +
 	"\x06Mirror\x12,\n" +
 	"\bupstream\x18\x01 \x01(\tB\x10\xda\xf3\x18\bUpstream\xf0\xf3\x18\x01R\bupstream\x12\x1e\n" +
 	"\x05share\x18\x02 \x01(\x01B\b\xd0\xf3\x18\x03\xe8\xf3\x18dR\x05share\"\x98\x05\n" +

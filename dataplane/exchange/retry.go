@@ -1,0 +1,106 @@
+package exchange
+
+import (
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+// This file decides about retries; state.go makes them.
+
+// RetryBudget bounds the retries of a whole node.
+type RetryBudget interface {
+	// TryRetry begins a retry at an upstream of this turn's table, unless share, in
+	// hundredths of a percent, does not allow it. Who got one calls EndRetry once.
+	TryRetry(u *table.Upstream, share uint32) (retry interface{ EndRetry() }, ok bool)
+}
+
+// maxBackoff is how many times the first wait a later one may be.
+const maxBackoff = 10
+
+// keepsBody tells whether the body, which there is, may have to be sent again, and could be.
+func (x *Exchange) keepsBody() bool {
+	r, h := x.route.Retry, x.head
+	return r != nil && r.Attempts > 1 && x.tunnel == tunnelNone && x.repeatable(r) &&
+		(h.Framing != message.FramingLength || h.Length <= int64(r.Buffer))
+}
+
+// repeatable tells whether the request may be sent twice, although an endpoint
+// may have acted on it (RFC 9110 section 9.2.2).
+func (x *Exchange) repeatable(r *table.Retry) bool {
+	return r.NonIdempotent || x.head.Method.Idempotent()
+}
+
+// mayRetry tells whether the route lets a failed attempt be followed by another,
+// by the class of the failure. Nothing of an answer has gone down.
+func (x *Exchange) mayRetry(f Failure) bool {
+	if x.route == nil || x.upstream == nil || x.interim || x.spent {
+		return false
+	}
+	r := x.route.Retry
+	if r == nil || x.attempts >= r.Attempts {
+		return false
+	}
+	switch f.Retry {
+	case RetryNothingSent:
+		switch f.Reason {
+		case ReasonNoEndpoint: // the endpoint has left the table: no failure of anybody
+			return true
+		case ReasonPerTryTimeout:
+			return r.On&(table.RetryOnConnectFailure|table.RetryOnTimeout) != 0
+		}
+		return r.On&table.RetryOnConnectFailure != 0
+	case RetryRefused:
+		return r.On&table.RetryOnRefusedStream != 0
+	case RetryUnanswered:
+		// RFC 9112 section 9.3.1: a kept connection may end at any time.
+		return (x.reused || r.On&table.RetryOnReset != 0) && x.repeatable(r)
+	case RetryTimedOut:
+		return r.On&table.RetryOnTimeout != 0 && x.repeatable(r)
+	case RetryAnswered:
+		return r.Statuses.Has(f.Status) && x.repeatable(r)
+	}
+	return false
+}
+
+// mayWait tells whether the node's budget allows the retry and the request's time
+// the wait before it. From there on the exchange holds its part of the budget.
+func (x *Exchange) mayWait(env *Env, now int64, f Failure) (until int64, ok bool) {
+	u := env.Table.Upstream(x.upstream.Name)
+	if u == nil {
+		return 0, false
+	}
+	r := x.route.Retry
+	until = now + x.wait(env, r, f)
+	if until >= x.requestDeadline {
+		return 0, false
+	}
+	if x.budgeted == nil {
+		if x.budgeted, ok = env.Budget.TryRetry(u, r.Budget); !ok {
+			x.budgeted, x.overBudget = nil, true
+			return 0, false
+		}
+	}
+	x.fresh = x.tunnel == tunnelConnect || f.Retry == RetryUnanswered || f.Retry == RetryTimedOut
+	return until, true
+}
+
+// wait is how long the next attempt waits: random from 0, so that clients that
+// failed together do not come back together.
+func (x *Exchange) wait(env *Env, r *table.Retry, f Failure) int64 {
+	if x.attempts == 1 && (f.Retry == RetryNothingSent && len(x.upstream.Endpoints) > 1 || f.Retry == RetryUnanswered && x.reused) {
+		return 0 // waiting would do no good: it goes elsewhere, or nobody failed
+	}
+	most := min(int64(r.Backoff)<<(x.attempts-1), int64(r.Backoff)*maxBackoff)
+	if most <= 0 {
+		return 0
+	}
+	return int64(env.Random.Uint64() % uint64(most))
+}
+
+// endRetry gives back the exchange's part of the budget.
+func (x *Exchange) endRetry() {
+	if x.budgeted != nil {
+		x.budgeted.EndRetry()
+		x.budgeted = nil
+	}
+}
