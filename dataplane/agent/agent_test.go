@@ -296,6 +296,9 @@ func TestAStoppedAgentsSocketEndsAndItDoesNotHoldWhenItGoesOn(t *testing.T) {
 	if cut := nodes[first].s.State().Cut; cut != 1 {
 		t.Errorf("%d sockets were ended", cut)
 	}
+	if v := nodes[first].s.Statuses()[0]; v.GetHolds() || !strings.Contains(v.GetWhy(), "silent") {
+		t.Errorf("while another holds its status is %v", v)
+	}
 	second := p.holder(t)
 	nodes[first].signal(syscall.SIGCONT)
 	eventually(t, "the agent's word that it holds nothing", func() bool { return !nodes[first].holds() })

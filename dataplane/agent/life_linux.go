@@ -232,11 +232,13 @@ func (l *life) report(r *fleetv1.AgentReport) {
 	l.mu.Unlock()
 	l.hurry()
 	var before *fleetv1.AgentReport
+	var silent bool
 	l.s.note(func(st *State) {
 		before = st.Report
-		st.Running, st.Report = true, r
+		silent = st.Silent
+		st.Running, st.Report, st.Silent = true, r, false
 	})
-	if news(before, r) {
+	if silent || news(before, r) {
 		l.s.c.Changed()
 	}
 }
@@ -363,7 +365,8 @@ func (l *life) cut() time.Duration {
 		l.s.log.Warn("virtual IP: the vip-agent is silent; its socket is ended", "address", address)
 	}
 	if len(over) > 0 {
-		l.s.note(func(st *State) { st.Cut += len(over) })
+		l.s.note(func(st *State) { st.Cut += len(over); st.Silent = true })
+		l.s.c.Changed()
 	}
 	return time.Duration(next)
 }

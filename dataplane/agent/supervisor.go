@@ -65,6 +65,8 @@ type State struct {
 	// Report is the last of the agent that runs; nil: there is none yet. It is
 	// shared: not to be changed.
 	Report *fleetv1.AgentReport
+	// Silent: sockets were ended since the last report, since no other came.
+	Silent bool
 	// Cut counts virtual IPs whose sockets were ended since the agent was silent.
 	Cut int
 }
@@ -110,7 +112,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		}
 		s.log.Error("vip-agent: ended; virtual IPs are let go until another runs", "error", err, "restart_in", pause)
 		s.note(func(st *State) {
-			st.Running, st.Report, st.PID, st.Problem = false, nil, 0, err.Error()
+			st.Running, st.Report, st.Silent, st.PID, st.Problem = false, nil, false, 0, err.Error()
 			st.Restarts++
 		})
 		wait := time.NewTimer(pause)
@@ -249,6 +251,10 @@ func (s *Supervisor) Statuses() []*fleetv1.VipStatus {
 		v := said[w.GetName()]
 		if v == nil {
 			v = &fleetv1.VipStatus{Vip: w.GetName(), State: fleetv1.VipStatus_IDLE, Why: "the vip-agent is starting"}
+		}
+		if s.state.Silent && v.GetHolds() {
+			v = proto.CloneOf(v)
+			v.Holds, v.Why = false, "the vip-agent is silent: nothing listens any more"
 		}
 		all = append(all, v)
 	}
