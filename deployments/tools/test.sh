@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test of the workspace and ends with one summary.
 #
-#   1. All modules but the end-to-end one, under the race detector.
+#   1. All modules but the end-to-end one, under the race detector; packages that
+#      other processes or members may not keep waiting, see "timely" below, alone.
 #   2. Tests that measure, without it: it allocates and slows down by itself. They
 #      are told by their names, see "measures" below.
 #      The comparison with net/http runs again, ten times as long.
@@ -13,6 +14,7 @@ cd "$(dirname "$0")/../.."
 
 tags=$1
 measures='Alloc|Costs|Promise'
+timely='/dataplane/(agent|gossip|poll)$'
 failed=$(mktemp)
 trap 'rm -f "$failed"' EXIT
 
@@ -22,7 +24,10 @@ part() {
 
 status=0
 {
-	part -race -skip "$measures" ./proto/... ./dataplane/... ./controlplane/... ./cli/...
+	mapfile -t packages < <(go list -tags "$tags" ./proto/... ./dataplane/... ./controlplane/... ./cli/... | grep -vE "$timely")
+	part -race -skip "$measures" "${packages[@]}"
+	mapfile -t packages < <(go list -tags "$tags" ./dataplane/... | grep -E "$timely")
+	part -race -p 1 -skip "$measures" "${packages[@]}"
 	part -run "$measures" ./proto/... ./dataplane/... ./controlplane/... ./cli/...
 	DIFFERENTIAL=1000000 part -run TestDifferential ./dataplane/http1
 	for module in deployments/*/go.mod; do
