@@ -2,6 +2,5 @@
 
 package evloop
 
-// raceEnabled: memory and time say nothing under the race detector, which also
-// makes sync.Pool (and so package regexp) forget at random.
+// raceEnabled: time says nothing under the race detector.
 const raceEnabled = true
