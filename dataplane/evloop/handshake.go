@@ -7,10 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxHandshakes bounds the handshakes of one loop that are under way: each has a
-// goroutine, 20 to 30 KiB in all. With the processor time that one takes it is
-// what two seconds of one permit get done.
-const maxHandshakes = 4096
+const (
+	// maxHandshakes bounds the handshakes of one loop that are under way: each has
+	// a goroutine, 20 to 30 KiB in all. In the processor time that one takes it is
+	// what one permit gets done in a second.
+	maxHandshakes = 4096
+	// maxShedding bounds those that were given up and are not over yet.
+	maxShedding = 1024
+)
 
 // handshake is one that is under way. Its goroutine has the connection, or the
 // loop has: see secure.Conn.
@@ -20,9 +24,60 @@ type handshake struct {
 	// owned by the loop
 	link    *link // nil: nobody waits for it any more
 	waiting bool  // for bytes of the peer; otherwise the goroutine has conn
+	// place among the waiting
+	before, behind *handshake
 }
 
-// shake begins a handshake on a link; fewer than maxHandshakes are under way.
+// shakeQueue are the handshakes that wait for bytes of their peers, the longest
+// first.
+type shakeQueue struct{ first, last *handshake }
+
+func (q *shakeQueue) add(h *handshake) {
+	h.before = q.last
+	if q.last != nil {
+		q.last.behind = h
+	} else {
+		q.first = h
+	}
+	q.last = h
+}
+
+func (q *shakeQueue) remove(h *handshake) {
+	if h.before != nil {
+		h.before.behind = h.behind
+	} else {
+		q.first = h.behind
+	}
+	if h.behind != nil {
+		h.behind.before = h.before
+	} else {
+		q.last = h.before
+	}
+	h.before, h.behind = nil, nil
+}
+
+// mayShake says that another handshake may begin. Where too many are under way
+// the one that waits for its peer the longest has to end: who begins many and
+// goes on with none must not keep others out.
+func (l *Loop) mayShake() bool {
+	if l.handshakes < maxHandshakes {
+		return true
+	}
+	h := l.waiting.first
+	if h == nil || l.handshakes == maxHandshakes+maxShedding {
+		return false
+	}
+	k := h.link
+	l.countHandshake(k, secure.ResultShed)
+	if k.down != nil {
+		l.closeDown(k.down)
+	} else {
+		l.shakeFailed(k.up, secure.ResultShed)
+	}
+	return true
+}
+
+// shake begins a handshake on a link, which it may.
 func (l *Loop) shake(k *link, conn *secure.Conn) {
 	l.handshakes++
 	h := &handshake{loop: l, conn: conn, link: k}
@@ -51,6 +106,7 @@ func (l *Loop) readReports() {
 		switch {
 		case h.conn.Waiting() && h.link != nil:
 			h.waiting = true
+			l.waiting.add(h)
 			l.turnShake(h.link)
 		case h.conn.Waiting():
 			h.conn.Abort()
@@ -97,6 +153,7 @@ func (l *Loop) turnShake(k *link) {
 		return
 	}
 	h.waiting = false
+	l.waiting.remove(h)
 	h.conn.Resume()
 }
 
@@ -130,6 +187,7 @@ func (l *Loop) leaveShake(k *link) {
 	k.shake, h.link = nil, nil
 	if h.waiting {
 		h.waiting = false
+		l.waiting.remove(h)
 		h.conn.Abort()
 	}
 }

@@ -25,7 +25,7 @@ func (l *Loop) secure(p *endpointPool, t *table.UpstreamTLS) {
 
 // beginShakeUp shakes hands with an endpoint that was connected to.
 func (l *Loop) beginShakeUp(c *upstreamConn) {
-	if l.handshakes == maxHandshakes {
+	if !l.mayShake() {
 		l.countHandshake(c.link, secure.ResultRefused)
 		l.shakeFailed(c, secure.ResultRefused)
 		return

@@ -95,6 +95,7 @@ type Loop struct {
 
 	handshakes int             // under way, given up ones too
 	reports    chan *handshake // from their goroutines
+	waiting    shakeQueue
 
 	draining    bool
 	downs       int   // client connections
@@ -125,7 +126,7 @@ func newLoop(e *Engine, id int) (*Loop, error) {
 		stats:     e.stats.Loop(id),
 		base:      e.base,
 		wallBase:  e.base.UnixNano(),
-		reports:   make(chan *handshake, maxHandshakes),
+		reports:   make(chan *handshake, maxHandshakes+maxShedding),
 		readBuf:   make([]byte, readSize),
 		cipherBuf: make([]byte, cipherSize),
 		stage:     make([]byte, 0, stageSize),

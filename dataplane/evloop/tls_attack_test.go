@@ -25,6 +25,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure/securetest"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"golang.org/x/sys/unix"
 )
 
 // raw opens a connection without TLS.
@@ -89,6 +90,26 @@ func TestANodeThatTakesNoMoreTellsItByAnAlert(t *testing.T) {
 	n.handshakes(secure.ResultRefused, 1)
 	n.engine.SetPressure(pressure.Calm)
 	n.ask(n.dial(n.config()))
+}
+
+func TestHandshakesThatNobodyGoesOnWithKeepNobodyOut(t *testing.T) {
+	n := startTLS(t, 1)
+	n.serve(nil, forwardAll(newUpstream("u", startBackend(t, echo))))
+	const more = 50
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < 3*maxHandshakes {
+		t.Skipf("it needs %d descriptors", 3*maxHandshakes)
+	}
+	hello := helloBytes()
+	for range maxHandshakes + more {
+		conn := n.raw()
+		_, _ = conn.Write(hello)
+	}
+	n.ask(n.dial(n.config()))
+	n.handshakes(secure.ResultShed, 1)
+	if got := n.engine.stats.Handshakes(false, uint8(secure.ResultRefused)); got > more {
+		t.Errorf("%d were refused", got)
+	}
 }
 
 // pieces writes in pieces of so many bytes.

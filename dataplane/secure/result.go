@@ -29,12 +29,13 @@ const (
 	ResultMalformed                     // the peer broke the rules of the handshake
 	ResultBadRecord                     // after the handshake: a record that is none
 	ResultAborted                       // the node gave up
+	ResultShed                          // there were too many, and it had waited for its peer the longest
 	resultCount
 )
 
 var resultNames = [resultCount]string{
 	"full", "resumed", "timeout", "peer_gone", "refused", "plain_http", "not_tls", "hello_too_large", "version", "cipher",
-	"application_protocol", "peer_certificate", "peer_alert", "malformed", "bad_record", "aborted",
+	"application_protocol", "peer_certificate", "peer_alert", "malformed", "bad_record", "aborted", "shed",
 }
 
 // String is the result as metrics and logs name it.
