@@ -31,7 +31,8 @@ type downstream struct {
 	closing   bool  // closes when everything queued has gone
 	lingered  int   // bytes thrown away while lingering
 
-	certificate []byte // what the client showed, for the endpoint; nil: nothing
+	tls         *table.ListenerTLS // by which it shook hands; nil: it did not
+	certificate []byte             // what the client showed, for the endpoint; nil: nothing
 }
 
 // phase is what a client's connection is doing.

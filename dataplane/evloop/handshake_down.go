@@ -95,7 +95,7 @@ func (l *Loop) beginShake(d *downstream, data []byte) {
 		return
 	}
 	l.look()
-	if d.socket.listener.TLS == nil { // any more
+	if d.tls = d.socket.listener.TLS; d.tls == nil { // any more
 		l.refuseHello(d, secure.ResultRefused, alertRefused)
 		return
 	}
@@ -131,9 +131,18 @@ func (l *Loop) shakenDown(d *downstream, conn *secure.Conn) {
 }
 
 // outdated says that the listener has begun, or ceased, to speak TLS since the
-// client came: its connection ends after the answer at hand.
+// client came, or asks for other certificates: its connection ends after the answer
+// at hand.
 func (d *downstream) outdated() bool {
-	return (d.socket.listener.TLS != nil) != (d.link.tls != nil)
+	now := d.socket.listener.TLS
+	switch {
+	case (now != nil) != (d.tls != nil):
+		return true
+	case now == d.tls:
+		return false
+	}
+	had, has := d.tls.ClientAuth, now.ClientAuth
+	return (had == nil) != (has == nil) || had != nil && (had.Required != has.Required || had.Class != has.Class)
 }
 
 // begin makes the codec of HTTP/1.1 ready, which is spoken unless something else

@@ -282,6 +282,7 @@ func (l *Loop) acceptEdge(index uint32) {
 
 // accept takes connections, a bounded number.
 func (l *Loop) accept(s *socket) {
+	l.look() // how a client is met is decided here
 	for range acceptBurst {
 		fd, peer, errno := sysAccept(s.fd)
 		switch errno {

@@ -102,6 +102,7 @@ func (l *Loop) change(c *change) error {
 // adopt takes a connection that another loop accepted. If this one has let go of
 // the listener meanwhile the client is served all the same, once.
 func (l *Loop) adopt(m mail) {
+	l.look()
 	s := l.socketAt(m.from.address)
 	if s == nil {
 		s = &socket{fd: -1, binding: m.from, listener: m.listener, removed: true}
