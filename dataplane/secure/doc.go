@@ -29,6 +29,6 @@
 //
 // Tickets seals the sessions that clients keep, for all listeners of a node, and
 // with keys that are set for all nodes of a fleet. A session says what client
-// certificates were asked for when it began, and is resumed only where the same
-// are.
+// certificates were asked for when it began, and what names the certificate had
+// that the client saw; it is resumed only where both are the same.
 package secure

@@ -2,9 +2,12 @@ package secure
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
@@ -81,26 +84,37 @@ func (s *Server) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, erro
 	return of[0], nil
 }
 
-// class is what a session says of the certificates that were asked for.
-func (s *Server) class() []byte {
+// class is what a session says of the certificates of both sides: those that the
+// client was asked for, and the names of the one that it saw when it asked for a
+// name. A resumed session shows none: without this, whoever leads a client to
+// another listener of the fleet would make it trust that listener.
+func (s *Server) class(serverName string) []byte {
+	h := sha256.New()
 	if a := s.of.ClientAuth; a != nil {
-		return a.Class[:]
+		h.Write(a.Class[:])
 	}
-	return nil
+	leaf := s.of.Pick(serverName)[0].Leaf
+	for _, name := range slices.Sorted(slices.Values(leaf.DNSNames)) {
+		fmt.Fprintf(h, " %q", name)
+	}
+	for _, ip := range leaf.IPAddresses {
+		fmt.Fprintf(h, " %s", ip)
+	}
+	return h.Sum(nil)
 }
 
 func (s *Server) wrap(t *Tickets) func(tls.ConnectionState, *tls.SessionState) ([]byte, error) {
 	return func(cs tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
-		state.Extra = append(state.Extra, append([]byte(ticketMark), s.class()...))
+		state.Extra = append(state.Extra, append([]byte(ticketMark), s.class(cs.ServerName)...))
 		return t.seal.EncryptTicket(cs, state)
 	}
 }
 
 // ticketMark begins what this package adds to sessions.
-const ticketMark = "proxyfleet client auth "
+const ticketMark = "proxyfleet class "
 
 // unwrap opens a ticket. One that cannot be opened, or that comes from where
-// other certificates are asked for, is none: the handshake is a full one.
+// other certificates are asked for or shown, is none: the handshake is a full one.
 func (s *Server) unwrap(t *Tickets) func([]byte, tls.ConnectionState) (*tls.SessionState, error) {
 	return func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
 		state, err := t.seal.DecryptTicket(ticket, cs)
@@ -108,7 +122,7 @@ func (s *Server) unwrap(t *Tickets) func([]byte, tls.ConnectionState) (*tls.Sess
 			return nil, nil //nolint:nilerr,nilnil // so crypto/tls wants it: an error would end the handshake
 		}
 		for _, extra := range state.Extra {
-			if class, ok := bytes.CutPrefix(extra, []byte(ticketMark)); ok && bytes.Equal(class, s.class()) {
+			if class, ok := bytes.CutPrefix(extra, []byte(ticketMark)); ok && bytes.Equal(class, s.class(cs.ServerName)) {
 				return state, nil
 			}
 		}
