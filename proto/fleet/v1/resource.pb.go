@@ -2346,6 +2346,7 @@ type Retry struct {
 	Backoff *int64 `protobuf:"varint,3,opt,name=backoff" json:"backoff,omitempty"`
 	// Retries to one upstream at a time, on one node, waiting ones included: at most
 	// this share of the requests under way to it that are no retries, but always 3.
+	// A failed attempt that sent nothing does not count: it cost the upstream no work.
 	// Default 20%.
 	Budget *float64 `protobuf:"fixed64,4,opt,name=budget" json:"budget,omitempty"`
 	// A body is kept up to this, if the request may be tried again after it was sent.
