@@ -171,7 +171,7 @@ func TestWhatCheckSaysIsTold(t *testing.T) {
 		got = append(got, p.Kind+" "+p.Field)
 	}
 	want := []string{
-		"Listener spec.protocol", "Node kind", "Policy kind",
+		"Listener spec.addresses[0]", "Node kind", "Policy kind",
 		"Route spec.requestHeaders.set.Host", "Route spec.requestHeaders.set.transfer-encoding", "Route spec.requestHeaders.set.x", "Route spec.rewrite.prefix",
 	}
 	if !slices.Equal(got, want) {

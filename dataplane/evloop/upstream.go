@@ -370,6 +370,11 @@ func (l *Loop) releaseUp(s *stream) {
 // makeIdle gives a connection to the stream that waits longest, or to the pool.
 func (l *Loop) makeIdle(c *upstreamConn) {
 	p := c.pool
+	if id, ok := p.FirstWaiting(); ok && l.streams.all[id].x.Fresh() {
+		l.closeUp(c) // who waits longest wants one that served nobody
+		l.serveWaiting(p)
+		return
+	}
 	if s := l.nextWaiting(p); s != nil {
 		reused := c.served > 0
 		l.assign(s, c)

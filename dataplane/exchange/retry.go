@@ -82,7 +82,7 @@ func (x *Exchange) mayWait(env *Env, now int64, f Failure) (until int64, ok bool
 			return 0, false
 		}
 	}
-	x.fresh = x.tunnel == tunnelConnect || f.Retry == RetryUnanswered || f.Retry == RetryTimedOut
+	x.fresh = x.tunnel == tunnelConnect || x.tunnel == tunnelConnection || f.Retry == RetryUnanswered || f.Retry == RetryTimedOut
 	return until, true
 }
 

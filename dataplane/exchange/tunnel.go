@@ -15,9 +15,10 @@ import (
 type tunnelKind uint8
 
 const (
-	tunnelNone    tunnelKind = iota
-	tunnelUpgrade            // another protocol, by 101 (RFC 9110 section 7.8)
-	tunnelConnect            // CONNECT (RFC 9110 section 9.3.6)
+	tunnelNone       tunnelKind = iota
+	tunnelUpgrade               // another protocol, by 101 (RFC 9110 section 7.8)
+	tunnelConnect               // CONNECT (RFC 9110 section 9.3.6)
+	tunnelConnection            // all of a connection
 )
 
 var nameUpgrade = []byte("upgrade")
@@ -28,7 +29,7 @@ var nameUpgrade = []byte("upgrade")
 // request gains nothing.
 func (x *Exchange) seekUpgrade(t *table.Tunnel) {
 	h := x.head
-	if !h.Upgrade || !x.requestDone || t == nil {
+	if !h.Upgrade || !x.requestDone || t == nil || x.tunnel != tunnelNone {
 		return
 	}
 	for i := range h.Fields {
@@ -103,7 +104,7 @@ func (x *Exchange) openTunnel(now int64) {
 	x.tryDeadline = math.MaxInt64
 	x.endRetry()
 	x.answered, x.touched = now, now
-	x.requestDeadline = math.MaxInt64
+	x.requestDeadline = noAnswer
 	x.requestOps, x.responseOps = nil, nil
 }
 

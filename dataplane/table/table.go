@@ -157,7 +157,8 @@ const (
 	ProtocolTLSPassthrough
 )
 
-// CarriesRoutes tells whether requests, and so routes, come by this protocol.
+// CarriesRoutes tells whether requests come by this protocol, so that routes which
+// name no listener are its too. The others have the routes that name them.
 func (p Protocol) CarriesRoutes() bool { return p == ProtocolHTTP || p == ProtocolHTTPS }
 
 // String is the protocol as resources write it.

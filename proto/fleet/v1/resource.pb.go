@@ -31,9 +31,12 @@ const (
 	Listener_PROTOCOL_UNSPECIFIED Listener_Protocol = 0
 	// HTTP/1.0, HTTP/1.1, and HTTP/2 of clients that begin with its preface (prior
 	// knowledge).
-	Listener_HTTP            Listener_Protocol = 1
-	Listener_HTTPS           Listener_Protocol = 2
-	Listener_TCP             Listener_Protocol = 3
+	Listener_HTTP  Listener_Protocol = 1
+	Listener_HTTPS Listener_Protocol = 2
+	// Connections are passed on as they are, by the routes that name the listener.
+	Listener_TCP Listener_Protocol = 3
+	// As TCP, but a route's hosts are held against the name (SNI) that the client's
+	// TLS asks for. TLS stays between client and endpoint.
 	Listener_TLS_PASSTHROUGH Listener_Protocol = 4
 )
 
@@ -1192,7 +1195,8 @@ func (x *Limits) GetConnections() uint32 {
 
 type ListenerTimeouts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// From the first byte of a request to the end of its head. Default 10s.
+	// From the first byte of a request to the end of its head; from the beginning of
+	// a connection to the end of its PROXY header, and of its ClientHello. Default 10s.
 	RequestHead *int64 `protobuf:"varint,1,opt,name=request_head,json=requestHead" json:"request_head,omitempty"`
 	// A kept connection without a request. Default 60s.
 	Idle *int64 `protobuf:"varint,2,opt,name=idle" json:"idle,omitempty"`
@@ -1317,7 +1321,10 @@ func (x *KeepAlive) GetProbes() uint32 {
 // Route sends the requests that match it to exactly one action.
 type Route struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Listeners on which the route lives. Default: every HTTP and HTTPS listener.
+	// Listeners on which the route lives. Default: every HTTP and HTTPS listener. On
+	// TCP and TLS_PASSTHROUGH listeners live the routes that name them: these forward
+	// whole connections, and may have match.clientCIDRs, priority, timeouts.tunnelIdle
+	// and (TLS_PASSTHROUGH) hosts, and nothing else.
 	Listeners []string `protobuf:"bytes,1,rep,name=listeners" json:"listeners,omitempty"`
 	// Host names; "*.shop.test" is one or more labels and then the rest. Default: any host.
 	Hosts []string `protobuf:"bytes,2,rep,name=hosts" json:"hosts,omitempty"`
@@ -4377,7 +4384,7 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x06\n" +
-	"\x04spec\"\x8a\n" +
+	"\x04spec\"\x96\n" +
 	"\n" +
 	"\bListener\x12&\n" +
 	"\x04port\x18\x01 \x01(\rB\x12\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03\xf0\xf3\x18\x01R\x04port\x12&\n" +
@@ -4397,13 +4404,13 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x0eproxy_protocol\x18\r \x01(\x0e2 .fleet.v1.Listener.ProxyProtocolB\x04\xc8\xf3\x18\x01R\rproxyProtocol\x12G\n" +
 	"\ferror_format\x18\x0e \x01(\x0e2\x1e.fleet.v1.Listener.ErrorFormatB\x04\xc8\xf3\x18\x01R\verrorFormat\x12)\n" +
 	"\rmerge_slashes\x18\x0f \x01(\bB\x04\xc8\xf3\x18\x01R\fmergeSlashes\x12P\n" +
-	"\x0fescaped_slashes\x18\x10 \x01(\x0e2!.fleet.v1.Listener.EscapedSlashesB\x04\xc8\xf3\x18\x01R\x0eescapedSlashes\"c\n" +
+	"\x0fescaped_slashes\x18\x10 \x01(\x0e2!.fleet.v1.Listener.EscapedSlashesB\x04\xc8\xf3\x18\x01R\x0eescapedSlashes\"o\n" +
 	"\bProtocol\x12\x18\n" +
 	"\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\x04HTTP\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\x0f\n" +
-	"\x05HTTPS\x10\x02\x1a\x04\xc8\xf3\x18\x01\x12\a\n" +
-	"\x03TCP\x10\x03\x12\x13\n" +
-	"\x0fTLS_PASSTHROUGH\x10\x04\"[\n" +
+	"\x05HTTPS\x10\x02\x1a\x04\xc8\xf3\x18\x01\x12\r\n" +
+	"\x03TCP\x10\x03\x1a\x04\xc8\xf3\x18\x01\x12\x19\n" +
+	"\x0fTLS_PASSTHROUGH\x10\x04\x1a\x04\xc8\xf3\x18\x01\"[\n" +
 	"\vErrorFormat\x12\x1c\n" +
 	"\x18ERROR_FORMAT_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\x04TEXT\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\x0e\n" +
