@@ -6,11 +6,23 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/clienthello"
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"golang.org/x/sys/unix"
 )
 
 // This file begins what the clients of a listener speak, and the connections that
 // are passed on as they are: of TCP listeners at once, of TLS_PASSTHROUGH
 // listeners when the ClientHello has said for whom.
+
+// setBuffers sets what a client's socket has of its listener. It is not set on the
+// listening socket, to be inherited: there it could not be taken back.
+func setBuffers(fd int, l *table.Listener) {
+	if l.ReceiveBuffer > 0 {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, l.ReceiveBuffer)
+	}
+	if l.SendBuffer > 0 {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, l.SendBuffer)
+	}
+}
 
 // greet begins a connection whose client is known.
 func (l *Loop) greet(d *downstream) {

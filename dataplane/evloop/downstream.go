@@ -67,6 +67,7 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 	if k == nil {
 		return
 	}
+	setBuffers(fd, s.listener)
 	d := l.takeDown()
 	*d = downstream{link: k, socket: s, peer: peer, since: l.now}
 	k.down = d

@@ -47,9 +47,10 @@ func (x *Exchange) seekUpgrade(t *table.Tunnel) {
 	}
 }
 
-// seekConnect tells whether the route opens a tunnel to the target of a CONNECT.
+// seekConnect tells whether the route opens a tunnel to the target of a CONNECT. A
+// stream of HTTP/2 is no connection that could become one.
 func (x *Exchange) seekConnect(t *table.Tunnel) bool {
-	if t == nil || !t.AllowsConnect(x.local.host, port(x.head.Bytes(x.head.Authority))) {
+	if t == nil || x.head.HTTP2 || !t.AllowsConnect(x.local.host, port(x.head.Bytes(x.head.Authority))) {
 		return false
 	}
 	x.tunnel, x.tunnelIdle, x.fresh = tunnelConnect, int64(t.Idle), true
