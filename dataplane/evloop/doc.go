@@ -55,6 +55,11 @@
 // other direction a sub keeps what came before its endpoint takes it; reporting it
 // as consumed opens the window, so a sub holds no more than that.
 //
+// An endpoint's connection that speaks HTTP/2 has an upMux, and a call for each
+// attempt of an exchange on it; it serves as many as the endpoint allows before its
+// pool opens another. A call keeps what its endpoint's windows do not take, and what
+// its client does not: one slow client stops its own call.
+//
 // A link has one timer. It is armed for the earliest deadline of all exchanges;
 // when it comes up all are looked at, which a connection of a hundred streams can
 // afford once a tick. Draining is two GOAWAYs with a PING between them.

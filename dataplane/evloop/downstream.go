@@ -45,8 +45,6 @@ const (
 	phaseLinger              // answered and shut; what still comes is thrown away
 	phaseShake               // shakes hands
 	phaseProxy               // waits for a PROXY header
-	phaseHello               // waits for a ClientHello, to be passed on
-	phaseDial                // waits for the endpoint that gets all that comes
 	phaseTunnel              // bytes pass as they are
 	phaseMux                 // speaks HTTP/2
 )
@@ -67,19 +65,23 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 	if k == nil {
 		return
 	}
-	setBuffers(fd, s.listener)
 	d := l.takeDown()
 	*d = downstream{link: k, socket: s, peer: peer, since: l.now}
 	k.down = d
+	if s.listener.TLS != nil {
+		d.phase = phaseShake
+	} else {
+		d.begin()
+		d.fresh = true
+	}
 	l.clientsChanged(1)
 	s.binding.clients.Add(1)
 	d.series = s.listener.Series
 	l.stats.ClientOpened(d.series)
+	l.wheel.arm(k, d.deadline())
 	if s.listener.ProxyProtocol != table.ProxyOff {
 		l.awaitProxy(d)
-		return
 	}
-	l.greet(d)
 }
 
 // idle says that nothing is under way in either direction, as far as we know.
@@ -107,16 +109,11 @@ func (l *Loop) turnDown(d *downstream) {
 		l.goneDown(d)
 		return
 	}
-	switch d.phase {
-	case phaseProxy:
+	if d.phase == phaseProxy {
 		l.readProxy(d)
 		return
-	case phaseHello:
-		l.turnName(d)
-		return
-	case phaseDial:
-		return // what comes stays where it is
-	case phaseMux:
+	}
+	if d.phase == phaseMux {
 		l.turnMux(d)
 		return
 	}
@@ -157,7 +154,7 @@ func (d *downstream) wantsInput() bool {
 		// Before the endpoint's connection stands, the body stays where it is: so
 		// an attempt that fails has lost nothing.
 		s := d.stream
-		return s != nil && s.up != nil && s.up.connected && s.up.link.out.len() <= highWater
+		return s != nil && takesRequest(s)
 	case phaseLinger:
 		return true
 	}
@@ -361,7 +358,7 @@ func (l *Loop) closeDownAfter(d *downstream) {
 	}
 	d.closing = true
 	if d.mux != nil {
-		l.flushMux(d.mux)
+		l.flushFrames(&d.mux.frames)
 	}
 	l.unstage(k)
 	l.sayGoodbye(k)
@@ -412,7 +409,7 @@ func (l *Loop) cutDown(d *downstream, f exchange.Failure) {
 	}
 	if d.mux != nil {
 		l.stepMux(d, exchange.Event{Kind: exchange.EventCut, Failure: f})
-		l.flushMux(d.mux)
+		l.flushFrames(&d.mux.frames)
 	}
 	if !k.closed {
 		l.closeDown(d)

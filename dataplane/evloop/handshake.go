@@ -72,7 +72,7 @@ func (l *Loop) mayShake() bool {
 	if k.down != nil {
 		l.closeDown(k.down)
 	} else {
-		l.shakeFailed(k.up, secure.ResultShed)
+		l.shakeFailed(k.up, secure.ResultShed.String())
 	}
 	return true
 }

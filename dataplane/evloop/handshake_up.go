@@ -17,7 +17,11 @@ func (l *Loop) secure(p *endpointPool, t *table.UpstreamTLS) {
 	case t == nil:
 		p.client = nil
 	default:
-		p.client = secure.NewClient(t, p.to.AddrPort.Addr().String(), secure.HTTP1)
+		protocol := secure.HTTP1
+		if p.http2 {
+			protocol = secure.HTTP2
+		}
+		p.client = secure.NewClient(t, p.to.AddrPort.Addr().String(), protocol)
 	}
 	for l.closeIdle(p) {
 	}
@@ -27,7 +31,7 @@ func (l *Loop) secure(p *endpointPool, t *table.UpstreamTLS) {
 func (l *Loop) beginShakeUp(c *upstreamConn) {
 	if !l.mayShake() {
 		l.countHandshake(c.link, secure.ResultRefused)
-		l.shakeFailed(c, secure.ResultRefused)
+		l.shakeFailed(c, secure.ResultRefused.String())
 		return
 	}
 	l.shake(c.link, c.client.Conn())
@@ -37,7 +41,11 @@ func (l *Loop) beginShakeUp(c *upstreamConn) {
 func (l *Loop) shakenUp(c *upstreamConn, conn *secure.Conn) {
 	if conn.Failed() != nil {
 		l.log.Debug("handshake with an endpoint failed", "endpoint", c.pool.address, "error", conn.Failed())
-		l.shakeFailed(c, conn.Result())
+		l.shakeFailed(c, conn.Result().String())
+		return
+	}
+	if c.http2 && conn.State().NegotiatedProtocol != secure.HTTP2 {
+		l.shakeFailed(c, "no_http2")
 		return
 	}
 	l.opened(c)
@@ -45,13 +53,13 @@ func (l *Loop) shakenUp(c *upstreamConn, conn *secure.Conn) {
 
 // shakeFailed ends a connection whose handshake failed. Nothing of the request
 // was sent.
-func (l *Loop) shakeFailed(c *upstreamConn, why secure.Result) {
+func (l *Loop) shakeFailed(c *upstreamConn, why string) {
 	s, p := c.stream, c.pool
 	l.stats.ConnectFailed(p.series, false)
 	l.closeUp(c)
 	s.up = nil
 	l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
-		Reason: exchange.ReasonUpstreamTLS, Retry: exchange.RetryNothingSent, Detail: why.String(),
+		Reason: exchange.ReasonUpstreamTLS, Retry: exchange.RetryNothingSent, Detail: why,
 	}})
 	l.serveWaiting(p)
 }

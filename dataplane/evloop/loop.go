@@ -62,7 +62,9 @@ type Loop struct {
 	freedUps   []*upstreamConn
 	freeSubs   []*sub
 	freedSubs  []*sub
-	muxes      []*mux // that have gathered frames in this turn
+	freeCalls  []*call
+	freedCalls []*call
+	framed     []*frames // connections that have gathered frames in this turn
 	ready      []*link
 	spare      []*link // the ready list of the turn before, emptied
 	wheel      wheel
@@ -304,7 +306,7 @@ func (l *Loop) expire() {
 
 // endTurn gives back what closed in this turn and looks after the log.
 func (l *Loop) endTurn(started int64) {
-	l.flushMuxes()
+	l.flushFramed()
 	l.recycle()
 	if l.flushAt > 0 && l.now >= l.flushAt {
 		l.flushAt = 0
@@ -338,6 +340,11 @@ func (l *Loop) recycle() {
 		l.freedSubs[i] = nil
 	}
 	l.freedSubs = l.freedSubs[:0]
+	for i, b := range l.freedCalls {
+		l.freeCalls = append(l.freeCalls, b)
+		l.freedCalls[i] = nil
+	}
+	l.freedCalls = l.freedCalls[:0]
 	l.freed, l.freedDowns, l.freedUps = l.freed[:0], l.freedDowns[:0], l.freedUps[:0]
 }
 
@@ -385,7 +392,9 @@ func (l *Loop) close() {
 		switch {
 		case k.down != nil:
 			l.cutDown(k.down, cut)
-		case k.up != nil && k.up.stream == nil:
+		case k.up != nil && k.up.mux != nil && k.up.mux.open == 0:
+			l.closeUpMux(k.up)
+		case k.up != nil && k.up.mux == nil && k.up.stream == nil:
 			l.closeUp(k.up)
 		}
 	}

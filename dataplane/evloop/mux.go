@@ -21,9 +21,8 @@ const (
 
 // mux is what a client's connection that speaks HTTP/2 has beside its link.
 type mux struct {
-	conn http2.Conn
-	of   *downstream
-	out  queue // frames that this turn made; not encrypted yet
+	frames
+	of *downstream
 
 	subs []*sub // by tag; nil: the tag is free
 	free []uint32
@@ -33,9 +32,6 @@ type mux struct {
 	blocked int // subs whose answer waits
 	ahead   int // bytes of all that wait
 	held    int // subs whose request waits for its endpoint
-
-	listed  bool // it is on the loop's list of those that have frames
-	stalled bool // something stopped since too much waits for the socket
 
 	leaving bool // the client was told to begin no more streams
 	left    bool // and which were taken: nothing new will come
@@ -93,71 +89,14 @@ func (l *Loop) sniff(d *downstream, data []byte) bool {
 // beginMux turns a connection to HTTP/2.
 func (l *Loop) beginMux(d *downstream) {
 	limits := d.socket.listener.Limits
-	m := &mux{of: d}
+	m := &mux{frames: frames{link: d.link}, of: d}
 	m.conn.Init(http2.Server, http2.Options{HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields})
 	d.mux, d.phase, d.fresh = m, phaseMux, false
 	d.headStart, d.since = l.now, l.now
-	l.gather(m, m.conn.AppendPreface(l.frame[:0]))
+	l.gather(&m.frames, m.conn.AppendPreface(l.frame[:0]))
 	if l.drains(d) {
 		l.leaveMux(d)
 	}
-}
-
-// gather keeps frames for the end of the turn. They are in the memory of l.frame.
-func (l *Loop) gather(m *mux, frames []byte) {
-	l.frame = frames[:0]
-	if len(frames) > 0 {
-		m.out.add(&l.buffers, frames)
-		l.list(m)
-	}
-}
-
-// list makes sure that a mux is flushed when the turn ends.
-func (l *Loop) list(m *mux) {
-	if !m.listed {
-		m.listed = true
-		l.muxes = append(l.muxes, m)
-	}
-}
-
-// flushMuxes writes what this turn has gathered.
-func (l *Loop) flushMuxes() {
-	for i := 0; i < len(l.muxes); i++ {
-		m := l.muxes[i]
-		l.muxes[i] = nil
-		m.listed = false
-		l.flushMux(m)
-	}
-	l.muxes = l.muxes[:0]
-}
-
-// flushMux writes what one connection has gathered.
-func (l *Loop) flushMux(m *mux) {
-	k := m.of.link
-	if m.out.len() == 0 || k.closed {
-		return
-	}
-	l.flushStage()
-	switch {
-	case k.tls != nil || k.out.len() == 0 && k.writable:
-		l.flushWith(k, m.out.bytes())
-	default:
-		k.out.add(&l.buffers, m.out.bytes())
-	}
-	m.out.release(&l.buffers)
-	if m.stalled && !m.congested() {
-		m.stalled = false
-		l.makeReady(k)
-	}
-}
-
-// congested says that the socket has enough to do, and notes that somebody asked.
-func (m *mux) congested() bool {
-	if m.out.len()+m.of.link.out.len() <= highWater {
-		return false
-	}
-	m.stalled = true
-	return true
 }
 
 // turnMux serves a connection that speaks HTTP/2.
@@ -218,8 +157,8 @@ func (l *Loop) consumeMux(d *downstream, data []byte) {
 	k, m := d.link, d.mux
 	used := 0
 	for l.events > 0 && !m.congested() {
-		ev, frames := m.conn.Next(l.now, data[used:], &l.muxHead, l.frame[:0])
-		l.gather(m, frames)
+		ev, made := m.conn.Next(l.now, data[used:], &l.muxHead, l.frame[:0])
+		l.gather(&m.frames, made)
 		if ev.Kind == http2.NeedMore {
 			break
 		}
@@ -301,7 +240,7 @@ func (l *Loop) endSub(b *sub) {
 	}
 	if !b.recvEnd {
 		m := b.of
-		l.gather(m, m.conn.AppendReset(l.frame[:0], b.id, http2.NoError))
+		l.gather(&m.frames, m.conn.AppendReset(l.frame[:0], b.id, http2.NoError))
 	}
 	l.dropSub(b)
 }

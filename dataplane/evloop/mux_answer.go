@@ -21,7 +21,8 @@ func (l *Loop) answerSub(s *stream, actions exchange.Actions) {
 		l.subHead(b, false)
 	}
 	if actions&exchange.ActForwardHead != 0 {
-		bodiless := s.resp.Framing == message.FramingNone || s.resp.Framing == message.FramingLength && s.resp.Length == 0
+		bodiless := s.resp.Framing == message.FramingNone || s.resp.Ended ||
+			s.call == nil && s.resp.Framing == message.FramingLength && s.resp.Length == 0
 		s.x.ResponseHead(l.lend(s), s.resp, &l.out)
 		l.subHead(b, bodiless)
 		s.listener = nil
@@ -45,7 +46,7 @@ func (l *Loop) subHead(b *sub, end bool) {
 	if b.of == nil {
 		return
 	}
-	l.gather(b.of, b.of.conn.AppendResponse(l.frame[:0], b.id, &l.out, end))
+	l.gather(&b.of.frames, b.of.conn.AppendResponse(l.frame[:0], b.id, &l.out, end))
 	if l.out.Framing == message.FramingLength && l.out.Status >= 200 {
 		b.rest = l.out.Length
 	}
@@ -62,7 +63,7 @@ func (l *Loop) subBody(b *sub, p []byte) {
 	end := false
 	if b.rest >= 0 {
 		b.rest -= int64(len(p))
-		end = b.rest == 0
+		end = b.rest == 0 && (b.s == nil || b.s.call == nil) // trailers may follow from HTTP/2
 	}
 	if b.out.len() == 0 && !m.congested() {
 		n := l.subFrames(b, p, end)
@@ -82,19 +83,13 @@ func (l *Loop) subBody(b *sub, p []byte) {
 // gathered.
 func (l *Loop) subFrames(b *sub, p []byte, end bool) (n int) {
 	m := b.of
-	room := min(m.conn.Room(b.id), len(p))
-	m.out.room(&l.buffers, room+frameOverhead*(room/http2.MaxFrame+1))
-	m.out.buf, n = m.conn.AppendData(m.out.buf, b.id, p, end)
+	n = l.gatherData(&m.frames, b.id, p, end)
 	if n > 0 {
-		l.list(m)
 		l.touchSub(b)
 	}
 	b.sendEnd = end && n == len(p)
 	return n
 }
-
-// frameOverhead is a frame's header.
-const frameOverhead = 9
 
 // touchSub notes that the client took bytes.
 func (l *Loop) touchSub(b *sub) {
@@ -128,7 +123,7 @@ func (l *Loop) sendTrailers(b *sub, lines []byte) {
 		f := &l.trailers[i]
 		l.out.Add(lines[f.Name.Start:f.Name.End], lines[f.Value.Start:f.Value.End])
 	}
-	l.gather(b.of, b.of.conn.AppendTrailers(l.frame[:0], b.id, l.out.Fields))
+	l.gather(&b.of.frames, b.of.conn.AppendTrailers(l.frame[:0], b.id, l.out.Fields))
 	b.sendEnd = true
 }
 
@@ -205,7 +200,7 @@ func (l *Loop) finishedSub(d *downstream, b *sub, actions exchange.Actions) {
 	l.discardIn(b)
 	switch {
 	case actions&exchange.ActAbortClient != 0:
-		l.gather(m, m.conn.AppendReset(l.frame[:0], b.id, http2.InternalError))
+		l.gather(&m.frames, m.conn.AppendReset(l.frame[:0], b.id, http2.InternalError))
 		l.dropSub(b)
 	case actions&exchange.ActCloseClient != 0:
 		b.cut = true
@@ -228,9 +223,9 @@ func (l *Loop) leaveMux(d *downstream) {
 	}
 	m.leaving = true
 	d.since = l.now
-	l.gather(m, m.conn.AppendShutdown(l.frame[:0]))
-	frames, _ := m.conn.AppendPing(l.frame[:0], 0)
-	l.gather(m, frames)
+	l.gather(&m.frames, m.conn.AppendShutdown(l.frame[:0]))
+	ping, _ := m.conn.AppendPing(l.frame[:0], 0)
+	l.gather(&m.frames, ping)
 	l.wheel.arm(d.link, d.deadline())
 }
 
@@ -242,7 +237,7 @@ func (l *Loop) leaveSecond(d *downstream) {
 		return
 	}
 	m.left = true
-	l.gather(m, m.conn.AppendGoAway(l.frame[:0], http2.NoError))
+	l.gather(&m.frames, m.conn.AppendGoAway(l.frame[:0], http2.NoError))
 	if m.open == 0 {
 		l.closeDownAfter(d)
 	}
@@ -287,7 +282,7 @@ func (l *Loop) timeMux(d *downstream) {
 		case b.s != nil:
 			l.step(b.s, exchange.Event{Kind: exchange.EventDeadline, Queued: b.s.wait != nil})
 		default:
-			l.gather(m, m.conn.AppendReset(l.frame[:0], b.id, http2.Cancel))
+			l.gather(&m.frames, m.conn.AppendReset(l.frame[:0], b.id, http2.Cancel))
 			l.dropSub(b)
 		}
 	}
@@ -298,7 +293,7 @@ func (l *Loop) timeMux(d *downstream) {
 		l.leaveSecond(d)
 	case d.headStart > 0 && l.now >= d.headStart+int64(t.RequestHead),
 		m.open == 0 && l.now >= d.since+int64(t.Idle):
-		l.gather(m, m.conn.AppendGoAway(l.frame[:0], http2.NoError))
+		l.gather(&m.frames, m.conn.AppendGoAway(l.frame[:0], http2.NoError))
 		l.stepMux(d, exchange.Event{Kind: exchange.EventClientGone})
 		l.closeDownAfter(d)
 	}

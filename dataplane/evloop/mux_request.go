@@ -80,7 +80,7 @@ func (l *Loop) subData(b *sub, p []byte) {
 	switch {
 	case b.s == nil:
 		l.subConsumed(b, len(p))
-	case b.in.len() == 0 && l.takesRequest(b.s):
+	case b.in.len() == 0 && takesRequest(b.s):
 		l.forwardUp(b, p)
 	default:
 		if b.in.len() == 0 && !b.inEnd {
@@ -101,12 +101,15 @@ func (l *Loop) forwardUp(b *sub, p []byte) {
 // subConsumed opens the client's window again.
 func (l *Loop) subConsumed(b *sub, n int) {
 	if m := b.of; m != nil {
-		l.gather(m, m.conn.AppendConsumed(l.frame[:0], b.id, n))
+		l.gather(&m.frames, m.conn.AppendConsumed(l.frame[:0], b.id, n))
 	}
 }
 
 // takesRequest says that the endpoint is there and takes bytes.
-func (l *Loop) takesRequest(s *stream) bool {
+func takesRequest(s *stream) bool {
+	if s.call != nil {
+		return s.call.callTakes()
+	}
 	return s.up != nil && s.up.connected && s.up.link.out.len() <= highWater
 }
 
@@ -117,7 +120,7 @@ func (l *Loop) subEnd(b *sub, trailers bool) {
 	case b.s == nil:
 		l.endSub(b)
 	case b.s.x.RequestDone(): // said with the head already
-	case b.in.len() == 0 && l.takesRequest(b.s):
+	case b.in.len() == 0 && takesRequest(b.s):
 		l.requestEnded(b, trailers)
 	default:
 		if b.in.len() == 0 {
@@ -156,7 +159,7 @@ func (l *Loop) feedMux(m *mux) {
 		if b == nil || b.in.len() == 0 && !b.inEnd {
 			continue
 		}
-		for b.s != nil && b.in.len() > 0 && l.takesRequest(b.s) {
+		for b.s != nil && b.in.len() > 0 && takesRequest(b.s) {
 			p := b.in.bytes()
 			p = p[:min(len(p), muxShare)]
 			l.forwardUp(b, p)
@@ -168,7 +171,7 @@ func (l *Loop) feedMux(m *mux) {
 				m.held--
 			}
 		}
-		if b.s != nil && b.inEnd && b.in.len() == 0 && l.takesRequest(b.s) {
+		if b.s != nil && b.inEnd && b.in.len() == 0 && takesRequest(b.s) {
 			b.inEnd = false
 			m.held--
 			b.s.trailers = b.lines

@@ -24,6 +24,7 @@ type stream struct {
 	down *downstream
 	sub  *sub          // its HTTP/2 stream, where down speaks HTTP/2
 	up   *upstreamConn // while the attempt has a connection
+	call *call         // its HTTP/2 stream, where up speaks HTTP/2
 	wait *endpointPool // while it waits in a pool's queue
 	at   *endpointPool // where the attempt is counted in flight
 	body []byte        // of this event, for the actions that forward it
@@ -65,7 +66,7 @@ func (p *streamPool) give(s *stream) {
 	if cap(s.arena) > maxArena {
 		s.arena = nil
 	}
-	s.down, s.sub, s.up, s.wait, s.at, s.listener = nil, nil, nil, nil, nil, nil
+	s.down, s.sub, s.up, s.call, s.wait, s.at, s.listener = nil, nil, nil, nil, nil, nil, nil
 	s.body, s.resp, s.trailers = nil, nil, nil
 	s.listenerSeries, s.routeSeries, s.upSeries, s.epSeries = 0, 0, 0, 0
 	p.free = append(p.free, s)
@@ -86,17 +87,10 @@ func (l *Loop) act(s *stream, actions exchange.Actions) {
 	if actions&exchange.ActLeaveQueue != 0 {
 		l.leaveQueue(s)
 	}
-	if actions&exchange.ActSendHead != 0 {
-		l.sendRequestHead(s)
-	}
-	if actions&exchange.ActResend != 0 {
-		l.resendBody(s)
-	}
-	if actions&exchange.ActForwardRequest != 0 {
-		l.forwardBody(s)
-	}
-	if actions&exchange.ActEndRequest != 0 && s.up != nil && s.x.ChunkedUp() {
-		l.sendLastChunk(s.up.link, l.trailersUp(s))
+	if s.call != nil {
+		l.callActions(s, actions)
+	} else if actions&asking != 0 {
+		l.ask(s, actions)
 	}
 	if actions&exchange.ActForwardHead != 0 {
 		s.kept.release(&l.buffers) // nothing is tried again from here on
@@ -110,6 +104,25 @@ func (l *Loop) act(s *stream, actions exchange.Actions) {
 		l.actTunnel(s, actions)
 	}
 	l.actAfter(s, actions)
+}
+
+// asking are the actions that send something to the endpoint.
+const asking = exchange.ActSendHead | exchange.ActResend | exchange.ActForwardRequest | exchange.ActEndRequest
+
+// ask carries them out for an endpoint that speaks HTTP/1.1.
+func (l *Loop) ask(s *stream, actions exchange.Actions) {
+	if actions&exchange.ActSendHead != 0 {
+		l.sendRequestHead(s)
+	}
+	if actions&exchange.ActResend != 0 {
+		l.resendBody(s)
+	}
+	if actions&exchange.ActForwardRequest != 0 {
+		l.forwardBody(s)
+	}
+	if actions&exchange.ActEndRequest != 0 && s.up != nil && s.x.ChunkedUp() {
+		l.sendLastChunk(s.up.link, l.trailersUp(s))
+	}
 }
 
 // answering are the actions that send something to the client.
@@ -261,12 +274,18 @@ func (l *Loop) sendRequestHead(s *stream) {
 // forwardBody sends a piece of the request's body, and keeps it while it may have
 // to be sent again.
 func (l *Loop) forwardBody(s *stream) {
+	l.keepBody(s)
+	l.sendBody(s.up.link, s.body, s.x.ChunkedUp())
+}
+
+// keepBody keeps a piece of the request's body as long as another attempt may want
+// it.
+func (l *Loop) keepBody(s *stream) {
 	if s.x.Keeps() {
 		s.kept.add(&l.buffers, s.body)
 	} else {
 		s.kept.release(&l.buffers)
 	}
-	l.sendBody(s.up.link, s.body, s.x.ChunkedUp())
 }
 
 // resendBody sends what is kept of the request's body to another endpoint.

@@ -15,10 +15,9 @@ import (
 type tunnelKind uint8
 
 const (
-	tunnelNone       tunnelKind = iota
-	tunnelUpgrade               // another protocol, by 101 (RFC 9110 section 7.8)
-	tunnelConnect               // CONNECT (RFC 9110 section 9.3.6)
-	tunnelConnection            // all of a connection
+	tunnelNone    tunnelKind = iota
+	tunnelUpgrade            // another protocol, by 101 (RFC 9110 section 7.8)
+	tunnelConnect            // CONNECT (RFC 9110 section 9.3.6)
 )
 
 var nameUpgrade = []byte("upgrade")
@@ -29,7 +28,7 @@ var nameUpgrade = []byte("upgrade")
 // request gains nothing.
 func (x *Exchange) seekUpgrade(t *table.Tunnel) {
 	h := x.head
-	if !h.Upgrade || !x.requestDone || t == nil || x.tunnel != tunnelNone {
+	if !h.Upgrade || !x.requestDone || t == nil {
 		return
 	}
 	for i := range h.Fields {
@@ -47,10 +46,9 @@ func (x *Exchange) seekUpgrade(t *table.Tunnel) {
 	}
 }
 
-// seekConnect tells whether the route opens a tunnel to the target of a CONNECT. A
-// stream of HTTP/2 is no connection that could become one.
+// seekConnect tells whether the route opens a tunnel to the target of a CONNECT.
 func (x *Exchange) seekConnect(t *table.Tunnel) bool {
-	if t == nil || x.head.HTTP2 || !t.AllowsConnect(x.local.host, port(x.head.Bytes(x.head.Authority))) {
+	if t == nil || !t.AllowsConnect(x.local.host, port(x.head.Bytes(x.head.Authority))) {
 		return false
 	}
 	x.tunnel, x.tunnelIdle, x.fresh = tunnelConnect, int64(t.Idle), true
@@ -105,7 +103,7 @@ func (x *Exchange) openTunnel(now int64) {
 	x.tryDeadline = math.MaxInt64
 	x.endRetry()
 	x.answered, x.touched = now, now
-	x.requestDeadline = noAnswer
+	x.requestDeadline = math.MaxInt64
 	x.requestOps, x.responseOps = nil, nil
 }
 

@@ -143,6 +143,7 @@ func (c *Conn) readHead(block []byte, h *message.Head, end bool, asked message.M
 	} else {
 		reason = f.finishResponse(h, end, asked)
 	}
+	h.Ended = end
 	if reason == NoReason && f.cookies > 1 {
 		joinCookies(h)
 	}

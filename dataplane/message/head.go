@@ -61,6 +61,7 @@ type Head struct {
 
 	// Of both.
 	HTTP2     bool    // came by HTTP/2; Minor is 1, since its sender understands all that 1.1 has
+	Ended     bool    // HTTP/2: nothing follows the head, not even trailers
 	Minor     uint8   // minor version of HTTP/1.x
 	Framing   Framing // how the body ends, decided by the codec in one place
 	Length    int64   // the declared Content-Length, with Declared == FramingLength

@@ -22,7 +22,6 @@ func TestExamplesGiveExactlyTheirProblems(t *testing.T) {
 		"edge.yaml": {
 			"19 document 3 VirtualIP/edge spec.announce",
 			"23 document 4 RolloutPolicy/default kind",
-			"39 document 5 Upstream/secure-api spec.protocol",
 		},
 	}
 	for file, want := range tests {

@@ -1,0 +1,86 @@
+//go:build linux
+
+package evloop
+
+import "github.com/proxyfleet/proxyfleet/dataplane/http2"
+
+// frames is what a connection that speaks HTTP/2 has on either side: its codec,
+// and the frames that this turn of the loop made for it.
+type frames struct {
+	conn http2.Conn
+	link *link
+	out  queue // not encrypted yet
+
+	listed  bool // it is on the loop's list of those that have some
+	stalled bool // something stopped since too much waits for the socket
+}
+
+// gather keeps frames for the end of the turn. They are in the memory of l.frame.
+func (l *Loop) gather(f *frames, made []byte) {
+	l.frame = made[:0]
+	if len(made) > 0 {
+		f.out.add(&l.buffers, made)
+		l.list(f)
+	}
+}
+
+// gatherData adds as much of a body as the windows take. It goes straight to the
+// other frames: a body is not copied twice.
+func (l *Loop) gatherData(f *frames, id uint32, p []byte, end bool) (n int) {
+	room := min(f.conn.Room(id), len(p))
+	f.out.room(&l.buffers, room+frameOverhead*(room/http2.MaxFrame+1))
+	f.out.buf, n = f.conn.AppendData(f.out.buf, id, p, end)
+	if f.out.len() > 0 {
+		l.list(f)
+	}
+	return n
+}
+
+// frameOverhead is a frame's header.
+const frameOverhead = 9
+
+// list makes sure that frames are written when the turn ends.
+func (l *Loop) list(f *frames) {
+	if !f.listed {
+		f.listed = true
+		l.framed = append(l.framed, f)
+	}
+}
+
+// flushFramed writes what this turn has gathered.
+func (l *Loop) flushFramed() {
+	for i := 0; i < len(l.framed); i++ {
+		f := l.framed[i]
+		l.framed[i] = nil
+		f.listed = false
+		l.flushFrames(f)
+	}
+	l.framed = l.framed[:0]
+}
+
+// flushFrames writes what one connection has gathered.
+func (l *Loop) flushFrames(f *frames) {
+	k := f.link
+	if f.out.len() == 0 || k.closed {
+		return
+	}
+	l.flushStage()
+	if k.tls != nil || k.out.len() == 0 && k.writable {
+		l.flushWith(k, f.out.bytes())
+	} else {
+		k.out.add(&l.buffers, f.out.bytes())
+	}
+	f.out.release(&l.buffers)
+	if f.stalled && !f.congested() {
+		l.makeReady(k) // whose turn it is that goes on
+	}
+}
+
+// congested says that the socket has enough to do, and notes that somebody asked.
+func (f *frames) congested() bool {
+	if f.out.len()+f.link.out.len() <= highWater {
+		return false
+	}
+	f.stalled = true
+	return true
+}

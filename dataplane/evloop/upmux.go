@@ -1,0 +1,351 @@
+//go:build linux
+
+package evloop
+
+import (
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+)
+
+// upMux is what a connection to an endpoint that speaks HTTP/2 has beside its
+// link: the codec, and a call for each request. It is in its pool's list as long
+// as it takes calls.
+type upMux struct {
+	frames
+	of *upstreamConn
+
+	calls   []*call // by tag; nil: the tag is free
+	free    []uint32
+	open    int // calls
+	blocked int // calls whose request waits for the endpoint's windows
+	held    int // calls whose answer waits for its client
+
+	leaving   bool  // it takes no more calls, and closes behind the last
+	heard     int64 // when bytes last came
+	idleUntil int64 // without calls
+}
+
+// call is one HTTP/2 stream to an endpoint: the attempt of an exchange. It ends
+// with the attempt; a stream that has not ended then is reset.
+type call struct {
+	id, tag uint32
+	of      *upMux // nil: it is over
+	s       *stream
+	begun   int64
+
+	out      queue // of the request's body, for which the windows have no room
+	outEnd   bool  // the end waits behind it, with trailers
+	trailers []byte
+	sendEnd  bool
+
+	in    queue // of the answer's body, for which the client is not ready
+	inEnd bool  // the end waits behind it
+	lines []byte
+}
+
+// setProtocol follows the upstream's. Connections that speak the other one are let
+// go.
+func (l *Loop) setProtocol(p *endpointPool, http2 bool) {
+	if p.http2 == http2 {
+		return
+	}
+	p.http2, p.client = http2, nil
+	l.retireMuxes(p)
+	for l.closeIdle(p) {
+	}
+}
+
+// acquireCall gives the attempt at hand a place on a connection: on one that has
+// room, on a new one, or in the queue while one is on its way or all are full.
+func (l *Loop) acquireCall(s *stream, p *endpointPool) {
+	if s.x.Method() == message.MethodConnect {
+		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
+			Reason: exchange.ReasonConnectDenied, Detail: "http2_upstream",
+		}})
+		return
+	}
+	for _, m := range p.muxes {
+		if m.takes() {
+			l.beginCall(s, m, true)
+			return
+		}
+	}
+	if p.connecting == 0 && p.TryOpen(p.config.MaxConnections) {
+		l.connect(s, p)
+		return
+	}
+	if !p.Wait(s.id) {
+		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{Reason: exchange.ReasonPoolOverflow}})
+		return
+	}
+	s.wait = p
+}
+
+// takes says that another call may begin.
+func (m *upMux) takes() bool { return !m.leaving && m.conn.Open() }
+
+// openedMux turns a new connection to HTTP/2 and gives it to those who wait.
+func (l *Loop) openedMux(c *upstreamConn) {
+	p, s := c.pool, c.stream
+	p.connecting-- // c.connected is set: closeUp will not
+	m := &upMux{frames: frames{link: c.link}, of: c, heard: l.now}
+	m.conn.Init(http2.Client, http2.Options{Secure: c.client != nil})
+	c.mux, c.stream = m, nil
+	s.up = nil
+	p.muxes = append(p.muxes, m)
+	l.gather(&m.frames, m.conn.AppendPreface(l.frame[:0]))
+	l.beginCall(s, m, false)
+	l.serveCalls(p)
+}
+
+// serveCalls begins the calls that wait as long as there is room, and opens
+// another connection if there is none.
+func (l *Loop) serveCalls(p *endpointPool) {
+	for i := 0; i < len(p.muxes); {
+		m := p.muxes[i]
+		if p.Queued() == 0 {
+			return
+		}
+		if !m.takes() {
+			i++
+			continue
+		}
+		l.beginCall(l.nextWaiting(p), m, true)
+	}
+	if p.Queued() > 0 && p.connecting == 0 && p.TryOpen(p.config.MaxConnections) {
+		l.connect(l.nextWaiting(p), p)
+	}
+}
+
+// beginCall binds an attempt to a connection and lets it send its request.
+func (l *Loop) beginCall(s *stream, m *upMux, reused bool) {
+	b := l.takeCall()
+	var tag uint32
+	if last := len(m.free) - 1; last >= 0 {
+		tag = m.free[last]
+		m.free = m.free[:last]
+	} else {
+		tag = uint32(len(m.calls))
+		m.calls = append(m.calls, nil)
+	}
+	*b = call{tag: tag, of: m, s: s, begun: l.now, trailers: b.trailers[:0], lines: b.lines[:0]}
+	m.calls[tag] = b
+	m.open++
+	c := m.of
+	s.up, s.call, s.wait = c, b, nil
+	c.served++
+	if most := c.pool.config.MaxRequests; most > 0 && c.served >= most {
+		m.leave()
+	}
+	if reused {
+		l.stats.ServerReused(c.series)
+	}
+	l.step(s, exchange.Event{Kind: exchange.EventAcquired, Reused: reused})
+}
+
+// leave takes a connection out of its pool: it ends behind its last call.
+func (m *upMux) leave() {
+	if m.leaving {
+		return
+	}
+	m.leaving = true
+	p := m.of.pool
+	for i, other := range p.muxes {
+		if other == m {
+			p.muxes = append(p.muxes[:i], p.muxes[i+1:]...)
+			return
+		}
+	}
+}
+
+// turnUpMux serves a connection to an endpoint.
+func (l *Loop) turnUpMux(c *upstreamConn) {
+	k, m := c.link, c.mux
+	if k.writable && k.out.len() > 0 {
+		l.flushOut(k)
+	}
+	if m.stalled { // bodies may have stopped for it
+		m.stalled = false
+		for _, b := range m.calls {
+			if b != nil && !b.s.x.RequestDone() {
+				l.makeReady(b.s.down.link)
+			}
+		}
+	}
+	if m.blocked > 0 {
+		l.pumpCalls(m)
+	}
+	if m.held > 0 {
+		l.feedCalls(m)
+	}
+	l.readUpMux(c)
+}
+
+// readUpMux reads and parses for one turn. Answers for clients that are not ready
+// wait in their calls, within the windows that we gave.
+func (l *Loop) readUpMux(c *upstreamConn) {
+	k, m := c.link, c.mux
+	l.events = min(l.events, upMuxFrames)
+	if !k.closed && !m.congested() {
+		l.consumeUpMux(c, k.in.bytes())
+	}
+	for budget := readSize; !k.closed && k.readable && l.events > 0 && !m.congested(); {
+		if budget <= 0 {
+			l.makeReady(k)
+			return
+		}
+		data, n, state := l.fill(k)
+		budget -= n
+		if n > 0 {
+			m.heard = l.now
+			l.consumeUpMux(c, data)
+		}
+		if !k.closed && (state == readEnd || state == readReset) {
+			l.failCalls(c, exchange.ReasonUpstreamClosed, "")
+			return
+		}
+	}
+	switch {
+	case k.closed:
+	case k.broken && !k.readable:
+		l.failCalls(c, exchange.ReasonUpstreamReset, "")
+	case l.events <= 0:
+		l.makeReady(k)
+	case m.leaving && m.open == 0:
+		l.closeUpMux(c)
+	default:
+		l.serveCalls(c.pool) // room may have come
+	}
+}
+
+// upMuxFrames is how many frames of an endpoint are handled in one turn: more than
+// a client's, since an answer has two or three, of requests that we chose to send.
+const upMuxFrames = 64
+
+// consumeUpMux gives bytes to the codec, and keeps those that it does not take.
+func (l *Loop) consumeUpMux(c *upstreamConn, data []byte) {
+	k, m := c.link, c.mux
+	used := 0
+	for l.events > 0 && !m.congested() {
+		ev, made := m.conn.Next(l.now, data[used:], &l.muxHead, l.frame[:0])
+		l.gather(&m.frames, made)
+		if ev.Kind == http2.NeedMore {
+			break
+		}
+		if ev.N > 0 {
+			l.events--
+		}
+		start := used
+		used += ev.N
+		l.eventUpMux(c, ev, data[start:used])
+		if k.closed {
+			return
+		}
+	}
+	l.keep(k, data, used)
+}
+
+// eventUpMux handles one event of the codec, whose bytes are in.
+func (l *Loop) eventUpMux(c *upstreamConn, ev http2.Event, in []byte) {
+	m := c.mux
+	switch ev.Kind {
+	case http2.Head, http2.Interim:
+		s := m.calls[ev.Tag].s
+		s.resp = &l.muxHead
+		kind := exchange.EventResponseHead
+		if ev.Kind == http2.Interim {
+			kind = exchange.EventInterim
+		}
+		l.step(s, exchange.Event{Kind: kind, Head: s.resp})
+	case http2.Data:
+		l.callData(m.calls[ev.Tag], in[ev.Start:ev.End])
+	case http2.End:
+		l.callEnd(m.calls[ev.Tag], ev.Trailers)
+	case http2.Reset:
+		l.callReset(m.calls[ev.Tag], ev)
+	case http2.Writable, http2.Settings:
+		if m.blocked > 0 {
+			l.pumpCalls(m)
+		}
+	case http2.GoAway:
+		m.leave()
+	case http2.Failed:
+		l.flushFrames(&m.frames)
+		l.failCalls(c, exchange.ReasonUpstreamMalformed, ev.Reason.String())
+	}
+}
+
+// failCalls ends a connection that is over, and with it all its calls.
+func (l *Loop) failCalls(c *upstreamConn, reason exchange.Reason, detail string) {
+	m := c.mux
+	m.leave()
+	for i := 0; i < len(m.calls); i++ {
+		if b := m.calls[i]; b != nil {
+			f := exchange.Failure{Reason: reason, Detail: detail}
+			if detail == "" {
+				f.Retry = exchange.RetryUnanswered
+			}
+			l.step(b.s, exchange.Event{Kind: exchange.EventUpstreamFailed, Failure: f})
+		}
+	}
+	if !c.link.closed {
+		l.closeUpMux(c)
+	}
+}
+
+// closeUpMux ends a connection without calls.
+func (l *Loop) closeUpMux(c *upstreamConn) {
+	m, p := c.mux, c.pool
+	m.leave()
+	l.gather(&m.frames, m.conn.AppendGoAway(l.frame[:0], http2.NoError))
+	l.flushFrames(&m.frames)
+	m.out.release(&l.buffers)
+	l.closeUp(c)
+	l.serveCalls(p)
+}
+
+// idleMux is called when a connection has no more calls.
+func (l *Loop) idleMux(c *upstreamConn) {
+	m := c.mux
+	if l.draining || c.pool.retired || c.client != c.pool.client {
+		m.leave()
+	}
+	if m.leaving {
+		l.makeReady(c.link) // it is closed there: callers up the stack may still use it
+		return
+	}
+	m.idleUntil = l.now + int64(c.pool.config.IdleTimeout)
+	l.wheel.arm(c.link, m.idleUntil)
+}
+
+// timeUpMux closes a connection that had no calls for long enough.
+func (l *Loop) timeUpMux(c *upstreamConn) {
+	switch m := c.mux; {
+	case m.open > 0:
+	case l.now < m.idleUntil:
+		l.wheel.arm(c.link, m.idleUntil)
+	default:
+		l.closeUpMux(c)
+	}
+}
+
+// retireMuxes lets go of a pool's connections: they end behind their last calls.
+func (l *Loop) retireMuxes(p *endpointPool) {
+	for len(p.muxes) > 0 {
+		m := p.muxes[0]
+		m.leave()
+		if m.open == 0 {
+			l.closeUpMux(m.of)
+		}
+	}
+}
+
+func (l *Loop) takeCall() *call {
+	if last := len(l.freeCalls) - 1; last >= 0 {
+		b := l.freeCalls[last]
+		l.freeCalls = l.freeCalls[:last]
+		return b
+	}
+	return new(call)
+}

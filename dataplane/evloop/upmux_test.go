@@ -1,0 +1,211 @@
+//go:build linux
+
+package evloop
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure/securetest"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+// h2backend is a server that speaks HTTP/2 with prior knowledge; conns counts its
+// connections.
+func h2backend(t *testing.T, h http.HandlerFunc) (u *table.Upstream, conns *atomic.Int64) {
+	t.Helper()
+	conns = new(atomic.Int64)
+	s := httptest.NewUnstartedServer(h)
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	u = newUpstream("u", s.Listener.Addr().String())
+	u.HTTP2 = true
+	return u, conns
+}
+
+// TestManyRequestsShareOneConnectionToAnHTTP2Endpoint has clients of both
+// versions, with bodies beyond every window and trailers.
+func TestManyRequestsShareOneConnectionToAnHTTP2Endpoint(t *testing.T) {
+	n := startNode(t, 1)
+	u, conns := h2backend(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Client")
+		w.Header().Set("X-Proto", r.Proto)
+		if _, err := io.Copy(w, r.Body); err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("X-Client", r.URL.Path)
+	})
+	n.apply(nil, forwardAll(u))
+	h1 := &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}
+	defer h1.CloseIdleConnections()
+	for name, client := range map[string]*http.Client{"HTTP/2": h2client(t), "HTTP/1.1": h1} {
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() {
+				sent := bytes.Repeat([]byte{byte(i)}, i*i*150)
+				req, _ := http.NewRequest(http.MethodPost, fmt.Sprintf("http://%s/%d", n.address, i), io.MultiReader(bytes.NewReader(sent)))
+				if i%2 == 0 {
+					req.ContentLength = int64(len(sent))
+				}
+				resp, err := client.Do(req)
+				if err != nil {
+					t.Errorf("%s: request %d: %v", name, i, err)
+					return
+				}
+				defer resp.Body.Close()
+				got, err := io.ReadAll(resp.Body)
+				if err != nil || !bytes.Equal(got, sent) || resp.Header.Get("X-Proto") != "HTTP/2.0" {
+					t.Errorf("%s: request %d: %d bytes of %d, %v, %v", name, i, len(got), len(sent), err, resp.Header)
+				}
+				// A short answer has a declared length, behind which HTTP/1.1 has no trailers.
+				if (resp.ProtoMajor == 2 || i > 10) && resp.Trailer.Get("X-Client") != req.URL.Path {
+					t.Errorf("%s: request %d: trailers %v", name, i, resp.Trailer)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	n.records.wait(t, 100)
+	if c := conns.Load(); c != 1 {
+		t.Errorf("%d connections to the endpoint", c)
+	}
+}
+
+func TestAnHTTP2EndpointThatIsNotThereIsToldAndTriedAgain(t *testing.T) {
+	n := startNode(t, 1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := newUpstream("u", l.Addr().String())
+	u.HTTP2 = true
+	l.Close()
+	n.apply(nil, forwardAll(u))
+	client := h2client(t)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			resp, err := client.Get("http://" + n.address + "/")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp.Body.Close()
+			if resp.StatusCode != 502 {
+				t.Errorf("%d", resp.StatusCode)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestWhatAnHTTP2EndpointResetsEndsOneExchange leaves the connection to the others.
+func TestWhatAnHTTP2EndpointResetsEndsOneExchange(t *testing.T) {
+	n := startNode(t, 1)
+	u, conns := h2backend(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/abort":
+			panic(http.ErrAbortHandler)
+		case "/late":
+			_, _ = w.Write(make([]byte, 10_000))
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		case "/slow":
+			<-r.Context().Done()
+		}
+		fmt.Fprint(w, "fine")
+	})
+	n.apply(nil, &table.Route{
+		Name: "slow", Path: table.PathMatch{Kind: table.PathExact, Text: "/slow"}, Action: table.ActionForward,
+		Targets: forwardAll(u).Targets, Split: forwardAll(u).Split, Timeout: 200 * time.Millisecond,
+	}, forwardAll(u))
+	client := &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}
+	defer client.CloseIdleConnections()
+	for path, want := range map[string]int{"/": 200, "/abort": 502, "/slow": 504} {
+		resp, err := client.Get("http://" + n.address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %d, want %d", path, resp.StatusCode, want)
+		}
+	}
+	resp, err := client.Get("http://" + n.address + "/late")
+	if err == nil {
+		if _, err = io.ReadAll(resp.Body); err == nil {
+			t.Error("a cut answer looks whole")
+		}
+		resp.Body.Close()
+	}
+	if resp, err := client.Get("http://" + n.address + "/"); err != nil || resp.StatusCode != 200 {
+		t.Errorf("afterwards: %v, %v", resp, err)
+	} else {
+		resp.Body.Close()
+	}
+	if c := conns.Load(); c != 1 {
+		t.Errorf("%d connections to the endpoint", c)
+	}
+}
+
+func TestAnIdleHTTP2ConnectionToAnEndpointIsClosed(t *testing.T) {
+	n := startNode(t, 1)
+	u, conns := h2backend(t, echo)
+	u.Pool.IdleTimeout = 50 * time.Millisecond
+	n.apply(nil, forwardAll(u))
+	for range 2 {
+		if resp := n.get("/"); resp.StatusCode != 200 {
+			t.Error(resp.StatusCode)
+		}
+		eventually(t, "no connection", func() bool { return n.engine.registry.Endpoint(u.Endpoints[0].Slot).Connections() == 0 })
+	}
+	if c := conns.Load(); c != 2 {
+		t.Errorf("%d connections to the endpoint", c)
+	}
+}
+
+func TestHTTP2ToEndpointsByALPN(t *testing.T) {
+	ca := securetest.New(t)
+	n := startNode(t, 1)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Pair(securetest.Config{Names: []string{"127.0.0.1"}})}}
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	defer s.Close()
+	u := newUpstream("u", s.Listener.Addr().String())
+	u.HTTP2, u.TLS = true, &table.UpstreamTLS{CAs: ca.Pool()}
+	n.apply(nil, forwardAll(u))
+	if body, err := io.ReadAll(n.get("/").Body); err != nil || string(body) != "HTTP/2.0" {
+		t.Errorf("%q, %v", body, err)
+	}
+	plain := httptest.NewUnstartedServer(http.HandlerFunc(echo))
+	plain.TLS = &tls.Config{Certificates: s.TLS.Certificates, NextProtos: []string{"http/1.1"}}
+	plain.StartTLS()
+	defer plain.Close()
+	other := newUpstream("other", plain.Listener.Addr().String())
+	other.HTTP2, other.TLS = true, u.TLS
+	n.apply(nil, forwardAll(other))
+	if resp := n.get("/"); resp.StatusCode != 502 {
+		t.Errorf("an endpoint without HTTP/2: %d", resp.StatusCode)
+	}
+	if r := n.records.wait(t, 2); r.Reason != exchange.ReasonUpstreamTLS {
+		t.Errorf("%v %s", r.Reason, r.Detail)
+	}
+}
