@@ -1,0 +1,71 @@
+//go:build linux
+
+package evloop
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+)
+
+// TestGRPCGoesThrough makes calls with one answer and with many, an error that is
+// all trailers, and one that is given up.
+func TestGRPCGoesThrough(t *testing.T) {
+	n := startNode(t, 1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, state := grpc.NewServer(), health.NewServer()
+	grpc_health_v1.RegisterHealthServer(server, state)
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	defer func() { server.Stop(); <-done }()
+	u := newUpstream("u", l.Addr().String())
+	u.HTTP2 = true
+	n.apply(nil, forwardAll(u))
+
+	conn, err := grpc.NewClient(n.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	client := grpc_health_v1.NewHealthClient(conn)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for range 5 {
+		answer, err := client.Check(ctx, &grpc_health_v1.HealthCheckRequest{})
+		if err != nil || answer.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
+			t.Errorf("%v, %v", answer, err)
+		}
+	}
+	if _, err := client.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: "none"}); status.Code(err) != codes.NotFound {
+		t.Errorf("an error: %v", err)
+	}
+	watching, stop := context.WithCancel(ctx)
+	stream, err := client.Watch(watching, &grpc_health_v1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []grpc_health_v1.HealthCheckResponse_ServingStatus{
+		grpc_health_v1.HealthCheckResponse_SERVING, grpc_health_v1.HealthCheckResponse_NOT_SERVING, grpc_health_v1.HealthCheckResponse_SERVING,
+	} {
+		state.SetServingStatus("", want)
+		if answer, err := stream.Recv(); err != nil || answer.GetStatus() != want {
+			t.Errorf("%v, %v, want %v", answer, err, want)
+		}
+	}
+	stop()
+	if _, err := stream.Recv(); status.Code(err) != codes.Canceled {
+		t.Errorf("given up: %v", err)
+	}
+	eventually(t, "the call's end", func() bool { return n.engine.registry.Endpoint(u.Endpoints[0].Slot).InFlight() == 0 })
+}
