@@ -75,14 +75,32 @@ func write(path, text string) error {
 		return err
 	}
 	// A link, unlike a rename, does not replace a key that another process made.
-	if err := os.Link(f.Name(), path); err == nil || errors.Is(err, fs.ErrExist) {
+	switch err := os.Link(f.Name(), path); {
+	case err == nil:
+		return syncDir(dir)
+	case errors.Is(err, fs.ErrExist):
 		return err
 	}
 	// File systems without links.
 	if _, err := os.Lstat(path); err == nil {
 		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 	}
-	return os.Rename(f.Name(), path)
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes a new name in a directory last over a power failure.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // which has nothing of the kind
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // OpenFile reads the key of a file, or makes one.
