@@ -185,6 +185,7 @@ func (l *Loop) leaveShake(k *link) {
 		return
 	}
 	k.shake, h.link = nil, nil
+	h.conn.GiveUp() // most that have to go wait for the permit
 	if h.waiting {
 		h.waiting = false
 		l.waiting.remove(h)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/permit"
@@ -34,6 +35,8 @@ type Conn struct {
 	failed error
 	// forward: the peer's certificate is for the endpoint.
 	forward bool
+	// givenUp: nobody waits for the handshake. Anybody may say and see so.
+	givenUp atomic.Bool
 }
 
 // shake is what only a handshake needs.
@@ -65,7 +68,10 @@ func (c *Conn) Handshake(p permit.Semaphore, report func()) {
 	s := c.shake
 	s.permit, s.report, s.begun = p, report, true
 	p.Acquire()
-	err := c.tls.Handshake()
+	err := errAborted
+	if !c.givenUp.Load() { // while it waited for the permit
+		err = c.tls.Handshake()
+	}
 	p.Release()
 	c.failed = err
 	c.shake = nil
@@ -89,6 +95,10 @@ func (c *Conn) Resume() { c.shake.resume <- true }
 
 // Abort ends a waiting handshake. A report follows.
 func (c *Conn) Abort() { c.shake.resume <- false }
+
+// GiveUp says that nobody waits for the handshake any more, whoever has the
+// connection: it computes no more once it has to wait, for bytes or the permit.
+func (c *Conn) GiveUp() { c.givenUp.Store(true) }
 
 // Failed is why the handshake failed, after its last report; nil: it did not.
 func (c *Conn) Failed() error { return c.failed }
@@ -197,7 +207,7 @@ func (m *memory) Read(p []byte) (int, error) {
 		if s == nil {
 			return 0, ErrDrained
 		}
-		if !s.await() {
+		if !s.await() || m.conn.givenUp.Load() {
 			return 0, errAborted
 		}
 	}

@@ -287,3 +287,38 @@ func TestOpenGivesAllThatWasFedHoweverItWasCut(t *testing.T) {
 		t.Errorf("%d of %d bytes", len(got), len(want))
 	}
 }
+
+// TestAHandshakeThatWasGivenUpComputesNothing gives one up that waits for the
+// permit, at its beginning and later.
+func TestAHandshakeThatWasGivenUpComputesNothing(t *testing.T) {
+	client, server := makePair(t)
+	hello := begin(client)
+	<-hello.reports
+	wire := client.TakeOut()
+	for _, fed := range []int{len(wire), 1} { // whole, or the first byte before it is given up
+		if fed == 1 {
+			_, server = makePair(t)
+		}
+		held, reports := permit.New(1), make(chan struct{}, 1)
+		report := func() { reports <- struct{}{} }
+		server.Feed(wire[:fed])
+		if fed == len(wire) {
+			held.Acquire()
+			go server.Handshake(held, report)
+		} else {
+			go server.Handshake(held, report)
+			<-reports
+			held.Acquire()
+			server.Feed(wire[fed:])
+			server.Resume()
+		}
+		server.GiveUp()
+		held.Release()
+		<-reports
+		if out := server.TakeOut(); server.Waiting() || server.Result() != ResultAborted || len(out) > 5+2 {
+			t.Errorf("%d bytes before: waiting %v, %s, %d bytes to send", fed, server.Waiting(), server.Failed(), len(out))
+		}
+	}
+	client.Abort()
+	<-hello.reports
+}
