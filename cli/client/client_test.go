@@ -60,7 +60,7 @@ func TestResourcesLiveTheirLife(t *testing.T) {
 	if d, err := c.Diff(ctx, []byte(ping)); err != nil || d.Configured != 1 {
 		t.Errorf("diff: %+v, %v", d, err)
 	}
-	if result, err = c.Rollback(ctx, 1, client.Write{IfMatch: "2", Message: "back"}); err != nil || result.Revision != 3 {
+	if result, err = c.Rollback(ctx, 1, client.Write{IfMatch: api.RevisionTag(fleettest.Epoch, 2), Message: "back"}); err != nil || result.Revision != 3 {
 		t.Errorf("rollback: %+v, %v", result, err)
 	}
 	if result, err = c.Delete(ctx, "routes", "ping", client.Write{DryRun: true}); err != nil || result.Revision != 3 || !result.DryRun {

@@ -14,8 +14,9 @@ type Write struct {
 	DryRun      bool
 	AllowShrink bool
 	Message     string
-	// IfMatch is the fleet revision (apply, rollback) or the tag of the
-	// resource (put, delete) that must still hold; empty: none.
+	// IfMatch is the tag of the fleet's revision (apply, rollback; see
+	// api.RevisionTag) or of the resource (put, delete) that must still hold;
+	// quotes may be left out; empty: none.
 	IfMatch string
 	// WithCertificates makes Rollback bring back certificates that have expired, or
 	// are older than those in force.

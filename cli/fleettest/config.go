@@ -69,7 +69,7 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, message string, 
 		entry := s.head().entry
 		s.tell(api.Event{Type: api.EventChange, Change: &entry})
 	}
-	return writeJSON(w, http.StatusOK, api.RevisionTag(result.Revision), result)
+	return writeJSON(w, http.StatusOK, versionTag(result.Version), result)
 }
 
 func checkQuery(q url.Values, known ...string) error {
@@ -81,13 +81,15 @@ func checkQuery(q url.Values, known ...string) error {
 	return nil
 }
 
+func versionTag(v api.Version) string { return api.RevisionTag(v.Epoch, v.Revision) }
+
 // ifMatch refuses the request if its If-Match names something else.
 func (s *Server) ifMatch(r *http.Request, current string) error {
 	want := r.Header.Get("If-Match")
 	if want == "" || strings.Trim(want, `"`) == strings.Trim(current, `"`) {
 		return nil
 	}
-	e := api.NewError(api.TypeStale, "it was changed since")
+	e := api.NewError(api.TypeStale, "it was changed since; its tag is %s", current)
 	e.Revision = s.head().entry.Revision
 	return e
 }
@@ -102,7 +104,7 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return t, nil, err
 		}
-		if err := s.ifMatch(r, api.RevisionTag(s.head().entry.Revision)); err != nil {
+		if err := s.ifMatch(r, versionTag(s.head().entry.Version)); err != nil {
 			return t, nil, err
 		}
 		return set(t, docs)
@@ -162,7 +164,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) error {
 		}
 		list.Items = append(list.Items, item)
 	}
-	return writeJSON(w, http.StatusOK, api.RevisionTag(list.Revision), list)
+	return writeJSON(w, http.StatusOK, versionTag(list.Version), list)
 }
 
 // sorted are the tree's leaves by kind and name.

@@ -30,7 +30,7 @@ func (s *Server) epochLocked() api.Epoch {
 func (s *Server) showEpoch(w http.ResponseWriter, _ *http.Request) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return writeJSON(w, http.StatusOK, api.RevisionTag(Epoch), s.epochLocked())
+	return writeJSON(w, http.StatusOK, api.EpochTag(Epoch), s.epochLocked())
 }
 
 // acceptEpoch lets the nodes that hold the epoch follow.
@@ -54,5 +54,5 @@ func (s *Server) acceptEpoch(w http.ResponseWriter, r *http.Request) error {
 			s.tell(api.Event{Type: api.EventNodeAcked, Node: &s.nodes[i]})
 		}
 	}
-	return writeJSON(w, http.StatusOK, api.RevisionTag(Epoch), s.epochLocked())
+	return writeJSON(w, http.StatusOK, api.EpochTag(Epoch), s.epochLocked())
 }

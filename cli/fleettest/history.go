@@ -179,7 +179,7 @@ func (s *Server) rollback(w http.ResponseWriter, r *http.Request) error {
 		message = fmt.Sprintf("rollback to revision %d", q.Revision)
 	}
 	return s.change(w, r, message, func(t tree.Tree) (tree.Tree, []api.Changed, error) {
-		if err := s.ifMatch(r, api.RevisionTag(s.head().entry.Revision)); err != nil {
+		if err := s.ifMatch(r, versionTag(s.head().entry.Version)); err != nil {
 			return t, nil, err
 		}
 		st, err := s.revision(fmt.Sprint(q.Revision))

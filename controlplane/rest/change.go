@@ -47,8 +47,8 @@ func (s *Server) commit(ctx context.Context, ch change) (api.ApplyResult, error)
 		if err != nil {
 			return api.ApplyResult{}, err
 		}
-		if !ch.revision.holdsRevision(base.Revision) {
-			return api.ApplyResult{}, staleRevision(base.Revision)
+		if !ch.revision.holds(versionTag(version(base))) {
+			return api.ApplyResult{}, staleRevision(version(base))
 		}
 		p, err := ch.plan(ctx, base)
 		if err == nil {
@@ -94,9 +94,10 @@ func (s *Server) commit(ctx context.Context, ch change) (api.ApplyResult, error)
 	return api.ApplyResult{}, e
 }
 
-func staleRevision(revision uint64) error {
-	e := api.NewError(api.TypeStale, "the fleet is at revision %d; nothing was changed", revision)
-	e.Revision = revision
+func staleRevision(now api.Version) error {
+	e := api.NewError(api.TypeStale, "the fleet is at revision %d of epoch %d, If-Match %s; nothing was changed",
+		now.Revision, now.Epoch, versionTag(now))
+	e.Revision = now.Revision
 	return e
 }
 
@@ -255,7 +256,7 @@ func (s *Server) answerChange(c *gin.Context, ch change) error {
 	if err != nil {
 		return err
 	}
-	c.Header("ETag", numberTag(result.Revision))
+	c.Header("ETag", versionTag(result.Version))
 	return answerJSON(c, http.StatusOK, result)
 }
 

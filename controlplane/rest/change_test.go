@@ -134,10 +134,11 @@ func TestOfTwoAppliesOnOneRevisionOneWins(t *testing.T) {
 	f := newFleet(t)
 	f.apply(ping("base", ""))
 	var answers [2]answered
+	tag := f.tag(1)
 	var both sync.WaitGroup
 	for i := range answers {
 		both.Go(func() {
-			answers[i] = f.do("POST", api.PathApply, ping(fmt.Sprint("r", i), ""), header("If-Match", `"1"`))
+			answers[i] = f.do("POST", api.PathApply, ping(fmt.Sprint("r", i), ""), header("If-Match", tag))
 		})
 	}
 	both.Wait()
@@ -152,8 +153,28 @@ func TestOfTwoAppliesOnOneRevisionOneWins(t *testing.T) {
 	}
 	// The loser tries again on what it was told.
 	name := ping(fmt.Sprint("r", 2), "")
-	if got := f.apply(name, header("If-Match", "2")); got.Revision != 3 {
+	if got := f.apply(name, header("If-Match", strings.Trim(f.tag(2), `"`))); got.Revision != 3 {
 		t.Errorf("got %+v", got)
+	}
+}
+
+func TestIfMatchNamesTheEpochToo(t *testing.T) {
+	f := newFleet(t)
+	f.apply(ping("base", ""))
+	epoch, asJSON := f.status().Epoch, header("Content-Type", api.MediaJSON)
+	if got := f.do("GET", api.PathStatus, "").header.Get("ETag"); got != f.tag(1) {
+		t.Errorf("status has tag %s, want %s", got, f.tag(1))
+	}
+	for _, tag := range []string{api.RevisionTag(epoch-1, 1), api.RevisionTag(epoch+1, 1), `"1"`, "1", api.EpochTag(epoch)} {
+		e := refused(t, f.do("POST", api.PathApply, ping("base", "2"), header("If-Match", tag)), api.TypeStale)
+		if !strings.Contains(e.Detail, f.tag(1)) || e.Revision != 1 {
+			t.Errorf("%s: %q, revision %d, does not say the tag in force", tag, e.Detail, e.Revision)
+		}
+		refused(t, f.do("POST", api.PathRollback, `{"revision": 1}`, asJSON, header("If-Match", tag)), api.TypeStale)
+	}
+	changed := f.do("POST", api.PathApply, ping("base", "2"), header("If-Match", f.tag(1)))
+	if want[api.ApplyResult](t, changed, http.StatusOK).Revision != 2 || changed.header.Get("ETag") != f.tag(2) {
+		t.Errorf("%s, tag %s", changed.body, changed.header.Get("ETag"))
 	}
 }
 
@@ -224,7 +245,7 @@ func TestRollbackRestoresByteForByte(t *testing.T) {
 		t.Fatal("the changes changed nothing")
 	}
 
-	rolled := want[api.ApplyResult](t, f.do("POST", api.PathRollback, `{"revision": 1}`, header("Content-Type", api.MediaJSON), header("If-Match", `"4"`)), http.StatusOK)
+	rolled := want[api.ApplyResult](t, f.do("POST", api.PathRollback, `{"revision": 1}`, header("Content-Type", api.MediaJSON), header("If-Match", f.tag(4))), http.StatusOK)
 	if rolled.Revision != 5 || rolled.Digest != first.Digest {
 		t.Errorf("got %+v, want the digest of %+v", rolled, first)
 	}
@@ -247,7 +268,7 @@ func TestRollbackRestoresByteForByte(t *testing.T) {
 	refused(t, f.do("POST", api.PathRollback, `{}`, header("Content-Type", api.MediaJSON)), api.TypeMalformed)
 	refused(t, f.do("POST", api.PathRollback, `{"revison": 1}`, header("Content-Type", api.MediaJSON)), api.TypeMalformed)
 	refused(t, f.do("POST", api.PathRollback, `revision: 1`), api.TypeMediaType)
-	refused(t, f.do("POST", api.PathRollback, `{"revision": 1}`, header("Content-Type", api.MediaJSON), header("If-Match", `"4"`)), api.TypeStale)
+	refused(t, f.do("POST", api.PathRollback, `{"revision": 1}`, header("Content-Type", api.MediaJSON), header("If-Match", f.tag(4))), api.TypeStale)
 }
 
 func TestDeleteOfWhatIsReferencedNamesByWhom(t *testing.T) {

@@ -73,7 +73,7 @@ func (s *Server) answerEpoch(c *gin.Context, e store.Epoch) error {
 		}
 		out.Held = append(out.Held, api.HeldNode{ID: n.ID, Running: n.Running, Loss: *n.Held})
 	}
-	c.Header("ETag", numberTag(e.Number))
+	c.Header("ETag", api.EpochTag(e.Number))
 	return answerJSON(c, http.StatusOK, out)
 }
 
@@ -102,7 +102,7 @@ func (s *Server) acceptEpoch(c *gin.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errStore, err)
 	}
-	if asked != 0 && asked != now.Number || !match.holdsRevision(now.Number) {
+	if asked != 0 && asked != now.Number || !match.holds(api.EpochTag(now.Number)) {
 		return staleEpoch(now.Number)
 	}
 	e, err := s.cfg.Epochs.AcceptEpoch(ctx, now.Number)

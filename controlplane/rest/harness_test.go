@@ -214,6 +214,12 @@ func (f *fleet) status() api.Status {
 	return want[api.Status](f.T, f.do("GET", api.PathStatus, ""), http.StatusOK)
 }
 
+// tag is the ETag of a revision of the epoch in force.
+func (f *fleet) tag(revision uint64) string {
+	f.Helper()
+	return api.RevisionTag(f.status().Epoch, revision)
+}
+
 func example(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile("testdata/" + name)

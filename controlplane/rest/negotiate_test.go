@@ -90,8 +90,8 @@ func TestTagsAreComparedStrongly(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		if got.holdsRevision(7) != c.seven || got.holdsLeaf(leaf, true) != c.leaf || got.holdsLeaf(tree.Leaf{}, false) != c.ghost {
-			t.Errorf("%q: revision 7 %v, leaf %v, missing %v", c.fields, got.holdsRevision(7), got.holdsLeaf(leaf, true), got.holdsLeaf(tree.Leaf{}, false))
+		if got.holds(`"7"`) != c.seven || got.holdsLeaf(leaf, true) != c.leaf || got.holdsLeaf(tree.Leaf{}, false) != c.ghost {
+			t.Errorf("%q: tag 7 %v, leaf %v, missing %v", c.fields, got.holds(`"7"`), got.holdsLeaf(leaf, true), got.holdsLeaf(tree.Leaf{}, false))
 		}
 	}
 }

@@ -124,7 +124,7 @@ func (s *Server) getNode(c *gin.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errStore, err)
 	}
-	c.Header("ETag", numberTag(uint64(seen)))
+	c.Header("ETag", nodeTag(seen))
 	if as == formYAML {
 		text, err := resource.AppendYAML(nil, nodeResource(record))
 		if err != nil {
@@ -212,7 +212,7 @@ func (s *Server) putNode(c *gin.Context) error {
 		if seen == 0 {
 			status = http.StatusCreated
 		}
-		c.Header("ETag", numberTag(uint64(now)))
+		c.Header("ETag", nodeTag(now))
 		return s.answerNode(c, status, record)
 	}
 	return api.NewError(api.TypeConflict, "Node/%s: %d other changes won in a row; nothing was changed", id, commitAttempts)

@@ -83,7 +83,7 @@ func (s *Server) operations() []operation {
 		{
 			method: http.MethodPost, path: api.PathApply, id: "apply",
 			summary: "Put every resource of the body in the place of the one of its name, all at once.",
-			query:   changeParameters(), headers: []parameter{ifMatch("fleet revision"), authorHeader()},
+			query:   changeParameters(), headers: []parameter{ifMatch("epoch and revision of the fleet, as in the ETag: 7-42"), authorHeader()},
 			body:    &body{many: true},
 			answers: []answer{{status: http.StatusOK, shape: api.ApplyResult{}, tag: true}},
 			errors:  changeErrors(api.TypeTooLarge, api.TypeMediaType),
@@ -92,7 +92,7 @@ func (s *Server) operations() []operation {
 		{
 			method: http.MethodPost, path: api.PathRollback, id: "rollback",
 			summary: "Make the configuration again what it was at a revision.",
-			query:   []parameter{changeParameters()[0], changeParameters()[2]}, headers: []parameter{ifMatch("fleet revision"), authorHeader()},
+			query:   []parameter{changeParameters()[0], changeParameters()[2]}, headers: []parameter{ifMatch("epoch and revision of the fleet, as in the ETag: 7-42"), authorHeader()},
 			body:    &body{shape: api.RollbackRequest{}},
 			answers: []answer{{status: http.StatusOK, shape: api.ApplyResult{}, tag: true}},
 			errors:  changeErrors(api.TypeTooLarge, api.TypeMediaType, api.TypeNotFound, api.TypeGone),

@@ -39,7 +39,7 @@ func (s *Server) list(kind string) handle {
 			}
 		}
 		slices.SortFunc(leaves, func(a, b tree.Leaf) int { return a.Key.Compare(b.Key) })
-		c.Header("ETag", numberTag(now.Revision))
+		c.Header("ETag", versionTag(version(now)))
 		render := func(dst []byte, i int) ([]byte, error) {
 			r, err := resource.Parse(leaves[i].Bytes)
 			if err != nil {
@@ -263,7 +263,7 @@ func (s *Server) status(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	c.Header("ETag", numberTag(status.Revision))
+	c.Header("ETag", versionTag(status.Version))
 	return answerJSON(c, http.StatusOK, status)
 }
 

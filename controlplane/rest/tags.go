@@ -11,7 +11,7 @@ import (
 )
 
 // tags is an If-Match or If-None-Match field (RFC 9110 section 13.1). Quotes may
-// be left out, since people type revisions by hand. The zero value is a field
+// be left out, since people type tags by hand. The zero value is a field
 // that was not sent.
 type tags struct {
 	sent bool
@@ -50,21 +50,21 @@ func (t tags) has(tag string) bool {
 	return t.any
 }
 
-// holdsRevision says whether If-Match allows a change of this fleet revision.
-func (t tags) holdsRevision(revision uint64) bool {
-	return !t.sent || t.has(strconv.FormatUint(revision, 10))
+// holds says whether If-Match allows a change of what has this ETag, in quotes.
+func (t tags) holds(etag string) bool {
+	return !t.sent || t.has(strings.Trim(etag, `"`))
 }
 
 // holdsLeaf says whether If-Match allows a change of a resource; a resource that
 // does not exist has no tag, not even * (section 13.1.1).
 func (t tags) holdsLeaf(leaf tree.Leaf, exists bool) bool {
-	return !t.sent || exists && t.has(leaf.Hash.String())
+	return !t.sent || exists && t.holds(leafTag(leaf.Hash))
 }
 
 // holdsNode says whether If-Match allows a change of a node record; 0: there is
 // none.
 func (t tags) holdsNode(seen int64) bool {
-	return !t.sent || seen != 0 && t.has(strconv.FormatInt(seen, 10))
+	return !t.sent || seen != 0 && t.holds(nodeTag(seen))
 }
 
 // checkConditions refuses a precondition that the operation would not look at:
@@ -97,4 +97,6 @@ func createOnly(r *http.Request) (bool, error) {
 
 func leafTag(h tree.Hash) string { return `"` + h.String() + `"` }
 
-func numberTag(n uint64) string { return `"` + strconv.FormatUint(n, 10) + `"` }
+func nodeTag(seen int64) string { return `"` + strconv.FormatInt(seen, 10) + `"` }
+
+func versionTag(v api.Version) string { return api.RevisionTag(v.Epoch, v.Revision) }

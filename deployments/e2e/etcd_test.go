@@ -83,7 +83,7 @@ func TestTwoThousandResourcesAreOneRevisionOnAStockEtcd(t *testing.T) {
 			for i := range outcomes {
 				wg.Go(func() {
 					document := fmt.Sprintf("kind: Route\nname: race\nspec: {match: {path: {exact: /race}}, respond: {status: 200, body: %q}}\n", fmt.Sprint(round, i))
-					_, outcomes[i] = f.Client.Apply(t.Context(), []byte(document), client.Write{IfMatch: fmt.Sprint(now.Revision)})
+					_, outcomes[i] = f.Client.Apply(t.Context(), []byte(document), client.Write{IfMatch: api.RevisionTag(now.Epoch, now.Revision)})
 				})
 			}
 			wg.Wait()

@@ -71,15 +71,16 @@
 //
 // # Concurrency
 //
-// Answers carry ETag: on the list of a kind, apply, history, rollback and
-// status it is the fleet revision in quotes ("42"); on one resource the hex
-// hash of its canonical bytes; on a node its record's revision; on the epoch its
-// number.
+// Answers carry ETag: on the list of a kind, apply, rollback, DELETE and status
+// it is epoch and revision of the fleet in quotes ("7-42"); on one resource the
+// hex hash of its canonical bytes; on a node its record's revision; on the epoch
+// its number.
 //
-// If-Match on apply and rollback names the fleet revision (quotes may be left
-// out), on PUT and DELETE of one resource its hash. If it does not hold, also
-// by losing a race: 412 TypeStale with the current revision, and nothing was
-// changed. If-None-Match: * on PUT creates only: 412 TypeExists otherwise.
+// If-Match on apply and rollback names epoch and revision (quotes may be left
+// out), on PUT and DELETE of one resource its hash. A revision alone never
+// holds: another epoch may have come to the same number. If it does not hold,
+// also by losing a race: 412 TypeStale with the current revision, whose detail
+// names the current tag, and nothing was changed. If-None-Match: * on PUT creates only: 412 TypeExists otherwise.
 // Without either, the server computes the change again on whatever won, a
 // bounded number of times; 409 TypeConflict after that.
 //

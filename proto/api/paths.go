@@ -84,7 +84,14 @@ const (
 	MaxDiffEntries = 10_000
 )
 
-// RevisionTag is the ETag of a fleet revision.
-func RevisionTag(revision uint64) string {
-	return `"` + strconv.FormatUint(revision, 10) + `"`
+// RevisionTag is the ETag of a fleet revision. It names the epoch, since each
+// epoch counts its revisions from the beginning: a client of an epoch before
+// must not match one of its own by chance.
+func RevisionTag(epoch, revision uint64) string {
+	return `"` + strconv.FormatUint(epoch, 10) + "-" + strconv.FormatUint(revision, 10) + `"`
+}
+
+// EpochTag is the ETag of an epoch.
+func EpochTag(epoch uint64) string {
+	return `"` + strconv.FormatUint(epoch, 10) + `"`
 }

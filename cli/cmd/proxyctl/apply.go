@@ -65,7 +65,7 @@ if a node refuses it or the time is up; the change stays made.`,
   proxyctl apply -f conf.d/ -f extra.json -m "spring sale" --wait
   proxyctl apply -f shop.yaml --dry-run
   generate-routes | proxyctl apply -f -
-  proxyctl apply -f shop.yaml --if-match 41   # only if nothing changed since`,
+  proxyctl apply -f shop.yaml --if-match 7-41   # only if nothing changed since`,
 		Args: filesOnly,
 		RunE: runner(func(ctx context.Context, _ []string) error {
 			if err := flags.check(); err != nil {
@@ -86,7 +86,7 @@ if a node refuses it or the time is up; the change stays made.`,
 	}
 	addFiles(cmd, &files)
 	flags.add(cmd)
-	cmd.Flags().StringVar(&flags.IfMatch, "if-match", "", "change only if the fleet is at this revision")
+	cmd.Flags().StringVar(&flags.IfMatch, "if-match", "", "change only if the fleet is at EPOCH-REVISION, such as 7-41")
 	offer(cmd, formatTable, formatJSON)
 	return cmd
 }

@@ -123,10 +123,13 @@ func TestProblemsInSeveralFilesCountDocumentsByFile(t *testing.T) {
 
 func TestApplyHoldsToIfMatch(t *testing.T) {
 	sh := newShell(t)
-	sh.must("apply", "-f", firstFile, "--if-match", "0")
+	sh.must("apply", "-f", firstFile, "--if-match", "7-0")
 	other := sh.file("other.yaml", "kind: Route\nname: other\nspec: {match: {path: {exact: /o}}, respond: {status: 200}}\n")
-	got := sh.fails(statusFailed, "apply", "-f", other, "--if-match", "0")
-	contains(t, got, "changed since", "revision 1 now")
+	for _, tag := range []string{"7-0", "6-1", "1"} {
+		got := sh.fails(statusFailed, "apply", "-f", other, "--if-match", tag)
+		contains(t, got, "changed since", `"7-1"`, "revision 1 now")
+	}
+	sh.must("apply", "-f", other, "--if-match", "7-1")
 }
 
 func TestShrinkingAsksForTheFlag(t *testing.T) {

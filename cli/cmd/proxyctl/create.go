@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -71,7 +70,7 @@ func (a *app) create(ctx context.Context, docs documents, flags writeFlags) erro
 			}
 			if !flags.DryRun {
 				write := flags.Write
-				write.IfMatch = strconv.FormatUint(result.Revision, 10)
+				write.IfMatch = api.RevisionTag(result.Epoch, result.Revision)
 				result, err = c.Apply(ctx, docs.body, write)
 			}
 			if isRefused(err, api.TypeStale) && race < maxRaces {
