@@ -51,6 +51,11 @@ func TestEveryProblemIsTold(t *testing.T) {
 			[]string{`Route/a: spec.listeners[1]: got "wep", expected the name of a Listener; there is none named wep; did you mean web?`},
 		},
 		{
+			"a UNIX socket without a name for TLS",
+			`{kind: Upstream, name: u, spec: {endpoints: [{address: "unix:/run/x"}], tls: {}}}`,
+			[]string{`Upstream/u: spec.endpoints[0].address: got "unix:/run/x", expected tls.serverName in the same upstream: a UNIX socket has no name to verify`},
+		},
+		{
 			"a PROXY header that is taken from nobody",
 			`{kind: Listener, name: edge, spec: {port: 8081, protocol: HTTP, proxyProtocol: REQUIRED}}`,
 			[]string{`Listener/edge: spec.proxyProtocol: got REQUIRED, expected trustedProxies in the same listener: no other peer's header is believed`},
@@ -100,7 +105,6 @@ func TestEveryProblemIsTold(t *testing.T) {
 ---
 {kind: Route, name: a, spec: {match: {path: {prefix: /x}}, forward: [{upstream: u}]}}`,
 			[]string{
-				`Upstream/u: spec.endpoints[0].address: got "unix:/run/x", expected an IP address and port: unix: is not supported yet`,
 				`Upstream/u: spec.endpoints[1].address: got "api.test:80", expected an IP address and port: host names are not supported yet`,
 			},
 		},
@@ -176,7 +180,7 @@ func TestWhatCheckSaysIsTold(t *testing.T) {
 		got = append(got, p.Kind+" "+p.Field)
 	}
 	want := []string{
-		"Listener spec.protocol", "Node kind", "Policy kind",
+		"Listener spec.addresses[0]", "Node kind", "Policy kind",
 		"Route spec.requestHeaders.set.Host", "Route spec.requestHeaders.set.transfer-encoding", "Route spec.requestHeaders.set.x", "Route spec.rewrite.prefix",
 	}
 	if !slices.Equal(got, want) {

@@ -235,7 +235,8 @@ func (m *routeMaker) regex(pattern, source string, field func() string) *regexp.
 	return known.regex
 }
 
-// listeners checks that each is there and carries routes.
+// listeners checks that each is there. Whether the route suits what is spoken there
+// is looked at when it is indexed.
 func (m *routeMaker) listeners() []string {
 	names := m.spec.GetListeners()
 	if len(names) == 0 {
@@ -243,12 +244,8 @@ func (m *routeMaker) listeners() []string {
 	}
 	for i, name := range names {
 		field := func() string { return fmt.Sprintf("spec.listeners[%d]", i) }
-		l := m.built.Table.Listener(name)
-		switch {
-		case l == nil && !m.exists(resource.Listener, name):
+		if m.built.Table.Listener(name) == nil && !m.exists(resource.Listener, name) {
 			m.missing(m.key, field(), tree.Key{Kind: resource.Listener, Name: name})
-		case l != nil && !l.Protocol.CarriesRoutes():
-			m.problem(field(), fmt.Sprintf("%s, whose protocol is %s", name, l.Protocol), "a listener with protocol HTTP or HTTPS")
 		}
 	}
 	names = slices.Clone(names)

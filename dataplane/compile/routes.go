@@ -169,7 +169,7 @@ func (c *compiler) indexRoutes() {
 	for i := range c.built.Table.Listeners {
 		l := &c.built.Table.Listeners[i]
 		if !l.Protocol.CarriesRoutes() {
-			l.Routes = table.Index{}
+			c.indexConnections(l)
 			continue
 		}
 		named, _ := c.built.byListener.Get(l.Name)

@@ -71,9 +71,13 @@ func (c *compiler) upstream(key tree.Key, d *fleetv1.Upstream) *table.Upstream {
 			MaxIdle:        int(d.GetPool().GetMaxIdle()),
 			IdleTimeout:    time.Duration(d.GetPool().GetIdleTimeout()),
 			MaxRequests:    int(d.GetPool().GetMaxRequests()),
+			MaxLifetime:    time.Duration(d.GetPool().GetMaxLifetime()),
 		},
-		KeepAlive: keepAlive(d.GetTcpKeepAlive()),
-		TLS:       c.upstreamTLS(key, d.GetTls()),
+		Socket: table.UpstreamSocket{
+			KeepAlive:   keepAlive(d.GetTcpKeepAlive()),
+			UserTimeout: time.Duration(d.GetTcpUserTimeout()),
+		},
+		TLS: c.upstreamTLS(key, d.GetTls()),
 	}
 	if u.TLS == nil && d.GetTls() != nil {
 		return nil
@@ -92,6 +96,12 @@ func (c *compiler) upstream(key tree.Key, d *fleetv1.Upstream) *table.Upstream {
 	}
 	weights := make([]uint32, 0, len(d.GetEndpoints()))
 	for i, e := range d.GetEndpoints() {
+		if path, ok := strings.CutPrefix(e.GetAddress(), "unix:"); ok {
+			c.checkUnix(key, i, e.GetAddress(), d)
+			u.Endpoints = append(u.Endpoints, table.Endpoint{Address: e.GetAddress(), Unix: path, Weight: e.GetWeight()})
+			weights = append(weights, e.GetWeight())
+			continue
+		}
 		address, ok := c.endpointAddress(key, i, e.GetAddress())
 		if !ok {
 			continue
@@ -112,13 +122,16 @@ func (c *compiler) upstream(key tree.Key, d *fleetv1.Upstream) *table.Upstream {
 	return u
 }
 
+// checkUnix: by TLS a UNIX socket has no name of its own to be verified against.
+func (c *compiler) checkUnix(key tree.Key, i int, address string, d *fleetv1.Upstream) {
+	if d.GetTls() != nil && d.GetTls().GetServerName() == "" {
+		c.tell(key, fmt.Sprintf("spec.endpoints[%d].address", i), quote(address), "tls.serverName in the same upstream: a UNIX socket has no name to verify")
+	}
+}
+
 // endpointAddress refuses what the schema knows and nodes cannot do yet.
 func (c *compiler) endpointAddress(key tree.Key, i int, address string) (netip.AddrPort, bool) {
 	field := fmt.Sprintf("spec.endpoints[%d].address", i)
-	if strings.HasPrefix(address, "unix:") {
-		c.tell(key, field, quote(address), "an IP address and port: unix: is "+resource.NotSupported)
-		return netip.AddrPort{}, false
-	}
 	a, err := netip.ParseAddrPort(address)
 	if err != nil {
 		c.tell(key, field, quote(address), "an IP address and port: host names are "+resource.NotSupported)
@@ -137,9 +150,9 @@ func keepAlive(d *fleetv1.KeepAlive) table.KeepAlive {
 
 // sameUpstream compares what was compiled; the pickers follow from the rest.
 func sameUpstream(a, b *table.Upstream) bool {
-	return a.Algorithm == b.Algorithm && a.ConnectTimeout == b.ConnectTimeout && a.Pool == b.Pool && a.KeepAlive == b.KeepAlive && a.ProxyProtocol == b.ProxyProtocol &&
+	return a.Algorithm == b.Algorithm && a.ConnectTimeout == b.ConnectTimeout && a.Pool == b.Pool && a.Socket == b.Socket && a.ProxyProtocol == b.ProxyProtocol &&
 		sameTLS(a.TLS, b.TLS) &&
 		slices.EqualFunc(a.Endpoints, b.Endpoints, func(x, y table.Endpoint) bool {
-			return x.Address == y.Address && x.AddrPort == y.AddrPort && x.Weight == y.Weight
+			return x.Address == y.Address && x.AddrPort == y.AddrPort && x.Unix == y.Unix && x.Weight == y.Weight
 		})
 }

@@ -45,6 +45,8 @@ const (
 	phaseLinger              // answered and shut; what still comes is thrown away
 	phaseShake               // shakes hands
 	phaseProxy               // waits for a PROXY header
+	phaseHello               // waits for a ClientHello, to be passed on
+	phaseDial                // waits for the endpoint that gets all that comes
 	phaseTunnel              // bytes pass as they are
 	phaseMux                 // speaks HTTP/2
 )
@@ -65,23 +67,19 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 	if k == nil {
 		return
 	}
+	setBuffers(fd, s.listener)
 	d := l.takeDown()
 	*d = downstream{link: k, socket: s, peer: peer, since: l.now}
 	k.down = d
-	if s.listener.TLS != nil {
-		d.phase = phaseShake
-	} else {
-		d.begin()
-		d.fresh = true
-	}
 	l.clientsChanged(1)
 	s.binding.clients.Add(1)
 	d.series = s.listener.Series
 	l.stats.ClientOpened(d.series)
-	l.wheel.arm(k, d.deadline())
 	if s.listener.ProxyProtocol != table.ProxyOff {
 		l.awaitProxy(d)
+		return
 	}
+	l.greet(d)
 }
 
 // idle says that nothing is under way in either direction, as far as we know.
@@ -109,11 +107,16 @@ func (l *Loop) turnDown(d *downstream) {
 		l.goneDown(d)
 		return
 	}
-	if d.phase == phaseProxy {
+	switch d.phase {
+	case phaseProxy:
 		l.readProxy(d)
 		return
-	}
-	if d.phase == phaseMux {
+	case phaseHello:
+		l.turnName(d)
+		return
+	case phaseDial:
+		return // what comes stays where it is
+	case phaseMux:
 		l.turnMux(d)
 		return
 	}

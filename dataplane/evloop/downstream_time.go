@@ -27,6 +27,8 @@ func (d *downstream) deadline() int64 {
 		return d.since + lastChance
 	case d.phase == phaseProxy:
 		return d.proxyDeadline()
+	case d.phase == phaseHello:
+		return d.since + int64(t.RequestHead)
 	}
 	return d.since + int64(t.Idle)
 }
@@ -53,6 +55,8 @@ func (l *Loop) timeDown(d *downstream) {
 		l.closeDown(d)
 	case d.phase == phaseProxy:
 		l.proxyCutShort(d, timedOut)
+	case d.phase == phaseHello:
+		l.helloCutShort(d, timedOut)
 	default:
 		l.closeDown(d)
 	}

@@ -251,7 +251,7 @@ func (l *Loop) endIdleOf(s *socket) {
 		switch {
 		case !k.closed && d != nil && d.socket == s && d.phase == phaseMux:
 			l.leaveMux(d)
-		case k.closed || d == nil || d.socket != s || (d.phase != phaseHead && d.phase != phaseProxy):
+		case k.closed || d == nil || d.socket != s || (d.phase != phaseHead && d.phase != phaseProxy && d.phase != phaseHello):
 		case k.out.len() > 0:
 			l.closeDownAfter(d)
 		default:
@@ -345,7 +345,7 @@ func (l *Loop) lighter() *Loop {
 // nothing stands in the log but the counter.
 const refusal = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n"
 
-// refuse answers and closes. What the client has sent by now is read first: a
+// refuse answers, where requests are spoken, and closes. What the client has sent by now is read first: a
 // socket that is closed with bytes unread sends a reset, which may overtake the
 // answer.
 func refuse(fd int, s *socket) {
@@ -355,7 +355,9 @@ func refuse(fd int, s *socket) {
 	if s.listener.TLS != nil {
 		answer = alertRefused
 	}
-	_, _ = unix.Write(fd, []byte(answer))
+	if s.listener.Protocol.CarriesRoutes() {
+		_, _ = unix.Write(fd, []byte(answer))
+	}
 	unix.Shutdown(fd, unix.SHUT_WR)
 	unix.Close(fd)
 }

@@ -164,13 +164,19 @@ func (n *node) apply(change func(*table.Listener), routes ...*table.Route) {
 func newUpstream(name string, addresses ...string) *table.Upstream {
 	u := &table.Upstream{
 		Name: name, ConnectTimeout: 5 * time.Second,
-		Pool:      table.Pool{MaxConnections: 1024, MaxIdle: 256, IdleTimeout: 4 * time.Second},
-		KeepAlive: table.KeepAlive{Idle: time.Minute, Interval: 10 * time.Second, Probes: 3},
+		Pool:   table.Pool{MaxConnections: 1024, MaxIdle: 256, IdleTimeout: 4 * time.Second},
+		Socket: table.UpstreamSocket{KeepAlive: table.KeepAlive{Idle: time.Minute, Interval: 10 * time.Second, Probes: 3}},
 	}
 	weights := make([]uint32, len(addresses))
 	for i, a := range addresses {
 		weights[i] = 1
-		u.Endpoints = append(u.Endpoints, table.Endpoint{Address: a, AddrPort: netip.MustParseAddrPort(a), Weight: 1})
+		e := table.Endpoint{Address: a, Weight: 1}
+		if path, ok := strings.CutPrefix(a, "unix:"); ok {
+			e.Unix = path
+		} else {
+			e.AddrPort = netip.MustParseAddrPort(a)
+		}
+		u.Endpoints = append(u.Endpoints, e)
 	}
 	u.RoundRobin = balance.NewRoundRobin(weights)
 	return u

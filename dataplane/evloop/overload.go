@@ -4,11 +4,11 @@ package evloop
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
 )
 
@@ -96,13 +96,13 @@ func (e *Engine) crowds(clients int64) bool {
 
 // dial begins a connection, if there is a descriptor for it. An idle connection
 // to another endpoint makes room.
-func (l *Loop) dial(a netip.AddrPort) (fd int, errno unix.Errno) {
+func (l *Loop) dial(to *table.Endpoint) (fd int, errno unix.Errno) {
 	if l.engine.connections() >= l.engine.ceilings.connections && !l.freeDescriptor() {
 		return -1, unix.EMFILE
 	}
-	fd, errno = sysConnect(a)
+	fd, errno = sysConnect(to.AddrPort, to.Unix)
 	if outOfDescriptors(errno) && l.freeDescriptor() {
-		return sysConnect(a)
+		return sysConnect(to.AddrPort, to.Unix)
 	}
 	return fd, errno
 }

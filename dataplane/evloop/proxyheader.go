@@ -61,26 +61,7 @@ func (l *Loop) proxyRead(d *downstream, r *proxyproto.Result) {
 	case r.Header.Source.IsValid():
 		d.peer, d.local = r.Header.Source, r.Header.Destination
 	}
-	l.proxyDone(d)
-}
-
-// proxyDone begins what the client speaks. Its first bytes may be kept already.
-func (l *Loop) proxyDone(d *downstream) {
-	k := d.link
-	secure := d.socket.listener.TLS != nil
-	d.phase, d.since = phaseHead, l.now
-	if secure {
-		d.phase = phaseShake
-	}
-	l.wheel.arm(k, d.deadline())
-	switch {
-	case !secure:
-		d.begin()
-		d.fresh = true
-		l.readDown(d)
-	case k.in.len() == 0 || !l.readHello(d, k.in.bytes()):
-		l.turnHello(d)
-	}
+	l.greetKept(d)
 }
 
 // proxyCutShort ends a connection that ends, or has waited for too long, within

@@ -111,18 +111,26 @@ func networkPort(p *uint16) uint16 {
 	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(p))[:])
 }
 
-// sysConnect opens a socket and begins to connect it. EINPROGRESS is no error.
-func sysConnect(to netip.AddrPort) (int, unix.Errno) {
+// sysConnect opens a socket and begins to connect it: to a UNIX socket, if there
+// is a path. EINPROGRESS is no error.
+func sysConnect(to netip.AddrPort, path string) (int, unix.Errno) {
 	family := unix.AF_INET
-	if to.Addr().Is6() {
+	switch {
+	case path != "":
+		family = unix.AF_UNIX
+	case to.Addr().Is6():
 		family = unix.AF_INET6
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, errnoOf(err)
 	}
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	err = unix.Connect(fd, sockaddrOf(to))
+	if path != "" {
+		err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
+	} else {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		err = unix.Connect(fd, sockaddrOf(to))
+	}
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		unix.Close(fd)
 		return -1, errnoOf(err)

@@ -135,7 +135,7 @@ func (l *Loop) beginCall(s *stream, m *upMux, reused bool) {
 	c := m.of
 	s.up, s.call, s.wait = c, b, nil
 	c.served++
-	if most := c.pool.config.MaxRequests; most > 0 && c.served >= most {
+	if most := c.pool.config.MaxRequests; most > 0 && c.served >= most || l.expired(c) {
 		m.leave()
 	}
 	if reused {
@@ -308,7 +308,7 @@ func (l *Loop) closeUpMux(c *upstreamConn) {
 // idleMux is called when a connection has no more calls.
 func (l *Loop) idleMux(c *upstreamConn) {
 	m := c.mux
-	if l.draining || c.pool.retired || c.client != c.pool.client {
+	if l.draining || c.pool.retired || c.client != c.pool.client || l.expired(c) {
 		m.leave()
 	}
 	if m.leaving {
@@ -316,6 +316,9 @@ func (l *Loop) idleMux(c *upstreamConn) {
 		return
 	}
 	m.idleUntil = l.now + int64(c.pool.config.IdleTimeout)
+	if c.expires > 0 {
+		m.idleUntil = min(m.idleUntil, c.expires)
+	}
 	l.wheel.arm(c.link, m.idleUntil)
 }
 

@@ -21,7 +21,7 @@ type endpointPool struct {
 	config  table.Pool
 	series  uint32
 	to      *table.Endpoint
-	keep    table.KeepAlive
+	socket  table.UpstreamSocket
 	// client meets the endpoint by TLS; nil: without. Another one has other
 	// settings, and connections of the one before are not used again.
 	client *secure.Client
@@ -44,9 +44,10 @@ type upstreamConn struct {
 	client    *secure.Client // that opened it; nil: it is without TLS
 	connected bool
 	idle      bool
-	http2     bool // it speaks HTTP/2 once it is connected
-	private   bool // it belongs to one client, whom its PROXY header named
-	served    int  // requests
+	http2     bool  // it speaks HTTP/2 once it is connected
+	private   bool  // it belongs to one client, whom its PROXY header named
+	expires   int64 // when it is not used again; 0: never
+	served    int   // requests
 	series    stats.Slot
 	idleUntil int64 // while idle
 }
@@ -68,7 +69,7 @@ func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
 		l.pools[e.Slot] = p
 	}
 	if p.to != e { // another table: the settings may have changed
-		p.to, p.config, p.keep, p.header, p.series = e, u.Pool, u.KeepAlive, u.ProxyProtocol, e.Series
+		p.to, p.config, p.socket, p.header, p.series = e, u.Pool, u.Socket, u.ProxyProtocol, e.Series
 		l.setProtocol(p, u.HTTP2)
 		l.secure(p, u.TLS)
 	}
@@ -117,65 +118,6 @@ func (l *Loop) assign(s *stream, c *upstreamConn) {
 	c.served++
 }
 
-// connect opens a connection for a stream. TryOpen has counted it. False: there
-// is no descriptor for one, and the stream has been told or waits again.
-func (l *Loop) connect(s *stream, p *endpointPool) bool {
-	fd, errno := l.dial(p.to.AddrPort)
-	if outOfDescriptors(errno) {
-		p.Closed()
-		l.withoutDescriptor(s, p)
-		return false
-	}
-	if errno != 0 {
-		l.connectFailed(p)
-		l.step(s, acquireFailed(errno))
-		return true
-	}
-	setKeepAlive(fd, p.keep)
-	k := l.newLink(fd, false)
-	if k == nil {
-		l.connectFailed(p)
-		l.step(s, acquireFailed(unix.ENOMEM))
-		return true
-	}
-	c := l.takeUp()
-	*c = upstreamConn{link: k, pool: p, client: p.client, http2: p.http2}
-	k.up = c
-	c.reader.Init(http1.Client, http1.Limits{})
-	if c.http2 {
-		p.connecting++
-	}
-	l.assign(s, c)
-	return true
-}
-
-// withoutDescriptor lets a stream wait for a connection that the loop has, as if
-// the endpoint took no more. Without one there is nothing to wait for.
-func (l *Loop) withoutDescriptor(s *stream, p *endpointPool) {
-	if p.Open() > 0 && p.Wait(s.id) {
-		s.wait = p
-		return
-	}
-	l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
-		Reason: exchange.ReasonOverload, Detail: "no_descriptor",
-	}})
-}
-
-func (l *Loop) connectFailed(p *endpointPool) {
-	p.Closed()
-	l.stats.ConnectFailed(p.series, false)
-}
-
-// acquireFailed is the event of a connection that could not be had: nothing was
-// sent, so any request may be tried again.
-func acquireFailed(errno unix.Errno) exchange.Event {
-	return exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
-		Reason: exchange.ReasonConnectFailure,
-		Retry:  exchange.RetryNothingSent,
-		Detail: errnoName(errno),
-	}}
-}
-
 // turnUp serves a connection to an endpoint.
 func (l *Loop) turnUp(c *upstreamConn) {
 	k := c.link
@@ -213,41 +155,6 @@ func (l *Loop) turnUp(c *upstreamConn) {
 		}
 	}
 	l.readUp(c)
-}
-
-// connectDone learns how a connect ended.
-func (l *Loop) connectDone(c *upstreamConn) {
-	s := c.stream
-	if errno := sysError(c.link.fd); errno != 0 {
-		p := c.pool
-		l.stats.ConnectFailed(p.series, errno == unix.ETIMEDOUT)
-		l.closeUp(c)
-		s.up = nil
-		l.step(s, acquireFailed(errno))
-		l.serveWaiting(p)
-		return
-	}
-	c.link.broken = false
-	if c.pool.header != table.ProxyHeaderNone {
-		l.sendProxyHeader(c)
-	}
-	if c.client != nil {
-		l.beginShakeUp(c)
-		return
-	}
-	l.opened(c)
-}
-
-// opened gives a new connection to the stream that asked for it.
-func (l *Loop) opened(c *upstreamConn) {
-	c.connected = true
-	c.series = c.pool.series
-	l.stats.ServerOpened(c.series)
-	if c.http2 {
-		l.openedMux(c)
-		return
-	}
-	l.step(c.stream, exchange.Event{Kind: exchange.EventAcquired})
 }
 
 // readUp reads and parses for one turn.
@@ -386,7 +293,7 @@ func (l *Loop) releaseUp(s *stream) {
 	l.endInFlight(s)
 	p := c.pool
 	if p.retired || c.private || p.header != table.ProxyHeaderNone || c.link.broken || c.link.readHup || c.link.out.len() > 0 || c.client != p.client ||
-		!l.quiet(c.link) || (p.config.MaxRequests > 0 && c.served >= p.config.MaxRequests) || l.draining {
+		!l.quiet(c.link) || (p.config.MaxRequests > 0 && c.served >= p.config.MaxRequests) || l.expired(c) || l.draining {
 		l.closeUp(c)
 		l.serveWaiting(p)
 		return
@@ -397,6 +304,11 @@ func (l *Loop) releaseUp(s *stream) {
 // makeIdle gives a connection to the stream that waits longest, or to the pool.
 func (l *Loop) makeIdle(c *upstreamConn) {
 	p := c.pool
+	if id, ok := p.FirstWaiting(); ok && l.streams.all[id].x.Fresh() {
+		l.closeUp(c) // who waits longest wants one that served nobody
+		l.serveWaiting(p)
+		return
+	}
 	if s := l.nextWaiting(p); s != nil {
 		reused := c.served > 0
 		l.assign(s, c)
@@ -411,6 +323,9 @@ func (l *Loop) makeIdle(c *upstreamConn) {
 	}
 	c.idle = true
 	c.idleUntil = l.now + int64(p.config.IdleTimeout)
+	if c.expires > 0 {
+		c.idleUntil = min(c.idleUntil, c.expires)
+	}
 	l.wheel.arm(c.link, c.idleUntil)
 }
 

@@ -227,7 +227,7 @@ func (x *Exchange) Record(now int64, r *Record) {
 		r.Acquire = x.acquired - x.acquireStart
 	}
 	if x.answered > 0 && x.acquired > 0 {
-		r.FirstByte = x.answered - x.acquired
+		r.FirstByte = max(x.answered-x.acquired, 1)
 	}
 	for i := range h.Fields {
 		switch h.Fields[i].ID {

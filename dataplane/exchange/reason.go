@@ -33,6 +33,7 @@ const (
 	ReasonProxyUntrusted
 	ReasonProxyMissing
 	ReasonProxyMalformed
+	ReasonHelloMalformed
 	reasonCount
 )
 
@@ -106,6 +107,8 @@ func (r Reason) info() reasonInfo {
 		return reasonInfo{"overload", 503, SourceInternal, "connection_limit_reached", "this node takes no more work at the moment"}
 	case ReasonShutdown:
 		return reasonInfo{"shutdown", 503, SourceInternal, "proxy_internal_response", "this node is shutting down"}
+	case ReasonHelloMalformed: // as for the three below
+		return reasonInfo{"client_hello_malformed", 400, SourceDownstream, "", "the client sent no ClientHello"}
 	case ReasonProxyUntrusted: // the statuses of these three are logged only: nothing is answered
 		return reasonInfo{"proxy_header_untrusted", 403, SourceDownstream, "", "a PROXY header is not taken from this peer"}
 	case ReasonProxyMissing:

@@ -170,7 +170,11 @@ func (x *Exchange) RequestHead(env *Env, out *message.Out) {
 	if len(out.Authority) == 0 { // HTTP/1.0 without Host; upstream speaks 1.1
 		_, endpoint := x.Upstream()
 		start := len(env.scratch)
-		env.scratch = append(env.scratch, endpoint.Address...)
+		if endpoint.Unix != "" {
+			env.scratch = append(env.scratch, "localhost"...)
+		} else {
+			env.scratch = append(env.scratch, endpoint.Address...)
+		}
 		out.Authority = env.scratch[start:]
 	}
 	trusted := contains(env.Listener.TrustedProxies, x.peer.Addr())

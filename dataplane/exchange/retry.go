@@ -74,13 +74,15 @@ func (x *Exchange) mayWait(env *Env, now int64, f Failure) (until int64, ok bool
 	if until >= x.requestDeadline {
 		return 0, false
 	}
-	if x.budgeted == nil {
+	// An attempt that sent nothing has cost the upstream no work, and with one of
+	// two endpoints down every second request needs another.
+	if x.budgeted == nil && f.Retry != RetryNothingSent {
 		if x.budgeted, ok = env.Budget.TryRetry(u, r.Budget); !ok {
 			x.budgeted, x.overBudget = nil, true
 			return 0, false
 		}
 	}
-	x.fresh = x.tunnel == tunnelConnect || f.Retry == RetryUnanswered || f.Retry == RetryTimedOut
+	x.fresh = x.tunnel == tunnelConnect || x.tunnel == tunnelConnection || f.Retry == RetryUnanswered || f.Retry == RetryTimedOut
 	return until, true
 }
 

@@ -150,6 +150,15 @@ func TestARetryAtOnceIsForWhatNeedsNoWait(t *testing.T) {
 	}
 }
 
+func TestTheBudgetDoesNotStopWhatSentNothing(t *testing.T) {
+	env := testEnv(t, nil)
+	env.Budget = &budget{}
+	x, _ := begin(env, request("GET", "/"))
+	if got := x.Step(env, 20, refused); got&(ActAcquire|ActWait) == 0 {
+		t.Errorf("actions %b", got)
+	}
+}
+
 func TestTheBudgetStopsRetriesAndTheRecordSaysSo(t *testing.T) {
 	env := testEnv(t, func(_ *table.Listener, r *table.Route) { status503(r.Retry); r.Retry.Attempts = 5 })
 	spare := &budget{left: 1}

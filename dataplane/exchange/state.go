@@ -123,13 +123,7 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 	}
 	x.seekUpgrade(route.Tunnel)
 	x.keep = head.Framing != message.FramingNone && x.keepsBody()
-	x.upstream = route.Pick(env.Random.Uint64())
-	if env.Stale {
-		if x.upstream = env.Table.Upstream(x.upstream.Name); x.upstream == nil {
-			return x.refuse(Failure{Reason: ReasonNoEndpoint})
-		}
-	}
-	return x.attempt(env, in.Now, -1)
+	return x.forward(env, in.Now)
 }
 
 // BeginFailed starts, and ends, the exchange of a request whose head could not be
@@ -143,6 +137,33 @@ func (x *Exchange) BeginFailed(env *Env, head *message.Head, in Arrival, f Failu
 	x.format = env.Listener.ErrorFormat
 	x.makeID(env)
 	return x.refuse(f)
+}
+
+// BeginConnection starts the exchange of a connection that carries no requests:
+// all of it goes to an endpoint. name is the server that its client asks for, if
+// that is known. The head is empty.
+func (x *Exchange) BeginConnection(env *Env, head *message.Head, in Arrival, name []byte) Actions {
+	x.connection(env, head, in)
+	x.name(name)
+	route := x.match(env)
+	if route == nil || route.Action != table.ActionForward || route.Tunnel == nil {
+		return x.refuse(Failure{Reason: ReasonNoRoute})
+	}
+	x.route, x.routeName = route, route.Name
+	x.tunnel, x.fresh = tunnelConnection, true
+	x.streamIdle, x.tunnelIdle = int64(env.Listener.Timeouts.StreamIdle), int64(route.Tunnel.Idle)
+	return x.forward(env, in.Now)
+}
+
+// forward makes the first attempt at an endpoint of the route.
+func (x *Exchange) forward(env *Env, now int64) Actions {
+	x.upstream = x.route.Pick(env.Random.Uint64())
+	if env.Stale {
+		if x.upstream = env.Table.Upstream(x.upstream.Name); x.upstream == nil {
+			return x.refuse(Failure{Reason: ReasonNoEndpoint})
+		}
+	}
+	return x.attempt(env, now, -1)
 }
 
 // RefuseConnection starts, and ends, the exchange of a connection that is closed
@@ -199,10 +220,16 @@ func (x *Exchange) inAcquire(env *Env, now int64, ev Event) Actions {
 		x.state = StateSend
 		x.reused = ev.Reused
 		x.acquired, x.touched = now, now
-		if x.tunnel == tunnelConnect {
+		switch x.tunnel {
+		case tunnelConnect:
 			x.openTunnel(now)
 			x.status = 200
 			return ActReply | ActJoin
+		case tunnelConnection:
+			x.openTunnel(now)
+			x.status = 200
+			x.route, x.upstream = nil, nil
+			return ActJoin
 		}
 		if x.attempts > 1 {
 			return x.resend()
@@ -488,6 +515,9 @@ func (x *Exchange) reply() Actions {
 	x.endRetry()
 	if x.status == 0 {
 		x.status = x.reason.Status()
+	}
+	if x.raw { // what would be an answer is not known
+		return ActAbortClient | ActFinish
 	}
 	if !x.requestDone || (x.reason != ReasonNone && x.reason.Source() == SourceDownstream) {
 		x.close = true

@@ -15,9 +15,10 @@ import (
 type tunnelKind uint8
 
 const (
-	tunnelNone    tunnelKind = iota
-	tunnelUpgrade            // another protocol, by 101 (RFC 9110 section 7.8)
-	tunnelConnect            // CONNECT (RFC 9110 section 9.3.6)
+	tunnelNone       tunnelKind = iota
+	tunnelUpgrade               // another protocol, by 101 (RFC 9110 section 7.8)
+	tunnelConnect               // CONNECT (RFC 9110 section 9.3.6)
+	tunnelConnection            // all of a connection
 )
 
 var nameUpgrade = []byte("upgrade")
@@ -28,7 +29,7 @@ var nameUpgrade = []byte("upgrade")
 // request gains nothing.
 func (x *Exchange) seekUpgrade(t *table.Tunnel) {
 	h := x.head
-	if !h.Upgrade || !x.requestDone || t == nil {
+	if !h.Upgrade || !x.requestDone || t == nil || x.tunnel != tunnelNone {
 		return
 	}
 	for i := range h.Fields {
@@ -46,9 +47,10 @@ func (x *Exchange) seekUpgrade(t *table.Tunnel) {
 	}
 }
 
-// seekConnect tells whether the route opens a tunnel to the target of a CONNECT.
+// seekConnect tells whether the route opens a tunnel to the target of a CONNECT. A
+// stream of HTTP/2 is no connection that could become one.
 func (x *Exchange) seekConnect(t *table.Tunnel) bool {
-	if t == nil || !t.AllowsConnect(x.local.host, port(x.head.Bytes(x.head.Authority))) {
+	if t == nil || x.head.HTTP2 || !t.AllowsConnect(x.local.host, port(x.head.Bytes(x.head.Authority))) {
 		return false
 	}
 	x.tunnel, x.tunnelIdle, x.fresh = tunnelConnect, int64(t.Idle), true
@@ -103,7 +105,7 @@ func (x *Exchange) openTunnel(now int64) {
 	x.tryDeadline = math.MaxInt64
 	x.endRetry()
 	x.answered, x.touched = now, now
-	x.requestDeadline = math.MaxInt64
+	x.requestDeadline = noAnswer
 	x.requestOps, x.responseOps = nil, nil
 }
 

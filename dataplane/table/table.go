@@ -64,11 +64,14 @@ type Listener struct {
 	Backlog      int
 	KeepAlive    KeepAlive
 	// UserTimeout is TCP_USER_TIMEOUT; 0 leaves the kernel's.
-	UserTimeout    time.Duration
-	TrustedProxies []netip.Prefix
-	ProxyProtocol  ProxyProtocol
-	ErrorFormat    ErrorFormat
-	Path           message.PathOptions
+	UserTimeout time.Duration
+	// ReceiveBuffer and SendBuffer are those of a connection's socket, in bytes; 0
+	// leaves the kernel's.
+	ReceiveBuffer, SendBuffer int
+	TrustedProxies            []netip.Prefix
+	ProxyProtocol             ProxyProtocol
+	ErrorFormat               ErrorFormat
+	Path                      message.PathOptions
 	// Routes are the routes of this listener, indexed.
 	Routes Index
 
@@ -157,7 +160,8 @@ const (
 	ProtocolTLSPassthrough
 )
 
-// CarriesRoutes tells whether requests, and so routes, come by this protocol.
+// CarriesRoutes tells whether requests come by this protocol, so that routes which
+// name no listener are its too. The others have the routes that name them.
 func (p Protocol) CarriesRoutes() bool { return p == ProtocolHTTP || p == ProtocolHTTPS }
 
 // String is the protocol as resources write it.

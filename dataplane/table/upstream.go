@@ -27,7 +27,7 @@ type Upstream struct {
 	LeastRequest   balance.LeastRequest
 	ConnectTimeout time.Duration
 	Pool           Pool
-	KeepAlive      KeepAlive
+	Socket         UpstreamSocket
 	TLS            *UpstreamTLS // nil: none
 	ProxyProtocol  ProxyHeader
 	HTTP2          bool // endpoints speak HTTP/2, with prior knowledge where there is no TLS
@@ -54,6 +54,7 @@ const (
 type Endpoint struct {
 	Address  string // as written: the identity, and what logs show
 	AddrPort netip.AddrPort
+	Unix     string // the path of a UNIX socket; then AddrPort is not set
 	Weight   uint32 // 0: no new requests
 
 	// Slot and Series are written once, like those of Upstream.
@@ -67,4 +68,14 @@ type Pool struct {
 	MaxIdle        int           // idle, of one loop; 0: none is kept
 	IdleTimeout    time.Duration // an idle connection is closed after this
 	MaxRequests    int           // per connection; 0: no limit
+	// MaxLifetime is about when a connection is not used any more, a tenth earlier
+	// or later; 0: never.
+	MaxLifetime time.Duration
+}
+
+// UpstreamSocket is what the sockets of connections to an upstream have.
+type UpstreamSocket struct {
+	KeepAlive KeepAlive
+	// UserTimeout is TCP_USER_TIMEOUT; 0 leaves the kernel's.
+	UserTimeout time.Duration
 }

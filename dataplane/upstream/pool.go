@@ -111,6 +111,14 @@ func (p *Pool) NextWaiting() (ID, bool) {
 	return id, true
 }
 
+// FirstWaiting is the stream that NextWaiting would take.
+func (p *Pool) FirstWaiting() (ID, bool) {
+	if len(p.waiting) == 0 {
+		return 0, false
+	}
+	return p.waiting[0], true
+}
+
 // Leave takes a stream out of the queue, because it timed out or its client
 // left.
 func (p *Pool) Leave(stream ID) bool {

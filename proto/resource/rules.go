@@ -25,7 +25,7 @@ const maxBody = 64 << 10
 func rulesOf(message protoreflect.FullName) []rule {
 	switch message {
 	case "fleet.v1.Listener":
-		return []rule{checkListenerTLS}
+		return []rule{checkListenerTLS, checkConnectionListener}
 	case "fleet.v1.ListenerTLS.ClientAuth":
 		return []rule{exactlyOne("ca", "caFile")}
 	case "fleet.v1.UpstreamTLS":
@@ -152,6 +152,35 @@ func checkPrefixes(c *checker, _ *messageSchema, m protoreflect.Message) {
 	if p := r.GetRedirect(); p != nil && p.Prefix != nil {
 		c.push(step{key: "redirect"})
 		c.tellAt("prefix", quote(*p.Prefix), expected, "")
+		c.pop()
+	}
+}
+
+// checkConnectionListener: what is about requests says nothing to a listener that
+// passes connections on.
+func checkConnectionListener(c *checker, ms *messageSchema, m protoreflect.Message) {
+	l := m.Interface().(*fleetv1.Listener)
+	if p := l.GetProtocol(); p != fleetv1.Listener_TCP && p != fleetv1.Listener_TLS_PASSTHROUGH {
+		return
+	}
+	refuse := func(field string, set bool) {
+		if set {
+			c.tellAt(field, "a field about requests", "to be left out: a "+l.GetProtocol().String()+" listener has none", "")
+		}
+	}
+	refuse("errorFormat", l.ErrorFormat != nil)
+	refuse("mergeSlashes", l.MergeSlashes != nil)
+	refuse("escapedSlashes", l.EscapedSlashes != nil)
+	if limits := l.GetLimits(); limits != nil {
+		c.push(step{key: "limits"})
+		refuse("header", limits.Header != nil)
+		refuse("headerFields", limits.HeaderFields != nil)
+		refuse("body", limits.Body != nil)
+		c.pop()
+	}
+	if timeouts := l.GetTimeouts(); timeouts != nil {
+		c.push(step{key: "timeouts"})
+		refuse("idle", timeouts.Idle != nil)
 		c.pop()
 	}
 }

@@ -31,9 +31,12 @@ const (
 	Listener_PROTOCOL_UNSPECIFIED Listener_Protocol = 0
 	// HTTP/1.0, HTTP/1.1, and HTTP/2 of clients that begin with its preface (prior
 	// knowledge).
-	Listener_HTTP            Listener_Protocol = 1
-	Listener_HTTPS           Listener_Protocol = 2
-	Listener_TCP             Listener_Protocol = 3
+	Listener_HTTP  Listener_Protocol = 1
+	Listener_HTTPS Listener_Protocol = 2
+	// Connections are passed on as they are, by the routes that name the listener.
+	Listener_TCP Listener_Protocol = 3
+	// As TCP, but a route's hosts are held against the name (SNI) that the client's
+	// TLS asks for. TLS stays between client and endpoint.
 	Listener_TLS_PASSTHROUGH Listener_Protocol = 4
 )
 
@@ -891,9 +894,11 @@ type Listener struct {
 	Backlog      *uint32    `protobuf:"varint,7,opt,name=backlog" json:"backlog,omitempty"`
 	TcpKeepAlive *KeepAlive `protobuf:"bytes,8,opt,name=tcp_keep_alive,json=tcpKeepAlive" json:"tcp_keep_alive,omitempty"`
 	// Unacknowledged data older than this ends a connection. Default: the kernel's.
-	TcpUserTimeout *int64  `protobuf:"varint,9,opt,name=tcp_user_timeout,json=tcpUserTimeout" json:"tcp_user_timeout,omitempty"`
-	ReceiveBuffer  *uint64 `protobuf:"varint,10,opt,name=receive_buffer,json=receiveBuffer" json:"receive_buffer,omitempty"`
-	SendBuffer     *uint64 `protobuf:"varint,11,opt,name=send_buffer,json=sendBuffer" json:"send_buffer,omitempty"`
+	TcpUserTimeout *int64 `protobuf:"varint,9,opt,name=tcp_user_timeout,json=tcpUserTimeout" json:"tcp_user_timeout,omitempty"`
+	// Buffers of a connection's socket (SO_RCVBUF, SO_SNDBUF); the kernel doubles
+	// them and no more tunes them itself. Default: the kernel's.
+	ReceiveBuffer *uint64 `protobuf:"varint,10,opt,name=receive_buffer,json=receiveBuffer" json:"receive_buffer,omitempty"`
+	SendBuffer    *uint64 `protobuf:"varint,11,opt,name=send_buffer,json=sendBuffer" json:"send_buffer,omitempty"`
 	// Peers whose X-Forwarded-* and Forwarded fields are believed. Default: none.
 	TrustedProxies []string `protobuf:"bytes,12,rep,name=trusted_proxies,json=trustedProxies" json:"trusted_proxies,omitempty"`
 	// Whether connections begin with a header of the PROXY protocol, version 1 or 2,
@@ -1194,7 +1199,8 @@ func (x *Limits) GetConnections() uint32 {
 
 type ListenerTimeouts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// From the first byte of a request to the end of its head. Default 10s.
+	// From the first byte of a request to the end of its head; from the beginning of
+	// a connection to the end of its PROXY header, and of its ClientHello. Default 10s.
 	RequestHead *int64 `protobuf:"varint,1,opt,name=request_head,json=requestHead" json:"request_head,omitempty"`
 	// A kept connection without a request. Default 60s.
 	Idle *int64 `protobuf:"varint,2,opt,name=idle" json:"idle,omitempty"`
@@ -1319,7 +1325,10 @@ func (x *KeepAlive) GetProbes() uint32 {
 // Route sends the requests that match it to exactly one action.
 type Route struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Listeners on which the route lives. Default: every HTTP and HTTPS listener.
+	// Listeners on which the route lives. Default: every HTTP and HTTPS listener. On
+	// TCP and TLS_PASSTHROUGH listeners live the routes that name them: these forward
+	// whole connections, and may have match.clientCIDRs, priority, timeouts.tunnelIdle
+	// and (TLS_PASSTHROUGH) hosts, and nothing else.
 	Listeners []string `protobuf:"bytes,1,rep,name=listeners" json:"listeners,omitempty"`
 	// Host names; "*.shop.test" is one or more labels and then the rest. Default: any host.
 	Hosts []string `protobuf:"bytes,2,rep,name=hosts" json:"hosts,omitempty"`
@@ -2348,6 +2357,7 @@ type Retry struct {
 	Backoff *int64 `protobuf:"varint,3,opt,name=backoff" json:"backoff,omitempty"`
 	// Retries to one upstream at a time, on one node, waiting ones included: at most
 	// this share of the requests under way to it that are no retries, but always 3.
+	// A failed attempt that sent nothing does not count: it cost the upstream no work.
 	// Default 20%.
 	Budget *float64 `protobuf:"fixed64,4,opt,name=budget" json:"budget,omitempty"`
 	// A body is kept up to this, if the request may be tried again after it was sent.
@@ -2614,8 +2624,10 @@ type Upstream struct {
 	// client is. Such a connection belongs to one client, so it serves one request
 	// and is not pooled. Default: none.
 	ProxyProtocol *Upstream_ProxyProtocol `protobuf:"varint,14,opt,name=proxy_protocol,json=proxyProtocol,enum=fleet.v1.Upstream_ProxyProtocol" json:"proxy_protocol,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Unacknowledged data older than this ends a connection. Default: the kernel's.
+	TcpUserTimeout *int64 `protobuf:"varint,15,opt,name=tcp_user_timeout,json=tcpUserTimeout" json:"tcp_user_timeout,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Upstream) Reset() {
@@ -2744,6 +2756,13 @@ func (x *Upstream) GetProxyProtocol() Upstream_ProxyProtocol {
 		return *x.ProxyProtocol
 	}
 	return Upstream_PROXY_PROTOCOL_UNSPECIFIED
+}
+
+func (x *Upstream) GetTcpUserTimeout() int64 {
+	if x != nil && x.TcpUserTimeout != nil {
+		return *x.TcpUserTimeout
+	}
+	return 0
 }
 
 type Endpoint struct {
@@ -3271,6 +3290,8 @@ type Pool struct {
 	// An idle connection is closed after this. Default 4s, under the 5s after
 	// which many servers close theirs.
 	IdleTimeout *int64 `protobuf:"varint,4,opt,name=idle_timeout,json=idleTimeout" json:"idle_timeout,omitempty"`
+	// About when a connection is not used for further requests, a tenth earlier or
+	// later so that not all end together. Default: no limit.
 	MaxLifetime *int64 `protobuf:"varint,5,opt,name=max_lifetime,json=maxLifetime" json:"max_lifetime,omitempty"`
 	// Requests after which a connection is not used again. Default: no limit.
 	MaxRequests   *uint32 `protobuf:"varint,6,opt,name=max_requests,json=maxRequests" json:"max_requests,omitempty"`
@@ -4378,7 +4399,7 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x06\n" +
-	"\x04spec\"\x8a\n" +
+	"\x04spec\"\xb6\n" +
 	"\n" +
 	"\bListener\x12&\n" +
 	"\x04port\x18\x01 \x01(\rB\x12\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03\xf0\xf3\x18\x01R\x04port\x12&\n" +
@@ -4389,22 +4410,22 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\btimeouts\x18\x06 \x01(\v2\x1a.fleet.v1.ListenerTimeoutsB\x04\xc8\xf3\x18\x01R\btimeouts\x12(\n" +
 	"\abacklog\x18\a \x01(\rB\x0e\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03R\abacklog\x12?\n" +
 	"\x0etcp_keep_alive\x18\b \x01(\v2\x13.fleet.v1.KeepAliveB\x04\xc8\xf3\x18\x01R\ftcpKeepAlive\x12B\n" +
-	"\x10tcp_user_timeout\x18\t \x01(\x03B\x18\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\x0etcpUserTimeout\x12+\n" +
+	"\x10tcp_user_timeout\x18\t \x01(\x03B\x18\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\x0etcpUserTimeout\x12;\n" +
 	"\x0ereceive_buffer\x18\n" +
-	" \x01(\x04B\x04\xd0\xf3\x18\x02R\rreceiveBuffer\x12%\n" +
-	"\vsend_buffer\x18\v \x01(\x04B\x04\xd0\xf3\x18\x02R\n" +
+	" \x01(\x04B\x14\xc8\xf3\x18\x01\xd0\xf3\x18\x02\xe0\xf3\x18\x80 \xe8\xf3\x18\x80\x80\x80 R\rreceiveBuffer\x125\n" +
+	"\vsend_buffer\x18\v \x01(\x04B\x14\xc8\xf3\x18\x01\xd0\xf3\x18\x02\xe0\xf3\x18\x80 \xe8\xf3\x18\x80\x80\x80 R\n" +
 	"sendBuffer\x121\n" +
 	"\x0ftrusted_proxies\x18\f \x03(\tB\b\xc8\xf3\x18\x01\xd0\xf3\x18\x05R\x0etrustedProxies\x12M\n" +
 	"\x0eproxy_protocol\x18\r \x01(\x0e2 .fleet.v1.Listener.ProxyProtocolB\x04\xc8\xf3\x18\x01R\rproxyProtocol\x12G\n" +
 	"\ferror_format\x18\x0e \x01(\x0e2\x1e.fleet.v1.Listener.ErrorFormatB\x04\xc8\xf3\x18\x01R\verrorFormat\x12)\n" +
 	"\rmerge_slashes\x18\x0f \x01(\bB\x04\xc8\xf3\x18\x01R\fmergeSlashes\x12P\n" +
-	"\x0fescaped_slashes\x18\x10 \x01(\x0e2!.fleet.v1.Listener.EscapedSlashesB\x04\xc8\xf3\x18\x01R\x0eescapedSlashes\"c\n" +
+	"\x0fescaped_slashes\x18\x10 \x01(\x0e2!.fleet.v1.Listener.EscapedSlashesB\x04\xc8\xf3\x18\x01R\x0eescapedSlashes\"o\n" +
 	"\bProtocol\x12\x18\n" +
 	"\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\x04HTTP\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\x0f\n" +
-	"\x05HTTPS\x10\x02\x1a\x04\xc8\xf3\x18\x01\x12\a\n" +
-	"\x03TCP\x10\x03\x12\x13\n" +
-	"\x0fTLS_PASSTHROUGH\x10\x04\"[\n" +
+	"\x05HTTPS\x10\x02\x1a\x04\xc8\xf3\x18\x01\x12\r\n" +
+	"\x03TCP\x10\x03\x1a\x04\xc8\xf3\x18\x01\x12\x19\n" +
+	"\x0fTLS_PASSTHROUGH\x10\x04\x1a\x04\xc8\xf3\x18\x01\"[\n" +
 	"\vErrorFormat\x12\x1c\n" +
 	"\x18ERROR_FORMAT_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\x04TEXT\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\x0e\n" +
@@ -4570,7 +4591,7 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x05hosts\x18\x04 \x03(\tB\x04\xd0\xf3\x18\aR\x05hosts\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb1\a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf5\a\n" +
 	"\bUpstream\x12:\n" +
 	"\tendpoints\x18\x01 \x03(\v2\x12.fleet.v1.EndpointB\b\xc8\xf3\x18\x01\xf0\xf3\x18\x01R\tendpoints\x12\x1f\n" +
 	"\x03dns\x18\x02 \x01(\v2\r.fleet.v1.DNSR\x03dns\x12=\n" +
@@ -4587,7 +4608,8 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x03ttl\x18\f \x01(\x03B\x04\xd0\xf3\x18\x01R\x03ttl\x12#\n" +
 	"\n" +
 	"slow_start\x18\r \x01(\x03B\x04\xd0\xf3\x18\x01R\tslowStart\x12M\n" +
-	"\x0eproxy_protocol\x18\x0e \x01(\x0e2 .fleet.v1.Upstream.ProxyProtocolB\x04\xc8\xf3\x18\x01R\rproxyProtocol\"K\n" +
+	"\x0eproxy_protocol\x18\x0e \x01(\x0e2 .fleet.v1.Upstream.ProxyProtocolB\x04\xc8\xf3\x18\x01R\rproxyProtocol\x12B\n" +
+	"\x10tcp_user_timeout\x18\x0f \x01(\x03B\x18\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\x0etcpUserTimeout\"K\n" +
 	"\rProxyProtocol\x12\x1e\n" +
 	"\x1aPROXY_PROTOCOL_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\x02V1\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\f\n" +
@@ -4655,14 +4677,14 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x14max_pending_requests\x18\x02 \x01(\rR\x12maxPendingRequests\x12!\n" +
 	"\fmax_requests\x18\x03 \x01(\rR\vmaxRequests\x12\x1f\n" +
 	"\vmax_retries\x18\x04 \x01(\rR\n" +
-	"maxRetries\"\x93\x02\n" +
+	"maxRetries\"\xa9\x02\n" +
 	"\x04Pool\x127\n" +
 	"\x0fmax_connections\x18\x01 \x01(\rB\x0e\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03R\x0emaxConnections\x12%\n" +
 	"\bmax_idle\x18\x02 \x01(\rB\n" +
 	"\xc8\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03R\amaxIdle\x12\x19\n" +
 	"\bmin_idle\x18\x03 \x01(\rR\aminIdle\x12:\n" +
-	"\fidle_timeout\x18\x04 \x01(\x03B\x17\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\xc0\xe2\x85\xe3hR\vidleTimeout\x12'\n" +
-	"\fmax_lifetime\x18\x05 \x01(\x03B\x04\xd0\xf3\x18\x01R\vmaxLifetime\x12+\n" +
+	"\fidle_timeout\x18\x04 \x01(\x03B\x17\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\xc0\xe2\x85\xe3hR\vidleTimeout\x12=\n" +
+	"\fmax_lifetime\x18\x05 \x01(\x03B\x1a\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\x80\xad\xe2\x04\xe8\xf3\x18\x80\x80\xa4\xc9\xff\xc1\x89\x01R\vmaxLifetime\x12+\n" +
 	"\fmax_requests\x18\x06 \x01(\rB\b\xc8\xf3\x18\x01\xe0\xf3\x18\x01R\vmaxRequests\"\xdb\x03\n" +
 	"\tRateLimit\x12(\n" +
 	"\x04rate\x18\x01 \x01(\v2\x0e.fleet.v1.RateB\x04\xf0\xf3\x18\x01R\x04rate\x12\x1a\n" +

@@ -1,0 +1,138 @@
+//go:build linux
+
+package evloop
+
+import (
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/http1"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"golang.org/x/sys/unix"
+)
+
+// This file opens connections to endpoints.
+
+// connect opens a connection for a stream. TryOpen has counted it. False: there
+// is no descriptor for one, and the stream has been told or waits again.
+func (l *Loop) connect(s *stream, p *endpointPool) bool {
+	fd, errno := l.dial(p.to)
+	if outOfDescriptors(errno) {
+		p.Closed()
+		l.withoutDescriptor(s, p)
+		return false
+	}
+	if errno != 0 {
+		l.connectFailed(p)
+		l.step(s, acquireFailed(errno))
+		return true
+	}
+	setUpstream(fd, p)
+	k := l.newLink(fd, false)
+	if k == nil {
+		l.connectFailed(p)
+		l.step(s, acquireFailed(unix.ENOMEM))
+		return true
+	}
+	c := l.takeUp()
+	*c = upstreamConn{link: k, pool: p, client: p.client, http2: p.http2}
+	k.up = c
+	c.reader.Init(http1.Client, http1.Limits{})
+	if c.http2 {
+		p.connecting++
+	}
+	l.assign(s, c)
+	return true
+}
+
+// withoutDescriptor lets a stream wait for a connection that the loop has, as if
+// the endpoint took no more. Without one there is nothing to wait for.
+func (l *Loop) withoutDescriptor(s *stream, p *endpointPool) {
+	if p.Open() > 0 && p.Wait(s.id) {
+		s.wait = p
+		return
+	}
+	l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
+		Reason: exchange.ReasonOverload, Detail: "no_descriptor",
+	}})
+}
+
+func (l *Loop) connectFailed(p *endpointPool) {
+	p.Closed()
+	l.stats.ConnectFailed(p.series, false)
+}
+
+// acquireFailed is the event of a connection that could not be had: nothing was
+// sent, so any request may be tried again.
+func acquireFailed(errno unix.Errno) exchange.Event {
+	return exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
+		Reason: exchange.ReasonConnectFailure,
+		Retry:  exchange.RetryNothingSent,
+		Detail: errnoName(errno),
+	}}
+}
+
+// connectDone learns how a connect ended.
+func (l *Loop) connectDone(c *upstreamConn) {
+	s := c.stream
+	if errno := sysError(c.link.fd); errno != 0 {
+		p := c.pool
+		l.stats.ConnectFailed(p.series, errno == unix.ETIMEDOUT)
+		l.closeUp(c)
+		s.up = nil
+		l.step(s, acquireFailed(errno))
+		l.serveWaiting(p)
+		return
+	}
+	c.link.broken = false
+	if c.pool.header != table.ProxyHeaderNone {
+		l.sendProxyHeader(c)
+	}
+	if c.client != nil {
+		l.beginShakeUp(c)
+		return
+	}
+	l.opened(c)
+}
+
+// opened gives a new connection to the stream that asked for it.
+func (l *Loop) opened(c *upstreamConn) {
+	c.connected = true
+	c.expires = l.lifetime(c.pool)
+	c.series = c.pool.series
+	l.stats.ServerOpened(c.series)
+	if c.http2 {
+		l.openedMux(c)
+		return
+	}
+	l.step(c.stream, exchange.Event{Kind: exchange.EventAcquired})
+}
+
+// setUpstream sets what a connection to an endpoint has of its upstream.
+func setUpstream(fd int, p *endpointPool) {
+	if p.to.Unix != "" {
+		return // nothing of it is about UNIX sockets
+	}
+	setKeepAlive(fd, p.socket.KeepAlive)
+	if t := p.socket.UserTimeout; t > 0 {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(t/time.Millisecond))
+	}
+}
+
+// lifetimeSpread is how much earlier or later than maxLifetime a connection ends,
+// one in so many: those that were opened together do not all end together.
+const lifetimeSpread = 10
+
+// lifetime is when a connection that is opened now is not used any more; 0: it
+// has no such time.
+func (l *Loop) lifetime(p *endpointPool) int64 {
+	most := int64(p.config.MaxLifetime)
+	if most == 0 {
+		return 0
+	}
+	spread := most / lifetimeSpread
+	return l.now + most - spread + int64(l.random.Uint64()%uint64(2*spread+1))
+}
+
+// expired says that a connection has had its time.
+func (l *Loop) expired(c *upstreamConn) bool { return c.expires > 0 && l.now >= c.expires }
