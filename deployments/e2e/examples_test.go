@@ -145,7 +145,7 @@ func TestWrongExamplesAreRefusedWithExactlyWhatIsWrong(t *testing.T) {
 		},
 		"shop.yaml": {
 			"15 Upstream/front spec.healthCheck", "26 Upstream/api-v1 spec.outlierDetection", "27 Upstream/api-v1 spec.circuitBreaker",
-			"35 RateLimit/per-client kind", "54 Route/api spec.retry", "55 Route/api spec.rateLimits",
+			"35 RateLimit/per-client kind", "55 Route/api spec.rateLimits",
 		},
 	} {
 		got := problems(t, f, example(t, name))
