@@ -105,6 +105,11 @@ spec:
 	if u == nil || u.ServerName != "api.test" || u.SkipVerify || u.Certificate.Name != "site" || !u.CAs.Equal(ca.Pool()) {
 		t.Errorf("upstream: %+v", u)
 	}
+	// Loops keep connections and sessions of the same settings.
+	heavier := mustCompile(t, r, treeOf(t, strings.Replace(text, `{address: "127.0.0.1:443"}`, `{address: "127.0.0.1:443", weight: 7}`, 1)))
+	if now := heavier.Table.Upstream("u"); now == r.Table.Upstream("u") || now.TLS != u {
+		t.Error("another weight made the upstream's TLS anew")
+	}
 	// The upstream's certificate is another: so are its settings.
 	next := mustCompile(t, r, with(t, r.Tree, certificateYAML(ca, "site", securetest.Config{Names: []string{"shop.test"}})))
 	if now := next.Table.Upstream("u"); now == r.Table.Upstream("u") || now.TLS.Class == u.Class {

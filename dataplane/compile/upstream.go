@@ -42,6 +42,9 @@ func (c *compiler) compileUpstreams() {
 			if sameUpstream(before, u) {
 				u = before // only labels changed, say
 			} else {
+				if sameTLS(before.TLS, u.TLS) {
+					u.TLS = before.TLS // the object says that connections and sessions are still good
+				}
 				c.moved = append(c.moved, u)
 			}
 		}
