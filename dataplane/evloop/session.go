@@ -3,6 +3,7 @@
 package evloop
 
 import (
+	"errors"
 	"io"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
@@ -12,6 +13,14 @@ import (
 // cipherSize is what one read of a link with TLS takes from the socket. What it
 // decrypts to, with a record that an earlier read left in part, fits into readBuf.
 const cipherSize = readSize / 2
+
+// maxUnasked is how many bytes may wait for a peer that makes us say more: it may
+// ask for a new key with each record (RFC 8446 section 4.6.3), without reading,
+// while reading from it is bounded by what waits for the other side alone.
+const maxUnasked = 4 * highWater
+
+// errDeaf ends the connection of a peer that does so.
+var errDeaf = errors.New("tls: the peer asks for new keys and reads none")
 
 // session is TLS on a link whose handshake is over. link.out holds what goes on
 // the wire, so that what waits is counted alike with and without TLS; bytes are
@@ -55,6 +64,9 @@ func (l *Loop) fillRecords(k *link) (data []byte, n int, state readState) {
 	n, err := t.conn.Open(l.readBuf)
 	if out := t.conn.TakeOut(); len(out) > 0 {
 		l.sendWire(k, out)
+		if k.out.len() > maxUnasked {
+			err = errDeaf
+		}
 	}
 	if err != secure.ErrDrained { //nolint:errorlint // it comes as it is
 		l.endRecords(k, err)
