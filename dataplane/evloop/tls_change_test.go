@@ -3,8 +3,16 @@
 package evloop
 
 import (
+	"bufio"
 	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure/securetest"
@@ -69,5 +77,71 @@ func TestAKeptConnectionEndsWhenOtherCertificatesAreAskedFor(t *testing.T) {
 	n.serve(nil, all)
 	if resp, _ := n.ask(conn); !resp.Close {
 		t.Error("a client without a certificate is served for as long as it likes")
+	}
+}
+
+// TestARetryOfAnOlderTableTakesNobodyBackToIt changes the TLS of an upstream while
+// a request that came before waits for its second attempt.
+func TestARetryOfAnOlderTableTakesNobodyBackToIt(t *testing.T) {
+	ca := securetest.New(t)
+	var mu sync.Mutex
+	var names []string
+	config := &tls.Config{
+		Certificates: []tls.Certificate{ca.Pair(securetest.Config{Names: []string{"old.test", "new.test"}})},
+		VerifyConnection: func(s tls.ConnectionState) error {
+			mu.Lock()
+			defer mu.Unlock()
+			names = append(names, s.ServerName)
+			return nil
+		},
+	}
+	failed := make(chan struct{})
+	tell := sync.OnceFunc(func() { close(failed) })
+	address := rawServer(t, func(c net.Conn) {
+		conn := tls.Server(c, config)
+		for r := bufio.NewReader(conn); ; {
+			req, err := http.ReadRequest(r)
+			if err != nil {
+				return
+			}
+			select {
+			case <-failed:
+			default:
+				if req.URL.Path == "/retried" {
+					_, _ = io.WriteString(conn, "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n")
+					tell()
+					continue
+				}
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+		}
+	})
+	n := startNode(t, 1)
+	apply := func(name string) {
+		u := newUpstream("u", address)
+		u.TLS = &table.UpstreamTLS{ServerName: name, CAs: ca.Pool()}
+		all := forwardAll(u)
+		all.Retry.Statuses.Add(503)
+		all.Retry.Backoff = time.Second
+		n.apply(nil, all)
+	}
+	apply("old.test")
+	old := dialKept(t, netip.MustParseAddrPort(n.address))
+	_, _ = io.WriteString(old, "GET /retried HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-failed
+	apply("new.test")
+	if resp := n.get("/"); resp.StatusCode != 200 {
+		t.Errorf("after the change: %d", resp.StatusCode)
+	}
+	if resp, err := http.ReadResponse(old.r, nil); err != nil || resp.StatusCode != 200 {
+		t.Errorf("the retry: %+v %v", resp, err)
+	}
+	if resp := n.get("/"); resp.StatusCode != 200 {
+		t.Errorf("after the retry: %d", resp.StatusCode)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if first := slices.Index(names, "new.test"); first < 0 || slices.Contains(names[first:], "old.test") {
+		t.Errorf("handshakes for %q", names)
 	}
 }
