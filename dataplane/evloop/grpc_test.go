@@ -28,7 +28,12 @@ func TestGRPCGoesThrough(t *testing.T) {
 	grpc_health_v1.RegisterHealthServer(server, state)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
-	defer func() { server.Stop(); <-done }()
+	defer func() {
+		server.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
 	u := newUpstream("u", l.Addr().String())
 	u.HTTP2 = true
 	n.apply(nil, forwardAll(u))
