@@ -79,6 +79,11 @@ func (d *demo) run(ctx context.Context) error {
 	// must stay until they have ended.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	undo, err := adoptOrphans()
+	if err != nil {
+		return err
+	}
+	defer undo()
 	d.began = time.Now()
 	d.announce()
 	defer func() { stopChildren(d.children, d.grace) }()

@@ -11,8 +11,11 @@
 //
 // # Invariants
 //
-//   - Every process that Run starts has ended when Run returns. On Linux the
-//     kernel ends them also when the demo itself is killed.
+//   - Every process that Run starts has ended when Run returns, and what those
+//     had started: on Linux the demo adopts what they leave behind, so that a
+//     node that was upgraded ends with the rest.
+//   - On Linux the kernel ends what Run started also when the demo itself is
+//     killed; the process of an upgraded node, which Run did not start, stays.
 //   - Nothing is written outside of the demo's directory.
 //   - Run owns its child processes, its log files and, if it made it, the
 //     directory; nobody else may touch them while it runs.

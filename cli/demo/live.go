@@ -18,7 +18,8 @@ const (
 
 // live shows the fleet until the context ends. A process that ends is said and
 // missed, but the rest goes on: nodes serve without their control plane. When
-// no process is left, it gives up.
+// no process is left, it gives up. A node that was upgraded goes on as another
+// process.
 func (d *demo) live(ctx context.Context) error {
 	died := make(chan *child)
 	ended := make(chan struct{})
@@ -38,7 +39,12 @@ func (d *demo) live(ctx context.Context) error {
 	var shown string
 	var printed time.Time
 	left := len(d.children)
+	pids := make([]int, len(d.children))
+	for i, c := range d.children {
+		pids[i] = c.cmd.Process.Pid
+	}
 	for {
+		d.sayUpgraded(pids)
 		mark, text := d.statusLine(ctx, &meter)
 		switch {
 		case ctx.Err() != nil:
@@ -61,6 +67,22 @@ func (d *demo) live(ctx context.Context) error {
 			d.freshLine()
 			d.printf("taking everything down\n")
 			return nil
+		}
+	}
+}
+
+// sayUpgraded says which nodes go on as other processes than those of pids.
+func (d *demo) sayUpgraded(pids []int) {
+	for i, c := range d.children {
+		select {
+		case <-c.done: // what is left of it now is no node
+			continue
+		default:
+		}
+		if pid := c.pid(); pid != pids[i] {
+			pids[i] = pid
+			d.freshLine()
+			d.printf("%s was upgraded and goes on as process %d\n", c.Name, pid)
 		}
 	}
 }

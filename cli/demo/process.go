@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -18,12 +19,17 @@ const (
 	tailBytes = 16 << 10
 )
 
-// child is a running process.
+// child is a running process, and after an upgrade the one that follows it.
 type child struct {
 	Process
 	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended
+	done chan struct{} // closed when the process has ended and none follows it
 	err  error         // valid after done
+	gone chan struct{} // closed when nothing is left that it had started either
+
+	mu   sync.Mutex
+	now  *os.Process // what is waited for
+	sent os.Signal   // the last one; what comes after gets it too
 }
 
 // startChild starts the process; what it prints goes to its log, and what it
@@ -54,12 +60,64 @@ func startChild(p Process) (*child, error) {
 		}
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
 	}
-	c := &child{Process: p, cmd: cmd, done: make(chan struct{})}
-	go func() {
-		c.err = cmd.Wait()
-		close(c.done)
-	}()
+	c := &child{Process: p, cmd: cmd, done: make(chan struct{}), gone: make(chan struct{}), now: cmd.Process}
+	go c.follow()
 	return c, nil
+}
+
+// follow waits for the process, for those that follow it, and then for what they
+// left behind. An orphan is this process's child before the end of its parent is
+// heard of, so none is missed.
+func (c *child) follow() {
+	defer close(c.gone)
+	c.err = c.cmd.Wait()
+	ended := false
+	for {
+		p, follows := nextOrphan(c.cmd.Process.Pid, c.Args)
+		if !follows && !ended {
+			ended = true
+			close(c.done)
+		}
+		if p == nil {
+			return
+		}
+		c.take(p)
+		state, err := p.Wait()
+		if err == nil && !state.Success() {
+			err = &exec.ExitError{ProcessState: state}
+		}
+		if !ended {
+			c.err = err
+		}
+	}
+}
+
+// take makes the process the one that is waited for.
+func (c *child) take(p *os.Process) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = p
+	if c.sent != nil {
+		_ = p.Signal(c.sent) // fails for what has ended: fine
+	}
+}
+
+// signal asks what runs now to end, and what comes after it.
+func (c *child) signal(s os.Signal) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sent = s
+	// Where there is no SIGTERM, and for what has ended already, this fails.
+	if err := c.now.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		_ = c.now.Kill()
+	}
+}
+
+// pid is the process that runs now.
+func (c *child) pid() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now.Pid
 }
 
 // childEnvironment leaves out what would change the fleet's programs: the demo
@@ -75,25 +133,22 @@ func childEnvironment(environment []string) []string {
 }
 
 // stopChildren asks all to end, waits, and kills what is left after the grace
-// time. When it returns, all have ended.
+// time. When it returns, all have ended, and what they had started too.
 func stopChildren(children []*child, grace time.Duration) {
 	for _, c := range children {
-		// Where there is no SIGTERM, and for what has ended already, this fails.
-		if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			_ = c.cmd.Process.Kill()
-		}
+		c.signal(syscall.SIGTERM)
 	}
 	deadline := time.NewTimer(grace)
 	defer deadline.Stop()
 	for _, c := range children {
 		select {
-		case <-c.done:
+		case <-c.gone:
 		case <-deadline.C:
 			for _, c := range children {
-				_ = c.cmd.Process.Kill() // fails for what has ended: fine
+				c.signal(os.Kill)
 			}
 			deadline.Reset(0)
-			<-c.done
+			<-c.gone
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // TestChildrenDieWithAKilledDemo starts a process that starts a child as the
@@ -54,6 +57,64 @@ func TestChildrenDieWithAKilledDemo(t *testing.T) {
 		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 		return err != nil || strings.Contains(string(stat), ") Z ")
 	})
+}
+
+func TestAnUpgradedNodeIsNotMissedAndEndsWithTheRest(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	cfg, out := stage(t, map[string]string{"node-2": partUpgraded})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, cfg) }()
+	const says = "node-2 was upgraded and goes on as process "
+	until(t, out, says)
+	_, rest, _ := strings.Cut(out.String(), says)
+	number, _, _ := strings.Cut(rest, "\n")
+	pid, err := strconv.Atoi(number)
+	if err != nil || syscall.Kill(pid, 0) != nil {
+		t.Errorf("node-2 runs no more: process %q\n%s", number, out)
+	}
+	cancel()
+	if err := <-done; err != nil || strings.Contains(out.String(), "node-2 ended") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("process %d is left: %v", pid, err)
+	}
+}
+
+// What is not the node itself, as a vip-agent is not, does not keep it from being
+// missed.
+func TestWhatADeadChildLeftBehindEndsWithTheRest(t *testing.T) {
+	undo, err := adoptOrphans()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer undo()
+	dir := t.TempDir()
+	c, err := startChild(Process{
+		Name: "shell", Path: "/bin/sh", Args: []string{"-c", "sleep 60 & until grep -q sleep /proc/$!/comm; do :; done; echo $!; exit 3"},
+		Log: filepath.Join(dir, "log"), OutLog: filepath.Join(dir, "out"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-c.done
+	if c.err == nil || c.err.Error() != "exit status 3" {
+		t.Errorf("ended with %v", c.err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || syscall.Kill(pid, 0) != nil {
+		t.Fatalf("%q does not run: %v", data, err)
+	}
+	stopChildren([]*child{c}, stopGrace)
+	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("process %d is left: %v", pid, err)
+	}
 }
 
 func eventually(t *testing.T, what string, holds func() bool) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -30,7 +31,11 @@ const (
 	partSilent   = "silent"   // a node that never says hello
 	partRefusing = "refusing" // a node that refuses its configuration
 	partGone     = "gone"     // a node that only the control plane remembers
+	partUpgraded = "upgraded" // a node that goes on as a child of its own
 )
+
+// upgraded is set in the environment of a node that followed another.
+const upgraded = "DEMO_TEST_UPGRADED"
 
 func TestMain(m *testing.M) {
 	switch name := filepath.Base(os.Args[0]); name {
@@ -65,6 +70,15 @@ func standIn(name string, args []string) int {
 	if parts[process] == partDies {
 		fmt.Fprintln(os.Stderr, "cannot go on: the disk is on fire")
 		return 3
+	}
+	if parts[process] == partUpgraded && os.Getenv(upgraded) == "" {
+		next := exec.Command(os.Args[0], args...)
+		next.Stdout, next.Stderr, next.Env = os.Stdout, os.Stderr, append(os.Environ(), upgraded+"=1")
+		if err := next.Start(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
 	}
 	var err error
 	switch name {

@@ -70,7 +70,7 @@ func (d *demo) holder(ctx context.Context) (id string, pid int) {
 	}
 	for i, p := range d.plan.Processes {
 		if p.Name == list.Items[0].Holder && i < len(d.children) {
-			return p.Name, d.children[i].cmd.Process.Pid
+			return p.Name, d.children[i].pid()
 		}
 	}
 	return "", 0
