@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
@@ -21,7 +20,7 @@ const drainRetry = time.Second
 // the configuration, so a rollback cannot undo it.
 type drainer struct {
 	node   string
-	engine *evloop.Engine
+	engine drainable
 	vips   *vips
 	logger *slog.Logger
 	wanted atomic.Bool
@@ -30,7 +29,12 @@ type drainer struct {
 	marker string      // a file that is there while the node is drained; empty: none is kept
 }
 
-func newDrainer(node string, e *evloop.Engine, v *vips, logger *slog.Logger) *drainer {
+// drainable is the engine, as far as it is drained.
+type drainable interface {
+	SetDrained(ctx context.Context, drained bool) error
+}
+
+func newDrainer(node string, e drainable, v *vips, logger *slog.Logger) *drainer {
 	return &drainer{node: node, engine: e, vips: v, logger: logger, asks: make(chan struct{}, 1)}
 }
 
@@ -82,6 +86,7 @@ func (d *drainer) keep(drained bool) {
 // Run follows until ctx ends.
 func (d *drainer) Run(ctx context.Context) error {
 	var retry <-chan time.Time
+	failed := false // to drain: it resigned, and serves
 	for {
 		select {
 		case <-ctx.Done():
@@ -92,6 +97,10 @@ func (d *drainer) Run(ctx context.Context) error {
 		retry = nil
 		drained := d.wanted.Load()
 		if drained == d.done.Load() {
+			if !drained && failed { // and was taken back before the next try
+				d.vips.resume(isDrained)
+				failed = false
+			}
 			continue
 		}
 		if drained { // while it serves, so that a successor takes over at once
@@ -100,8 +109,10 @@ func (d *drainer) Run(ctx context.Context) error {
 		if err := d.engine.SetDrained(ctx, drained); err != nil {
 			d.logger.Error("drain: not done, will try again", "drained", drained, "error", err, "retry_in", drainRetry)
 			retry = time.After(drainRetry)
+			failed = drained
 			continue
 		}
+		failed = false
 		if !drained {
 			d.vips.resume(isDrained)
 		}
