@@ -140,8 +140,9 @@ func TestAKeptConnectionThatDiesIsTriedAgainOnANewOne(t *testing.T) {
 }
 
 func TestAClientThatLeavesEndsItsExchange(t *testing.T) {
-	gone := make(chan struct{})
+	asked, gone := make(chan struct{}), make(chan struct{})
 	backend := startBackend(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(asked)
 		<-r.Context().Done()
 		close(gone)
 	})
@@ -152,7 +153,7 @@ func TestAClientThatLeavesEndsItsExchange(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-	eventually(t, "a request in flight", func() bool { return n.engine.registry.Endpoint(0).InFlight() > 0 })
+	<-asked
 	c.Close()
 	select {
 	case <-gone:
