@@ -12,17 +12,6 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
-// needsVIPs skips a test while the schema refuses the kind.
-func needsVIPs(t *testing.T) {
-	t.Helper()
-	_, problems := resource.Decode([]byte(vipYAML("shop", "192.0.2.1", "")), resource.DecodeOptions{})
-	for _, p := range problems {
-		if p.Expected == resource.NotSupported {
-			t.Skip("the schema does not take VirtualIP yet")
-		}
-	}
-}
-
 func vipYAML(name, address, more string) string {
 	return fmt.Sprintf("kind: VirtualIP\nname: %s\nspec: {address: %s, announce: BIND%s}\n---\n", name, address, more)
 }
@@ -58,7 +47,6 @@ func layout(t *table.Table) string {
 }
 
 func TestListenersListenOnTheVIPsThatTheyNameOrOnAll(t *testing.T) {
-	needsVIPs(t)
 	steps := []struct {
 		name, yaml string
 		removed    []tree.Key
@@ -102,7 +90,6 @@ func TestListenersListenOnTheVIPsThatTheyNameOrOnAll(t *testing.T) {
 }
 
 func TestAVIPSaysWhoMayHoldIt(t *testing.T) {
-	needsVIPs(t)
 	r := mustCompile(t, nil, treeOf(t,
 		vipYAML("all", "192.0.2.1", "")+
 			vipYAML("named", "192.0.2.2", ", nodes: {names: [a, b]}, preference: [b, a], preempt: true, partitionPolicy: AVAILABILITY")+
@@ -134,7 +121,6 @@ func TestAVIPSaysWhoMayHoldIt(t *testing.T) {
 }
 
 func TestWhatIsWrongWithVIPsIsTold(t *testing.T) {
-	needsVIPs(t)
 	good := vipYAML("shop", "192.0.2.1", "") + listenerYAML("web", 80, "vip/shop")
 	cases := []struct{ name, yaml, want string }{
 		{"one address twice", good + vipYAML("twin", "192.0.2.1/32", ""), "VirtualIP/twin: spec.address: got 192.0.2.1, which VirtualIP/shop has too, expected an address of its own"},
@@ -156,7 +142,6 @@ func TestWhatIsWrongWithVIPsIsTold(t *testing.T) {
 }
 
 func TestAVIPThatIsNamedIsReferredTo(t *testing.T) {
-	needsVIPs(t)
 	now := treeOf(t, vipYAML("shop", "192.0.2.1", "")+listenerYAML("all", 80, "")+listenerYAML("web", 81, "vip/shop"))
 	r := mustCompile(t, nil, now)
 	key := tree.Key{Kind: resource.VirtualIP, Name: "shop"}

@@ -16,7 +16,6 @@ import (
 	"github.com/proxyfleet/proxyfleet/cli/load"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
 	"github.com/proxyfleet/proxyfleet/proto/api"
-	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
 const (
@@ -49,12 +48,6 @@ func repeats(t *testing.T) int {
 func vipFleet(t *testing.T) *fleettest.Fleet {
 	t.Helper()
 	documents := example(t, "first.yaml")
-	_, problems := resource.Decode([]byte(documents), resource.DecodeOptions{})
-	for _, p := range problems {
-		if p.Expected == resource.NotSupported {
-			t.Skipf("the schema does not take virtual IPs yet: %s", p)
-		}
-	}
 	f := fleettest.New(t, fleettest.Options{Gossip: true})
 	f.PortBackends()
 	f.Apply(f.Localise(documents))
