@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 tags=$1
-measures='Alloc|Costs|Promise'
+measures='Alloc|Costs|Promise|NotLate'
 timely='/dataplane/(agent|gossip|poll)$'
 failed=$(mktemp)
 trap 'rm -f "$failed"' EXIT
