@@ -20,7 +20,7 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 win
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI         := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 PROTO_TOOLS      := bin/tools/buf bin/tools/protoc-gen-go bin/tools/protoc-gen-go-grpc
-TEST_TOOLS       := bin/tools/etcd bin/tools/testsummary
+TEST_TOOLS       := bin/tools/etcd bin/tools/h2spec bin/tools/testsummary
 
 FUZZTIME  ?= 5m
 BENCHTIME ?= 200ms
