@@ -102,7 +102,10 @@ func (x *Exchange) Reply(env *Env, out *message.Out) (body []byte) {
 	env.scratch = env.scratch[:0]
 	out.Minor, out.Close = x.head.Minor, x.close
 	out.Add(nameDate, env.Date)
+	asGRPC := x.reason != ReasonNone && isGRPC(x.head)
 	switch {
+	case asGRPC:
+		x.grpcReply(env, out)
 	case x.reason != ReasonNone:
 		body = x.errorReply(env, out)
 	case x.route.Action == table.ActionRedirect:
@@ -118,6 +121,9 @@ func (x *Exchange) Reply(env *Env, out *message.Out) (body []byte) {
 		applyOps(x.route.ResponseHeaders, out)
 	}
 	x.route, x.upstream = nil, nil
+	if asGRPC {
+		return nil
+	}
 	out.Status = x.status
 	if x.status == 204 || x.status == 304 { // RFC 9110 section 6.4.1
 		return nil
