@@ -101,7 +101,7 @@ var described = []description{
 	{metricLoopTurns, "Turns of the loops.", nil},
 	{metricHandedOver, "Connections given to a loop that had fewer.", nil},
 	{metricAcceptExhausted, "Accepts that failed for want of descriptors.", nil},
-	{metricRefusedClients, "Connections refused with 503 before a byte was read, by the limit that was reached.", []string{"limit"}},
+	{metricRefusedClients, "Connections refused before a request was read, by the limit that was reached: of the listener, the node, or one client.", []string{"limit"}},
 	{metricShed, "Idle connections of clients closed for want of memory or descriptors.", nil},
 	{metricPressure, "Want of memory: 0 none, 1 idle connections are closed, 2 requests are refused too.", nil},
 	{metricMemoryLimit, "Memory that the node may use; absent: no limit.", nil},
@@ -223,6 +223,7 @@ func (s *scrape) node() {
 	s.histogram(metricAcquire, s.set.Acquire(), finePoints)
 	s.counter(metricRefusedClients, s.set.Counter(stats.ClientsOverLimit), "listener")
 	s.counter(metricRefusedClients, s.set.Counter(stats.ClientsOverCeiling), "node")
+	s.counter(metricRefusedClients, s.set.Counter(stats.ClientsOverShare), "client")
 	s.counter(metricShed, s.set.Counter(stats.ClientsShed))
 	s.state()
 	if log := s.config.Log; log != nil {

@@ -65,6 +65,8 @@ func (c *compiler) listener(key tree.Key, d *fleetv1.Listener) (l table.Listener
 			HeaderFields: int(d.GetLimits().GetHeaderFields()),
 			BodyBytes:    -1,
 			Connections:  int(d.GetLimits().GetConnections()),
+
+			ConnectionsPerClient: int(d.GetLimits().GetConnectionsPerClient()),
 		},
 		Timeouts: table.ListenerTimeouts{
 			RequestHead: time.Duration(d.GetTimeouts().GetRequestHead()),

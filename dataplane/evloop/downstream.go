@@ -29,6 +29,8 @@ type downstream struct {
 	fresh     bool  // no byte came, so it may turn out to be HTTP/2
 	refused   bool  // the codec gave up: what follows is not understood
 	closing   bool  // closes when everything queued has gone
+	counted   bool  // peer's connections are counted, with this one
+	named     bool  // a PROXY header said who peer is
 	lingered  int   // bytes thrown away while lingering
 
 	tls         *table.ListenerTLS // by which it shook hands; nil: it did not
@@ -63,13 +65,22 @@ const (
 
 // newDown begins a client's connection.
 func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
+	counted, ok := s.enter(peer.Addr())
+	if !ok {
+		l.stats.Add(stats.ClientsOverShare, 1)
+		refuse(fd, s)
+		return
+	}
 	k := l.newLink(fd, true)
 	if k == nil {
+		if counted {
+			s.binding.clientele.leave(peer.Addr())
+		}
 		return
 	}
 	setBuffers(fd, s.listener)
 	d := l.takeDown()
-	*d = downstream{link: k, socket: s, peer: peer, since: l.now}
+	*d = downstream{link: k, socket: s, peer: peer, since: l.now, counted: counted}
 	k.down = d
 	l.clientsChanged(1)
 	s.binding.clients.Add(1)
@@ -442,6 +453,7 @@ func (l *Loop) closeDown(d *downstream) {
 	}
 	l.clientsChanged(-1)
 	d.socket.binding.clients.Add(-1)
+	l.leaveClientele(d)
 	l.stats.ClientClosed(d.series)
 	l.unstage(k)
 	l.sayGoodbye(k)

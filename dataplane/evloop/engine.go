@@ -39,14 +39,15 @@ type Engine struct {
 	live     table.Live
 	pressure atomic.Uint32 // a pressure.Level
 
-	free     chan struct{}               // holds a token during a change or a Hold; taken before mu
-	mu       sync.Mutex                  // one Apply at a time
-	bindings map[netip.AddrPort]*binding // guarded by mu
-	inherit  map[netip.AddrPort][]int    // guarded by mu; sockets that no table has asked for yet
-	shared   map[netip.AddrPort]int      // guarded by mu; our copies of what Share brought
-	drained  bool                        // guarded by mu; the node listens nowhere
-	released bool                        // guarded by mu; another process listens instead
-	stopped  chan struct{}               // closed when Run has ended
+	free       chan struct{}               // holds a token during a change or a Hold; taken before mu
+	mu         sync.Mutex                  // one Apply at a time
+	bindings   map[netip.AddrPort]*binding // guarded by mu
+	inherit    map[netip.AddrPort][]int    // guarded by mu; sockets that no table has asked for yet
+	shared     map[netip.AddrPort]int      // guarded by mu; our copies of what Share brought
+	drained    bool                        // guarded by mu; the node listens nowhere
+	clienteles map[string]*clientele       // guarded by mu; by the listener's name
+	released   bool                        // guarded by mu; another process listens instead
+	stopped    chan struct{}               // closed when Run has ended
 }
 
 // New makes an engine. It starts nothing; Run does.
@@ -69,18 +70,19 @@ func New(c Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		config:   c,
-		log:      c.Logger,
-		base:     base,
-		stats:    c.Stats,
-		registry: upstream.NewRegistry(c.Loops),
-		tickets:  tickets,
-		bindings: make(map[netip.AddrPort]*binding),
-		inherit:  maps.Clone(c.Inherit),
-		shared:   make(map[netip.AddrPort]int),
-		free:     make(chan struct{}, 1),
-		stopped:  make(chan struct{}),
-		ceilings: newCeilings(c.MaxClients),
+		config:     c,
+		log:        c.Logger,
+		base:       base,
+		stats:      c.Stats,
+		registry:   upstream.NewRegistry(c.Loops),
+		tickets:    tickets,
+		bindings:   make(map[netip.AddrPort]*binding),
+		inherit:    maps.Clone(c.Inherit),
+		shared:     make(map[netip.AddrPort]int),
+		clienteles: make(map[string]*clientele),
+		free:       make(chan struct{}, 1),
+		stopped:    make(chan struct{}),
+		ceilings:   newCeilings(c.MaxClients),
 	}
 	e.live.Store(&table.Table{})
 	for i := range c.Loops {
@@ -246,7 +248,7 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 		if e.bindings[address] != nil {
 			continue
 		}
-		b := &binding{address: address}
+		b := &binding{address: address, clientele: e.clienteleOf(l.Name)}
 		if err := e.open(b, l); err != nil {
 			e.abandon(opened)
 			return err
@@ -263,7 +265,13 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 		return err
 	}
 	bindSeries(e.stats, t)
+	begins := limitsBegin(e.live.Load(), t)
 	e.live.Store(t)
+	for name := range e.clienteles {
+		if t.Listener(name) == nil {
+			delete(e.clienteles, name) // connections that are open keep it
+		}
+	}
 	for _, b := range opened {
 		e.bindings[b.address] = b
 		delete(e.inherit, b.address)
@@ -275,13 +283,23 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 			delete(e.bindings, address)
 		}
 	}
-	if len(opened) == 0 && len(remove) == 0 && retired.Empty() {
+	if len(opened) == 0 && len(remove) == 0 && retired.Empty() && !begins {
 		return nil
 	}
 	for i := range changes {
 		changes[i].remove, changes[i].retired = remove, retired
 	}
 	return e.deliver(ctx, changes)
+}
+
+// clienteleOf is what counts a listener's clients.
+func (e *Engine) clienteleOf(name string) *clientele {
+	c := e.clienteles[name]
+	if c == nil {
+		c = new(clientele)
+		e.clienteles[name] = c
+	}
+	return c
 }
 
 // open gives a binding its sockets.

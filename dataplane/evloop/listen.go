@@ -29,6 +29,9 @@ type binding struct {
 	shared  bool         // its sockets are copies of one that another process opened
 	sockets []*socket    // immutable; what their loops own of them is theirs
 	clients atomic.Int64 // open connections, in all loops
+	// clientele has them by client, if the listener has a limit for that. It is that
+	// of all bindings of the listener that opened this one.
+	clientele *clientele
 }
 
 // socket is one loop's listening socket of a binding. Opened by the engine,
@@ -341,21 +344,13 @@ func (l *Loop) lighter() *Loop {
 	return nil
 }
 
-// refusal is what a client gets that cannot be served: there is no exchange, so
-// nothing stands in the log but the counter.
-const refusal = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n"
-
 // refuse answers, where requests are spoken, and closes. What the client has sent by now is read first: a
 // socket that is closed with bytes unread sends a reset, which may overtake the
 // answer.
 func refuse(fd int, s *socket) {
 	var request [4 << 10]byte
 	_, _ = unix.Read(fd, request[:])
-	answer := refusal
-	if s.listener.TLS != nil {
-		answer = alertRefused
-	}
-	if s.listener.Protocol.CarriesRoutes() {
+	if answer := refusalOf(s.listener); answer != "" {
 		_, _ = unix.Write(fd, []byte(answer))
 	}
 	unix.Shutdown(fd, unix.SHUT_WR)

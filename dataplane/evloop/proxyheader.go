@@ -60,6 +60,9 @@ func (l *Loop) proxyRead(d *downstream, r *proxyproto.Result) {
 		return
 	case r.Header.Source.IsValid():
 		d.peer, d.local = r.Header.Source, r.Header.Destination
+		if !l.enterNamed(d) {
+			return
+		}
 	}
 	l.greetKept(d)
 }

@@ -22,9 +22,11 @@ const (
 	// AcceptExhausted counts accepts that failed for want of descriptors.
 	AcceptExhausted
 	// ClientsOverLimit counts connections refused for the listener's limit,
-	// ClientsOverCeiling those refused for the node's.
+	// ClientsOverCeiling those refused for the node's, ClientsOverShare those refused
+	// since their client has as many as one may have.
 	ClientsOverLimit
 	ClientsOverCeiling
+	ClientsOverShare
 	// ClientsShed counts idle connections closed for want of memory or descriptors.
 	ClientsShed
 	// Retries counts attempts after the first.

@@ -103,6 +103,8 @@ type Limits struct {
 	HeaderFields int
 	BodyBytes    int64 // -1: no limit
 	Connections  int   // of one node; 0: no limit but the node's
+	// ConnectionsPerClient are those of one address on one node; 0: no limit.
+	ConnectionsPerClient int
 }
 
 // ListenerTimeouts end what a client leaves hanging.

@@ -1,0 +1,95 @@
+//go:build linux
+
+package evloop
+
+import (
+	"math"
+	"net/netip"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+// This file holds clients to limits.connectionsPerClient. Connections are counted
+// only while their listener has it, so that nobody else pays for it; one that gets
+// it counts those that are open.
+//
+// A trusted proxy is not a client: behind one connection of it are many. Where it
+// says by a PROXY header whom a connection is for, that client is counted, once the
+// header is there; a header that names nobody (a health check of the proxy's own)
+// leaves the connection uncounted.
+
+// enter counts a new connection, if it is to be counted.
+func (s *socket) enter(peer netip.Addr) (counted, ok bool) {
+	most := s.listener.Limits.ConnectionsPerClient
+	if most == 0 || s.listener.Trusts(peer) {
+		return false, true
+	}
+	ok = s.binding.clientele.enter(peer, most)
+	return ok, ok
+}
+
+// enterNamed counts a connection for the client that its PROXY header names. False:
+// it was refused.
+func (l *Loop) enterNamed(d *downstream) bool {
+	d.named = true
+	most := d.socket.listener.Limits.ConnectionsPerClient
+	if most == 0 || d.counted {
+		return true
+	}
+	if d.counted = d.socket.binding.clientele.enter(d.peer.Addr(), most); d.counted {
+		return true
+	}
+	l.stats.Add(stats.ClientsOverShare, 1)
+	l.sendWire(d.link, []byte(refusalOf(d.socket.listener)))
+	d.refused = true
+	l.closeDownAfter(d)
+	return false
+}
+
+// leaveClientele counts the end of a connection.
+func (l *Loop) leaveClientele(d *downstream) {
+	if d.counted {
+		d.counted = false
+		d.socket.binding.clientele.leave(d.peer.Addr())
+	}
+}
+
+// countKept counts the open connections of a listener that has a limit now, and had
+// none when they came. They stay, also where they are too many.
+func (l *Loop) countKept(s *socket) {
+	for _, k := range l.links {
+		d := k.down
+		if k.closed || d == nil || d.socket != s || d.counted || d.phase == phaseProxy || !d.named && s.listener.Trusts(d.peer.Addr()) {
+			continue
+		}
+		d.counted = s.binding.clientele.enter(d.peer.Addr(), math.MaxInt)
+	}
+}
+
+// limitsBegin says that a listener has a limit now, and had none: every loop has to
+// count what it has, also those that have nothing else to do.
+func limitsBegin(before, now *table.Table) bool {
+	for i := range now.Listeners {
+		l := &now.Listeners[i]
+		if l.Limits.ConnectionsPerClient == 0 {
+			continue
+		}
+		if had := before.Listener(l.Name); had == nil || had.Limits.ConnectionsPerClient == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// refusalOf is what a client gets that a listener cannot take: there is no exchange,
+// so nothing stands in the log but the counter.
+func refusalOf(l *table.Listener) string {
+	switch {
+	case !l.Protocol.CarriesRoutes():
+		return ""
+	case l.TLS != nil:
+		return alertRefused
+	}
+	return "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n"
+}
