@@ -27,7 +27,7 @@ BENCHTIME ?= 200ms
 BENCH     ?= .
 
 # What the tests and bench-rivals call besides Go, by Debian's names.
-DEBIAN_PACKAGES := curl iproute2 patch nginx haproxy wrk
+DEBIAN_PACKAGES := curl iproute2 patch nginx haproxy wrk nghttp2-client
 
 workspace_packages = $(foreach m,$(1),./$(m)/...)
 

@@ -83,6 +83,7 @@ func runBackend(args []string) error {
 	f := flag.NewFlagSet(measure.RoleBackend, flag.ContinueOnError)
 	listen := f.String("listen", "", "`ADDRESS`")
 	size := f.Int("size", measure.AnswerBytes, "`BYTES` of an answer")
+	http2 := f.Bool("http2", false, "speak HTTP/2 in cleartext, by prior knowledge")
 	if err := parse(f, args); err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ func runBackend(args []string) error {
 	if err != nil {
 		return err
 	}
-	return loadgen.RunBackend(loadgen.BackendOptions{Listen: address, Size: *size, Control: os.Stdin, Out: os.Stdout})
+	return loadgen.RunBackend(loadgen.BackendOptions{Listen: address, Size: *size, HTTP2: *http2, Control: os.Stdin, Out: os.Stdout})
 }
 
 func runLoad(args []string) error {
@@ -101,6 +102,7 @@ func runLoad(args []string) error {
 	f.IntVar(&layout.RoutesPerHost, "routes", 0, "`NUMBER` of routes of each")
 	var o loadgen.Options
 	f.IntVar(&o.Connections, "connections", 64, "`NUMBER` of connections")
+	f.BoolVar(&o.TLS, "tls", false, "by TLS 1.3")
 	f.Float64Var(&o.Rate, "rate", 0, "requests per second; 0: as many as possible")
 	f.DurationVar(&o.Duration, "duration", time.Second, "`TIME` to send")
 	f.DurationVar(&o.Warmup, "warmup", 0, "`TIME` at the start that does not count")
@@ -228,12 +230,15 @@ func (o *options) measure(ctx context.Context) (*report.Report, error) {
 	}
 	switch o.saturate {
 	case "wrk":
-		if o.Wrk, o.WrkVersion, err = measure.FindWrk(ctx); err != nil {
+		if o.Wrk, err = measure.FindTool(ctx, measure.Wrk); err != nil {
 			return nil, err
 		}
 	case "own":
 	default:
 		return nil, fmt.Errorf("%w: --saturate %q: want wrk or own", errUsage, o.saturate)
+	}
+	if o.H2load, err = measure.FindTool(ctx, measure.H2load); err != nil {
+		return nil, err
 	}
 	if o.only != "" {
 		o.Only = strings.Split(o.only, ",")

@@ -30,7 +30,8 @@ type backend struct {
 	listener int
 	open     int
 	requests uint64
-	matched  []uint8 // by descriptor
+	matched  []uint8   // by descriptor
+	frames   []*frames // the same; of HTTP/2
 	in       []byte
 	answer   []byte
 	dateAt   int // where in answer the date stands
@@ -50,6 +51,9 @@ func RunBackend(o BackendOptions) error {
 	b.dateAt = len(head)
 	b.answer = fmt.Appendf(nil, "%s%s\r\nContent-Length: %d\r\n\r\n%s",
 		head, time.Time{}.Format(dateFormat), o.Size, strings.Repeat("x", o.Size))
+	if o.HTTP2 {
+		b.answer, b.dateAt = http2Answer(o.Size)
+	}
 	if err := b.listen(); err != nil {
 		return fmt.Errorf("backend: %s: %w", o.Listen, err)
 	}
@@ -115,7 +119,11 @@ func (b *backend) run() error {
 					return err
 				}
 			default:
-				b.serve(fd)
+				if b.options.HTTP2 {
+					b.serveFrames(fd)
+				} else {
+					b.serve(fd)
+				}
 			}
 		}
 	}
@@ -136,9 +144,12 @@ func (b *backend) accept() {
 	}
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	for len(b.matched) <= fd {
-		b.matched = append(b.matched, 0)
+		b.matched, b.frames = append(b.matched, 0), append(b.frames, nil)
 	}
 	b.matched[fd] = 0
+	if b.options.HTTP2 {
+		b.frames[fd] = &frames{window: firstWindow}
+	}
 	if b.watch(fd) != nil {
 		unix.Close(fd)
 		return

@@ -1,9 +1,12 @@
 package loadgen
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"time"
 	"unsafe"
@@ -21,6 +24,7 @@ const (
 // conn is a connection and the request that is under way on it.
 type conn struct {
 	fd   int
+	tls  *tls.Conn // nil: in plaintext
 	busy bool
 	due  time.Duration // of the request under way
 	// need is how much of the answer is still to come; 0: its head is not whole.
@@ -109,7 +113,7 @@ func (c *client) connect(i int32) error {
 	if err != nil {
 		return err
 	}
-	k.fd, k.need, k.partial = fd, 0, k.partial[:0]
+	k.fd, k.tls, k.need, k.partial = fd, nil, 0, k.partial[:0]
 	for {
 		err = unix.Connect(fd, sockaddr(c.options.Target))
 		if !errors.Is(err, unix.EINTR) {
@@ -120,6 +124,11 @@ func (c *client) connect(i int32) error {
 		return err
 	}
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	if c.options.TLS {
+		if k.tls, err = handshake(fd, ClientTLS("http/1.1")); err != nil {
+			return err
+		}
+	}
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return err
 	}
@@ -213,18 +222,50 @@ func (c *client) send(i int32, due time.Duration) {
 		request = c.options.Requests[c.random.IntN(n)]
 	}
 	// A socket whose last answer was read takes a request of some hundred bytes.
-	if n, err := unix.Write(k.fd, request); err != nil || n < len(request) {
+	if n, err := k.write(request); err != nil || n < len(request) {
 		// The reading side says why, and opens it again.
 		_ = unix.Shutdown(k.fd, unix.SHUT_RDWR)
 	}
 }
 
-// receive reads connection i. An error is one of the machine.
+func (k *conn) write(b []byte) (int, error) {
+	if k.tls != nil {
+		return k.tls.Write(b)
+	}
+	return unix.Write(k.fd, b)
+}
+
+// read reads once. What TLS holds back is not seen by epoll: it is read until
+// there is nothing.
+func (k *conn) read(b []byte) (int, error) {
+	if k.tls == nil {
+		return unix.Read(k.fd, b)
+	}
+	n, err := k.tls.Read(b)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = unix.EAGAIN
+	case errors.Is(err, io.EOF):
+		err = nil
+	}
+	return n, err
+}
+
+// receive reads connection i until there is nothing more. An error is one of the
+// machine.
 func (c *client) receive(i int32) error {
+	for {
+		if more, err := c.receiveOnce(i); err != nil || !more {
+			return err
+		}
+	}
+}
+
+func (c *client) receiveOnce(i int32) (more bool, err error) {
 	k := &c.conns[i]
-	n, err := unix.Read(k.fd, c.in)
+	n, err := k.read(c.in)
 	if again(err) {
-		return nil
+		return false, nil
 	}
 	if err == nil && n == 0 {
 		err = errors.New("closed by the proxy")
@@ -235,7 +276,7 @@ func (c *client) receive(i int32) error {
 			if whole {
 				c.answered(i)
 			}
-			return nil
+			return k.tls != nil, nil
 		}
 	}
 	if k.busy {
@@ -247,10 +288,10 @@ func (c *client) receive(i int32) error {
 		c.free.remove(i)
 	}
 	if err := c.connect(i); err != nil {
-		return fmt.Errorf("load: connecting again: %w", err)
+		return false, fmt.Errorf("load: connecting again: %w", err)
 	}
 	c.reuse(i)
-	return nil
+	return false, nil
 }
 
 // again says that there was nothing to read, for now.

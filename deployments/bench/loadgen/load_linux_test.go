@@ -2,9 +2,13 @@ package loadgen
 
 import (
 	"bufio"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strings"
@@ -13,7 +17,7 @@ import (
 )
 
 // backendFor runs a backend until the end of the test; count asks it.
-func backendFor(t *testing.T) (address netip.AddrPort, count func() (requests, open int)) {
+func backendFor(t *testing.T, http2 ...bool) (address netip.AddrPort, count func() (requests, open int)) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -28,7 +32,7 @@ func backendFor(t *testing.T) (address netip.AddrPort, count func() (requests, o
 	outRead, outWrite := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := RunBackend(BackendOptions{Listen: address, Size: 1024, Control: controlRead, Out: outWrite})
+		err := RunBackend(BackendOptions{Listen: address, Size: 1024, HTTP2: len(http2) > 0, Control: controlRead, Out: outWrite})
 		outWrite.CloseWithError(err)
 		done <- err
 	}()
@@ -71,6 +75,120 @@ func TestAScheduleIsKeptAndEveryAnswerCounted(t *testing.T) {
 	}
 	if n, _ := count(); uint64(n) != r.Succeeded {
 		t.Errorf("the backend answered %d, want %d", n, r.Succeeded)
+	}
+}
+
+// secured makes a listener of TLS in front of a backend, which it copies to.
+func secured(t *testing.T, backend netip.AddrPort) netip.AddrPort {
+	t.Helper()
+	ca := httptest.NewUnstartedServer(nil)
+	ca.StartTLS() // has a certificate
+	certificates := ca.TLS.Certificates
+	ca.Close()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certificates, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				b, err := net.Dial("tcp", backend.String())
+				if err != nil {
+					return
+				}
+				defer b.Close()
+				go func() { _, _ = io.Copy(b, c); b.Close() }()
+				_, _ = io.Copy(c, b)
+			}()
+		}
+	}()
+	return netip.MustParseAddrPort(l.Addr().String())
+}
+
+func TestLoadGoesByTLS(t *testing.T) {
+	backend, count := backendFor(t)
+	target := secured(t, backend)
+	for _, rate := range []float64{0, 1000} {
+		before, _ := count()
+		r, err := Run(Options{
+			Target: target, Connections: 4, TLS: true, Requests: [][]byte{Request("a.test", "/")},
+			Rate: rate, Duration: 200 * time.Millisecond, Timeout: 5 * time.Second,
+		})
+		if err != nil || r.Failed != 0 || r.Succeeded < 50 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		if n, _ := count(); uint64(n-before) != r.Succeeded {
+			t.Errorf("the backend answered %d, want %d", n-before, r.Succeeded)
+		}
+	}
+	if _, err := Run(Options{
+		Target: backend, Connections: 1, TLS: true, Requests: [][]byte{Request("a.test", "/")}, Duration: time.Second, Timeout: time.Second,
+	}); err == nil {
+		t.Error("what speaks no TLS was taken for it")
+	}
+}
+
+// Go's client is a stranger that counts windows, numbers and lengths.
+func TestTheBackendSpeaksHTTP2(t *testing.T) {
+	address, count := backendFor(t, true)
+	transport := &http.Transport{Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{MaxReceiveBufferPerConnection: 64 << 10}}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	const workers, each = 200, 5 // more at once than a window of 64 KiB has room for
+	errs := make(chan error, workers)
+	for range workers {
+		go func() {
+			for range each {
+				r, err := client.Get("http://" + address.String() + "/")
+				if err != nil {
+					errs <- err
+					return
+				}
+				body, err := io.ReadAll(r.Body)
+				r.Body.Close()
+				if err != nil || r.ProtoMajor != 2 || r.StatusCode != 200 || len(body) != 1024 || r.ContentLength != 1024 || r.Header.Get("Date") == "" {
+					errs <- fmt.Errorf("%s %s, %d bytes, %v: %w", r.Proto, r.Status, len(body), r.Header, err)
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range workers {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if n, _ := count(); n != workers*each {
+		t.Errorf("%d answered, want %d", n, workers*each)
+	}
+}
+
+func TestABackendOfHTTP2RefusesWhatIsNone(t *testing.T) {
+	address, count := backendFor(t, true)
+	for _, bytes := range []string{"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", preface + "\xff\xff\xff\x00\x00\x00\x00\x00\x01"} {
+		c, err := net.Dial("tcp", address.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, bytes); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%.20q: the connection stays", bytes)
+		}
+		c.Close()
+	}
+	if n, _ := count(); n != 0 {
+		t.Errorf("%d answered", n)
 	}
 }
 

@@ -13,6 +13,8 @@ type BackendOptions struct {
 	Listen netip.AddrPort
 	// Size is that of every answer's body.
 	Size int
+	// HTTP2: cleartext HTTP/2 with prior knowledge is spoken, in place of HTTP/1.1.
+	HTTP2 bool
 	// Control is read for commands, Out gets what they ask for.
 	Control io.Reader
 	Out     io.Writer
@@ -22,6 +24,8 @@ type BackendOptions struct {
 type Options struct {
 	Target      netip.AddrPort
 	Connections int
+	// TLS: connections are of TLS 1.3.
+	TLS bool
 	// Requests are whole requests, chosen from at random.
 	Requests [][]byte
 	// Rate is in requests per second, as independent arrivals (Poisson); 0: each

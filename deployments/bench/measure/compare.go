@@ -27,7 +27,7 @@ func (r *run) compare(ctx context.Context, id string, p plan) (*report.Scenario,
 		}
 	}()
 	for i, c := range p.contenders {
-		x, absent, err := r.enter(ctx, c, r.config.subdir(id, strconv.Itoa(i)), p.connections, c.idle)
+		x, absent, err := r.enter(ctx, c, r.config.subdir(id, strconv.Itoa(i)), p.load, c.idle)
 		if err != nil {
 			return nil, err
 		}
@@ -39,7 +39,7 @@ func (r *run) compare(ctx context.Context, id string, p plan) (*report.Scenario,
 		proxies = append(proxies, x)
 		s.Rows = append(s.Rows, report.Row{Name: c.row, Load: report.Saturated, Figures: map[report.Key]figure.Series{}})
 	}
-	if err := r.rounds(ctx, s, report.Saturated, proxies, p.connections, 0); err != nil {
+	if err := r.rounds(ctx, s, report.Saturated, proxies, p.load, 0); err != nil {
 		return nil, err
 	}
 	for _, x := range proxies {
@@ -68,16 +68,19 @@ func (r *run) compare(ctx context.Context, id string, p plan) (*report.Scenario,
 		}
 		s.Rows = append(s.Rows, row)
 	}
-	return s, r.rounds(ctx, s, report.Fixed, paced, p.connections, s.FixedRate)
+	return s, r.rounds(ctx, s, report.Fixed, paced, p.load, s.FixedRate)
 }
 
 // enter starts a contender, and holds idle connections to it. A rival that is missing or does not start is left
 // out, with the reason; ours must start.
-func (r *run) enter(ctx context.Context, c contender, dir string, connections, hold int) (p *proxy, absent string, err error) {
+func (r *run) enter(ctx context.Context, c contender, dir string, load shape, hold int) (p *proxy, absent string, err error) {
 	if absent := r.config.Programs[c.name].Absent; absent != "" {
 		return nil, absent, nil
 	}
-	p, err = r.startProxy(ctx, c, dir, connections)
+	if c.http2 && r.config.H2load.Path == "" {
+		return nil, "h2load, which makes the load, is not installed", nil
+	}
+	p, err = r.startProxy(ctx, c, dir, load)
 	if err == nil && hold > 0 {
 		if p.holder, err = r.startHolder(p); err == nil {
 			err = p.holder.hold(ctx, hold)
@@ -122,7 +125,7 @@ func fixedRate(s *report.Scenario, proxies []*proxy) float64 {
 }
 
 // rounds measures each proxy once a round, each round beginning with another one.
-func (r *run) rounds(ctx context.Context, s *report.Scenario, load report.Load, proxies []*proxy, connections int, rate float64) error {
+func (r *run) rounds(ctx context.Context, s *report.Scenario, load report.Load, proxies []*proxy, of shape, rate float64) error {
 	for round := range r.config.Rounds {
 		for i := range proxies {
 			x := proxies[(i+round)%len(proxies)]
@@ -130,7 +133,7 @@ func (r *run) rounds(ctx context.Context, s *report.Scenario, load report.Load, 
 			if row == nil { // it fell out
 				continue
 			}
-			if err := r.round(ctx, row, x, connections, rate); err != nil {
+			if err := r.round(ctx, row, x, of, rate); err != nil {
 				if ctx.Err() != nil || x.name == rivals.Proxyfleet {
 					return fmt.Errorf("%s: %w", x.row, err)
 				}
@@ -154,15 +157,15 @@ func (r *run) rounds(ctx context.Context, s *report.Scenario, load report.Load, 
 }
 
 // round measures one proxy once; rate 0 saturates it.
-func (r *run) round(ctx context.Context, row *report.Row, x *proxy, connections int, rate float64) error {
+func (r *run) round(ctx context.Context, row *report.Row, x *proxy, of shape, rate float64) error {
 	// Some more than the two moments need: the load does not end before the second.
 	total := r.config.Warmup + r.config.Round + 500*time.Millisecond
 	var t *traffic
 	var err error
 	if rate > 0 {
-		t, err = r.send(x, connections, rate, r.config.Warmup, total)
+		t, err = r.send(x, of, rate, r.config.Warmup, total)
 	} else {
-		t, err = r.saturate(x, connections, total)
+		t, err = r.saturate(x, of, total)
 	}
 	if err != nil {
 		return err
@@ -194,7 +197,7 @@ func (r *run) round(ctx context.Context, row *report.Row, x *proxy, connections 
 		add(report.Late, o.latency.LateP99)
 	}
 	if x.log && rate == 0 {
-		answered, err := r.backend.requests(ctx)
+		answered, err := x.backend.requests(ctx)
 		if err != nil {
 			return err
 		}
@@ -218,7 +221,7 @@ type sample struct {
 
 // twoSamples counts at the two ends of a round, while the load goes on.
 func (r *run) twoSamples(ctx context.Context, x *proxy) (before, after sample, err error) {
-	if before.start, err = r.backend.requests(ctx); err != nil {
+	if before.start, err = x.backend.requests(ctx); err != nil {
 		return before, after, err
 	}
 	if err := sleep(ctx, r.config.Warmup); err != nil {
@@ -242,7 +245,7 @@ func (r *run) sample(ctx context.Context, x *proxy) (sample, error) {
 	if err != nil {
 		return s, x.process.trouble(err)
 	}
-	if s.requests, err = r.backend.requests(ctx); err != nil {
+	if s.requests, err = x.backend.requests(ctx); err != nil {
 		return s, err
 	}
 	s.at, s.usage = time.Now(), procfs.Used(tree)

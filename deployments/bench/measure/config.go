@@ -31,10 +31,11 @@ type Config struct {
 	ProxyCore      int
 	LoadCore       int
 	Programs       map[rivals.Name]Program
-	// Self is this program, which is started again as backend and load. Wrk, if not
-	// empty, makes the saturated load in its place.
-	Self, Wrk  string
-	WrkVersion string
+	// Self is this program, which is started again as backend and load.
+	Self string
+	// Wrk, if it has a path, makes the saturated load of HTTP/1.1 in its place.
+	// H2load makes that of HTTP/2; without it, HTTP/2 is not measured.
+	Wrk, H2load Program
 	// Dir is for configurations and logs.
 	Dir string
 	// Only are the scenarios that are measured; empty: all.
@@ -49,9 +50,7 @@ const (
 	// AnswerBytes is the size of every answer.
 	AnswerBytes = 1024
 	// port of everything that listens; addresses tell them apart.
-	port = 8080
-	// wrkName is how the page calls the tool that saturates.
-	wrkName = "wrk"
+	port    = 8080
 	ownName = "the open loop's generator without a schedule"
 )
 
@@ -95,8 +94,8 @@ func (n *network) address() netip.AddrPort {
 }
 
 func (c *Config) saturatedBy() string {
-	if c.Wrk != "" {
-		return wrkName
+	if c.Wrk.Path != "" {
+		return string(Wrk)
 	}
 	return ownName
 }

@@ -115,14 +115,29 @@ func version(ctx context.Context, path, argument string, find *regexp.Regexp) (s
 	return "", errors.Join(fmt.Errorf("%s %s: no version in %.200q", path, argument, out), err)
 }
 
-// FindWrk looks for wrk; both are empty if it is not installed.
-func FindWrk(ctx context.Context) (path, found string, err error) {
-	path, err = exec.LookPath("wrk")
-	if err != nil {
-		return "", "", nil
+// Tool is a program that makes load.
+type Tool string
+
+// The tools.
+const (
+	// Wrk saturates by HTTP/1.1.
+	Wrk Tool = "wrk"
+	// H2load saturates by HTTP/2.
+	H2load Tool = "h2load"
+)
+
+// FindTool looks for a tool.
+func FindTool(ctx context.Context, t Tool) (Program, error) {
+	argument, find := "-v", regexp.MustCompile(`wrk (\S.*) \[`)
+	if t == H2load {
+		argument, find = "--version", regexp.MustCompile(`h2load (\S+)`)
 	}
-	found, err = version(ctx, path, "-v", regexp.MustCompile(`wrk (\S.*) \[`))
-	return path, found, err
+	path, err := exec.LookPath(string(t))
+	if err != nil {
+		return Program{Absent: "not installed"}, nil
+	}
+	found, err := version(ctx, path, argument, find)
+	return Program{Path: path, Version: found}, err
 }
 
 // Room says where configurations and logs of a run go: in memory if there is

@@ -44,6 +44,32 @@ Requests/sec:  91780.40
 	}
 }
 
+func TestWhatH2loadSaysIsRead(t *testing.T) {
+	const good = `finished in 2.00s, 100.50 req/s, 1.00KB/s
+requests: 201 total, 210 started, 201 done, 201 succeeded, 0 failed, 0 errored, 0 timeout
+status codes: 201 2xx, 0 3xx, 0 4xx, 0 5xx
+traffic: 2.12KB (2173) total, 1.00KB (1024) headers (space savings 53.85%), 1.00KB (1024) data
+`
+	for _, tt := range []struct {
+		text     string
+		requests uint64
+		failed   uint64
+	}{
+		{good, 201, 0},
+		// A status that is wrong counts once, where it is told.
+		{strings.NewReplacer("201 succeeded, 0 failed", "198 succeeded, 3 failed", "201 2xx, 0 3xx, 0 4xx, 0 5xx", "198 2xx, 1 3xx, 0 4xx, 2 5xx").Replace(good), 198, 3},
+		{strings.Replace(good, "0 errored, 0 timeout", "8 errored, 1 timeout", 1), 201, 9},
+	} {
+		r, err := parseH2load(tt.text)
+		if err != nil || r.Requests != tt.requests || r.Failed != tt.failed || (r.Detail == "") != (r.Failed == 0) {
+			t.Errorf("%+v, %v; want %+v", r, err, tt)
+		}
+	}
+	if _, err := parseH2load("client could not connect to host\n"); err == nil {
+		t.Error("no requests, and no error")
+	}
+}
+
 func TestMetricsAreRead(t *testing.T) {
 	m := parseMetrics("# HELP a b\na 1\n" + metricDropped + " 7\nb{x=\"y z\"} 1.5e+06\nbad\n\n")
 	if len(m) != 3 || m["a"] != 1 || m[metricDropped] != 7 || m[`b{x="y z"}`] != 1.5e6 {

@@ -81,8 +81,8 @@ func (h heap) longest(after uint64) uint64 {
 	return longest
 }
 
-// wrkResult is what wrk says at its end.
-type wrkResult struct {
+// toolResult is what wrk or h2load says at its end.
+type toolResult struct {
 	Requests uint64
 	// Failed are answers with other statuses, and errors of sockets.
 	Failed uint64
@@ -96,8 +96,8 @@ var (
 )
 
 // parseWrk reads wrk's output.
-func parseWrk(text string) (wrkResult, error) {
-	var r wrkResult
+func parseWrk(text string) (toolResult, error) {
+	var r toolResult
 	m := wrkRequests.FindStringSubmatch(text)
 	if m == nil {
 		return r, fmt.Errorf("wrk: no count of requests in %.200q", text)
@@ -121,3 +121,30 @@ func parseWrk(text string) (wrkResult, error) {
 	r.Detail = strings.Join(details, "; ")
 	return r, nil
 }
+
+var h2loadRequests = regexp.MustCompile(`(?m)^requests: (\d+) total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout`)
+
+// parseH2load reads h2load's output. What it calls total and failed contains
+// requests that were under way when its time was over, so failures are answers
+// with other statuses, and errors.
+func parseH2load(text string) (toolResult, error) {
+	m := h2loadRequests.FindStringSubmatch(text)
+	s := h2loadStatuses.FindStringSubmatch(text)
+	if m == nil || s == nil {
+		return toolResult{}, fmt.Errorf("h2load: no count of requests in %.200q", text)
+	}
+	number := func(s string) uint64 {
+		n, _ := strconv.ParseUint(s, 10, 64) // digits by the expression
+		return n
+	}
+	r := toolResult{Requests: number(m[2])}
+	for _, n := range append(m[4:6], s[2:]...) {
+		r.Failed += number(n)
+	}
+	if r.Failed > 0 {
+		r.Detail = strings.TrimSpace(m[0]) + "; " + strings.TrimSpace(s[0])
+	}
+	return r, nil
+}
+
+var h2loadStatuses = regexp.MustCompile(`(?m)^status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx`)

@@ -79,18 +79,34 @@ func (p *peer) answer(ctx context.Context, timeout time.Duration) (string, error
 	}
 }
 
-// backend is the server behind every proxy.
+// behaviour is what a backend does.
+type behaviour struct {
+	size  int // of an answer
+	http2 bool
+}
+
+// backend is the server behind a proxy.
 type backend struct {
 	*peer
 	address netip.AddrPort
 }
 
-func (r *run) startBackend(ctx context.Context) (*backend, error) {
+// backendFor starts a backend, or takes that which runs.
+func (r *run) backendFor(ctx context.Context, how behaviour) (*backend, error) {
+	if how.size == 0 {
+		how.size = AnswerBytes
+	}
+	if b := r.backends[how]; b != nil {
+		return b, nil
+	}
 	b := &backend{address: r.network.address()}
 	var err error
 	b.peer, err = r.startPeer(spawn{
 		name: RoleBackend, dir: r.config.Dir,
-		args: []string{r.config.Self, RoleBackend, "--listen", b.address.String(), "--size", strconv.Itoa(AnswerBytes)},
+		args: []string{
+			r.config.Self, RoleBackend, "--listen", b.address.String(), "--size", strconv.Itoa(how.size),
+			fmt.Sprintf("--http2=%t", how.http2),
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -99,7 +115,14 @@ func (r *run) startBackend(ctx context.Context) (*backend, error) {
 		b.stop()
 		return nil, err
 	}
+	r.backends[how] = b
 	return b, nil
+}
+
+func (r *run) stopBackends() {
+	for _, b := range r.backends {
+		b.stop()
+	}
 }
 
 // requests is how many it has answered.
@@ -140,7 +163,8 @@ func (h *holder) hold(ctx context.Context, n int) error {
 // traffic is a load that is under way, or has ended.
 type traffic struct {
 	process *peer
-	wrk     bool
+	// parse reads what a tool of somebody else says; nil: it is our own.
+	parse func(string) (toolResult, error)
 }
 
 // outcome is what a load found.
@@ -150,39 +174,50 @@ type outcome struct {
 	latency *loadgen.Result // of the open loop
 }
 
+// shape is how many connections a load has, and how many requests are under way
+// on each; 0 streams: HTTP/1.1, one.
+type shape struct{ connections, streams int }
+
 // saturate begins to send as much as the proxy takes, for so long.
-func (r *run) saturate(p *proxy, connections int, total time.Duration) (*traffic, error) {
-	if r.config.Wrk == "" {
-		return r.send(p, connections, 0, 0, total)
+func (r *run) saturate(p *proxy, s shape, total time.Duration) (*traffic, error) {
+	seconds := strconv.Itoa(int((total + time.Second - 1) / time.Second))
+	target := p.scheme() + "://" + p.setting.Listen.String() + p.load.Requests()[0].Path
+	if p.http2 {
+		peer, err := r.startPeer(spawn{name: string(H2load), dir: r.config.Dir, args: []string{
+			r.config.H2load.Path, "--threads", "1", "--clients", strconv.Itoa(s.connections),
+			"--max-concurrent-streams", strconv.Itoa(s.streams), "--duration", seconds, target,
+		}})
+		return &traffic{peer, parseH2load}, err
 	}
-	seconds := int((total + time.Second - 1) / time.Second)
+	if r.config.Wrk.Path == "" {
+		return r.send(p, s, 0, 0, total)
+	}
 	args := []string{
-		r.config.Wrk, "--threads", "1", "--connections", strconv.Itoa(connections),
-		"--duration", strconv.Itoa(seconds) + "s", "--timeout", "10s",
+		r.config.Wrk.Path, "--threads", "1", "--connections", strconv.Itoa(s.connections),
+		"--duration", seconds + "s", "--timeout", "10s",
 	}
 	if p.script != "" {
 		args = append(args, "--script", p.script)
 	}
-	args = append(args, "http://"+p.setting.Listen.String()+p.load.Requests()[0].Path)
-	peer, err := r.startPeer(spawn{name: wrkName, dir: r.config.Dir, args: args})
-	return &traffic{peer, true}, err
+	peer, err := r.startPeer(spawn{name: string(Wrk), dir: r.config.Dir, args: append(args, target)})
+	return &traffic{peer, parseWrk}, err
 }
 
 // send begins to send at a rate.
-func (r *run) send(p *proxy, connections int, rate float64, warmup, total time.Duration) (*traffic, error) {
+func (r *run) send(p *proxy, s shape, rate float64, warmup, total time.Duration) (*traffic, error) {
 	args := []string{
-		r.config.Self, RoleLoad, "--target", p.setting.Listen.String(), "--connections", strconv.Itoa(connections),
+		r.config.Self, RoleLoad, "--target", p.setting.Listen.String(), "--connections", strconv.Itoa(s.connections),
 		"--rate", strconv.FormatFloat(rate, 'f', 3, 64), "--warmup", warmup.String(), "--duration", total.String(),
-		"--hosts", strconv.Itoa(p.load.Hosts), "--routes", strconv.Itoa(p.load.RoutesPerHost),
+		"--hosts", strconv.Itoa(p.load.Hosts), "--routes", strconv.Itoa(p.load.RoutesPerHost), fmt.Sprintf("--tls=%t", p.tls),
 	}
 	peer, err := r.startPeer(spawn{name: RoleLoad, dir: r.config.Dir, args: args})
-	return &traffic{peer, false}, err
+	return &traffic{process: peer}, err
 }
 
 // finish waits for the end of a load and reads what it says.
 func (t *traffic) finish(ctx context.Context, within time.Duration) (outcome, error) {
 	defer t.process.stop()
-	if !t.wrk {
+	if t.parse == nil {
 		line, err := t.process.answer(ctx, within)
 		if err != nil {
 			return outcome{}, err
@@ -200,7 +235,7 @@ func (t *traffic) finish(ctx context.Context, within time.Duration) (outcome, er
 		select {
 		case line, ok := <-t.process.lines:
 			if !ok {
-				result, err := parseWrk(text)
+				result, err := t.parse(text)
 				if err != nil {
 					err = t.process.process.trouble(err)
 				}
@@ -208,7 +243,7 @@ func (t *traffic) finish(ctx context.Context, within time.Duration) (outcome, er
 			}
 			text += line + "\n"
 		case <-ctx.Done():
-			return outcome{}, fmt.Errorf("wrk: %w", ctx.Err())
+			return outcome{}, t.process.process.trouble(ctx.Err())
 		}
 	}
 }

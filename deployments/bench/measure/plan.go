@@ -7,8 +7,8 @@ import (
 
 // plan is a scenario in which contenders are compared in rounds.
 type plan struct {
-	connections int
-	contenders  []contender
+	load       shape
+	contenders []contender
 	// fixed: there are rounds at a fixed rate too.
 	fixed bool
 }
@@ -18,6 +18,9 @@ const (
 	someConnections = 1000
 	manyConnections = 5000
 )
+
+// few is the load of most scenarios.
+func few() shape { return shape{connections: fewConnections} }
 
 // tenThousand are the routes of everything on.
 func tenThousand() rivals.Layout { return rivals.Layout{Hosts: 1000, RoutesPerHost: 10} }
@@ -38,17 +41,20 @@ func everything(row string) contender {
 // plans are the scenarios that are compared in rounds, by their ids.
 func plans(idle int) map[string]plan {
 	goProxies := func(connections int) plan {
-		return plan{connections: connections, fixed: true, contenders: []contender{
+		return plan{load: shape{connections: connections}, fixed: true, contenders: []contender{
 			plain(rivals.Proxyfleet, true), plain(rivals.Nginx, true), plain(rivals.Caddy, false),
 			plain(rivals.GoTuned, true), plain(rivals.GoDefault, true),
 		}}
 	}
 	return map[string]plan{
-		report.Bare: {connections: fewConnections, fixed: true, contenders: []contender{
+		report.Bare: {load: few(), fixed: true, contenders: []contender{
 			plain(rivals.Proxyfleet, true), plain(rivals.Nginx, true), plain(rivals.HAProxy, true), plain(rivals.Caddy, false),
 		}},
-		report.LikeForLike: likeForLike(),
-		report.Everything: {connections: fewConnections, fixed: true, contenders: []contender{
+		report.LikeForLike: likeForLike(rivals.Proxyfleet, rivals.Nginx, rivals.HAProxy, rivals.Caddy),
+		report.TLS:         overTLS(likeForLike(rivals.Proxyfleet, rivals.Nginx, rivals.HAProxy)),
+		report.HTTP2:       http2(shape{connections: 8, streams: 32}, true),
+		report.HTTP2Wide:   http2(shape{connections: fewConnections, streams: 1}, false),
+		report.Everything: {load: few(), fixed: true, contenders: []contender{
 			everything(string(rivals.Proxyfleet)),
 			{row: string(rivals.Nginx), name: rivals.Nginx, load: tenThousand(), pace: true},
 		}},
@@ -57,17 +63,38 @@ func plans(idle int) map[string]plan {
 		report.GoProxies5k: goProxies(manyConnections),
 		report.Routes:      routes(),
 		report.Features:    features(),
-		report.IdleAndBusy: {connections: fewConnections, fixed: true, contenders: []contender{
+		report.IdleAndBusy: {load: few(), fixed: true, contenders: []contender{
 			{row: report.RowNoIdle, name: rivals.Proxyfleet, pace: true},
 			{row: report.RowWithIdle, name: rivals.Proxyfleet, pace: true, idle: idle},
 		}},
 	}
 }
 
-func likeForLike() plan {
+func overTLS(p plan) plan {
+	for i := range p.contenders {
+		p.contenders[i].tls = true
+	}
+	return p
+}
+
+// http2 is HTTP/2 over TLS; both: and towards the backend, where that exists.
+func http2(load shape, both bool) plan {
+	p := plan{load: load}
+	for _, n := range []rivals.Name{rivals.Proxyfleet, rivals.Nginx, rivals.HAProxy} {
+		p.contenders = append(p.contenders, contender{row: string(n), name: n, http2: true})
+	}
+	if both {
+		p.contenders = append(p.contenders,
+			contender{row: report.RowOurs2, name: rivals.Proxyfleet, http2: true, behind: behaviour{http2: true}},
+			contender{row: report.RowHAProxy2, name: rivals.HAProxy, http2: true, behind: behaviour{http2: true}})
+	}
+	return overTLS(p)
+}
+
+func likeForLike(names ...rivals.Name) plan {
 	hosts := rivals.Layout{Hosts: 1000}
-	p := plan{connections: fewConnections, fixed: true}
-	for _, n := range []rivals.Name{rivals.Proxyfleet, rivals.Nginx, rivals.HAProxy, rivals.Caddy} {
+	p := plan{load: few(), fixed: true}
+	for _, n := range names {
 		p.contenders = append(p.contenders, contender{
 			row: string(n), name: n, log: true, header: true, layout: hosts, load: hosts, pace: n != rivals.Caddy,
 		})
@@ -76,7 +103,7 @@ func likeForLike() plan {
 }
 
 func routes() plan {
-	p := plan{connections: fewConnections}
+	p := plan{load: few()}
 	for _, row := range []struct {
 		name   string
 		layout rivals.Layout
@@ -96,7 +123,7 @@ func features() plan {
 		set(&c)
 		return c
 	}
-	return plan{connections: fewConnections, contenders: []contender{
+	return plan{load: few(), contenders: []contender{
 		feature(report.RowBare, func(*contender) {}),
 		feature(report.RowLog, func(c *contender) { c.log = true }),
 		feature(report.RowHeader, func(c *contender) { c.header = true }),

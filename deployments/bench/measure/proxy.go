@@ -2,6 +2,7 @@ package measure
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/deployments/bench/loadgen"
 	"github.com/proxyfleet/proxyfleet/deployments/bench/procfs"
 	"github.com/proxyfleet/proxyfleet/deployments/bench/rivals"
 )
@@ -22,6 +24,10 @@ type contender struct {
 	// The setting, but for addresses and directory.
 	log, header, timeouts bool
 	layout                rivals.Layout
+	// Clients come by TLS, and by HTTP/2.
+	tls, http2 bool
+	// behind is what the backend does.
+	behind behaviour
 	// load is what requests choose among.
 	load rivals.Layout
 	// idle connections are held while it is measured.
@@ -38,6 +44,14 @@ type proxy struct {
 	launch  rivals.Launch
 	script  string
 	holder  *holder
+	backend *backend
+}
+
+func (c contender) scheme() string {
+	if c.tls {
+		return "https"
+	}
+	return "http"
 }
 
 const (
@@ -48,15 +62,23 @@ const (
 )
 
 // startProxy starts a contender and waits until it answers as it should.
-func (r *run) startProxy(ctx context.Context, c contender, dir string, connections int) (*proxy, error) {
+func (r *run) startProxy(ctx context.Context, c contender, dir string, load shape) (*proxy, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	p := &proxy{contender: c, setting: rivals.Setting{
-		Listen: r.network.address(), Backend: r.backend.address, Admin: r.network.address(), Dir: dir,
-		Connections: connections, Idle: c.idle, Log: c.log, Header: c.header, Timeouts: c.timeouts, Layout: c.layout,
+	behind, err := r.backendFor(ctx, c.behind)
+	if err != nil {
+		return nil, err
+	}
+	p := &proxy{contender: c, backend: behind, setting: rivals.Setting{
+		Listen: r.network.address(), Backend: behind.address, Admin: r.network.address(), Dir: dir,
+		Connections: load.connections, Streams: load.streams, Idle: c.idle,
+		Log: c.log, Header: c.header, Timeouts: c.timeouts, Layout: c.layout,
+		HTTP2: c.http2, BackendHTTP2: c.behind.http2,
 	}}
-	var err error
+	if c.tls {
+		p.setting.Certificate = r.certificate
+	}
 	if p.launch, err = rivals.Prepare(c.name, r.config.Programs[c.name].Path, p.setting); err != nil {
 		return nil, err
 	}
@@ -113,13 +135,12 @@ func (p *proxy) probe(ctx context.Context) error {
 	defer cancel()
 	requests := p.load.Requests()
 	q := requests[len(requests)-1]
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.setting.Listen.String()+q.Path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.scheme()+"://"+p.setting.Listen.String()+q.Path, nil)
 	if err != nil {
 		return err
 	}
 	request.Host = q.Host
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: new(net.Dialer).DialContext}}
-	response, err := client.Do(request)
+	response, err := p.client().Do(request)
 	if err != nil {
 		return err
 	}
@@ -134,7 +155,25 @@ func (p *proxy) probe(ctx context.Context) error {
 	if got := response.Header.Get(rivals.HeaderName); (got == rivals.HeaderValue) != p.header {
 		return fmt.Errorf("%s is %q", rivals.HeaderName, got)
 	}
+	if p.http2 != (response.ProtoMajor == 2) {
+		return fmt.Errorf("it speaks %s", response.Proto)
+	}
+	if s := response.TLS; s != nil && (s.CipherSuite != tls.TLS_AES_128_GCM_SHA256 || s.CurveID != tls.X25519) {
+		return fmt.Errorf("TLS with %s and %v", tls.CipherSuiteName(s.CipherSuite), s.CurveID)
+	}
 	return nil
+}
+
+// client makes a client for one request.
+func (p *proxy) client() *http.Client {
+	t := &http.Transport{DisableKeepAlives: true, DialContext: new(net.Dialer).DialContext, Protocols: new(http.Protocols)}
+	t.Protocols.SetHTTP1(!p.http2)
+	t.Protocols.SetHTTP2(p.http2)
+	if p.tls {
+		t.TLSClientConfig = loadgen.ClientTLS("")
+		t.TLSClientConfig.ServerName = rivals.ServerName
+	}
+	return &http.Client{Transport: t}
 }
 
 // pids are the processes of the proxy.

@@ -19,7 +19,7 @@ const collections = 20
 // allocations counts what a node allocates while it answers, and how long
 // collections of garbage stop it.
 func (r *run) allocations(ctx context.Context) (*report.Scenario, error) {
-	x, err := r.startProxy(ctx, everything(string(rivals.Proxyfleet)), r.config.subdir(report.Allocations), fewConnections)
+	x, err := r.startProxy(ctx, everything(string(rivals.Proxyfleet)), r.config.subdir(report.Allocations), shape{connections: fewConnections})
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (r *run) allocations(ctx context.Context) (*report.Scenario, error) {
 // pauses lets a saturated node collect garbage, and tells the longest time that
 // this stopped it.
 func (r *run) pauses(ctx context.Context, x *proxy) (time.Duration, error) {
-	t, err := r.saturate(x, fewConnections, r.config.Warmup+r.config.Round)
+	t, err := r.saturate(x, shape{connections: fewConnections}, r.config.Warmup+r.config.Round)
 	if err != nil {
 		return 0, err
 	}
@@ -91,12 +91,12 @@ func (r *run) pauses(ctx context.Context, x *proxy) (time.Duration, error) {
 // answered saturates a proxy, a round's time after another, until it answered so
 // many requests.
 func (r *run) answered(ctx context.Context, x *proxy, want uint64) (requests uint64, all outcome, err error) {
-	start, err := r.backend.requests(ctx)
+	start, err := x.backend.requests(ctx)
 	if err != nil {
 		return 0, all, err
 	}
 	for requests < want {
-		t, err := r.saturate(x, fewConnections, r.config.Round)
+		t, err := r.saturate(x, shape{connections: fewConnections}, r.config.Round)
 		if err != nil {
 			return 0, all, err
 		}
@@ -104,7 +104,7 @@ func (r *run) answered(ctx context.Context, x *proxy, want uint64) (requests uin
 		if err != nil {
 			return 0, all, err
 		}
-		now, err := r.backend.requests(ctx)
+		now, err := x.backend.requests(ctx)
 		if err != nil {
 			return 0, all, err
 		}
@@ -135,7 +135,7 @@ func (r *run) idleMemory(ctx context.Context) (*report.Scenario, error) {
 	for i, n := range []rivals.Name{rivals.Proxyfleet, rivals.Nginx, rivals.HAProxy, rivals.Caddy, rivals.GoTuned} {
 		c := plain(n, false)
 		c.idle = r.config.IdleTo // there is to be room for them
-		x, absent, err := r.enter(ctx, c, r.config.subdir(report.IdleMemory, strconv.Itoa(i)), fewConnections, r.config.IdleFrom)
+		x, absent, err := r.enter(ctx, c, r.config.subdir(report.IdleMemory, strconv.Itoa(i)), shape{connections: fewConnections}, r.config.IdleFrom)
 		if err != nil {
 			return nil, err
 		}

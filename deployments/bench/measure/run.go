@@ -17,7 +17,9 @@ type run struct {
 	cores   int
 	starter *starter
 	network *network
-	backend *backend
+	// backends are started when they are needed first.
+	backends    map[behaviour]*backend
+	certificate *rivals.Certificate
 }
 
 // wantDescriptors is room for both ends of the most idle connections, and for
@@ -39,14 +41,13 @@ func Run(ctx context.Context, c Config, now func() time.Time) (*report.Report, e
 		return nil, err
 	}
 	defer release()
-	r := &run{config: c, cores: cores, starter: newStarter(), network: newNetwork(os.Getpid())}
+	r := &run{config: c, cores: cores, starter: newStarter(), network: newNetwork(os.Getpid()), backends: map[behaviour]*backend{}}
 	defer r.starter.close()
-	if r.backend, err = r.startBackend(ctx); err != nil {
-		return nil, err
-	}
-	defer r.backend.stop()
-
+	defer r.stopBackends()
 	started := now()
+	if r.certificate, err = rivals.NewCertificate(c.Dir, started); err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
 	result := &report.Report{Started: started, Machine: r.machine(), Settings: r.settings(), Programs: r.programs()}
 	for _, d := range report.Definitions() {
 		if len(c.Only) > 0 && !slices.Contains(c.Only, d.ID) {
@@ -96,8 +97,13 @@ func (r *run) programs() []report.Program {
 		p := r.config.Programs[n]
 		out = append(out, report.Program{Name: string(n), Version: p.Version, Absent: p.Absent})
 	}
-	if r.config.Wrk != "" {
-		out = append(out, report.Program{Name: wrkName, Version: r.config.WrkVersion})
+	for _, t := range []struct {
+		tool Tool
+		Program
+	}{{Wrk, r.config.Wrk}, {H2load, r.config.H2load}} {
+		if t.Path != "" || t.Absent != "" {
+			out = append(out, report.Program{Name: string(t.tool), Version: t.Version, Absent: t.Absent})
+		}
 	}
 	return out
 }

@@ -61,6 +61,7 @@ func Bars() []Bar {
 	bars = append(bars, sideBySide(Everything, nginx, 0.97)...)
 	bars = append(bars, target(Everything, Saturated, User, Against, ourName, nginx, figure.AtMost, 1, slackCost))
 	bars = append(bars, goProxies()...)
+	bars = append(bars, secure()...)
 	bars = append(bars, ours()...)
 	return append(bars, losses()...)
 }
@@ -98,6 +99,22 @@ func goProxies() []Bar {
 		guard(GoProxies1k, Saturated, Peak, Against, ourName, goDefault, figure.AtMost, 0.40, slackMemory),
 		guard(GoProxies64, Saturated, Peak, Alone, ourName, "", figure.AtMost, 32<<20, slackMemory),
 	)
+}
+
+// secure are the bars of TLS and HTTP/2.
+func secure() []Bar {
+	bars := sideBySide(TLS, nginx, 0.85)
+	bars = append(bars, sideBySide(TLS, haproxy, 0.85)...)
+	bars = append(bars, target(TLS, Saturated, Dropped, Alone, ourName, "", figure.AtMost, 0, 0))
+	for _, s := range []string{HTTP2, HTTP2Wide} {
+		bars = append(bars,
+			target(s, Saturated, CPU, Against, ourName, haproxy, figure.AtMost, 0.85, slackCost),
+			guard(s, Saturated, CPU, Against, ourName, nginx, figure.AtMost, 0.85, slackCost),
+			guard(s, Saturated, Rate, Against, ourName, haproxy, figure.AtLeast, 1, slackCost),
+		)
+	}
+	// Against HAProxy with HTTP/1.1 behind it, which is how people run it.
+	return append(bars, target(HTTP2, Saturated, CPU, Against, RowOurs2, haproxy, figure.AtMost, 0.5, slackCost))
 }
 
 // ours are the bars of the scenarios in which proxyfleet is compared with itself.

@@ -13,6 +13,9 @@ const (
 	Allocations = "allocations"
 	IdleMemory  = "idle-memory"
 	IdleAndBusy = "idle-and-busy"
+	TLS         = "tls"
+	HTTP2       = "http2-8x32"
+	HTTP2Wide   = "http2-64x1"
 )
 
 // Rows of proxies; see package rivals.
@@ -25,10 +28,16 @@ const (
 	goTuned   = "go-tuned"
 )
 
+// Rows of proxies that speak HTTP/2 to the backend too.
+const (
+	RowOurs2    = "proxyfleet, HTTP/2 to the backend"
+	RowHAProxy2 = "haproxy, HTTP/2 to the backend"
+)
+
 // Rival says that a row is of a proxy that is not ours.
 func Rival(row string) bool {
 	switch row {
-	case nginx, haproxy, caddy, goDefault, goTuned:
+	case nginx, haproxy, caddy, goDefault, goTuned, RowHAProxy2:
 		return true
 	}
 	return false
@@ -95,6 +104,15 @@ func Definitions() []Definition {
 		{IdleMemory, "Memory of an idle connection", "Connections that had one answer and are kept. The slope of the private " +
 			"memory that was written to, between two numbers of connections, each after it settled; what is allocated once " +
 			"for the process is not in it. One measurement each.", map[Load][]Key{None: {Idle}}},
+		{TLS, "HTTP/1.1 over TLS 1.3, like for like", "As *like for like*, but clients come by TLS 1.3: all with " +
+			"TLS_AES_128_GCM_SHA256 and X25519, and the same certificate on P-256. Connections are kept, so that handshakes do not count.", logged},
+		{HTTP2, "HTTP/2 over TLS, 8 connections × 32 streams", "No access log, one route; TLS as above. The backend speaks HTTP/1.1, " +
+			"or, where it says so, HTTP/2 in cleartext (nginx has none of it). The load is h2load's, which keeps 32 requests under way " +
+			"on each connection.", map[Load][]Key{Saturated: costColumns}},
+		{
+			HTTP2Wide, "HTTP/2 over TLS, 64 connections × 1 stream", "The same with one request under way on each of 64 connections.",
+			map[Load][]Key{Saturated: costColumns},
+		},
 		{IdleAndBusy, "Idle connections beside busy ones", "64 busy connections, with and without idle ones on the same listener.", both},
 	}
 }

@@ -15,6 +15,8 @@ func title(name string) string {
 	switch name {
 	case haproxy:
 		return "HAProxy"
+	case RowHAProxy2:
+		return "HAProxy, HTTP/2 to the backend"
 	case caddy:
 		return "Caddy"
 	case goDefault:

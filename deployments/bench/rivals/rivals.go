@@ -57,8 +57,14 @@ type Setting struct {
 	// Dir is the proxy's own directory; it must be there.
 	Dir string
 	// Connections is how many clients keep busy at once, Idle how many they keep
-	// besides.
-	Connections, Idle int
+	// besides. Streams is how many requests are under way on each; 0: one.
+	Connections, Idle, Streams int
+	// Certificate: clients come by TLS 1.3, with one cipher and one curve, so that
+	// all do the same arithmetic; nil: they come in plaintext.
+	Certificate *Certificate
+	// HTTP2: clients speak HTTP/2, which needs a Certificate. BackendHTTP2: the
+	// backend speaks it, in cleartext with prior knowledge (RFC 9113 section 3.3).
+	HTTP2, BackendHTTP2 bool
 	// Log: an access log to a file. Header: one rule that sets a field of answers.
 	// Timeouts: every timeout and limit that there is, spelled out.
 	Log, Header, Timeouts bool
@@ -89,6 +95,8 @@ type values struct {
 	Address                 netip.Addr
 	Port                    uint16
 	Clients                 int // connections of clients that are allowed
+	// UnderWay is how many requests can be under way at once.
+	UnderWay int
 	// Those and the ones to the backend; and an eighth above, since nginx closes idle
 	// connections when fewer than a sixteenth of its slots are free.
 	Slots       int
@@ -117,13 +125,15 @@ func (v values) FirstHost() string { return v.HostNames()[0] }
 func (v values) Routes() []Route { return v.Layout.Routes() }
 
 func (s Setting) values() values {
+	underWay := s.Connections * max(s.Streams, 1)
 	v := values{
 		Setting: s, HeaderName: HeaderName, HeaderValue: HeaderValue,
 		Address: s.Listen.Addr(), Port: s.Listen.Port(),
-		LogFile: filepath.Join(s.Dir, "access.log"),
-		Clients: s.Connections + s.Idle + spare,
-		Slots:   (2*s.Connections + s.Idle + spare) * 8 / 7,
-		Hosts:   s.Layout.Hosts, Root: os.Geteuid() == 0,
+		LogFile:  filepath.Join(s.Dir, "access.log"),
+		Clients:  s.Connections + s.Idle + spare,
+		UnderWay: underWay,
+		Slots:    (s.Connections + underWay + s.Idle + spare) * 8 / 7,
+		Hosts:    s.Layout.Hosts, Root: os.Geteuid() == 0,
 	}
 	v.Descriptors = v.Slots + spare
 	for v.NamesHash = 512; v.NamesHash < 2*v.Hosts; {
@@ -147,6 +157,9 @@ func Render(name string, data any) ([]byte, error) {
 
 // Prepare writes the files of a proxy into s.Dir. program is its path.
 func Prepare(n Name, program string, s Setting) (Launch, error) {
+	if s.HTTP2 && s.Certificate == nil {
+		return Launch{}, fmt.Errorf("%s: HTTP/2 without TLS", n)
+	}
 	v := s.values()
 	var l Launch
 	if s.Log {
@@ -173,6 +186,9 @@ func Prepare(n Name, program string, s Setting) (Launch, error) {
 		}
 		return l, err
 	case Nginx:
+		if s.BackendHTTP2 {
+			return l, fmt.Errorf("%s: it speaks HTTP/1.1 to backends", n)
+		}
 		path, err := write("nginx.conf")
 		l.Args = []string{program, "-p", s.Dir, "-e", filepath.Join(s.Dir, "error.log"), "-c", path}
 		return l, err
@@ -185,12 +201,15 @@ func Prepare(n Name, program string, s Setting) (Launch, error) {
 		l.Stdout = l.LogFile
 		return l, err
 	case Caddy:
+		if s.Certificate != nil || s.BackendHTTP2 {
+			return l, fmt.Errorf("%s: there is no configuration of it for TLS", n)
+		}
 		path, err := write("Caddyfile")
 		l.Args = []string{program, "run", "--adapter", "caddyfile", "--config", path}
 		return l, err
 	case GoDefault, GoTuned:
-		if s.Log || s.Header || s.Layout.Hosts > 0 {
-			return l, fmt.Errorf("%s: it has neither log nor rules nor hosts", n)
+		if s.Log || s.Header || s.Layout.Hosts > 0 || s.Certificate != nil || s.BackendHTTP2 {
+			return l, fmt.Errorf("%s: it has neither log nor rules nor hosts nor TLS", n)
 		}
 		l.Args = []string{program, "--listen", s.Listen.String(), "--backend", s.Backend.String()}
 		if n == GoTuned {

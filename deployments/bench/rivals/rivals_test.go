@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
@@ -30,6 +31,10 @@ func settings(t *testing.T) map[string]Setting {
 		change(&s)
 		return s
 	}
+	certificate, err := NewCertificate(t.TempDir(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
 	return map[string]Setting{
 		"bare": base,
 		"like for like": with(func(s *Setting) {
@@ -38,6 +43,10 @@ func settings(t *testing.T) map[string]Setting {
 		"everything": with(func(s *Setting) {
 			s.Log, s.Header, s.Timeouts, s.Layout = true, true, true, Layout{Hosts: 20, RoutesPerHost: 10}
 		}),
+		"TLS": with(func(s *Setting) {
+			s.Certificate, s.Log, s.Header, s.Layout = certificate, true, true, Layout{Hosts: 1000}
+		}),
+		"HTTP/2":           with(func(s *Setting) { s.Certificate, s.HTTP2, s.Streams = certificate, true, 32 }),
 		"many connections": with(func(s *Setting) { s.Connections = 5000 }),
 	}
 }
@@ -59,6 +68,9 @@ func TestConfigurationsAreTaken(t *testing.T) {
 				t.Skipf("%s is not installed", tt.program)
 			}
 			for name, s := range settings(t) {
+				if tt.name == Caddy && s.Certificate != nil {
+					continue
+				}
 				s.Dir = t.TempDir()
 				l, err := Prepare(tt.name, program, s)
 				if err != nil {
@@ -76,6 +88,34 @@ func TestConfigurationsAreTaken(t *testing.T) {
 	}
 }
 
+// Only HAProxy speaks HTTP/2 to backends beside us.
+func TestABackendOfHTTP2IsForThoseThatSpeakIt(t *testing.T) {
+	s := settings(t)["HTTP/2"]
+	s.BackendHTTP2 = true
+	for n, taken := range map[Name]bool{Proxyfleet: true, HAProxy: true, Nginx: false, Caddy: false, GoTuned: false} {
+		s.Dir = t.TempDir()
+		if _, err := Prepare(n, string(n), s); (err == nil) != taken {
+			t.Errorf("%s: %v", n, err)
+		}
+	}
+	program, err := exec.LookPath("haproxy")
+	if err != nil {
+		t.Skip("haproxy is not installed")
+	}
+	s.Dir = t.TempDir()
+	l, err := Prepare(HAProxy, program, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(program, append([]string{"-c"}, l.Args[2:]...)...).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	s.Certificate = nil
+	if _, err := Prepare(HAProxy, program, s); err == nil {
+		t.Error("HTTP/2 without TLS was taken, which browsers do not speak")
+	}
+}
+
 func TestResourcesAreTaken(t *testing.T) {
 	for name, s := range settings(t) {
 		s.Dir = t.TempDir()
@@ -87,11 +127,15 @@ func TestResourcesAreTaken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		documents, problems := resource.Decode(text, resource.DecodeOptions{File: name})
+		documents, problems := resource.Decode(text, resource.DecodeOptions{File: name, FilesAllowed: true})
 		for _, p := range problems {
 			t.Error(p)
 		}
-		if want := 2 + s.Layout.Count(); len(documents) != want {
+		want := 2 + s.Layout.Count()
+		if s.Certificate != nil {
+			want++
+		}
+		if len(documents) != want {
 			t.Errorf("%s: %d resources, want %d", name, len(documents), want)
 		}
 		if log := strings.Contains(strings.Join(l.Args, " "), "--access-log off"); log == s.Log {
