@@ -42,15 +42,15 @@ func Run(ctx context.Context, messages io.Writer) error {
 		return fmt.Errorf("vip-agent: descriptor %d: %w", PulseFD, err)
 	}
 	unix.CloseOnExec(PulseFD)
-	pulse := os.NewFile(PulseFD, "pulse")
-	defer pulse.Close()
+	pipe := os.NewFile(PulseFD, "pulse")
+	defer pipe.Close()
 	start, err := hearStart(main)
 	if err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(messages, &slog.HandlerOptions{Level: slog.Level(start.GetLogLevel())})).With("process", "vip-agent")
 	insist(log)
-	err = live(ctx, main, pulse, start, log)
+	err = live(ctx, main, pipe, start, log)
 	if errors.Is(err, errGone) {
 		return nil
 	}
@@ -75,11 +75,11 @@ func hearStart(main *conn) (*fleetv1.AgentStart, error) {
 }
 
 // live gossips, and runs the loop until the main process is gone.
-func live(ctx context.Context, main *conn, pulse *os.File, start *fleetv1.AgentStart, log *slog.Logger) error {
+func live(ctx context.Context, main *conn, pipe *os.File, start *fleetv1.AgentStart, log *slog.Logger) error {
 	l := &loop{
 		log: log, clock: boottime, witness: start.GetWitness(), node: start.GetNodeId(),
-		inbox: make(chan vip.Message, inboxSize), orders: make(chan *fleetv1.AgentWanted, 1), pulses: make(chan byte, 1),
-		gone: make(chan struct{}),
+		inbox: make(chan vip.Message, inboxSize), orders: make(chan *fleetv1.AgentWanted, 1), pulses: make(chan pulse, 1),
+		gone: make(chan struct{}), look: newOnlooker(os.Getppid()).look,
 		held: map[string]*holding{}, benched: map[string]bench{}, conflicts: map[string]conflict{},
 	}
 	l.out = newOutbox(l.clock)
@@ -96,12 +96,12 @@ func live(ctx context.Context, main *conn, pulse *os.File, start *fleetv1.AgentS
 	done := make(chan struct{})
 	var wait sync.WaitGroup
 	defer wait.Wait()
-	defer pulse.Close()
+	defer pipe.Close()
 	defer main.close()
 	defer close(done)
 	wait.Go(func() { l.out.run(main, done) })
 	wait.Go(func() { hearOrders(main, l, log) })
-	wait.Go(func() { hearPulses(pulse, l.pulses) })
+	wait.Go(func() { hearPulses(pipe, l.pulses) })
 	return l.run(ctx)
 }
 
@@ -164,17 +164,22 @@ func hearOrders(main *conn, l *loop, log *slog.Logger) {
 	}
 }
 
-// hearPulses passes on signs of life; the channel is closed when there can be no
-// more.
-func hearPulses(pulse *os.File, pulses chan byte) {
+// hearPulses passes on signs of life, the latest of those that came; the channel is
+// closed when there can be no more.
+func hearPulses(pipe io.Reader, pulses chan pulse) {
 	defer close(pulses)
-	var b [512]byte
+	b := make([]byte, 32*pulseSize)
+	have := 0
 	for {
-		n, err := pulse.Read(b[:])
+		n, err := pipe.Read(b[have:])
 		if err != nil || n == 0 {
 			return
 		}
-		offer(pulses, b[n-1])
+		have += n
+		if whole := have - have%pulseSize; whole > 0 {
+			offer(pulses, decodePulse(b[whole-pulseSize:whole]))
+			have = copy(b, b[whole:have])
+		}
 	}
 }
 

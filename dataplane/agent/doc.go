@@ -7,7 +7,7 @@
 //	main process                              vip-agent (a child, the same binary)
 //	Supervisor ── what is wanted, VIPs, list ──▶ loop: Elector, Grants, sockets
 //	           ◀── report, leases, sockets ──     gossip (memberlist)
-//	           ── a byte each 50 ms (pipe) ──▶
+//	           ── a sign of life each 50 ms (pipe) ──▶
 //
 // The agent gossips, grants, asks and holds. A node that holds listens: the agent
 // opens one socket for each port of the virtual IP (announce mode BIND) and passes
@@ -44,9 +44,10 @@
 //     what it is granted anew, and grants nothing for 250 ms.
 //   - The main process died: the pipe and the pair close, the agent lets go at
 //     once, tells the members, says it again for 70 ms, leaves and ends.
-//   - The main process was stopped: no byte comes for 250 ms, the agent lets go; if
-//     a loop hangs, 100 ms later, as a loop may wait that long for a processor. Then
-//     the node is not eligible until bytes come again. What the main process has
+//   - The main process was stopped: no sign of life comes for 250 ms, the agent lets
+//     go; if a loop hangs, 100 ms later, as a loop may wait that long for a processor.
+//     Then the node is not eligible until signs come again. Each says when it was
+//     written: those that waited while the agent was stopped are none. What the main process has
 //     copies of listens no more when it goes on; its loops see EINVAL, and
 //     connections end after the answer at hand.
 //   - Both were stopped: nobody can act, and the kernel goes on listening for
@@ -58,6 +59,13 @@
 //   - The node starts again, or is replaced (upgrade): the old process resigns and
 //     ends its agent before the new one starts an agent. If an old agent is still
 //     there, the new one waits for the gossip address, and for the sockets'.
+//
+// A machine that is busy with other things may keep the main process from running
+// for as long, and a move would only cost its clients their connections. So before
+// the agent, which has a real-time priority where it may, gives up a main process
+// that is silent, it looks at its threads (onlooker): while one of them spends half of
+// the time or more waiting for a processor, and none is stopped, the node goes on
+// holding, for a second of silence at most. That is safe: grants are the agent's.
 //
 // The main process never calls listen on a shared socket: on one that was shut
 // down that would take the address back.

@@ -104,10 +104,10 @@ func (s *Supervisor) start() (*life, error) {
 		c.close()
 		return nil, fmt.Errorf("vip-agent: pipe: %w", err)
 	}
-	pulse := os.NewFile(uintptr(pipe[0]), "pulse")
-	defer pulse.Close()
+	reader := os.NewFile(uintptr(pipe[0]), "pulse")
+	defer reader.Close()
 	cmd := s.c.Command()
-	cmd.ExtraFiles = []*os.File{peer, pulse} // MainFD, PulseFD
+	cmd.ExtraFiles = []*os.File{peer, reader} // MainFD, PulseFD
 	// One that is stopped would outlive this process, and keep its addresses.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGCONT}
 	if err := cmd.Start(); err != nil {
@@ -332,11 +332,7 @@ func (l *life) beat() {
 	if !alive {
 		return
 	}
-	b := [1]byte{pulseAlive}
-	if healthy {
-		b[0] = pulseHealthy
-	}
-	_, _ = unix.Write(l.pulse, b[:])
+	_, _ = unix.Write(l.pulse, pulse{boottime(), healthy}.append(make([]byte, 0, pulseSize)))
 }
 
 // cut ends what has run out, and says after what time to look again.

@@ -45,8 +45,10 @@ type loop struct {
 	inbox   chan vip.Message
 	lost    atomic.Uint64 // messages that did not fit into the inbox
 	orders  chan *fleetv1.AgentWanted
-	pulses  chan byte
+	pulses  chan pulse
 	gone    chan struct{} // closed when the main process is
+	// look says what the main process does: see onlooker.
+	look func(now int64) (stopped, starved bool)
 
 	// owned by run
 	grants  *vip.Grants
@@ -55,7 +57,8 @@ type loop struct {
 	self    gossip.Self
 	alive   bool // the main process is, and its loops turn
 	healthy bool
-	heard   int64  // the last pulse
+	heard   int64  // when the last pulse was written
+	looked  int64  // when the main process was looked at; 0: not since the last pulse
 	leaving int64  // when to end; 0: not yet
 	goodbye func() // has gossip leave; nil: it does. Messages can be sent meanwhile
 	// By address: nodes that do not go by one configuration yet may call the virtual
@@ -100,7 +103,8 @@ func (l *loop) run(ctx context.Context) error {
 	defer timer.Stop()
 	pulses, gone := l.pulses, l.gone
 	for {
-		var pulse, order bool
+		var beat pulse
+		var order bool
 		l.events = l.events[:0]
 		select {
 		case <-ctx.Done():
@@ -108,10 +112,8 @@ func (l *loop) run(ctx context.Context) error {
 		case <-gone:
 			gone = nil
 			l.leave()
-		case b, ok := <-pulses:
-			if pulse = ok; ok {
-				l.healthy = b == pulseHealthy
-			} else { // the main process was killed, or goes
+		case p, ok := <-pulses:
+			if beat = p; !ok { // the main process was killed, or goes
 				pulses, l.alive = nil, false
 				l.leave()
 			}
@@ -123,12 +125,7 @@ func (l *loop) run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		now := l.clock() // after what happened
-		if pulse {
-			l.alive, l.heard = true, now
-		}
-		if now-l.heard >= int64(silence) {
-			l.alive = false
-		}
+		l.listenTo(beat, now)
 		if order {
 			l.obey(now)
 		}
@@ -370,7 +367,7 @@ func (l *loop) deadline() int64 {
 		at = min(at, next)
 	}
 	if l.alive {
-		at = min(at, l.heard+int64(silence))
+		at = min(at, l.nextLook())
 	}
 	if l.leaving != 0 {
 		at = min(at, l.leaving)

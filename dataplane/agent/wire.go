@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"encoding/binary"
 	"errors"
 	"time"
 )
@@ -25,9 +26,42 @@ const (
 	// silence is how long a main process may give none: then it is stopped, or
 	// hangs, and holds nothing.
 	silence = 250 * time.Millisecond
-	// The byte of a pulse: the loops turn; and the node would serve a client.
+	// starvedFor is how long it may give none while it does not get the processor
+	// time that it asks for: moving its virtual IPs costs its clients their
+	// connections, and on a machine that is busy for a moment wins nothing. lookEach
+	// is between two looks at whether it does.
+	starvedFor = time.Second
+	lookEach   = 50 * time.Millisecond
+
+	// A pulse is as long as this, and written at once: what it says, at its end, after
+	// when it was written (nanoseconds of CLOCK_BOOTTIME, big endian).
+	pulseSize = 16
+	// What it says: the loops turn; and the node would serve a client.
 	pulseAlive, pulseHealthy = 0, 1
 )
+
+// pulse is a sign of life.
+type pulse struct {
+	at      int64
+	healthy bool
+}
+
+func (p pulse) append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(p.at)) //nolint:gosec // a clock
+	says := uint64(pulseAlive)
+	if p.healthy {
+		says = pulseHealthy
+	}
+	return binary.BigEndian.AppendUint64(b, says)
+}
+
+// decodePulse reads one of pulseSize bytes.
+func decodePulse(b []byte) pulse {
+	return pulse{
+		at:      int64(binary.BigEndian.Uint64(b)), //nolint:gosec // a clock
+		healthy: binary.BigEndian.Uint64(b[8:pulseSize]) == pulseHealthy,
+	}
+}
 
 var (
 	// errGone says that the other process has ended.

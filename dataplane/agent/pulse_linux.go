@@ -1,0 +1,48 @@
+package agent
+
+import "time"
+
+// listenTo takes a sign of life, if there is one, and settles whether the main
+// process is alive. One that was written long ago, and read only now since it was
+// the agent that was stopped, is none.
+func (l *loop) listenTo(p pulse, now int64) {
+	if p.at > l.heard && p.at <= now {
+		l.heard, l.healthy, l.looked = p.at, p.healthy, 0
+		l.alive = now-l.heard < int64(silence)
+	}
+	if !l.alive || now < l.nextLook() {
+		return
+	}
+	first := l.looked == 0
+	stopped, starved := l.look(now)
+	l.looked = now
+	quiet := time.Duration(now - l.heard)
+	switch {
+	case quiet < silence, first && !stopped && quiet < starvedFor: // to compare the next look with
+	case starved && quiet < starvedFor:
+		l.log.Debug("vip-agent: the main process waits for a processor; its virtual IPs stay for now", "silent", quiet, "at_most", starvedFor)
+	default:
+		l.alive = false
+		l.log.Warn("vip-agent: no sign of life: this node leaves its virtual IPs to others until there is one",
+			"silent", quiet, "main_process", whatItDoes(stopped, starved))
+	}
+}
+
+// nextLook is when to look at a main process that is silent.
+func (l *loop) nextLook() int64 {
+	due := l.heard + int64(silence-lookEach)
+	if l.looked != 0 {
+		due = max(l.looked+int64(lookEach), l.heard+int64(silence))
+	}
+	return due
+}
+
+func whatItDoes(stopped, starved bool) string {
+	switch {
+	case stopped:
+		return "is stopped"
+	case starved:
+		return "gets no processor time"
+	}
+	return "hangs, or one of its loops does"
+}
