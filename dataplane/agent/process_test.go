@@ -43,6 +43,10 @@ func mainProcess() {
 	_ = s.Run(context.Background())
 }
 
+// busySecond bounds what takes some hundred milliseconds on a quiet machine. The
+// bounds of the product are those of the tests in deployments/e2e.
+const busySecond = 2 * time.Second
+
 // remote is a node in a process of its own.
 type remote struct {
 	t     *testing.T
@@ -115,8 +119,8 @@ func TestAKilledMainProcessTakesItsAgentWithItAndAnotherHolds(t *testing.T) {
 	r.signal(r.main(), syscall.SIGKILL)
 	took := p.moved(t, first)
 	t.Logf("another holder after %s", took)
-	if took > time.Second {
-		t.Error("that is more than a second")
+	if took > busySecond {
+		t.Errorf("that is more than %s", busySecond)
 	}
 	eventually(t, "the agent's end", func() bool { return strings.Contains("Z", stateOf(r.agent)) })
 }
@@ -174,8 +178,8 @@ func TestWhoeverIsStoppedIsNoSecondHolderWhenItGoesOn(t *testing.T) {
 			if len(c.stop) == 1 {
 				took := p.moved(t, first)
 				t.Logf("another holder after %s", took)
-				if took > 700*time.Millisecond {
-					t.Error("that is more than 700 ms")
+				if took > busySecond {
+					t.Errorf("that is more than %s", busySecond)
 				}
 			} else {
 				// Nobody can take the socket away; it queues, and is not answered.
@@ -355,7 +359,7 @@ func TestADescriptorBelongsToTheMessageThatItCameWith(t *testing.T) {
 // TestAnAgentWhoseMainProcessWasKilledSoonLeavesItsAddress is for the node that is
 // started again at once: its agent wants the same address.
 func TestAnAgentWhoseMainProcessWasKilledSoonLeavesItsAddress(t *testing.T) {
-	const within = 400 * time.Millisecond
+	const within = gossipFor // as long as the next agent tries; 70 ms on a quiet machine
 	p := newPlace(t)
 	nodes := p.remotes(t)
 	first := p.holder(t)

@@ -13,10 +13,11 @@ import (
 // While the virtual IP is handed over nobody may be silent for longer than
 // plannedSilence (the holder before lets go when the next one is ready; the rest
 // is for a busy machine), and plannedFailed new connections may fail: those that
-// wait in the queue of the socket that ends.
+// wait in the queue of the socket that ends. Where the machine is anybody's both are
+// looser: it may have the next holder wait, or the virtual IP move once more.
 const (
-	plannedSilence = 300 * time.Millisecond
-	plannedFailed  = 3
+	plannedSilence, plannedFailed          = 300 * time.Millisecond, 3
+	plannedSilenceAnywhere, failedAnywhere = 2 * time.Second, 100
 )
 
 // watchVIP asks the virtual IP on new connections until stop, which gives the
@@ -95,20 +96,45 @@ func TestAPlannedEndHandsTheVIPOver(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := vipFleet(t)
-			before := awaitVIP(t, f, 3)
-			n, number := nodeOf(t, f, before.Holder)
-			stop := watchVIP(t, f)
-			c.end(t, f, n, number)
-			after := awaitVIP(t, f, 3)
-			silence, failed := stop()
-			t.Logf("from %s to %s: silent for %v, %d new connections failed", before.Holder, after.Holder, silence, failed)
-			if after.Holder == before.Holder {
-				t.Errorf("%s holds again", after.Holder)
-			}
-			if silence > plannedSilence || failed > plannedFailed {
-				t.Errorf("silent for %v, %d failed; expected at most %v and %d", silence, failed, plannedSilence, plannedFailed)
+			for range handOvers(t) {
+				before := awaitVIP(t, f, 3)
+				n, number := nodeOf(t, f, before.Holder)
+				said := len(n.Log())
+				stop := watchVIP(t, f)
+				c.end(t, f, n, number)
+				fleettest.Wait(t, vipPatience, "the virtual IP to answer", func() bool { return pings(f.VIP()) == nil })
+				silence, failed := stop()
+				after := awaitVIP(t, f, 3)
+				t.Logf("from %s to %s: silent for %v, %d new connections failed", before.Holder, after.Holder, silence, failed)
+				checkHandedOver(t, n.Log()[said:])
+				switch {
+				case tight() && (silence > plannedSilence || failed > plannedFailed):
+					t.Errorf("silent for %v, %d failed; expected at most %v and %d", silence, failed, plannedSilence, plannedFailed)
+				case silence > plannedSilenceAnywhere || failed > failedAnywhere:
+					t.Errorf("silent for %v, %d failed; expected at most %v and %d", silence, failed, plannedSilenceAnywhere, failedAnywhere)
+				}
 			}
 		})
+	}
+}
+
+// handOvers is how often each planned end is tried: once, or VIP_REPEATS times.
+func handOvers(t *testing.T) int {
+	t.Helper()
+	if tight() {
+		return repeats(t)
+	}
+	return 1
+}
+
+// checkHandedOver looks at how a node let go of the virtual IP at its planned end:
+// to a successor that was ready, and not since its time had run out.
+func checkHandedOver(t *testing.T, log string) {
+	t.Helper()
+	_, rest, found := strings.Cut(log, `"virtual IP: this node lets go"`)
+	line, _, _ := strings.Cut(rest, "\n")
+	if !found || !strings.Contains(line, "reason=handed_over") {
+		t.Errorf("expected reason=handed_over: %q", line)
 	}
 }
 
@@ -140,7 +166,7 @@ func TestAnAgentThatDiesOrIsStoppedCostsTheVIPNoLonger(t *testing.T) {
 		if err := syscall.Kill(agent.PID, syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		if after := awaitVIP(t, f, 3); after.Holder == holder.ID {
+		if after := awaitVIP(t, f, 3); tight() && after.Holder == holder.ID {
 			t.Errorf("%s took the virtual IP back", holder.ID)
 		}
 	}
