@@ -42,7 +42,7 @@ type Poller struct {
 
 	// shared
 	wakefd int
-	awake  atomic.Bool // a wake-up is written and not yet read
+	awake  atomic.Bool // a wake-up is written and not yet seen
 	mu     sync.Mutex  // of a Wake that writes, against Close
 	closed bool        // guarded by mu
 }
@@ -130,7 +130,10 @@ func (p *Poller) Wait(timeout time.Duration) ([]Event, error) {
 		raw := &p.raw[i]
 		token := *tokenOf(raw)
 		if token == wakeToken {
-			p.drainWake()
+			// The counter is never read: each write makes an edge, and 2^64 are not to
+			// come. A Wake from here on makes the next one; what those before it tell of
+			// is served by the turn that begins now.
+			p.awake.Store(false)
 			continue
 		}
 		out = append(out, Event{
@@ -217,13 +220,4 @@ func (p *Poller) Wake() {
 	one := [8]byte{0: 1}
 	// The counter cannot overflow with one write outstanding.
 	_, _ = unix.Write(p.wakefd, one[:])
-}
-
-// drainWake reads the counter and then clears the flag. A Wake in between is
-// served by the turn that begins now: what it tells of was there before it. The
-// other order would lose it: its write read away, its flag left set.
-func (p *Poller) drainWake() {
-	var buf [8]byte
-	_, _ = unix.Read(p.wakefd, buf[:])
-	p.awake.Store(false)
 }
