@@ -8,6 +8,8 @@
 // A level is left three points below where it was entered, so that a node at the
 // edge does not flap. What is measured is the resident set: it is what a cgroup
 // counts and what the kernel's killer looks at.
+//
+// A Collector has garbage collected less often where little is alive.
 package pressure
 
 import (

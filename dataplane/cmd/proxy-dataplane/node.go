@@ -168,6 +168,7 @@ func (n *node) start(parts *lifecycle.Parts, from source, server *admin.Server) 
 	}
 	parts.Start("admin", n.adminPart.wrap(func(ctx context.Context) error { return server.Run(ctx, n.adminListener) }))
 	parts.StartSlow("engine", o.drainTimeout+stopGrace, n.engine.Run)
+	parts.Start("garbage", pressure.NewCollector(o.memory).Run)
 	if o.memory > 0 {
 		monitor := pressure.New(o.memory)
 		parts.Start("memory", func(ctx context.Context) error { return monitor.Run(ctx, n.underPressure) })
