@@ -35,12 +35,17 @@ func suites() []uint16 {
 type Server struct {
 	of     *table.ListenerTLS
 	config *tls.Config
+	// classes are what sessions say, by the certificate that their client saw.
+	classes map[*tls.Certificate][]byte
 }
 
 // NewServer makes the server of t, whose sessions are sealed by tickets.
 // protocols are offered to clients, the dearest first.
 func NewServer(t *table.ListenerTLS, tickets *Tickets, protocols ...string) *Server {
-	s := &Server{of: t}
+	s := &Server{of: t, classes: make(map[*tls.Certificate][]byte)}
+	for _, c := range t.Certificates {
+		s.classes[&c.Pair] = s.newClass(c.Pair.Leaf)
+	}
 	s.config = &tls.Config{
 		MinVersion:     t.MinVersion,
 		CipherSuites:   suites(),
@@ -84,28 +89,30 @@ func (s *Server) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, erro
 	return of[0], nil
 }
 
-// class is what a session says of the certificates of both sides: those that the
+// class is what the session of a client says that asked for a name.
+func (s *Server) class(serverName string) []byte { return s.classes[s.of.Pick(serverName)[0]] }
+
+// newClass is what sessions say of the certificates of both sides: those that the
 // client was asked for, and the names of the one that it saw when it asked for a
 // name. A resumed session shows none: without this, whoever leads a client to
 // another listener of the fleet would make it trust that listener.
-func (s *Server) class(serverName string) []byte {
+func (s *Server) newClass(leaf *x509.Certificate) []byte {
 	h := sha256.New()
 	if a := s.of.ClientAuth; a != nil {
 		h.Write(a.Class[:])
 	}
-	leaf := s.of.Pick(serverName)[0].Leaf
 	for _, name := range slices.Sorted(slices.Values(leaf.DNSNames)) {
 		fmt.Fprintf(h, " %q", name)
 	}
 	for _, ip := range leaf.IPAddresses {
 		fmt.Fprintf(h, " %s", ip)
 	}
-	return h.Sum(nil)
+	return h.Sum([]byte(ticketMark))
 }
 
 func (s *Server) wrap(t *Tickets) func(tls.ConnectionState, *tls.SessionState) ([]byte, error) {
 	return func(cs tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
-		state.Extra = append(state.Extra, append([]byte(ticketMark), s.class(cs.ServerName)...))
+		state.Extra = append(state.Extra, s.class(cs.ServerName))
 		return t.seal.EncryptTicket(cs, state)
 	}
 }
@@ -121,8 +128,9 @@ func (s *Server) unwrap(t *Tickets) func([]byte, tls.ConnectionState) (*tls.Sess
 		if err != nil || state == nil {
 			return nil, nil //nolint:nilerr,nilnil // so crypto/tls wants it: an error would end the handshake
 		}
+		class := s.class(cs.ServerName)
 		for _, extra := range state.Extra {
-			if class, ok := bytes.CutPrefix(extra, []byte(ticketMark)); ok && bytes.Equal(class, s.class(cs.ServerName)) {
+			if bytes.Equal(extra, class) {
 				return state, nil
 			}
 		}
