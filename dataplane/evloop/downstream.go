@@ -374,7 +374,6 @@ func (l *Loop) closeDownAfter(d *downstream) {
 	if d.mux != nil {
 		l.flushFrames(&d.mux.frames)
 	}
-	l.unstage(k)
 	l.sayGoodbye(k)
 	if k.out.len() == 0 {
 		l.shutDown(d)
@@ -455,7 +454,6 @@ func (l *Loop) closeDown(d *downstream) {
 	d.socket.binding.clients.Add(-1)
 	l.leaveClientele(d)
 	l.stats.ClientClosed(d.series)
-	l.unstage(k)
 	l.sayGoodbye(k)
 	l.closeLink(k)
 	if d.mux != nil {

@@ -34,7 +34,12 @@ type Engine struct {
 	loops    []*Loop
 	ceilings ceilings
 
-	shaking sync.WaitGroup // goroutines of handshakes
+	// Handshakes: their goroutines, of which some wait for one, and the end of all
+	// loops.
+	shaking     sync.WaitGroup
+	shakes      chan *handshake
+	idleShakers atomic.Int32
+	shaken      chan struct{}
 
 	live     table.Live
 	pressure atomic.Uint32 // a pressure.Level
@@ -82,6 +87,8 @@ func New(c Config) (*Engine, error) {
 		clienteles: make(map[string]*clientele),
 		free:       make(chan struct{}, 1),
 		stopped:    make(chan struct{}),
+		shakes:     make(chan *handshake),
+		shaken:     make(chan struct{}),
 		ceilings:   newCeilings(c.MaxClients),
 	}
 	e.live.Store(&table.Table{})
@@ -166,6 +173,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		running = false
 	}
 	defer e.shaking.Wait()
+	defer close(e.shaken)
 	timeout := time.NewTimer(e.config.DrainTimeout)
 	defer timeout.Stop()
 	for left > 0 {

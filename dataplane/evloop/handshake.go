@@ -3,6 +3,8 @@
 package evloop
 
 import (
+	"time"
+
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +16,11 @@ const (
 	maxHandshakes = 4096
 	// maxShedding bounds those that were given up and are not over yet.
 	maxShedding = 1024
+	// maxIdleShakers bounds the goroutines that wait for handshakes, at 8 to 16 KiB
+	// each, and shakerPatience is how long one does: at 50 handshakes a second those
+	// that a permit needs are there.
+	maxIdleShakers = 64
+	shakerPatience = time.Second
 )
 
 // handshake is one that is under way. Its goroutine has the connection, or the
@@ -82,14 +89,41 @@ func (l *Loop) shake(k *link, conn *secure.Conn) {
 	l.handshakes++
 	h := &handshake{loop: l, conn: conn, link: k}
 	k.shake = h
-	l.engine.shaking.Add(1)
-	go h.run()
+	select {
+	case l.engine.shakes <- h: // to a goroutine that waits for one
+	default:
+		l.engine.shaking.Add(1)
+		go l.engine.shakeHands(h)
+	}
 }
 
-// run is the goroutine.
-func (h *handshake) run() {
-	defer h.loop.engine.shaking.Done()
-	h.conn.Handshake(h.loop.engine.config.Permit, h.report)
+// shakeHands is the goroutine. Having grown its stack for one handshake it waits
+// a while for the next.
+func (e *Engine) shakeHands(h *handshake) {
+	defer e.shaking.Done()
+	patience := time.NewTimer(shakerPatience)
+	defer patience.Stop()
+	for h != nil {
+		h.conn.Handshake(e.config.Permit, h.report)
+		h = e.nextShake(patience)
+	}
+}
+
+// nextShake waits for another handshake; nil: the goroutine is not needed.
+func (e *Engine) nextShake(patience *time.Timer) *handshake {
+	defer e.idleShakers.Add(-1)
+	if e.idleShakers.Add(1) > maxIdleShakers {
+		return nil
+	}
+	patience.Reset(shakerPatience)
+	select {
+	case h := <-e.shakes:
+		return h
+	case <-patience.C:
+		return nil
+	case <-e.shaken:
+		return nil
+	}
 }
 
 // report gives the connection back to the loop. There is room: a handshake has
@@ -168,6 +202,9 @@ func (l *Loop) shaken(h *handshake) {
 	l.countHandshake(k, result)
 	if h.conn.Failed() == nil {
 		k.tls = &session{conn: h.conn, ahead: true}
+		if !k.readable {
+			k.tls.empty = l.now
+		}
 		k.readable = true // what crypto/tls has read ahead
 	}
 	switch {

@@ -29,6 +29,9 @@ type session struct {
 	conn *secure.Conn
 	// ahead: crypto/tls may have read bytes that fill has not seen.
 	ahead bool
+	// empty is the time of the turn by whose end of the handshake the descriptor
+	// had no more bytes: in that turn no edge comes that could say otherwise.
+	empty int64
 	// end is how the connection ended, for the next fill; readMore: it did not.
 	end readState
 	// told: the peer got our close_notify, or must not get one.
@@ -59,6 +62,9 @@ func (l *Loop) fillRecords(k *link) (data []byte, n int, state readState) {
 			k.readable, state = false, readEmpty
 		}
 		t.conn.Feed(l.cipherBuf[:r])
+	}
+	if t.ahead && t.empty == l.now && !k.readHup {
+		k.readable, state = false, readEmpty
 	}
 	t.ahead = false
 	n, err := t.conn.Open(l.readBuf)
@@ -99,7 +105,13 @@ func (k *link) truncated() bool { return k.tls != nil && !k.tls.conn.CloseNotifi
 
 // seal encrypts one or two pieces and sends them.
 func (l *Loop) seal(k *link, a, b []byte) {
-	wire := l.wire[:0]
+	wire := l.sealed(k, l.wire[:0], a, b)
+	l.wire = wire[:0]
+	l.sendWire(k, wire)
+}
+
+// sealed appends the records of one or two pieces to wire.
+func (l *Loop) sealed(k *link, wire, a, b []byte) []byte {
 	for _, p := range [...][]byte{a, b} {
 		if len(p) == 0 {
 			continue
@@ -113,17 +125,25 @@ func (l *Loop) seal(k *link, a, b []byte) {
 			break
 		}
 	}
-	l.wire = wire[:0]
-	l.sendWire(k, wire)
+	return wire
 }
 
-// sayGoodbye tells the peer that nothing more is sent, once, behind what was.
+// sayGoodbye sends what is gathered and tells the peer, once, that nothing more
+// comes: by one call, since most short connections end so.
 func (l *Loop) sayGoodbye(k *link) {
 	if k.tls == nil || k.tls.told || k.broken || k.closed {
+		l.unstage(k)
 		return
 	}
 	k.tls.told = true
-	wire := k.tls.conn.SealEnd(l.wire[:0])
+	wire := l.wire[:0]
+	if l.staged == k {
+		wire = l.sealed(k, wire, l.stage, nil)
+		l.staged, l.stage = nil, l.stage[:0]
+	}
+	if !k.broken {
+		wire = k.tls.conn.SealEnd(wire)
+	}
 	l.wire = wire[:0]
 	l.sendWire(k, wire)
 }
