@@ -14,10 +14,11 @@ import (
 // The calls here never block, so they go past the scheduler: entering and
 // leaving a call that it watches costs about as much as a short call itself.
 
-// sysRead returns the bytes read; 0 with no error is the end of the stream.
+// sysRead returns the bytes read of a socket; 0 with no error is the end of the
+// stream. It is recv, since read goes through the file layer first, for some 50 ns.
 func sysRead(fd int, p []byte) (int, unix.Errno) {
 	for {
-		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), 0, 0, 0)
 		if errno == unix.EINTR {
 			continue
 		}
