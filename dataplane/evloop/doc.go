@@ -60,6 +60,11 @@
 // pool opens another. A call keeps what its endpoint's windows do not take, and what
 // its client does not: one slow client stops its own call.
 //
+// A stream of HTTP/2 may be one side of a tunnel, or both may: of CONNECT, or of
+// another protocol by an extended CONNECT (RFC 8441), which package exchange
+// translates from and to the Upgrade of HTTP/1.1. Its bytes come and go as those of
+// a body do; relay.go reads only sides that are connections.
+//
 // A link has one timer. It is armed for the earliest deadline of all exchanges;
 // when it comes up all are looked at, which a connection of a hundred streams can
 // afford once a tick. Draining is two GOAWAYs with a PING between them.

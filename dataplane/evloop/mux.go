@@ -55,10 +55,11 @@ type sub struct {
 	out      queue // of its body, for which the client is not ready
 	outEnd   bool  // the end waits behind it, with trailers
 	trailers []byte
-	rest     int64 // of its declared length, still to come; -1: none was declared
-	sendEnd  bool  // END_STREAM was sent
-	cut      bool  // when all is sent the rest of the request is refused
-	touched  int64 // when bytes of it moved
+	rest     int64      // of its declared length, still to come; -1: none was declared
+	sendEnd  bool       // END_STREAM was sent
+	cut      bool       // when all is sent the rest of the request is refused
+	cutCode  http2.Code // says that the answer is not complete
+	touched  int64      // when bytes of it moved
 }
 
 // sniff looks whether a new connection speaks HTTP/2 by prior knowledge. True: it
@@ -90,7 +91,7 @@ func (l *Loop) sniff(d *downstream, data []byte) bool {
 func (l *Loop) beginMux(d *downstream) {
 	limits := d.socket.listener.Limits
 	m := &mux{frames: frames{link: d.link}, of: d}
-	m.conn.Init(http2.Server, http2.Options{HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields})
+	m.conn.Init(http2.Server, http2.Options{HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields, ExtendedConnect: true})
 	d.mux, d.phase, d.fresh = m, phaseMux, false
 	d.headStart, d.since = l.now, l.now
 	l.gather(&m.frames, m.conn.AppendPreface(l.frame[:0]))

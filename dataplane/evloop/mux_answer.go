@@ -24,7 +24,7 @@ func (l *Loop) answerSub(s *stream, actions exchange.Actions) {
 		bodiless := s.resp.Framing == message.FramingNone || s.resp.Ended ||
 			s.call == nil && s.resp.Framing == message.FramingLength && s.resp.Length == 0
 		s.x.ResponseHead(l.lend(s), s.resp, &l.out)
-		l.subHead(b, bodiless)
+		l.subHead(b, bodiless && !s.tunnel())
 		s.listener = nil
 	}
 	if actions&exchange.ActForwardResponse != 0 {
@@ -35,7 +35,7 @@ func (l *Loop) answerSub(s *stream, actions exchange.Actions) {
 	}
 	if actions&exchange.ActReply != 0 {
 		body := s.x.Reply(l.lend(s), &l.out)
-		l.subHead(b, len(body) == 0)
+		l.subHead(b, len(body) == 0 && !s.tunnel())
 		l.subBody(b, body)
 		s.listener = nil
 	}
@@ -200,7 +200,7 @@ func (l *Loop) finishedSub(d *downstream, b *sub, actions exchange.Actions) {
 	l.discardIn(b)
 	switch {
 	case actions&exchange.ActAbortClient != 0:
-		l.gather(&m.frames, m.conn.AppendReset(l.frame[:0], b.id, http2.InternalError))
+		l.gather(&m.frames, m.conn.AppendReset(l.frame[:0], b.id, b.cutCode))
 		l.dropSub(b)
 	case actions&exchange.ActCloseClient != 0:
 		b.cut = true

@@ -22,7 +22,7 @@ func (l *Loop) newSub(m *mux, id uint32) *sub {
 		m.subs = append(m.subs, nil)
 	}
 	b := l.takeSub()
-	*b = sub{id: id, tag: tag, of: m, rest: -1, touched: l.now, lines: b.lines[:0], trailers: b.trailers[:0]}
+	*b = sub{id: id, tag: tag, of: m, rest: -1, touched: l.now, cutCode: http2.InternalError, lines: b.lines[:0], trailers: b.trailers[:0]}
 	m.subs[tag] = b
 	m.open++
 	m.conn.Tag(id, tag)
@@ -34,11 +34,6 @@ func (l *Loop) beginSub(d *downstream, ev http2.Event) {
 	s := l.muxStream(d, ev.Stream)
 	if l.overloaded() {
 		l.act(s, s.x.BeginFailed(l.lend(s), &s.head, l.arrival(d), exchange.Failure{Reason: exchange.ReasonOverload}))
-		return
-	}
-	if s.head.Method == message.MethodConnect {
-		// A tunnel would need a whole connection, which a stream is not here.
-		l.act(s, s.x.BeginFailed(l.lend(s), &s.head, l.arrival(d), exchange.Failure{Reason: exchange.ReasonConnectDenied, Detail: "http2"}))
 		return
 	}
 	actions := s.x.Begin(l.lend(s), &s.head, l.arrival(d))
@@ -107,6 +102,9 @@ func (l *Loop) subConsumed(b *sub, n int) {
 
 // takesRequest says that the endpoint is there and takes bytes.
 func takesRequest(s *stream) bool {
+	if s.x.AwaitsTunnel() {
+		return false
+	}
 	if s.call != nil {
 		return s.call.callTakes()
 	}
@@ -119,8 +117,8 @@ func (l *Loop) subEnd(b *sub, trailers bool) {
 	switch {
 	case b.s == nil:
 		l.endSub(b)
-	case b.s.x.RequestDone(): // said with the head already
-	case b.in.len() == 0 && takesRequest(b.s):
+	case b.s.x.RequestDone() && !b.s.x.Tunnels(): // said with the head already
+	case b.in.len() == 0 && l.takesEnd(b.s):
 		l.requestEnded(b, trailers)
 	default:
 		if b.in.len() == 0 {
@@ -171,7 +169,7 @@ func (l *Loop) feedMux(m *mux) {
 				m.held--
 			}
 		}
-		if b.s != nil && b.inEnd && b.in.len() == 0 && takesRequest(b.s) {
+		if b.s != nil && b.inEnd && b.in.len() == 0 && l.takesEnd(b.s) {
 			b.inEnd = false
 			m.held--
 			b.s.trailers = b.lines
@@ -192,12 +190,18 @@ func (l *Loop) discardIn(b *sub) {
 
 // subReset ends a stream that the client has reset, or that broke a rule.
 func (l *Loop) subReset(b *sub, ev http2.Event) {
-	if s := b.s; s != nil && ev.Reason != http2.NoReason {
+	s := b.s
+	switch {
+	case s == nil:
+	case s.tunnel() && b.sendEnd && ev.Code == http2.NoError && b.in.len() == 0:
+		// The endpoint has said all, and its client says no more: so Go's takes leave.
+		l.step(s, exchange.Event{Kind: exchange.EventRequestEnd})
+	case ev.Reason != http2.NoReason:
 		l.stats.RefusedHTTP2(s.listenerSeries, uint8(ev.Reason))
 		l.step(s, exchange.Event{Kind: exchange.EventRequestFailed, Failure: exchange.Failure{
 			Reason: exchange.ReasonMalformedRequest, Detail: ev.Reason.String(),
 		}})
-	} else if s != nil {
+	default:
 		l.step(s, exchange.Event{Kind: exchange.EventClientGone})
 	}
 	if b.of != nil {

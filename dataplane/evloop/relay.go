@@ -4,35 +4,16 @@ package evloop
 
 import (
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 	"golang.org/x/sys/unix"
 )
 
 // This file moves the bytes of tunnels. A tunnel has two passages, one in each
 // direction. Each reads no more than its far end takes, and tells the far end that
 // no more follows when the near one has ended and all of it has gone.
-
-// passage is one direction of a tunnel, and what its events are called.
-type passage struct {
-	from, to  *link
-	data, end exchange.EventKind
-}
-
-// passageFrom is the passage of a tunnel that begins at k.
-func (s *stream) passageFrom(k *link) passage {
-	down, up := s.down.link, s.up.link
-	if k == down {
-		return passage{from: down, to: up, data: exchange.EventRequestData, end: exchange.EventRequestEnd}
-	}
-	return passage{from: up, to: down, data: exchange.EventResponseData, end: exchange.EventResponseEnd}
-}
-
-// far is the other link of a tunnel.
-func (s *stream) far(k *link) *link {
-	if k == s.down.link {
-		return s.up.link
-	}
-	return s.down.link
-}
+//
+// A side of a tunnel is a connection, which this file reads, or a stream of HTTP/2:
+// a sub or a call, whose bytes come and go as those of a body do.
 
 // tunnel says that a stream's bytes pass as they are.
 func (s *stream) tunnel() bool { return s.x.State() == exchange.StateTunnel }
@@ -41,13 +22,20 @@ func (s *stream) tunnel() bool { return s.x.State() == exchange.StateTunnel }
 // kept, and has its turn with what is still to come. The tunnel does not hold the
 // table that it began with.
 func (l *Loop) join(s *stream) {
-	s.down.phase = phaseTunnel
+	if b := s.sub; b != nil {
+		// RFC 9113 section 8.5 and RFC 8441 section 5.
+		if b.cutCode = http2.ConnectError; s.x.Upgrades() {
+			b.cutCode = http2.Cancel
+		}
+	} else {
+		s.down.phase = phaseTunnel
+	}
 	l.makeReady(s.down.link)
 	l.makeReady(s.up.link)
 	l.wheel.arm(s.down.link, s.x.NextDeadline())
 }
 
-// turnTunnel serves one link of a tunnel.
+// turnTunnel serves a connection that is one side of a tunnel.
 func (l *Loop) turnTunnel(s *stream, k *link) {
 	if k.broken && k.ended {
 		l.tunnelBroken(s, k)
@@ -64,16 +52,27 @@ func (l *Loop) turnTunnel(s *stream, k *link) {
 			l.makeReady(s.far(k))
 		}
 	}
-	l.pass(s, s.passageFrom(k))
+	l.pass(s, k)
 }
 
-// pass moves what can be moved in one direction in one turn.
-func (l *Loop) pass(s *stream, p passage) {
-	k := p.from
-	for budget := readSize; !k.ended && p.to.out.len() <= highWater; {
+// far is the other link of a tunnel.
+func (s *stream) far(k *link) *link {
+	if k == s.down.link {
+		return s.up.link
+	}
+	return s.down.link
+}
+
+// pass moves what can be moved in one direction in one turn, away from k.
+func (l *Loop) pass(s *stream, k *link) {
+	kind, takes := exchange.EventRequestData, takesRequest
+	if k == s.up.link {
+		kind, takes = exchange.EventResponseData, takesAnswer
+	}
+	for budget := readSize; !k.ended && takes(s); {
 		if kept := k.in.bytes(); len(kept) > 0 {
 			s.body = kept
-			l.step(s, exchange.Event{Kind: p.data, N: len(kept)})
+			l.step(s, exchange.Event{Kind: kind, N: len(kept)})
 			k.in.release(&l.buffers)
 			continue
 		}
@@ -88,7 +87,7 @@ func (l *Loop) pass(s *stream, p passage) {
 		budget -= n
 		if n > 0 {
 			s.body = data
-			l.step(s, exchange.Event{Kind: p.data, N: n})
+			l.step(s, exchange.Event{Kind: kind, N: n})
 		}
 		switch state {
 		case readEnd:
@@ -99,26 +98,54 @@ func (l *Loop) pass(s *stream, p passage) {
 		}
 	}
 	if k.ended {
-		l.passEnd(s, p)
+		l.passEnd(s, k)
 	}
 }
 
 // passEnd tells the exchange that a side has ended, once all that it sent has
 // gone. Otherwise the far end comes back here when it has drained.
-func (l *Loop) passEnd(s *stream, p passage) {
-	if p.from.endTold {
+func (l *Loop) passEnd(s *stream, k *link) {
+	if k.endTold {
 		return
 	}
-	l.unstage(p.to)
-	if p.to.out.len() > 0 {
+	kind, takes := exchange.EventRequestEnd, l.takesEnd
+	if k == s.up.link {
+		kind, takes = exchange.EventResponseEnd, l.takesAnswerEnd
+	}
+	if !takes(s) {
 		return
 	}
-	if p.from.up != nil && p.from.truncated() {
-		l.tunnelBroken(s, p.from) // somebody else may have cut it: not to be passed on as an end
+	if k == s.up.link && k.truncated() {
+		l.tunnelBroken(s, k) // somebody else may have cut it: not to be passed on as an end
 		return
 	}
-	p.from.endTold = true
-	l.step(s, exchange.Event{Kind: p.end})
+	k.endTold = true
+	s.trailers = nil
+	l.step(s, exchange.Event{Kind: kind})
+}
+
+// takesEnd says that the end of what the client sends can be told: where bytes of a
+// tunnel wait for the endpoint it would overtake them.
+func (l *Loop) takesEnd(s *stream) bool {
+	if !s.tunnel() {
+		return takesRequest(s)
+	}
+	if b := s.call; b != nil {
+		return b.out.len() == 0
+	}
+	return l.drained(s.up.link)
+}
+
+// takesAnswerEnd is takesEnd for what the endpoint sends. What waits in a sub has
+// its end behind it.
+func (l *Loop) takesAnswerEnd(s *stream) bool {
+	return !s.tunnel() || s.sub != nil || l.drained(s.down.link)
+}
+
+// drained says that nothing waits for a link.
+func (l *Loop) drained(k *link) bool {
+	l.unstage(k)
+	return k.out.len() == 0
 }
 
 // tunnelBroken ends a tunnel one side of which is gone.
@@ -130,8 +157,33 @@ func (l *Loop) tunnelBroken(s *stream, k *link) {
 	l.step(s, exchange.Event{Kind: exchange.EventUpstreamFailed, Failure: exchange.Failure{Reason: exchange.ReasonUpstreamReset}})
 }
 
+// shutUp tells the endpoint that no more follows; it may go on sending.
+func (l *Loop) shutUp(s *stream) {
+	if b := s.call; b != nil {
+		if !b.sendEnd {
+			l.callTrailers(b, nil)
+		}
+		l.wheel.arm(s.down.link, s.x.NextDeadline())
+		return
+	}
+	l.shut(s, s.up.link)
+}
+
+// shutDownstream is shutUp for the client.
+func (l *Loop) shutDownstream(s *stream) {
+	if b := s.sub; b != nil {
+		l.subAnswered(s)
+		l.wheel.arm(s.down.link, s.x.NextDeadline())
+		return
+	}
+	l.shut(s, s.down.link)
+}
+
 // shut tells a peer that no more follows; it may go on sending.
 func (l *Loop) shut(s *stream, k *link) {
+	if s.x.State() == exchange.StateDone {
+		return // it is closed, which says so too
+	}
 	l.unstage(k)
 	if k.tls != nil {
 		l.sayGoodbye(k) // half of a connection can end only so

@@ -21,14 +21,15 @@ type stream struct {
 	arena    []byte
 	listener *table.Listener // of the exchange, until the answer's head: it holds its table's routes
 
-	down *downstream
-	sub  *sub          // its HTTP/2 stream, where down speaks HTTP/2
-	up   *upstreamConn // while the attempt has a connection
-	call *call         // its HTTP/2 stream, where up speaks HTTP/2
-	wait *endpointPool // while it waits in a pool's queue
-	at   *endpointPool // where the attempt is counted in flight
-	body []byte        // of this event, for the actions that forward it
-	resp *message.Head // of this event
+	down    *downstream
+	sub     *sub          // its HTTP/2 stream, where down speaks HTTP/2
+	up      *upstreamConn // while the attempt has a connection
+	call    *call         // its HTTP/2 stream, where up speaks HTTP/2
+	wait    *endpointPool // while it waits in a pool's queue
+	unready *upMux        // while it waits for an endpoint's SETTINGS
+	at      *endpointPool // where the attempt is counted in flight
+	body    []byte        // of this event, for the actions that forward it
+	resp    *message.Head // of this event
 	// kept is what went up of the request's body, to be sent again; empty once the
 	// exchange keeps nothing.
 	kept queue
@@ -67,7 +68,7 @@ func (p *streamPool) give(s *stream) {
 		s.arena = nil
 	}
 	s.down, s.sub, s.up, s.call, s.wait, s.at, s.listener = nil, nil, nil, nil, nil, nil, nil
-	s.body, s.resp, s.trailers = nil, nil, nil
+	s.body, s.resp, s.trailers, s.unready = nil, nil, nil, nil
 	s.listenerSeries, s.routeSeries, s.upSeries, s.epSeries = 0, 0, 0, 0
 	p.free = append(p.free, s)
 }
@@ -160,9 +161,9 @@ func (l *Loop) actTunnel(s *stream, actions exchange.Actions) {
 	case actions&exchange.ActJoin != 0:
 		l.join(s)
 	case actions&exchange.ActShutUpstream != 0:
-		l.shut(s, s.up.link)
+		l.shutUp(s)
 	case actions&exchange.ActShutClient != 0:
-		l.shut(s, s.down.link)
+		l.shutDownstream(s)
 	}
 }
 

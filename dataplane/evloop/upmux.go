@@ -3,6 +3,8 @@
 package evloop
 
 import (
+	"slices"
+
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
@@ -17,9 +19,13 @@ type upMux struct {
 
 	calls   []*call // by tag; nil: the tag is free
 	free    []uint32
-	open    int // calls
+	open    int // calls, and attempts in unready
 	blocked int // calls whose request waits for the endpoint's windows
 	held    int // calls whose answer waits for its client
+
+	// unready are attempts that ask for a tunnel, before the endpoint has said
+	// whether it opens any.
+	unready []*stream
 
 	leaving   bool  // it takes no more calls, and closes behind the last
 	heard     int64 // when bytes last came
@@ -41,6 +47,8 @@ type call struct {
 
 	in    queue // of the answer's body, for which the client is not ready
 	inEnd bool  // the end waits behind it
+	ended bool  // the endpoint has sent all
+	over  bool  // and reads no more
 	lines []byte
 }
 
@@ -67,7 +75,7 @@ func (l *Loop) acquireCall(s *stream, p *endpointPool) {
 	}
 	for _, m := range p.muxes {
 		if m.takes() {
-			l.beginCall(s, m, true)
+			l.offerCall(s, m, true)
 			return
 		}
 	}
@@ -95,8 +103,44 @@ func (l *Loop) openedMux(c *upstreamConn) {
 	s.up = nil
 	p.muxes = append(p.muxes, m)
 	l.gather(&m.frames, m.conn.AppendPreface(l.frame[:0]))
-	l.beginCall(s, m, false)
+	l.offerCall(s, m, false)
 	l.serveCalls(p)
+}
+
+// offerCall is beginCall for an attempt of any kind. One that asks for a tunnel
+// waits until the endpoint's SETTINGS say whether it opens any (RFC 8441 section
+// 3).
+func (l *Loop) offerCall(s *stream, m *upMux, reused bool) {
+	switch {
+	case !s.x.Upgrades() || m.conn.ExtendedConnect():
+		l.beginCall(s, m, reused)
+	case m.conn.Ready():
+		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{Reason: exchange.ReasonUpgradeFailed}})
+		if m.open == 0 {
+			l.idleMux(m.of)
+		}
+	default:
+		m.unready = append(m.unready, s)
+		m.open++
+		s.wait, s.unready = nil, m
+	}
+}
+
+// settleCalls goes on with attempts that waited for an endpoint's SETTINGS.
+func (l *Loop) settleCalls(m *upMux) {
+	for len(m.unready) > 0 {
+		s := m.unready[0]
+		l.leaveUnready(s)
+		l.acquireCall(s, m.of.pool)
+	}
+}
+
+// leaveUnready takes an attempt out of those that wait for SETTINGS.
+func (l *Loop) leaveUnready(s *stream) {
+	m := s.unready
+	s.unready = nil
+	m.unready = slices.DeleteFunc(m.unready, func(other *stream) bool { return other == s })
+	m.open--
 }
 
 // serveCalls begins the calls that wait as long as there is room, and opens
@@ -111,7 +155,7 @@ func (l *Loop) serveCalls(p *endpointPool) {
 			i++
 			continue
 		}
-		l.beginCall(l.nextWaiting(p), m, true)
+		l.offerCall(l.nextWaiting(p), m, true)
 	}
 	if p.Queued() > 0 && p.connecting == 0 && p.TryOpen(p.config.MaxConnections) {
 		l.connect(l.nextWaiting(p), p)
@@ -168,7 +212,7 @@ func (l *Loop) turnUpMux(c *upstreamConn) {
 	if m.stalled { // bodies may have stopped for it
 		m.stalled = false
 		for _, b := range m.calls {
-			if b != nil && !b.s.x.RequestDone() {
+			if b != nil && (!b.s.x.RequestDone() || b.s.tunnel()) {
 				l.makeReady(b.s.down.link)
 			}
 		}
@@ -268,6 +312,9 @@ func (l *Loop) eventUpMux(c *upstreamConn, ev http2.Event, in []byte) {
 		if m.blocked > 0 {
 			l.pumpCalls(m)
 		}
+		if len(m.unready) > 0 && m.conn.Ready() {
+			l.settleCalls(m)
+		}
 	case http2.GoAway:
 		m.leave()
 	case http2.Failed:
@@ -280,6 +327,13 @@ func (l *Loop) eventUpMux(c *upstreamConn, ev http2.Event, in []byte) {
 func (l *Loop) failCalls(c *upstreamConn, reason exchange.Reason, detail string) {
 	m := c.mux
 	m.leave()
+	for len(m.unready) > 0 {
+		s := m.unready[0]
+		l.leaveUnready(s)
+		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
+			Reason: exchange.ReasonConnectFailure, Detail: detail, Retry: exchange.RetryNothingSent,
+		}})
+	}
 	for i := 0; i < len(m.calls); i++ {
 		if b := m.calls[i]; b != nil {
 			f := exchange.Failure{Reason: reason, Detail: detail}

@@ -21,7 +21,7 @@ var (
 func (l *Loop) callActions(s *stream, actions exchange.Actions) {
 	b := s.call
 	if actions&exchange.ActSendHead != 0 {
-		l.callHead(s, b, s.x.RequestDone() && actions&exchange.ActResend == 0)
+		l.callHead(s, b, s.x.RequestDone() && !s.x.Upgrades() && actions&exchange.ActResend == 0)
 	}
 	if actions&exchange.ActResend != 0 {
 		s.trailers = nil // of an earlier event
@@ -160,15 +160,18 @@ func (l *Loop) forwardDown(b *call, p []byte) {
 
 // callEnd takes the end of an answer.
 func (l *Loop) callEnd(b *call, trailers bool) {
-	b.lines = b.lines[:0]
+	b.lines, b.ended = b.lines[:0], true
 	if trailers {
 		b.lines = appendLines(b.lines, &l.muxHead)
 	}
-	if b.in.len() > 0 {
-		b.inEnd = true
+	if b.in.len() == 0 && l.takesAnswerEnd(b.s) {
+		l.endCall(b)
 		return
 	}
-	l.endCall(b)
+	if b.in.len() == 0 {
+		b.of.held++
+	}
+	b.inEnd = true
 }
 
 // endCall gives the end of an answer to the exchange.
@@ -176,13 +179,16 @@ func (l *Loop) endCall(b *call) {
 	s := b.s
 	s.trailers = b.lines
 	l.step(s, exchange.Event{Kind: exchange.EventResponseEnd, Reusable: true})
+	if b.over && b.of != nil {
+		l.step(s, exchange.Event{Kind: exchange.EventRequestEnd})
+	}
 }
 
 // feedCalls goes on with answers whose clients were not ready.
 func (l *Loop) feedCalls(m *upMux) {
 	for i := 0; i < len(m.calls) && m.held > 0; i++ {
 		b := m.calls[i]
-		if b == nil || b.in.len() == 0 {
+		if b == nil || b.in.len() == 0 && !b.inEnd {
 			continue
 		}
 		for b.of != nil && b.in.len() > 0 && takesAnswer(b.s) {
@@ -193,12 +199,13 @@ func (l *Loop) feedCalls(m *upMux) {
 				break // the attempt is over
 			}
 			b.in.drop(&l.buffers, len(p))
-			if b.in.len() == 0 {
+			if b.in.len() == 0 && !b.inEnd {
 				m.held--
 			}
 		}
-		if b.of != nil && b.in.len() == 0 && b.inEnd {
+		if b.of != nil && b.in.len() == 0 && b.inEnd && l.takesAnswerEnd(b.s) {
 			b.inEnd = false
+			m.held--
 			l.endCall(b)
 		}
 	}
@@ -208,6 +215,14 @@ func (l *Loop) feedCalls(m *upMux) {
 // answered wrongly.
 func (l *Loop) callReset(b *call, ev http2.Event) {
 	s := b.s
+	if s.tunnel() && b.ended && ev.Code == http2.NoError {
+		// It has said all and reads no more (RFC 9113 section 8.1): what the client
+		// still says leads nowhere.
+		if b.over = true; !b.inEnd {
+			l.step(s, exchange.Event{Kind: exchange.EventRequestEnd})
+		}
+		return
+	}
 	f := exchange.Failure{Reason: exchange.ReasonUpstreamReset, Detail: ev.Code.String()}
 	switch {
 	case ev.Reason != http2.NoReason:
@@ -235,7 +250,7 @@ func (l *Loop) dropCall(s *stream, abort bool) {
 	if b.out.len() > 0 {
 		m.blocked--
 	}
-	if b.in.len() > 0 {
+	if b.in.len() > 0 || b.inEnd {
 		m.held--
 	}
 	b.out.release(&l.buffers)

@@ -369,6 +369,9 @@ func (l *Loop) abortUp(s *stream) {
 	if t := c.link.tls; t != nil {
 		t.told = true // a request that is cut has not ended
 	}
+	if s.sub != nil && s.x.CutTunnel() { // RFC 9113 section 8.5: as the stream's end was, so is the connection's
+		_ = unix.SetsockoptLinger(c.link.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
 	l.closeUp(c)
 	l.serveWaiting(p)
 }
@@ -376,6 +379,11 @@ func (l *Loop) abortUp(s *stream) {
 // leaveQueue ends an attempt that has no connection yet.
 func (l *Loop) leaveQueue(s *stream) {
 	l.endInFlight(s)
+	if m := s.unready; m != nil {
+		if l.leaveUnready(s); m.open == 0 && !m.link.closed {
+			l.idleMux(m.of)
+		}
+	}
 	if s.wait != nil {
 		s.wait.Leave(s.id)
 		s.wait = nil

@@ -16,8 +16,8 @@
 //	 ▼                       ▲
 //	Reply ───────────────────┘   (local answers: errors, redirect, respond)
 //
-// A 101 that was asked for leads to Tunnel, and so does the connection of a
-// CONNECT. A Tunnel ends when both sides have.
+// A 101 that was asked for leads to Tunnel, or a 2xx where it was asked for in
+// HTTP/2, and so does the connection of a CONNECT. A Tunnel ends when both sides have.
 //
 // Invariants, checked by the tests after every step: at most one finish; no
 // retry after a byte of the answer went to the client; an exchange that holds an

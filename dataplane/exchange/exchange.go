@@ -51,7 +51,9 @@ type Exchange struct {
 	chunkedDown bool  // the answer goes down chunked
 	tunnel      tunnelKind
 	protocol    []byte // of tunnelUpgrade, as the client wrote it: in the head's arena
+	viaHTTP2    bool   // the endpoint of the attempt speaks HTTP/2
 	// Of a tunnel: who sends no more.
+	opened        bool
 	clientEnded   bool
 	upstreamEnded bool
 	reason        Reason
@@ -88,6 +90,7 @@ type requestNames struct {
 	pathRaw    bool // path is the very bytes of the head
 	requestID  [64]byte
 	idLen      uint8
+	socketKey  [keyLen]byte // that we asked an endpoint with
 }
 
 // Arrival is what the driver knows of a request besides its head.
@@ -171,8 +174,32 @@ func (x *Exchange) ChunkedUp() bool { return x.head.Framing == message.FramingCh
 // ChunkedDown says that the answer's body goes to the client in chunks.
 func (x *Exchange) ChunkedDown() bool { return x.chunkedDown }
 
-// Method is the request's method.
-func (x *Exchange) Method() message.Method { return x.head.Method }
+// Method is the method that an endpoint of HTTP/1.1 gets.
+func (x *Exchange) Method() message.Method {
+	if x.extended() {
+		return message.MethodGet
+	}
+	return x.head.Method
+}
+
+// AwaitsTunnel says that a tunnel was asked for and is not open: what the client
+// sends already is to be kept for it.
+func (x *Exchange) AwaitsTunnel() bool { return x.tunnel != tunnelNone && x.state != StateTunnel }
+
+// Tunnels says that a tunnel was asked for, or is open: its bytes are no body.
+func (x *Exchange) Tunnels() bool { return x.tunnel != tunnelNone }
+
+// Upgrades says that the attempt at hand asks for another protocol.
+func (x *Exchange) Upgrades() bool { return x.tunnel == tunnelUpgrade }
+
+// Extended says that the client asked by an extended CONNECT (RFC 8441).
+func (x *Exchange) Extended() bool { return x.extended() }
+
+// CutTunnel says that the exchange was a tunnel, and one side had not ended when it
+// was over.
+func (x *Exchange) CutTunnel() bool {
+	return x.state == StateDone && x.tunnel != tunnelNone && x.opened && !(x.clientEnded && x.upstreamEnded)
+}
 
 // Touch notes that bytes moved.
 func (x *Exchange) Touch(now int64) { x.touched = now }

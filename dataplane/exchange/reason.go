@@ -34,6 +34,7 @@ const (
 	ReasonProxyMissing
 	ReasonProxyMalformed
 	ReasonHelloMalformed
+	ReasonUpgradeFailed
 	reasonCount
 )
 
@@ -107,6 +108,8 @@ func (r Reason) info() reasonInfo {
 		return reasonInfo{"overload", 503, SourceInternal, "connection_limit_reached", "this node takes no more work at the moment"}
 	case ReasonShutdown:
 		return reasonInfo{"shutdown", 503, SourceInternal, "proxy_internal_response", "this node is shutting down"}
+	case ReasonUpgradeFailed:
+		return reasonInfo{"upgrade_failed", 502, SourceUpstream, "http_upgrade_failed", "the endpoint opens no tunnel by HTTP/2"}
 	case ReasonHelloMalformed: // as for the three below
 		return reasonInfo{"client_hello_malformed", 400, SourceDownstream, "", "the client sent no ClientHello"}
 	case ReasonProxyUntrusted: // the statuses of these three are logged only: nothing is answered

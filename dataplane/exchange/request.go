@@ -56,6 +56,9 @@ func (x *Exchange) normalise(env *Env) string {
 func (x *Exchange) match(env *Env) *table.Route {
 	h, q := x.head, &env.query
 	q.Method, q.MethodName = h.Method, h.Bytes(h.MethodName)
+	if x.extended() { // a route sees what it would have been in HTTP/1.1
+		q.Method, q.MethodName = message.MethodGet, methodGet
+	}
 	q.Host, q.Path = x.local.host, x.local.path
 	q.RawQuery, q.HasQuery = nil, h.HasQuery
 	if h.HasQuery {
@@ -160,6 +163,9 @@ func (x *Exchange) RequestHead(env *Env, out *message.Out) {
 	env.scratch = env.scratch[:0]
 	h := x.head
 	out.Method = h.Bytes(h.MethodName)
+	if x.extended() {
+		out.Method = methodGet
+	}
 	out.Minor = 1
 	out.Framing, out.Length = h.Framing, h.Length
 	out.Target = x.target(env)
@@ -181,7 +187,7 @@ func (x *Exchange) RequestHead(env *Env, out *message.Out) {
 	ops := x.route.RequestHeaders
 	for i := range h.Fields {
 		f := &h.Fields[i]
-		if dropsUp(f.ID, trusted) {
+		if dropsUp(f.ID, trusted) || x.dropsKey(f.ID) {
 			continue
 		}
 		if f.ID == message.FieldExpect && h.Minor == 0 { // RFC 9110 section 10.1.1: ignored in HTTP/1.0
@@ -198,8 +204,7 @@ func (x *Exchange) RequestHead(env *Env, out *message.Out) {
 	}
 	x.addForwarded(env, out, trusted, ops)
 	if x.tunnel == tunnelUpgrade {
-		out.Upgrade = true
-		out.Add(nameUpgrade, x.protocol)
+		x.addUpgrade(env, out)
 	}
 	addOps(ops, out)
 }

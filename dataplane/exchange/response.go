@@ -52,13 +52,12 @@ func (x *Exchange) ResponseHead(env *Env, h *message.Head, out *message.Out) {
 		out.Framing = h.Declared // HEAD and 304: what the fields say, and no body
 	}
 	if x.state == StateTunnel {
-		out.Upgrade, out.Close = true, false
-		out.Add(nameUpgrade, x.protocol)
+		x.switched(env, out)
 	}
 	ops := x.route.ResponseHeaders
 	for i := range h.Fields {
 		f := &h.Fields[i]
-		if dropsDown(f.ID) {
+		if dropsDown(f.ID) || x.dropsKey(f.ID) {
 			continue
 		}
 		name := h.Bytes(f.Name)

@@ -27,7 +27,7 @@ func (x *Exchange) keepsBody() bool {
 // repeatable tells whether the request may be sent twice, although an endpoint
 // may have acted on it (RFC 9110 section 9.2.2).
 func (x *Exchange) repeatable(r *table.Retry) bool {
-	return r.NonIdempotent || x.head.Method.Idempotent()
+	return r.NonIdempotent || x.Method().Idempotent()
 }
 
 // mayRetry tells whether the route lets a failed attempt be followed by another,

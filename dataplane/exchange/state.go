@@ -41,13 +41,16 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 	x.route, x.routeName = route, route.Name
 	x.requestOps, x.responseOps = route.RequestHeaders, route.ResponseHeaders
 	x.requestDeadline = in.Now + int64(route.Timeout)
-	if head.Method == message.MethodConnect && !x.seekConnect(route.Tunnel) {
+	if head.Method == message.MethodConnect && !x.extended() && !x.seekConnect(route.Tunnel) {
 		return x.refuse(Failure{Reason: ReasonConnectDenied})
 	}
 	if route.Action != table.ActionForward {
 		return x.reply()
 	}
 	x.seekUpgrade(route.Tunnel)
+	if x.extended() && x.tunnel == tunnelNone { // nothing else could be made of it
+		return x.refuse(Failure{Reason: ReasonConnectDenied, Detail: "protocol"})
+	}
 	x.keep = head.Framing != message.FramingNone && x.keepsBody()
 	return x.forward(env, in.Now)
 }
@@ -87,6 +90,11 @@ func (x *Exchange) forward(env *Env, now int64) Actions {
 	if env.Stale {
 		if x.upstream = env.Table.Upstream(x.upstream.Name); x.upstream == nil {
 			return x.refuse(Failure{Reason: ReasonNoEndpoint})
+		}
+	}
+	if x.upstream.HTTP2 && x.tunnel == tunnelUpgrade && !x.extended() && x.asksWebSocket() {
+		if _, ok := x.clientKey(); !ok { // the endpoint would not see it
+			return x.refuse(Failure{Reason: ReasonMalformedRequest, Detail: "websocket_key"})
 		}
 	}
 	return x.attempt(env, now, -1)
@@ -196,12 +204,13 @@ func (x *Exchange) inSend(env *Env, now int64, ev Event) Actions {
 		x.interim = true
 		return ActForwardInterim
 	case EventResponseHead:
-		if ev.Head.Status == 101 {
-			if !x.agreed(ev.Head) {
-				return x.fail(env, now, Failure{Reason: ReasonUpstreamMalformed, Detail: "unasked_upgrade"})
-			}
+		if yes, problem := x.agrees(ev.Head); problem != "" {
+			return x.fail(env, now, Failure{Reason: ReasonUpstreamMalformed, Detail: problem})
+		} else if yes {
 			x.openTunnel(now)
-			x.status = 101
+			if x.status = 101; x.extended() {
+				x.status = 200
+			}
 			return ActForwardHead | ActJoin
 		}
 		if ev.Head.Status >= 400 {
@@ -269,20 +278,21 @@ func (x *Exchange) inTunnel(now int64, ev Event) Actions {
 		if !x.upstreamEnded {
 			return ActShutUpstream
 		}
+		x.state = StateDone
+		return ActShutUpstream | ActAbortUpstream | ActCloseClient | ActFinish
 	case EventResponseEnd:
 		x.upstreamEnded = true
 		if !x.clientEnded {
 			return ActShutClient
 		}
-	case EventUpstreamFailed:
+		x.state = StateDone
+		return ActShutClient | ActAbortUpstream | ActCloseClient | ActFinish
+	case EventUpstreamFailed, EventRequestFailed:
 		x.state = StateDone
 		x.reason, x.detail = ev.Failure.Reason, ev.Failure.Detail
 		return ActAbortUpstream | ActAbortClient | ActFinish
-	default:
-		return 0
 	}
-	x.state = StateDone
-	return ActAbortUpstream | ActCloseClient | ActFinish
+	return 0
 }
 
 func (x *Exchange) requestData(env *Env, now int64, n int) Actions {
@@ -413,7 +423,7 @@ func (x *Exchange) attempt(env *Env, now int64, except int) Actions {
 	if !ok {
 		return x.refuse(Failure{Reason: ReasonNoEndpoint})
 	}
-	x.endpoint = endpoint
+	x.endpoint, x.viaHTTP2 = endpoint, x.upstream.HTTP2
 	x.epName = x.upstream.Endpoints[endpoint].Address
 	x.state = StateAcquire
 	x.timedOut = false

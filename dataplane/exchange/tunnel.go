@@ -16,7 +16,7 @@ type tunnelKind uint8
 
 const (
 	tunnelNone       tunnelKind = iota
-	tunnelUpgrade               // another protocol, by 101 (RFC 9110 section 7.8)
+	tunnelUpgrade               // another protocol, by 101 or by an extended CONNECT (upgrade.go)
 	tunnelConnect               // CONNECT (RFC 9110 section 9.3.6)
 	tunnelConnection            // all of a connection
 )
@@ -29,6 +29,12 @@ var nameUpgrade = []byte("upgrade")
 // request gains nothing.
 func (x *Exchange) seekUpgrade(t *table.Tunnel) {
 	h := x.head
+	if x.extended() {
+		if protocol := h.Bytes(h.Protocol); t != nil && t.AllowsUpgrade(protocol) {
+			x.tunnel, x.protocol, x.tunnelIdle = tunnelUpgrade, protocol, int64(t.Idle)
+		}
+		return
+	}
 	if !h.Upgrade || !x.requestDone || t == nil || x.tunnel != tunnelNone {
 		return
 	}
@@ -47,10 +53,9 @@ func (x *Exchange) seekUpgrade(t *table.Tunnel) {
 	}
 }
 
-// seekConnect tells whether the route opens a tunnel to the target of a CONNECT. A
-// stream of HTTP/2 is no connection that could become one.
+// seekConnect tells whether the route opens a tunnel to the target of a CONNECT.
 func (x *Exchange) seekConnect(t *table.Tunnel) bool {
-	if t == nil || x.head.HTTP2 || !t.AllowsConnect(x.local.host, port(x.head.Bytes(x.head.Authority))) {
+	if t == nil || !t.AllowsConnect(x.local.host, port(x.head.Bytes(x.head.Authority))) {
 		return false
 	}
 	x.tunnel, x.tunnelIdle, x.fresh = tunnelConnect, int64(t.Idle), true
@@ -100,7 +105,7 @@ func (x *Exchange) agreed(h *message.Head) bool {
 // openTunnel is what every way into StateTunnel does. The route's time for an
 // answer is over; the tunnel's own time without a byte begins.
 func (x *Exchange) openTunnel(now int64) {
-	x.state = StateTunnel
+	x.state, x.opened = StateTunnel, true
 	x.headSent, x.keep = true, false
 	x.tryDeadline = math.MaxInt64
 	x.endRetry()

@@ -168,6 +168,7 @@ func (c *Conn) request(b *fieldBlock, fields []byte, h *message.Head) Event {
 	}
 	s := c.begin(b.stream)
 	s.told = true
+	s.tunnel = h.Method == message.MethodConnect
 	ev := Event{Kind: Head, Stream: s.id}
 	switch {
 	case reason != NoReason:
@@ -221,11 +222,12 @@ func (c *Conn) response(s *stream, b *fieldBlock, fields []byte, h *message.Head
 		return ev
 	}
 	ev.Kind = Head
+	s.tunnel = tunnels(s.method, h.Status)
 	switch h.Framing {
 	case message.FramingLength:
 		s.rest = h.Length
 	case message.FramingNone:
-		if !tunnels(s.method, h.Status) {
+		if !s.tunnel {
 			s.rest = 0
 		}
 	}
@@ -238,6 +240,8 @@ func (c *Conn) trailers(s *stream, b *fieldBlock, fields []byte, h *message.Head
 	switch {
 	case !b.end:
 		return c.refuseBlock(s.id, fields, h, TrailersWithoutEnd)
+	case s.tunnel:
+		return c.refuseBlock(s.id, fields, h, TunnelTrailers)
 	case s.mute:
 		ev := c.skipBlock(fields, h, floodStray)
 		if ev.Kind != Failed {

@@ -53,6 +53,7 @@ const (
 	ZeroIncrement        // 6.9
 	DataBeforeHead       // 8.1: DATA before the response's HEADERS
 	TrailersWithoutEnd   // 8.1: a second HEADERS without END_STREAM
+	TunnelTrailers       // 8.5: HEADERS on a stream of CONNECT
 	LengthMismatch       // 8.1.1: content-length is not the sum of DATA
 
 	// Of a head. All make a message malformed (8.1.1), but for those with a status.
@@ -138,6 +139,7 @@ var rules = [reasonEnd]rule{
 	ZeroIncrement:        {name: "zero_increment", code: ProtocolError},
 	DataBeforeHead:       {name: "data_before_head", code: ProtocolError},
 	TrailersWithoutEnd:   {name: "trailers_without_end", code: ProtocolError},
+	TunnelTrailers:       {name: "tunnel_trailers", code: ProtocolError},
 	LengthMismatch:       {name: "length_mismatch", code: ProtocolError},
 
 	UpperCaseName:      {name: "upper_case_name", code: ProtocolError},

@@ -66,6 +66,10 @@ func appendSetting(dst []byte, id uint16, value uint32) []byte {
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint16(dst, id), value)
 }
 
+// Ready tells whether the peer's first SETTINGS have come: what it does not take is
+// known from then on.
+func (c *Conn) Ready() bool { return c.phase == phaseOpen }
+
 // ExtendedConnect tells whether the peer, a server, takes RFC 8441.
 func (c *Conn) ExtendedConnect() bool { return c.peer.extendedConnect }
 

@@ -29,6 +29,7 @@ type stream struct {
 	method     message.Method // Client: of the request
 	interim    uint8          // interim responses so far
 	told       bool           // the caller knows of it
+	tunnel     bool           // of CONNECT: DATA alone may follow
 	mute       bool           // refused with an answer: what still comes is thrown away
 	blocked    bool           // AppendData stopped at a window
 

@@ -348,7 +348,8 @@ const (
 	Upstream_PROTOCOL_UNSPECIFIED Upstream_Protocol = 0
 	Upstream_HTTP1                Upstream_Protocol = 1
 	// Many requests share a connection: with TLS agreed on by ALPN, else with prior
-	// knowledge. CONNECT and upgrades cannot go there.
+	// knowledge. Upgrades go there by RFC 8441, where the endpoint takes it;
+	// CONNECT cannot.
 	Upstream_HTTP2 Upstream_Protocol = 2
 )
 
