@@ -27,7 +27,7 @@ BENCHTIME ?= 200ms
 BENCH     ?= .
 
 # What the tests and bench-rivals call besides Go, by Debian's names.
-DEBIAN_PACKAGES := curl iproute2 patch nginx haproxy wrk nghttp2-client
+DEBIAN_PACKAGES := curl iproute2 patch nginx haproxy wrk nghttp2-client testssl.sh
 
 workspace_packages = $(foreach m,$(1),./$(m)/...)
 
@@ -124,6 +124,10 @@ VIP_REPEATS ?= 20
 .PHONY: vip-repeats
 vip-repeats: build ## end the holder of a virtual IP in every way, VIP_REPEATS=20 times each; median and worst are logged
 	VIP_REPEATS=$(VIP_REPEATS) go test -count=1 -v -timeout 0 -run 'AVIPMovesWhenItsHolderIsKilled|AStoppedHolderLosesItsVIP|APlannedEndHandsTheVIPOver' ./deployments/e2e
+
+.PHONY: testssl
+testssl: build ## look at an HTTPS listener with all checks of testssl.sh: nothing above low
+	TESTSSL=all go test -count=1 -v -timeout 0 -run TestTestsslFindsNothingAboveLow ./deployments/e2e
 
 .PHONY: differential
 differential: ## compare DIFFERENTIAL=1000000 generated requests with net/http
