@@ -277,6 +277,7 @@ func TestMetrics(t *testing.T) {
 	l.Refused(web, 3)
 	l.Add(stats.ClientsOverCeiling, 3)
 	l.Add(stats.ClientsShed, 2)
+	l.Add(stats.SplicedBytes, 7)
 	l.Finished(&stats.Finish{
 		Listener: web,
 		Route:    set.Routes.Acquire(stats.Key{Name: "api"}),
@@ -308,6 +309,7 @@ func TestMetrics(t *testing.T) {
 		`proxyfleet_last_known_good_age_seconds 60`,
 		`proxyfleet_connections_refused_total{limit="node"} 3`,
 		`proxyfleet_connections_shed_total 2`,
+		`proxyfleet_spliced_bytes_total 7`,
 		`proxyfleet_config_revision 42`,
 		`proxyfleet_config_resources{kind="route"} 7`,
 		`proxyfleet_feed_answers_total{result="ack"} 9`,

@@ -103,6 +103,7 @@ var described = []description{
 	{metricAcceptExhausted, "Accepts that failed for want of descriptors.", nil},
 	{metricRefusedClients, "Connections refused before a request was read, by the limit that was reached: of the listener, the node, or one client.", []string{"limit"}},
 	{metricShed, "Idle connections of clients closed for want of memory or descriptors.", nil},
+	{metricSplicedBytes, "Bytes that went from socket to socket by splice(2), without being read.", nil},
 	{metricPressure, "Want of memory: 0 none, 1 idle connections are closed, 2 requests are refused too.", nil},
 	{metricMemoryLimit, "Memory that the node may use; absent: no limit.", nil},
 	{metricBufferBytes, "Bytes that connections hold in buffers.", nil},
@@ -225,6 +226,7 @@ func (s *scrape) node() {
 	s.counter(metricRefusedClients, s.set.Counter(stats.ClientsOverCeiling), "node")
 	s.counter(metricRefusedClients, s.set.Counter(stats.ClientsOverShare), "client")
 	s.counter(metricShed, s.set.Counter(stats.ClientsShed))
+	s.counter(metricSplicedBytes, s.set.Counter(stats.SplicedBytes))
 	s.state()
 	if log := s.config.Log; log != nil {
 		s.counter(metricLogLines, log.Written(), "written")

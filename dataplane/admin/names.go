@@ -55,6 +55,7 @@ const (
 	metricAcceptExhausted = namespace + "accept_exhausted_total"
 	metricRefusedClients  = namespace + "connections_refused_total"
 	metricShed            = namespace + "connections_shed_total"
+	metricSplicedBytes    = namespace + "spliced_bytes_total"
 	metricPressure        = namespace + "memory_pressure"
 	metricMemoryLimit     = namespace + "memory_limit_bytes"
 	metricBufferBytes     = namespace + "buffer_bytes"

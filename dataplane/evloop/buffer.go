@@ -2,9 +2,10 @@
 
 package evloop
 
-// Pooled buffers come in three sizes; a class keeps what it may, the rest is the
-// garbage collector's.
-var bufferSizes = [...]int{4 << 10, 32 << 10, 160 << 10}
+// Pooled buffers come in four sizes; a class keeps what it may, the rest is the
+// garbage collector's. The third is what is left of a splice, the fourth highWater
+// and a read.
+var bufferSizes = [...]int{4 << 10, 32 << 10, splicePiece, 160 << 10}
 
 // keepBytes is what one class of one loop keeps at most.
 const keepBytes = 8 << 20

@@ -69,6 +69,13 @@
 // when it comes up all are looked at, which a connection of a hundred streams can
 // afford once a tick. Draining is two GOAWAYs with a PING between them.
 //
+// # Splice
+//
+// Long plaintext bodies of a known length, or until the close, and relays go from
+// socket to socket by splice(2), where nothing has to be seen of them: no TLS, no
+// HTTP/2, no chunks on either side, and nothing kept for another attempt. A splice
+// stands for one read and one write, and leaves a link as these would; see splice.go.
+//
 // # Memory
 //
 // Reads go to one buffer of the loop. Only what could not be understood or

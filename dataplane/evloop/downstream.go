@@ -131,6 +131,7 @@ func (l *Loop) turnDown(d *downstream) {
 		l.turnMux(d)
 		return
 	}
+	l.roomAgain(d.stream, k)
 	if k.writable && k.out.len() > 0 {
 		moved, drained := l.flushOut(k)
 		if moved > 0 && d.stream != nil {
@@ -185,25 +186,28 @@ func (l *Loop) readDown(d *downstream) {
 			return
 		}
 	}
-	for budget := readSize; d.wantsInput() && l.events >= 0; {
+	for budget := readSize; d.wantsInput() && l.events >= 0 && k.readable; {
 		if budget <= 0 {
 			l.makeReady(k)
 			return
 		}
-		if !k.readable {
-			break
-		}
-		data, n, state := l.fill(k)
-		budget -= n
-		if n > 0 {
-			l.consumeDown(d, data)
-			if k.closed {
-				return
+		n, state, way := l.spliceRequest(d)
+		if way == spliceNot {
+			var data []byte
+			if data, n, state = l.fill(k); n > 0 {
+				l.consumeDown(d, data)
 			}
+		}
+		budget -= n
+		if k.closed {
+			return
 		}
 		if state == readEnd || state == readReset {
 			l.goneDown(d)
 			return
+		}
+		if way == spliceStop {
+			break
 		}
 	}
 	// A client that closes its side while its answer is being made has left, as

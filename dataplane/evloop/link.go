@@ -35,6 +35,10 @@ type link struct {
 	readHup  bool // the peer sends no more
 	broken   bool // reset, or an error is pending
 
+	// bulk: its peer sends much at a time, so what it sends may be spliced. awaited:
+	// the link that splices to it waits until it is writable.
+	bulk, awaited bool
+
 	// Of a link of a tunnel: its peer has ended, and the exchange knows.
 	ended, endTold bool
 
@@ -83,7 +87,7 @@ func (l *Loop) fill(k *link) (data []byte, n int, state readState) {
 		k.readable, k.readHup = false, true
 		return k.in.bytes(), 0, readEnd
 	}
-	state = readMore
+	state, k.bulk = readMore, n >= spliceLeast
 	// A short read has emptied the socket: the next bytes make a new edge. Not so
 	// where the peer has closed: the end of the stream makes none.
 	if n < len(buf) && !k.readHup {

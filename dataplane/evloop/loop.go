@@ -74,6 +74,7 @@ type Loop struct {
 	wire       []byte // what is written to them
 	staged     *link
 	stage      []byte
+	pipe       pipe
 	streams    streamPool
 	pools      []*endpointPool // by endpoint slot
 	sockets    []*socket
@@ -412,6 +413,7 @@ func (l *Loop) close() {
 		s.close()
 	}
 	l.sink.Flush()
+	l.closePipe(&l.pipe)
 	l.reserve.close()
 	l.ended.Store(true)
 	l.poller.Close()

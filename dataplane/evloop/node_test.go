@@ -82,6 +82,12 @@ type node struct {
 // startNode runs an engine of n loops on a port of its own.
 func startNode(t *testing.T, loops int) *node {
 	t.Helper()
+	return startChanged(t, loops, func(*Engine) {})
+}
+
+// startChanged is startNode with an engine that is changed before it runs.
+func startChanged(t *testing.T, loops int, change func(*Engine)) *node {
+	t.Helper()
 	n := &node{t: t, records: &records{}}
 	set := stats.New(loops, stats.Limits{})
 	e, err := New(Config{
@@ -92,6 +98,7 @@ func startNode(t *testing.T, loops int) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	change(e)
 	n.engine = e
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -43,6 +43,7 @@ func (l *Loop) turnTunnel(s *stream, k *link) {
 	}
 	// A broken link may still hold bytes, and an end behind them: reading tells.
 	k.readable = k.readable || k.broken
+	l.roomAgain(s, k)
 	if k.writable && k.out.len() > 0 {
 		moved, drained := l.flushOut(k)
 		if moved > 0 {
@@ -83,18 +84,22 @@ func (l *Loop) pass(s *stream, k *link) {
 			l.makeReady(k)
 			return
 		}
-		data, n, state := l.fill(k)
-		budget -= n
-		if n > 0 {
-			s.body = data
-			l.step(s, exchange.Event{Kind: kind, N: n})
+		n, state, way := l.splicePassage(s, k, kind)
+		if way == spliceNot {
+			if s.body, n, state = l.fill(k); n > 0 {
+				l.step(s, exchange.Event{Kind: kind, N: n})
+			}
 		}
+		budget -= n
 		switch state {
 		case readEnd:
 			k.ended = true
 		case readReset:
 			l.tunnelBroken(s, k)
 			return
+		}
+		if way == spliceStop {
+			break
 		}
 	}
 	if k.ended {

@@ -64,6 +64,35 @@ func sysWrite2(fd int, a, b []byte) (int, unix.Errno) {
 	}
 }
 
+// sysReadPipe is sysRead of a pipe, which is no socket.
+func sysReadPipe(fd int, p []byte) (int, unix.Errno) {
+	for {
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			return 0, errno
+		}
+		return int(n), 0
+	}
+}
+
+// sysSplice moves bytes between a socket and a pipe; 0 with no error is the end of
+// the stream. A socket that nobody reads any more may raise SIGPIPE, which Go takes.
+func sysSplice(from, to, most int) (int, unix.Errno) {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(most), unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			return 0, errno
+		}
+		return int(n), 0
+	}
+}
+
 // sysAccept takes a connection off a listening socket's queue.
 func sysAccept(fd int) (int, netip.AddrPort, unix.Errno) {
 	var raw unix.RawSockaddrAny

@@ -145,6 +145,7 @@ func (l *Loop) turnUp(c *upstreamConn) {
 		l.turnTunnel(c.stream, k)
 		return
 	}
+	l.roomAgain(c.stream, k)
 	if k.writable && k.out.len() > 0 {
 		moved, drained := l.flushOut(k)
 		if s := c.stream; s != nil && moved > 0 {
@@ -167,25 +168,28 @@ func (l *Loop) readUp(c *upstreamConn) {
 			return
 		}
 	}
-	for budget := readSize; l.wantsAnswer(c) && l.events >= 0; {
+	for budget := readSize; l.wantsAnswer(c) && l.events >= 0 && k.readable; {
 		if budget <= 0 {
 			l.makeReady(k)
 			return
 		}
-		if !k.readable {
-			break
+		n, state, way := l.spliceAnswer(c)
+		if way == spliceNot {
+			var data []byte
+			if data, n, state = l.fill(k); n > 0 {
+				l.consumeUp(c, data)
+			}
 		}
-		data, n, state := l.fill(k)
 		budget -= n
-		if n > 0 {
-			l.consumeUp(c, data)
-		}
 		if k.closed || c.stream == nil || c.stream.tunnel() {
 			return
 		}
 		if state == readEnd || state == readReset {
 			l.endUp(c, state)
 			return
+		}
+		if way == spliceStop {
+			break
 		}
 	}
 	if k.broken && c.stream != nil && !c.stream.tunnel() && !k.readable {

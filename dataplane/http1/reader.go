@@ -132,6 +132,30 @@ func (r *Reader) Next(in []byte, h *message.Head) Event {
 	return Event{Kind: Failed, Reason: r.reason}
 }
 
+// Bulk is how many bytes of a body may pass without Next seeing them: all that is
+// left of one whose bytes mean nothing but themselves; else 0. Pass says that they
+// have.
+func (r *Reader) Bulk() int64 {
+	switch r.state {
+	case stateLength:
+		return r.remaining
+	case stateUntilClose:
+		return math.MaxInt64
+	}
+	return 0
+}
+
+// Pass notes that n bytes, at most Bulk of them, went by. Every byte before them has
+// been consumed.
+func (r *Reader) Pass(n int) {
+	if r.state != stateLength {
+		return
+	}
+	if r.remaining -= int64(n); r.remaining == 0 {
+		r.state = stateEnd
+	}
+}
+
 // EOF says what it means that the peer closed its side, once Next has answered
 // NeedMore to every byte that came: End of a body that ends so, Closed between
 // messages (and before a response of which no byte came), Failed otherwise.

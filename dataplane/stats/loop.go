@@ -29,6 +29,8 @@ const (
 	ClientsOverShare
 	// ClientsShed counts idle connections closed for want of memory or descriptors.
 	ClientsShed
+	// SplicedBytes counts bytes of bodies and relays that passed without a copy.
+	SplicedBytes
 	// Retries counts attempts after the first.
 	Retries
 	counterCount
