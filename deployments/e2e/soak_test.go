@@ -44,9 +44,9 @@ spec: {hosts: [absent.test], match: {path: {prefix: /}}, forward: [{upstream: ab
 ---
 `
 
-// TestMixedTrafficWithAPushEverySecondLeaksNothing sends good and rough traffic
-// while the configuration changes, for as long as SOAK says. The good requests
-// are all answered; descriptors and goroutines are afterwards what they were; and
+// TestMixedTrafficWithAPushEverySecondLeaksNothing sends good and rough traffic of
+// all protocols while the configuration changes, certificates too, for as long as
+// SOAK says. The good requests are all answered; descriptors and goroutines are afterwards what they were; and
 // in a long run memory does not grow.
 func TestMixedTrafficWithAPushEverySecondLeaksNothing(t *testing.T) {
 	duration := soakDuration(t)
@@ -58,7 +58,8 @@ func TestMixedTrafficWithAPushEverySecondLeaksNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(broken.Close)
-	f.Apply(loadListener + fmt.Sprintf(roughDocuments, broken.Addr(), f.Net+".1:9") + loadDocuments(0, backendA.Addr(), backendB.Addr()))
+	speakers, documents := newSpeakers(t, node)
+	f.Apply(loadListener + documents + fmt.Sprintf(roughDocuments, broken.Addr(), f.Net+".1:9") + loadDocuments(0, backendA.Addr(), backendB.Addr()))
 	f.WaitNodes()
 	descriptors, goroutines := node.Descriptors(), goroutinesOf(t, node)
 
@@ -74,12 +75,17 @@ func TestMixedTrafficWithAPushEverySecondLeaksNothing(t *testing.T) {
 	})
 	rough := &roughClients{address: node.Address + ":8080"}
 	wg.Go(func() { rough.run(ctx, 8) })
+	wg.Go(func() { speakers.run(t, ctx) })
 	var memory slope
 	pushes := 0
 	begin := time.Now()
 	for pause(ctx, time.Second) {
 		pushes++
-		f.Apply(loadDocuments(pushes, backendA.Addr(), backendB.Addr()))
+		documents := loadDocuments(pushes, backendA.Addr(), backendB.Addr())
+		if pushes%10 == 0 {
+			documents = speakers.certificate(t, pushes/10) + documents
+		}
+		f.Apply(documents)
 		if since := time.Since(begin); since > soakWarm {
 			memory.add(since.Minutes(), float64(node.Resident())/(1<<20))
 		}
@@ -89,6 +95,7 @@ func TestMixedTrafficWithAPushEverySecondLeaksNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkNoneFailed(t, result)
+	speakers.check(t)
 	t.Logf("%s: %d answers, %d failed, %d pushes, p99 %d µs, max %d µs; rough: %s",
 		duration, result.Succeeded, result.Failed, pushes, result.Latency.P99, result.Latency.Max, rough)
 	if memory.n > 0 {
