@@ -319,29 +319,11 @@ func (l *Loop) accept(s *socket) {
 			refuse(fd, s)
 			continue
 		}
-		if other := l.lighter(); other != nil && !s.removed && other.post(mail{kind: mailAdopt, fd: fd, peer: peer, from: s.binding, listener: s.listener}) {
-			l.stats.Add(stats.ClientsHandedOver, 1)
+		if other := l.lighter(); other != nil && !s.removed && l.handOver(other, s, fd, peer) {
 			continue
 		}
 		l.newDown(s, fd, peer)
 	}
-}
-
-// lighter is a random other loop if that has clearly fewer connections: the
-// kernel's hash spreads connections by chance.
-func (l *Loop) lighter() *Loop {
-	loops := l.engine.loops
-	if len(loops) < 2 {
-		return nil
-	}
-	i := int(l.random.Uint64() % uint64(len(loops)-1))
-	if i >= l.id {
-		i++
-	}
-	if other := loops[i]; other.load.Load()+1 < int64(l.downs) {
-		return other
-	}
-	return nil
 }
 
 // refuse answers, where requests are spoken, and closes. What the client has sent by now is read first: a

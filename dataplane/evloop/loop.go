@@ -102,16 +102,19 @@ type Loop struct {
 
 	draining    bool
 	downs       int   // client connections
+	subs        int   // their streams of HTTP/2
 	crowded     bool  // the node is near its ceiling of clients
 	shedAgain   int64 // when idle connections may be closed again; 0: no need
 	acceptAgain int64 // after descriptors ran out; 0: they have not
 
 	// shared
-	load  atomic.Int64 // downs, for the other loops
-	open  atomic.Int64 // connections to clients and endpoints
-	held  atomic.Int64 // bytes in buffers that connections hold
-	idle  atomic.Bool  // it drains and has no clients
-	ended atomic.Bool
+	load    atomic.Int64 // downs, for the other loops
+	carried atomic.Int64 // downs and subs, likewise
+	coming  atomic.Int64 // connections that others have posted and it has not adopted
+	open    atomic.Int64 // connections to clients and endpoints
+	held    atomic.Int64 // bytes in buffers that connections hold
+	idle    atomic.Bool  // it drains and has no clients
+	ended   atomic.Bool
 }
 
 func newLoop(e *Engine, id int) (*Loop, error) {
@@ -226,6 +229,7 @@ func (l *Loop) patience() time.Duration {
 func (l *Loop) clientsChanged(by int) {
 	l.downs += by
 	l.load.Store(int64(l.downs))
+	l.carried.Store(int64(l.downs + l.subs))
 }
 
 // tick reads the clock, once a turn.
@@ -315,6 +319,9 @@ func (l *Loop) endTurn(started int64) {
 	}
 	if used := int64(l.buffers.used); used != l.held.Load() {
 		l.held.Store(used)
+	}
+	if carried := int64(l.downs + l.subs); carried != l.carried.Load() {
+		l.carried.Store(carried)
 	}
 	l.stats.Add(stats.Turns, 1)
 	l.stats.Late(int64(time.Since(l.base)) - started)

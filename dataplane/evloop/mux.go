@@ -259,6 +259,7 @@ func (l *Loop) dropSub(b *sub) {
 	m.subs[b.tag] = nil
 	m.free = append(m.free, b.tag)
 	m.open--
+	l.subs--
 	b.of = nil
 	l.freedSubs = append(l.freedSubs, b)
 	d := m.of

@@ -25,6 +25,7 @@ func (l *Loop) newSub(m *mux, id uint32) *sub {
 	*b = sub{id: id, tag: tag, of: m, rest: -1, touched: l.now, cutCode: http2.InternalError, lines: b.lines[:0], trailers: b.trailers[:0]}
 	m.subs[tag] = b
 	m.open++
+	l.subs++
 	m.conn.Tag(id, tag)
 	return b
 }

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,8 +27,20 @@ import (
 
 // records keeps what a node's exchanges ended with.
 type records struct {
-	mu  sync.Mutex
-	all []exchange.Record
+	mu     sync.Mutex
+	all    []exchange.Record
+	byLoop [8]atomic.Int64 // how many
+}
+
+// loopRecords are those of one loop.
+type loopRecords struct {
+	*records
+	loop int
+}
+
+func (r loopRecords) Finish(rec *exchange.Record) {
+	r.byLoop[r.loop].Add(1)
+	r.records.Finish(rec)
 }
 
 func (r *records) Finish(rec *exchange.Record) {
@@ -92,7 +105,7 @@ func startChanged(t *testing.T, loops int, change func(*Engine)) *node {
 	set := stats.New(loops, stats.Limits{})
 	e, err := New(Config{
 		Loops: loops, NodeAddress: netip.MustParseAddr("127.0.0.1"), DrainTimeout: 5 * time.Second,
-		Stats: set, NewSink: func(int) Sink { return n.records },
+		Stats: set, NewSink: func(loop int) Sink { return loopRecords{n.records, loop} },
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
