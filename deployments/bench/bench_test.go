@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/deployments/bench/measure"
 	"github.com/proxyfleet/proxyfleet/deployments/bench/procfs"
 	"github.com/proxyfleet/proxyfleet/deployments/bench/report"
+	"github.com/proxyfleet/proxyfleet/deployments/bench/rivals"
 )
 
 // The driver starts itself again as the other ends, and so does the test.
@@ -108,6 +110,20 @@ func TestARunMeasuresAndWritesItsPage(t *testing.T) {
 	}
 	if second, err := os.ReadFile(again); err != nil || !bytes.Equal(second, written) {
 		t.Errorf("%v: the page differs:\n%s", err, second)
+	}
+}
+
+func TestTheNodeTellsTheCommitThatItWasBuiltFrom(t *testing.T) {
+	if err := exec.Command("git", "rev-parse", "HEAD").Run(); err != nil {
+		t.Skip("this is no git repository")
+	}
+	arguments(t) // it is built
+	found, err := measure.Find(t.Context(), "../../bin/proxy-dataplane", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := found[rivals.Proxyfleet].Version; !regexp.MustCompile(`commit [0-9a-f]{40}`).MatchString(v) {
+		t.Errorf("the page would show %q", v)
 	}
 }
 

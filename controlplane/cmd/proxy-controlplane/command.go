@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -129,15 +128,5 @@ func newCommand(w world) *cobra.Command {
 
 // buildInfo says what program this is.
 func buildInfo() api.Build {
-	b := api.Build{Version: version, Commit: "unknown", Go: runtime.Version(), SchemaLevel: resource.SchemaLevel}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return b
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			b.Commit = setting.Value
-		}
-	}
-	return b
+	return api.Build{Version: version, Commit: commit, Go: runtime.Version(), SchemaLevel: resource.SchemaLevel}
 }

@@ -15,8 +15,9 @@ import (
 	"syscall"
 )
 
-// version is set by the linker.
-var version = "dev"
+// version and commit are set by the linker. Go itself notes no commit where
+// several modules are joined.
+var version, commit = "dev", "unknown"
 
 func main() {
 	os.Exit(mainStatus())

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -117,15 +116,5 @@ func newCommand(w world) *cobra.Command {
 
 // buildInfo says what program this is.
 func buildInfo() api.Build {
-	b := api.Build{Version: version, Commit: "unknown", Go: runtime.Version(), SchemaLevel: resource.SchemaLevel}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return b
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			b.Commit = setting.Value
-		}
-	}
-	return b
+	return api.Build{Version: version, Commit: commit, Go: runtime.Version(), SchemaLevel: resource.SchemaLevel}
 }

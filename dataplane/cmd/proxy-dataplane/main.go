@@ -20,8 +20,9 @@ import (
 // manager or a terminal signals both.
 func ignoreSignals() { signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) }
 
-// version is set by the linker.
-var version = "dev"
+// version and commit are set by the linker. Go itself notes no commit where
+// several modules are joined.
+var version, commit = "dev", "unknown"
 
 func main() {
 	os.Exit(mainStatus())

@@ -180,9 +180,10 @@ func Prepare(n Name, program string, s Setting) (Launch, error) {
 		if s.Log {
 			log = v.LogFile
 		}
+		// Rotating is left to whoever measures, who takes the file after each round.
 		l.Args = []string{
 			program, "--resources", path, "--loops", "1", "--node-id", "bench", "--admin-address", s.Admin.String(),
-			"--access-log", log, "--drain-timeout", "1s", "--log-level", "warn",
+			"--access-log", log, "--access-log-max-size", "off", "--drain-timeout", "1s", "--log-level", "warn",
 		}
 		return l, err
 	case Nginx:

@@ -138,8 +138,13 @@ func TestResourcesAreTaken(t *testing.T) {
 		if len(documents) != want {
 			t.Errorf("%s: %d resources, want %d", name, len(documents), want)
 		}
-		if log := strings.Contains(strings.Join(l.Args, " "), "--access-log off"); log == s.Log {
+		args := strings.Join(l.Args, " ")
+		if log := strings.Contains(args, "--access-log off"); log == s.Log {
 			t.Errorf("%s: %v", name, l.Args)
+		}
+		// Else what is counted as a round's log is only its last part.
+		if !strings.Contains(args, "--access-log-max-size off") {
+			t.Errorf("%s: the log is rotated: %v", name, l.Args)
 		}
 	}
 }
