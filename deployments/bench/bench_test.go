@@ -23,7 +23,7 @@ import (
 
 // The driver starts itself again as the other ends, and so does the test.
 func TestMain(m *testing.M) {
-	roles := []string{measure.RoleBackend, measure.RoleLoad, measure.RoleHold}
+	roles := []string{measure.RoleBackend, measure.RoleLoad, measure.RoleHold, measure.RoleVisit}
 	if len(os.Args) > 1 && slices.Contains(roles, os.Args[1]) {
 		main()
 		return

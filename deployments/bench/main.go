@@ -60,6 +60,8 @@ func dispatch(ctx context.Context, args []string) error {
 			return runLoad(args[1:])
 		case measure.RoleHold:
 			return runHold(args[1:])
+		case measure.RoleVisit:
+			return runVisits(args[1:])
 		}
 	}
 	return drive(ctx, args)
@@ -84,6 +86,7 @@ func runBackend(args []string) error {
 	listen := f.String("listen", "", "`ADDRESS`")
 	size := f.Int("size", measure.AnswerBytes, "`BYTES` of an answer")
 	http2 := f.Bool("http2", false, "speak HTTP/2 in cleartext, by prior knowledge")
+	bodies := f.Bool("bodies", false, "for long bodies, both ways")
 	if err := parse(f, args); err != nil {
 		return err
 	}
@@ -91,7 +94,11 @@ func runBackend(args []string) error {
 	if err != nil {
 		return err
 	}
-	return loadgen.RunBackend(loadgen.BackendOptions{Listen: address, Size: *size, HTTP2: *http2, Control: os.Stdin, Out: os.Stdout})
+	o := loadgen.BackendOptions{Listen: address, Size: *size, HTTP2: *http2, Control: os.Stdin, Out: os.Stdout}
+	if *bodies {
+		return loadgen.RunServer(o)
+	}
+	return loadgen.RunBackend(o)
 }
 
 func runLoad(args []string) error {
@@ -103,6 +110,7 @@ func runLoad(args []string) error {
 	var o loadgen.Options
 	f.IntVar(&o.Connections, "connections", 64, "`NUMBER` of connections")
 	f.BoolVar(&o.TLS, "tls", false, "by TLS 1.3")
+	f.BoolVar(&o.Short, "short", false, "a connection for each request")
 	f.Float64Var(&o.Rate, "rate", 0, "requests per second; 0: as many as possible")
 	f.DurationVar(&o.Duration, "duration", time.Second, "`TIME` to send")
 	f.DurationVar(&o.Warmup, "warmup", 0, "`TIME` at the start that does not count")
@@ -115,7 +123,7 @@ func runLoad(args []string) error {
 	if o.Target, err = netip.ParseAddrPort(*target); err != nil {
 		return err
 	}
-	o.Requests = measure.Requests(layout)
+	o.Requests = measure.Requests(layout, o.Short)
 	result, err := loadgen.Run(o)
 	if err != nil {
 		return err
@@ -128,16 +136,40 @@ func runHold(args []string) error {
 	target := f.String("target", "", "`ADDRESS`")
 	host := f.String("host", "", "`NAME` to ask for")
 	path := f.String("path", "/", "`PATH` to ask for")
+	post := f.Int("post", 0, "`BYTES` of a body that is posted; 0: GET")
+	o := loadgen.HoldOptions{ServerName: rivals.ServerName, Control: os.Stdin, Out: os.Stdout}
+	f.BoolVar(&o.TLS, "tls", false, "by TLS 1.3")
 	if err := parse(f, args); err != nil {
 		return err
 	}
-	address, err := netip.ParseAddrPort(*target)
-	if err != nil {
+	var err error
+	if o.Target, err = netip.ParseAddrPort(*target); err != nil {
 		return err
 	}
-	return loadgen.RunHold(loadgen.HoldOptions{
-		Target: address, Request: loadgen.Request(*host, *path), Control: os.Stdin, Out: os.Stdout,
-	})
+	if o.Request = loadgen.Request(*host, *path); *post > 0 {
+		o.Request = loadgen.Post(*host, *path, *post)
+	}
+	return loadgen.RunHold(o)
+}
+
+func runVisits(args []string) error {
+	f := flag.NewFlagSet(measure.RoleVisit, flag.ContinueOnError)
+	target := f.String("target", "", "`ADDRESS`")
+	host := f.String("host", "", "`NAME` to ask for")
+	path := f.String("path", "/", "`PATH` to ask for")
+	o := loadgen.VisitOptions{ServerName: rivals.ServerName, Control: os.Stdin, Out: os.Stdout}
+	visit := f.String("visit", "", fmt.Sprintf("what is done again and again: one of %v", loadgen.Visits()))
+	f.IntVar(&o.Workers, "workers", 1, "how many do it at once")
+	f.BoolVar(&o.TLS, "tls", false, "download by TLS 1.3")
+	if err := parse(f, args); err != nil {
+		return err
+	}
+	var err error
+	if o.Target, err = netip.ParseAddrPort(*target); err != nil {
+		return err
+	}
+	o.Visit, o.Request = loadgen.Visit(*visit), loadgen.Request(*host, *path)
+	return loadgen.RunVisits(o)
 }
 
 // options are the driver's flags.

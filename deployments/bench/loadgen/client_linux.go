@@ -125,7 +125,7 @@ func (c *client) connect(i int32) error {
 	}
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if c.options.TLS {
-		if k.tls, err = handshake(fd, ClientTLS("http/1.1")); err != nil {
+		if k.tls, err = handshake(fd, ClientTLS(protocolHTTP1)); err != nil {
 			return err
 		}
 	}
@@ -274,7 +274,7 @@ func (c *client) receiveOnce(i int32) (more bool, err error) {
 		var whole bool
 		if whole, err = k.take(c.in[:n]); err == nil {
 			if whole {
-				c.answered(i)
+				return k.tls != nil && !c.options.Short, c.answered(i)
 			}
 			return k.tls != nil, nil
 		}
@@ -327,7 +327,7 @@ func (k *conn) take(b []byte) (whole bool, err error) {
 	return k.need == 0, nil
 }
 
-func (c *client) answered(i int32) {
+func (c *client) answered(i int32) error {
 	k := &c.conns[i]
 	c.result.Succeeded++
 	if k.due >= c.options.Warmup {
@@ -335,7 +335,18 @@ func (c *client) answered(i int32) {
 	}
 	k.busy = false
 	c.busy--
+	if c.options.Short {
+		if c.ended && c.waiting.len() == 0 {
+			unix.Close(k.fd) // there is no next one
+			k.fd = -1
+			return nil
+		}
+		if err := c.connect(i); err != nil {
+			return fmt.Errorf("load: the next connection: %w", err)
+		}
+	}
 	c.reuse(i)
+	return nil
 }
 
 // reuse gives a connection what waits, or puts it with the free ones.
@@ -344,8 +355,7 @@ func (c *client) reuse(i int32) {
 	case c.waiting.len() > 0:
 		c.send(i, c.waiting.pop())
 	case c.options.Rate == 0 && !c.ended:
-		now := c.now()
-		if now < c.options.Duration {
+		if now := c.now(); now < c.options.Duration {
 			c.send(i, now)
 		}
 	default:

@@ -1,9 +1,9 @@
-// Package loadgen is the other end of both sides of a proxy that is measured: a
-// backend, a client that sends on a schedule, and one that holds idle
-// connections. Each runs as a process of its own, so that its cost is on the
+// Package loadgen is the other end of both sides of a proxy that is measured:
+// backends, a client that sends on a schedule, one that holds idle connections,
+// and visitors, who make handshakes or download long bodies. Each runs as a process of its own, so that its cost is on the
 // processor that it is given.
 //
-// Both the backend and the client are one thread with one epoll, and know just
+// The backend of short answers and the client are one thread with one epoll, and know just
 // the HTTP that they speak with each other through a proxy: GET without a body,
 // and answers with a Content-Length. The backend speaks HTTP/2 in the same spirit,
 // when it is told to; the client speaks TLS 1.3. They must cost less than any

@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,9 @@ import (
 // HoldOptions say what is held.
 type HoldOptions struct {
 	Target netip.AddrPort
+	// TLS: connections are of TLS 1.3, and ask for ServerName.
+	TLS        bool
+	ServerName string
 	// Request is sent once on each connection.
 	Request []byte
 	// Control is read for commands, Out gets what they ask for.
@@ -58,12 +62,20 @@ func RunHold(o HoldOptions) error {
 // readAnswer is more than an answer.
 const readAnswer = 64 << 10
 
+// open makes a connection that has had its answer. Of one that is of TLS only the
+// socket is kept: nothing is said on it any more.
 func open(o HoldOptions, buf []byte) (net.Conn, error) {
 	c, err := net.DialTimeout("tcp", o.Target.String(), holdTimeout)
 	if err != nil {
 		return nil, err
 	}
-	if err := exchange(c, o.Request, buf); err != nil {
+	over := c
+	if o.TLS {
+		config := ClientTLS(protocolHTTP1)
+		config.ServerName = o.ServerName
+		over = tls.Client(c, config)
+	}
+	if err := exchange(over, o.Request, buf); err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -77,6 +89,14 @@ func exchange(c net.Conn, request, buf []byte) error {
 	if _, err := c.Write(request); err != nil {
 		return err
 	}
+	if err := readWhole(c, buf); err != nil {
+		return err
+	}
+	return c.SetDeadline(time.Time{})
+}
+
+// readWhole reads one answer.
+func readWhole(c net.Conn, buf []byte) error {
 	for n := 0; ; {
 		m, err := c.Read(buf[n:])
 		if err != nil {
@@ -88,7 +108,7 @@ func exchange(c net.Conn, request, buf []byte) error {
 			return err
 		}
 		if length > 0 && n >= length {
-			return c.SetDeadline(time.Time{})
+			return nil
 		}
 		if n == len(buf) {
 			return fmt.Errorf("%w: an answer of more than %d bytes", errMalformed, len(buf))

@@ -3,6 +3,7 @@ package loadgen
 import (
 	"bufio"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,12 +13,18 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 // backendFor runs a backend until the end of the test; count asks it.
 func backendFor(t *testing.T, http2 ...bool) (address netip.AddrPort, count func() (requests, open int)) {
+	t.Helper()
+	return runBackend(t, RunBackend, BackendOptions{Size: 1024, HTTP2: len(http2) > 0})
+}
+
+func runBackend(t *testing.T, run func(BackendOptions) error, o BackendOptions) (address netip.AddrPort, count func() (requests, open int)) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -32,7 +39,8 @@ func backendFor(t *testing.T, http2 ...bool) (address netip.AddrPort, count func
 	outRead, outWrite := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := RunBackend(BackendOptions{Listen: address, Size: 1024, HTTP2: len(http2) > 0, Control: controlRead, Out: outWrite})
+		o.Listen, o.Control, o.Out = address, controlRead, outWrite
+		err := run(o)
 		outWrite.CloseWithError(err)
 		done <- err
 	}()
@@ -79,13 +87,15 @@ func TestAScheduleIsKeptAndEveryAnswerCounted(t *testing.T) {
 }
 
 // secured makes a listener of TLS in front of a backend, which it copies to.
-func secured(t *testing.T, backend netip.AddrPort) netip.AddrPort {
+func secured(t *testing.T, backend netip.AddrPort, noTickets ...bool) netip.AddrPort {
 	t.Helper()
 	ca := httptest.NewUnstartedServer(nil)
 	ca.StartTLS() // has a certificate
 	certificates := ca.TLS.Certificates
 	ca.Close()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certificates, NextProtos: []string{"http/1.1"}})
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: certificates, NextProtos: []string{"http/1.1"}, SessionTicketsDisabled: len(noTickets) > 0,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,6 +324,150 @@ func TestConnectionsAreHeldUntilTheControlEnds(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d connections are still open", open)
 		}
+	}
+}
+
+func TestAShortConnectionIsForOneRequest(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var connections atomic.Uint64
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "2")
+			_, _ = io.WriteString(w, "hi")
+		}),
+		ConnState: func(_ net.Conn, s http.ConnState) {
+			if s == http.StateActive {
+				connections.Add(1)
+			}
+		},
+	}
+	go func() { _ = server.Serve(l) }()
+	defer server.Close()
+	plain := netip.MustParseAddrPort(l.Addr().String())
+	for _, secure := range []bool{false, true} {
+		target := plain
+		if secure {
+			target = secured(t, plain)
+		}
+		for _, rate := range []float64{0, 200} {
+			connections.Store(0)
+			r, err := Run(Options{
+				Target: target, Connections: 2, Short: true, TLS: secure, Requests: [][]byte{Request("a.test", "/", "Connection: close")},
+				Rate: rate, Duration: 150 * time.Millisecond, Timeout: 5 * time.Second,
+			})
+			if err != nil || r.Failed != 0 || r.Succeeded < 5 || connections.Load() != r.Succeeded {
+				t.Errorf("TLS %t, rate %v: %+v, %v, %d connections with requests", secure, rate, r, err, connections.Load())
+			}
+		}
+	}
+}
+
+// visited runs visits until want is done, and returns what became of them.
+func visited(t *testing.T, o VisitOptions, want uint64) Result {
+	t.Helper()
+	in, control := io.Pipe()
+	outRead, out := io.Pipe()
+	o.Control, o.Out = in, out
+	done := make(chan error, 1)
+	go func() { done <- RunVisits(o) }()
+	answers := bufio.NewReader(outRead)
+	deadline := time.Now().Add(20 * time.Second)
+	for n, failed := uint64(0), uint64(0); n < want && failed == 0; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d done and %d failed, want %d", n, failed, want)
+		}
+		fmt.Fprintln(control, "count")
+		if _, err := fmt.Fscan(answers, &n, &failed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fmt.Fprintln(control, "end")
+	var r Result
+	if err := json.NewDecoder(answers).Decode(&r); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestVisitsAreMadeAgainAndAgain(t *testing.T) {
+	backend, _ := serverFor(t, 3<<20)
+	for name, o := range map[string]VisitOptions{
+		"download":            {Target: backend, Visit: Download, Request: Request("a.test", "/")},
+		"full handshakes":     {Target: secured(t, backend), Visit: Full},
+		"resumed handshakes":  {Target: secured(t, backend), Visit: Resumed},
+		"download by TLS":     {Target: secured(t, backend), Visit: Download, TLS: true, Request: Request("a.test", "/")},
+		"who does not resume": {Target: secured(t, backend, true), Visit: Resumed},
+		"who is not there":    {Target: netip.MustParseAddrPort("127.0.0.1:1"), Visit: Full},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o.Workers, o.ServerName = 2, "example.com"
+			want := uint64(10)
+			if o.Visit == Download {
+				want = 7 << 20 // more than each worker's first answer
+			}
+			r := visited(t, o, want)
+			if bad := strings.HasPrefix(name, "who"); bad != (r.Failed > 0) || bad != (r.FirstFailure != "") || !bad && r.Succeeded < want {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// serverFor runs a server of long bodies until the end of the test.
+func serverFor(t *testing.T, size int) (address netip.AddrPort, count func() (requests, open int)) {
+	t.Helper()
+	return runBackend(t, RunServer, BackendOptions{Size: size})
+}
+
+func TestAServerAnswersAfterTheWholeBody(t *testing.T) {
+	address, count := serverFor(t, 100)
+	c, err := net.Dial("tcp", address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	post := Post("a.test", "/", 32<<10)
+	if _, err := c.Write(post[:len(post)-1]); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := count(); n != 0 {
+		t.Error("it answered before the body had come")
+	}
+	if err := exchange(c, post[len(post)-1:], make([]byte, readAnswer)); err != nil {
+		t.Error(err)
+	}
+	if n, open := count(); n != 1 || open != 1 {
+		t.Errorf("%d requests, %d open", n, open)
+	}
+}
+
+func TestConnectionsOfTLSAreHeld(t *testing.T) {
+	backend, count := serverFor(t, 1024)
+	in, control := io.Pipe()
+	outRead, out := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		done <- RunHold(HoldOptions{
+			Target: secured(t, backend), TLS: true, ServerName: "example.com", Request: Post("a.test", "/", 32<<10), Control: in, Out: out,
+		})
+	}()
+	fmt.Fprintln(control, 3)
+	var held int
+	if _, err := fmt.Fscan(outRead, &held); err != nil || held != 3 {
+		t.Fatal(held, err)
+	}
+	if n, open := count(); n != 3 || open != 3 {
+		t.Errorf("%d answered and %d open, want 3", n, open)
+	}
+	control.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -26,6 +27,8 @@ type Options struct {
 	Connections int
 	// TLS: connections are of TLS 1.3.
 	TLS bool
+	// Short: each connection is for one request, which should ask for its end.
+	Short bool
 	// Requests are whole requests, chosen from at random.
 	Requests [][]byte
 	// Rate is in requests per second, as independent arrivals (Poisson); 0: each
@@ -78,7 +81,17 @@ type Result struct {
 	Waited uint64 `json:"waited"`
 }
 
-// Request is the text of a request that a backend answers.
-func Request(host, path string) []byte {
-	return []byte("GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n")
+// Request is the text of a request that a backend answers, with more fields.
+func Request(host, path string, fields ...string) []byte {
+	text := "GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\n"
+	for _, f := range fields {
+		text += f + "\r\n"
+	}
+	return []byte(text + "\r\n")
+}
+
+// Post is the text of a request with a body of some bytes, which RunServer
+// answers.
+func Post(host, path string, size int) []byte {
+	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%s", path, host, size, strings.Repeat("x", size))
 }

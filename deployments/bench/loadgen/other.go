@@ -4,6 +4,7 @@ package loadgen
 
 import (
 	"errors"
+	"net"
 	"runtime"
 )
 
@@ -14,3 +15,8 @@ func RunBackend(BackendOptions) error { return errSystem }
 
 // Run works on Linux only.
 func Run(Options) (*Result, error) { return nil, errSystem }
+
+// RunServer works on Linux only.
+func RunServer(BackendOptions) error { return errSystem }
+
+func drop(*net.TCPConn, int) (int, error) { return 0, errSystem }

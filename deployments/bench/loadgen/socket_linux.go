@@ -11,21 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ClientTLS is how everybody here speaks TLS: the version, the cipher and the
-// curve that all proxies are held to. Certificates are not checked: the run made
-// them itself. protocol is what ALPN offers; empty: nothing.
-func ClientTLS(protocol string) *tls.Config {
-	c := &tls.Config{
-		InsecureSkipVerify: true, //nolint:gosec // the certificate is the run's own
-		MinVersion:         tls.VersionTLS13,
-		CurvePreferences:   []tls.CurveID{tls.X25519},
-	}
-	if protocol != "" {
-		c.NextProtos = []string{protocol}
-	}
-	return c
-}
-
 // descriptor is a connected socket as crypto/tls wants it. While the socket
 // blocks, so do Read and Write; afterwards Read says os.ErrDeadlineExceeded when
 // there is nothing, which crypto/tls takes as a read that can go on later.

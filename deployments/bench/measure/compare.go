@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/deployments/bench/figure"
+	"github.com/proxyfleet/proxyfleet/deployments/bench/loadgen"
 	"github.com/proxyfleet/proxyfleet/deployments/bench/procfs"
 	"github.com/proxyfleet/proxyfleet/deployments/bench/report"
 	"github.com/proxyfleet/proxyfleet/deployments/bench/rivals"
@@ -141,19 +142,29 @@ func (r *run) rounds(ctx context.Context, s *report.Scenario, load report.Load, 
 				r.config.Say(fmt.Sprintf("%s: %s", x.row, row.Absent))
 				continue
 			}
-			last := func(k report.Key) float64 { v := row.Figures[k]; return v[len(v)-1] }
-			say := fmt.Sprintf("round %d of %d, %s, %s: %.2f µs a request (%.2f user), %.0f requests/s, its core %.0f %%, others %.0f %%",
-				round+1, r.config.Rounds, load, x.row, last(report.CPU), last(report.User), last(report.Rate), 100*last(report.Busy), 100*last(report.Others))
-			if load == report.Fixed {
-				say += fmt.Sprintf(", p50 %.0f µs, p99 %.0f µs", last(report.P50), last(report.P99))
-			}
-			if row.Failed > 0 {
-				say += fmt.Sprintf(", %d failed so far (%s)", row.Failed, row.FirstFailure)
-			}
-			r.config.Say(say)
+			r.config.Say(fmt.Sprintf("round %d of %d, %s, %s: %s", round+1, r.config.Rounds, load, x.row, lastRound(row)))
 		}
 	}
 	return nil
+}
+
+// lastRound tells the last round of a row.
+func lastRound(row *report.Row) string {
+	last := func(k report.Key) float64 { v := row.Figures[k]; return v[len(v)-1] }
+	var say string
+	if len(row.Figures[report.CPUBytes]) > 0 {
+		say = fmt.Sprintf("%.3f s a GiB (%.3f user), %.2f GiB/s", last(report.CPUBytes), last(report.UserBytes), last(report.Throughput))
+	} else {
+		say = fmt.Sprintf("%.2f µs each (%.2f user), %.0f/s", last(report.CPU), last(report.User), last(report.Rate))
+	}
+	say += fmt.Sprintf(", its core %.0f %%, others %.0f %%, load's core %.0f %%", 100*last(report.Busy), 100*last(report.Others), 100*last(report.LoadBusy))
+	if row.Load == report.Fixed {
+		say += fmt.Sprintf(", p50 %.0f µs, p99 %.0f µs", last(report.P50), last(report.P99))
+	}
+	if row.Failed > 0 {
+		say += fmt.Sprintf(", %d failed so far (%s)", row.Failed, row.FirstFailure)
+	}
+	return say
 }
 
 // round measures one proxy once; rate 0 saturates it.
@@ -170,7 +181,7 @@ func (r *run) round(ctx context.Context, row *report.Row, x *proxy, of shape, ra
 	if err != nil {
 		return err
 	}
-	before, after, err := r.twoSamples(ctx, x)
+	before, after, err := r.twoSamples(ctx, x, t)
 	if err != nil {
 		t.process.stop()
 		return err
@@ -179,11 +190,14 @@ func (r *run) round(ctx context.Context, row *report.Row, x *proxy, of shape, ra
 	if err != nil {
 		return err
 	}
+	if o.failed > 0 && after.done == before.done {
+		return fmt.Errorf("nothing was done, and %d failed: %s", o.failed, o.first)
+	}
 	logged, err := x.takeLog()
 	if err != nil {
 		return err
 	}
-	if err := before.figures(row.Figures, after, r.config.ProxyCore, r.config.LoadCore); err != nil {
+	if err := before.figures(row.Figures, after, r.config.ProxyCore, r.config.LoadCore, x.visit == loadgen.Download); err != nil {
 		return err
 	}
 	row.Failed += o.failed
@@ -213,39 +227,39 @@ func (r *run) round(ctx context.Context, row *report.Row, x *proxy, of shape, ra
 // sample is what was counted at a moment.
 type sample struct {
 	at         time.Time
-	start      uint64 // requests when the load began
-	requests   uint64
+	start      uint64 // what had been done when the load began
+	done       uint64 // requests, visits, or bytes of bodies
 	usage      procfs.Usage
 	processors map[int]procfs.Processor
 }
 
 // twoSamples counts at the two ends of a round, while the load goes on.
-func (r *run) twoSamples(ctx context.Context, x *proxy) (before, after sample, err error) {
-	if before.start, err = x.backend.requests(ctx); err != nil {
+func (r *run) twoSamples(ctx context.Context, x *proxy, t *traffic) (before, after sample, err error) {
+	if before.start, err = t.count(ctx, x.backend); err != nil {
 		return before, after, err
 	}
 	if err := sleep(ctx, r.config.Warmup); err != nil {
 		return before, after, err
 	}
 	start := before.start
-	if before, err = r.sample(ctx, x); err != nil {
+	if before, err = r.sample(ctx, x, t); err != nil {
 		return before, after, err
 	}
 	before.start = start
 	if err := sleep(ctx, r.config.Round); err != nil {
 		return before, after, err
 	}
-	after, err = r.sample(ctx, x)
+	after, err = r.sample(ctx, x, t)
 	return before, after, err
 }
 
-func (r *run) sample(ctx context.Context, x *proxy) (sample, error) {
+func (r *run) sample(ctx context.Context, x *proxy, t *traffic) (sample, error) {
 	var s sample
 	tree, err := procfs.Tree(x.process.pid())
 	if err != nil {
 		return s, x.process.trouble(err)
 	}
-	if s.requests, err = x.backend.requests(ctx); err != nil {
+	if s.done, err = t.count(ctx, x.backend); err != nil {
 		return s, err
 	}
 	s.at, s.usage = time.Now(), procfs.Used(tree)
@@ -253,12 +267,12 @@ func (r *run) sample(ctx context.Context, x *proxy) (sample, error) {
 	return s, err
 }
 
-// figures are what changed between two samples.
-func (s sample) figures(into map[report.Key]figure.Series, after sample, proxyCore, loadCore int) error {
-	requests := float64(after.requests - s.requests)
+// figures are what changed between two samples. bodies: what was done are bytes.
+func (s sample) figures(into map[report.Key]figure.Series, after sample, proxyCore, loadCore int, bodies bool) error {
+	done := float64(after.done - s.done)
 	seconds := after.at.Sub(s.at).Seconds()
-	if requests == 0 {
-		return fmt.Errorf("no request reached the backend in %.1f s", seconds)
+	if done == 0 {
+		return fmt.Errorf("nothing was done in %.1f s", seconds)
 	}
 	user := (after.usage.User - s.usage.User).Seconds()
 	system := (after.usage.System - s.usage.System).Seconds()
@@ -266,15 +280,20 @@ func (s sample) figures(into map[report.Key]figure.Series, after sample, proxyCo
 		a, b := after.processors[core], s.processors[core]
 		return float64(a.Busy+a.Steal-b.Busy-b.Steal) / procfs.TicksPerSecond / seconds
 	}
-	for k, v := range map[report.Key]float64{
-		report.CPU:      (user + system) / requests * 1e6,
-		report.User:     user / requests * 1e6,
-		report.System:   system / requests * 1e6,
-		report.Rate:     requests / seconds,
+	found := map[report.Key]float64{
 		report.Busy:     (user + system) / seconds,
 		report.Others:   max(0, busy(proxyCore)-(user+system)/seconds),
 		report.LoadBusy: busy(loadCore),
-	} {
+	}
+	if bodies {
+		gib := done / (1 << 30)
+		found[report.CPUBytes], found[report.UserBytes], found[report.SystemBytes] = (user+system)/gib, user/gib, system/gib
+		found[report.Throughput] = gib / seconds
+	} else {
+		found[report.CPU], found[report.User], found[report.System] = (user+system)/done*1e6, user/done*1e6, system/done*1e6
+		found[report.Rate] = done / seconds
+	}
+	for k, v := range found {
 		into[k] = append(into[k], v)
 	}
 	return nil

@@ -106,15 +106,15 @@ func TestOnlyPausesOfTheTimeCount(t *testing.T) {
 func TestFiguresAreOfTheTimeBetweenTwoSamples(t *testing.T) {
 	start := time.Unix(0, 0)
 	before := sample{
-		at: start, requests: 1000, usage: procfs.Usage{User: time.Second, System: 2 * time.Second},
+		at: start, done: 1000, usage: procfs.Usage{User: time.Second, System: 2 * time.Second},
 		processors: map[int]procfs.Processor{0: {Busy: 100, Steal: 5}, 1: {Busy: 50}},
 	}
 	after := sample{
-		at: start.Add(2 * time.Second), requests: 101_000, usage: procfs.Usage{User: 1200 * time.Millisecond, System: 3 * time.Second},
+		at: start.Add(2 * time.Second), done: 101_000, usage: procfs.Usage{User: 1200 * time.Millisecond, System: 3 * time.Second},
 		processors: map[int]procfs.Processor{0: {Busy: 240, Steal: 15}, 1: {Busy: 150}},
 	}
 	f := map[report.Key]figure.Series{}
-	if err := before.figures(f, after, 0, 1); err != nil {
+	if err := before.figures(f, after, 0, 1, false); err != nil {
 		t.Fatal(err)
 	}
 	for k, want := range map[report.Key]float64{
@@ -125,7 +125,19 @@ func TestFiguresAreOfTheTimeBetweenTwoSamples(t *testing.T) {
 			t.Errorf("%s: %v, want %v", k, got, want)
 		}
 	}
-	if err := after.figures(f, after, 0, 1); err == nil {
+	// A hundred thousand of bytes in place of requests.
+	if err := before.figures(f, after, 0, 1, true); err != nil {
+		t.Fatal(err)
+	}
+	const gib = 100_000.0 / (1 << 30)
+	for k, want := range map[report.Key]float64{
+		report.CPUBytes: 1.2 / gib, report.UserBytes: 0.2 / gib, report.SystemBytes: 1 / gib, report.Throughput: gib / 2,
+	} {
+		if got := f[k]; len(got) != 1 || math.Abs(got[0]/want-1) > 1e-9 {
+			t.Errorf("%s: %v, want %v", k, got, want)
+		}
+	}
+	if err := after.figures(f, after, 0, 1, false); err == nil {
 		t.Error("no request, and no error")
 	}
 }
@@ -154,7 +166,7 @@ func TestEveryScenarioHasAPlan(t *testing.T) {
 	for _, d := range report.Definitions() {
 		p, ok := planned[d.ID]
 		if !ok {
-			if d.ID != report.Allocations && d.ID != report.IdleMemory {
+			if d.ID != report.Allocations && d.Columns[report.None] == nil {
 				t.Errorf("%s has none", d.ID)
 			}
 			continue

@@ -20,6 +20,7 @@ const (
 	RoleBackend = "backend"
 	RoleLoad    = "load"
 	RoleHold    = "hold"
+	RoleVisit   = "visit"
 )
 
 // answerTimeout is for an answer of one of our own processes.
@@ -83,6 +84,8 @@ func (p *peer) answer(ctx context.Context, timeout time.Duration) (string, error
 type behaviour struct {
 	size  int // of an answer
 	http2 bool
+	// bodies: it is made for long ones, and reads those of requests.
+	bodies bool
 }
 
 // backend is the server behind a proxy.
@@ -105,7 +108,7 @@ func (r *run) backendFor(ctx context.Context, how behaviour) (*backend, error) {
 		name: RoleBackend, dir: r.config.Dir,
 		args: []string{
 			r.config.Self, RoleBackend, "--listen", b.address.String(), "--size", strconv.Itoa(how.size),
-			fmt.Sprintf("--http2=%t", how.http2),
+			fmt.Sprintf("--http2=%t", how.http2), fmt.Sprintf("--bodies=%t", how.bodies),
 		},
 	})
 	if err != nil {
@@ -145,7 +148,10 @@ type holder struct{ *peer }
 func (r *run) startHolder(p *proxy) (*holder, error) {
 	peer, err := r.startPeer(spawn{
 		name: RoleHold, dir: r.config.Dir,
-		args: []string{r.config.Self, RoleHold, "--target", p.setting.Listen.String(), "--host", p.load.Requests()[0].Host, "--path", p.load.Requests()[0].Path},
+		args: []string{
+			r.config.Self, RoleHold, "--target", p.setting.Listen.String(), "--host", p.load.Requests()[0].Host,
+			"--path", p.load.Requests()[0].Path, fmt.Sprintf("--tls=%t", p.tls), "--post", strconv.Itoa(p.post),
+		},
 	})
 	return &holder{peer}, err
 }
@@ -165,6 +171,8 @@ type traffic struct {
 	process *peer
 	// parse reads what a tool of somebody else says; nil: it is our own.
 	parse func(string) (toolResult, error)
+	// visits go on until they are told to end, and count themselves.
+	visits bool
 }
 
 // outcome is what a load found.
@@ -180,6 +188,9 @@ type shape struct{ connections, streams int }
 
 // saturate begins to send as much as the proxy takes, for so long.
 func (r *run) saturate(p *proxy, s shape, total time.Duration) (*traffic, error) {
+	if p.visit != "" {
+		return r.visit(p, s)
+	}
 	seconds := strconv.Itoa(int((total + time.Second - 1) / time.Second))
 	target := p.scheme() + "://" + p.setting.Listen.String() + p.load.Requests()[0].Path
 	if p.http2 {
@@ -187,9 +198,9 @@ func (r *run) saturate(p *proxy, s shape, total time.Duration) (*traffic, error)
 			r.config.H2load.Path, "--threads", "1", "--clients", strconv.Itoa(s.connections),
 			"--max-concurrent-streams", strconv.Itoa(s.streams), "--duration", seconds, target,
 		}})
-		return &traffic{peer, parseH2load}, err
+		return &traffic{process: peer, parse: parseH2load}, err
 	}
-	if r.config.Wrk.Path == "" {
+	if r.config.Wrk.Path == "" || p.short { // wrk keeps its connections
 		return r.send(p, s, 0, 0, total)
 	}
 	args := []string{
@@ -200,7 +211,34 @@ func (r *run) saturate(p *proxy, s shape, total time.Duration) (*traffic, error)
 		args = append(args, "--script", p.script)
 	}
 	peer, err := r.startPeer(spawn{name: string(Wrk), dir: r.config.Dir, args: append(args, target)})
-	return &traffic{peer, parseWrk}, err
+	return &traffic{process: peer, parse: parseWrk}, err
+}
+
+// visit begins to make visits, as many at once as the load has connections.
+func (r *run) visit(p *proxy, s shape) (*traffic, error) {
+	q := p.load.Requests()[0]
+	peer, err := r.startPeer(spawn{name: RoleVisit, dir: r.config.Dir, args: []string{
+		r.config.Self, RoleVisit, "--target", p.setting.Listen.String(), "--host", q.Host, "--path", q.Path,
+		"--visit", string(p.visit), "--workers", strconv.Itoa(s.connections), fmt.Sprintf("--tls=%t", p.tls),
+	}})
+	return &traffic{process: peer, visits: true}, err
+}
+
+// count is how much was done so far: visits by themselves, requests as the
+// backend counts them.
+func (t *traffic) count(ctx context.Context, b *backend) (uint64, error) {
+	if !t.visits {
+		return b.requests(ctx)
+	}
+	line, err := t.process.ask(ctx, "count", answerTimeout)
+	if err != nil {
+		return 0, err
+	}
+	var done, failed uint64
+	if _, err := fmt.Sscan(line, &done, &failed); err != nil {
+		return 0, fmt.Errorf("%s: %q: %w", RoleVisit, line, err)
+	}
+	return done, nil
 }
 
 // send begins to send at a rate.
@@ -209,6 +247,7 @@ func (r *run) send(p *proxy, s shape, rate float64, warmup, total time.Duration)
 		r.config.Self, RoleLoad, "--target", p.setting.Listen.String(), "--connections", strconv.Itoa(s.connections),
 		"--rate", strconv.FormatFloat(rate, 'f', 3, 64), "--warmup", warmup.String(), "--duration", total.String(),
 		"--hosts", strconv.Itoa(p.load.Hosts), "--routes", strconv.Itoa(p.load.RoutesPerHost), fmt.Sprintf("--tls=%t", p.tls),
+		fmt.Sprintf("--short=%t", p.short),
 	}
 	peer, err := r.startPeer(spawn{name: RoleLoad, dir: r.config.Dir, args: args})
 	return &traffic{process: peer}, err
@@ -218,6 +257,11 @@ func (r *run) send(p *proxy, s shape, rate float64, warmup, total time.Duration)
 func (t *traffic) finish(ctx context.Context, within time.Duration) (outcome, error) {
 	defer t.process.stop()
 	if t.parse == nil {
+		if t.visits {
+			if _, err := io.WriteString(t.process.process.stdin, "end\n"); err != nil {
+				return outcome{}, t.process.process.trouble(err)
+			}
+		}
 		line, err := t.process.answer(ctx, within)
 		if err != nil {
 			return outcome{}, err
@@ -248,11 +292,16 @@ func (t *traffic) finish(ctx context.Context, within time.Duration) (outcome, er
 	}
 }
 
-// Requests are the texts of what is sent for a layout.
-func Requests(l rivals.Layout) [][]byte {
+// Requests are the texts of what is sent for a layout. short: each asks for the
+// end of its connection.
+func Requests(l rivals.Layout, short bool) [][]byte {
+	var fields []string
+	if short {
+		fields = []string{"Connection: close"}
+	}
 	var out [][]byte
 	for _, q := range l.Requests() {
-		out = append(out, loadgen.Request(q.Host, q.Path))
+		out = append(out, loadgen.Request(q.Host, q.Path, fields...))
 	}
 	return out
 }

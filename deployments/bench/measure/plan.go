@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"github.com/proxyfleet/proxyfleet/deployments/bench/loadgen"
 	"github.com/proxyfleet/proxyfleet/deployments/bench/report"
 	"github.com/proxyfleet/proxyfleet/deployments/bench/rivals"
 )
@@ -17,6 +18,11 @@ const (
 	fewConnections  = 64
 	someConnections = 1000
 	manyConnections = 5000
+
+	// As many handshakes as keep a core busy whatever the client waits for.
+	handshakesAtOnce = 16
+	downloadsAtOnce  = 4
+	bodyBytes        = 100 << 20
 )
 
 // few is the load of most scenarios.
@@ -51,8 +57,12 @@ func plans(idle int) map[string]plan {
 			plain(rivals.Proxyfleet, true), plain(rivals.Nginx, true), plain(rivals.HAProxy, true), plain(rivals.Caddy, false),
 		}},
 		report.LikeForLike: likeForLike(rivals.Proxyfleet, rivals.Nginx, rivals.HAProxy, rivals.Caddy),
-		report.TLS:         overTLS(likeForLike(rivals.Proxyfleet, rivals.Nginx, rivals.HAProxy)),
+		report.TLS:         overTLS(likeForLike(three()...)),
 		report.HTTP2:       http2(shape{connections: 8, streams: 32}, true),
+		report.Handshakes:  handshakes(),
+		report.Connections: connections(),
+		report.Bodies:      bodies(),
+		report.BodiesTLS:   overTLS(bodies()),
 		report.HTTP2Wide:   http2(shape{connections: fewConnections, streams: 1}, false),
 		report.Everything: {load: few(), fixed: true, contenders: []contender{
 			everything(string(rivals.Proxyfleet)),
@@ -77,18 +87,58 @@ func overTLS(p plan) plan {
 	return p
 }
 
+// three are those that are compared beyond plaintext and short answers.
+func three() []rivals.Name { return []rivals.Name{rivals.Proxyfleet, rivals.Nginx, rivals.HAProxy} }
+
 // http2 is HTTP/2 over TLS; both: and towards the backend, where that exists.
 func http2(load shape, both bool) plan {
 	p := plan{load: load}
-	for _, n := range []rivals.Name{rivals.Proxyfleet, rivals.Nginx, rivals.HAProxy} {
+	for _, n := range three() {
 		p.contenders = append(p.contenders, contender{row: string(n), name: n, http2: true})
 	}
 	if both {
-		p.contenders = append(p.contenders,
-			contender{row: report.RowOurs2, name: rivals.Proxyfleet, http2: true, behind: behaviour{http2: true}},
-			contender{row: report.RowHAProxy2, name: rivals.HAProxy, http2: true, behind: behaviour{http2: true}})
+		for _, n := range []rivals.Name{rivals.Proxyfleet, rivals.HAProxy} {
+			p.contenders = append(p.contenders, contender{
+				row: report.Way(string(n), report.WayHTTP2), name: n, http2: true, behind: behaviour{http2: true},
+			})
+		}
 	}
 	return overTLS(p)
+}
+
+// add adds all of three, used in one way.
+func (p *plan) add(way string, c contender) {
+	for _, n := range three() {
+		c.row, c.name = report.Way(string(n), way), n
+		p.contenders = append(p.contenders, c)
+	}
+}
+
+// handshakes are whole and resumed ones.
+func handshakes() plan {
+	p := plan{load: shape{connections: handshakesAtOnce}}
+	p.add(report.WayFull, contender{visit: loadgen.Full})
+	p.add(report.WayResumed, contender{visit: loadgen.Resumed})
+	return overTLS(p)
+}
+
+// connections last for one request, or are kept.
+func connections() plan {
+	p := plan{load: few()}
+	p.add(report.WayShort, contender{short: true})
+	p.add(report.WayKept, contender{})
+	return p
+}
+
+// bodies are long answers.
+func bodies() plan {
+	p := plan{load: shape{connections: downloadsAtOnce}}
+	for _, n := range three() {
+		p.contenders = append(p.contenders, contender{
+			row: string(n), name: n, visit: loadgen.Download, bodies: true, behind: behaviour{size: bodyBytes, bodies: true},
+		})
+	}
+	return p
 }
 
 func likeForLike(names ...rivals.Name) plan {

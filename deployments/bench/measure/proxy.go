@@ -28,6 +28,15 @@ type contender struct {
 	tls, http2 bool
 	// behind is what the backend does.
 	behind behaviour
+	// short: connections are for one request each.
+	short bool
+	// visit, if not empty, is what the load does in place of sending requests on
+	// kept connections.
+	visit loadgen.Visit
+	// post is the size of the body that idle connections have sent; 0: none.
+	post int
+	// bodies: the proxy is set for long ones.
+	bodies bool
 	// load is what requests choose among.
 	load rivals.Layout
 	// idle connections are held while it is measured.
@@ -74,7 +83,7 @@ func (r *run) startProxy(ctx context.Context, c contender, dir string, load shap
 		Listen: r.network.address(), Backend: behind.address, Admin: r.network.address(), Dir: dir,
 		Connections: load.connections, Streams: load.streams, Idle: c.idle,
 		Log: c.log, Header: c.header, Timeouts: c.timeouts, Layout: c.layout,
-		HTTP2: c.http2, BackendHTTP2: c.behind.http2,
+		HTTP2: c.http2, BackendHTTP2: c.behind.http2, Bodies: c.bodies,
 	}}
 	if c.tls {
 		p.setting.Certificate = r.certificate
@@ -145,12 +154,16 @@ func (p *proxy) probe(ctx context.Context) error {
 		return err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	want := int64(AnswerBytes)
+	if p.behind.size > 0 {
+		want = int64(p.behind.size)
+	}
+	bytes, err := io.Copy(io.Discard, io.LimitReader(response.Body, want+1))
 	if err != nil {
 		return err
 	}
-	if response.StatusCode != http.StatusOK || len(body) != AnswerBytes {
-		return fmt.Errorf("%s with %d bytes, want 200 with %d", response.Status, len(body), AnswerBytes)
+	if response.StatusCode != http.StatusOK || bytes != want {
+		return fmt.Errorf("%s with %d bytes, want 200 with %d", response.Status, bytes, want)
 	}
 	if got := response.Header.Get(rivals.HeaderName); (got == rivals.HeaderValue) != p.header {
 		return fmt.Errorf("%s is %q", rivals.HeaderName, got)

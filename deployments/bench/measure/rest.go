@@ -124,7 +124,7 @@ func (r *run) answered(ctx context.Context, x *proxy, want uint64) (requests uin
 
 // idleMemory compares the memory of proxies that hold few and many connections.
 // All hold theirs at the same time: there is nothing that would disturb.
-func (r *run) idleMemory(ctx context.Context) (*report.Scenario, error) {
+func (r *run) idleMemory(ctx context.Context, id string, contenders []contender) (*report.Scenario, error) {
 	s := &report.Scenario{}
 	var proxies []*proxy
 	defer func() {
@@ -132,10 +132,9 @@ func (r *run) idleMemory(ctx context.Context) (*report.Scenario, error) {
 			x.stop()
 		}
 	}()
-	for i, n := range []rivals.Name{rivals.Proxyfleet, rivals.Nginx, rivals.HAProxy, rivals.Caddy, rivals.GoTuned} {
-		c := plain(n, false)
+	for i, c := range contenders {
 		c.idle = r.config.IdleTo // there is to be room for them
-		x, absent, err := r.enter(ctx, c, r.config.subdir(report.IdleMemory, strconv.Itoa(i)), shape{connections: fewConnections}, r.config.IdleFrom)
+		x, absent, err := r.enter(ctx, c, r.config.subdir(id, strconv.Itoa(i)), shape{connections: fewConnections}, r.config.IdleFrom)
 		if err != nil {
 			return nil, err
 		}
@@ -166,6 +165,28 @@ func (r *run) idleMemory(ctx context.Context) (*report.Scenario, error) {
 	}
 	return s, nil
 }
+
+// idlers are those whose idle connections are weighed.
+func idlers(id string) []contender {
+	var out []contender
+	if id == report.IdleMemory {
+		for _, n := range []rivals.Name{rivals.Proxyfleet, rivals.Nginx, rivals.HAProxy, rivals.Caddy, rivals.GoTuned} {
+			out = append(out, plain(n, false))
+		}
+		return out
+	}
+	for _, n := range three() {
+		c := contender{row: string(n), name: n, tls: true}
+		if id == report.IdleTLSPost {
+			c.post, c.bodies, c.behind = uploadBytes, true, behaviour{bodies: true}
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// uploadBytes is what idle connections have posted, where they have.
+const uploadBytes = 32 << 10
 
 // settled waits, and reads the memory of proxies that must still have their
 // connections.

@@ -62,6 +62,7 @@ func Bars() []Bar {
 	bars = append(bars, target(Everything, Saturated, User, Against, ourName, nginx, figure.AtMost, 1, slackCost))
 	bars = append(bars, goProxies()...)
 	bars = append(bars, secure()...)
+	bars = append(bars, lasting()...)
 	bars = append(bars, ours()...)
 	return append(bars, losses()...)
 }
@@ -113,8 +114,44 @@ func secure() []Bar {
 			guard(s, Saturated, Rate, Against, ourName, haproxy, figure.AtLeast, 1, slackCost),
 		)
 	}
-	// Against HAProxy with HTTP/1.1 behind it, which is how people run it.
-	return append(bars, target(HTTP2, Saturated, CPU, Against, RowOurs2, haproxy, figure.AtMost, 0.5, slackCost))
+	bars = append(bars,
+		// Against HAProxy with HTTP/1.1 behind it, which is how people run it.
+		target(HTTP2, Saturated, CPU, Against, Way(ourName, WayHTTP2), haproxy, figure.AtMost, 0.5, slackCost),
+		guard(HTTP2, Saturated, CPU, Against, Way(ourName, WayHTTP2), Way(haproxy, WayHTTP2), figure.AtMost, 0.85, slackCost),
+	)
+	for _, way := range []string{WayFull, WayResumed} {
+		bars = append(bars,
+			target(Handshakes, Saturated, CPU, Against, Way(ourName, way), Way(nginx, way), figure.AtMost, 1, slackCost),
+			guard(Handshakes, Saturated, CPU, Against, Way(ourName, way), Way(haproxy, way), figure.AtMost, 1, slackCost),
+			guard(Handshakes, Saturated, Rate, Against, Way(ourName, way), Way(nginx, way), figure.AtLeast, 1, slackCost),
+		)
+	}
+	return append(bars,
+		target(IdleTLS, None, Idle, Alone, ourName, "", figure.Below, 15_500, slackMemory),
+		guard(IdleTLS, None, Idle, Against, ourName, haproxy, figure.AtMost, 1, slackMemory),
+		guard(IdleTLSPost, None, Idle, Alone, ourName, "", figure.Below, 36_000, slackMemory),
+	)
+}
+
+// lasting are the bars of connections that last for one request, and for long
+// bodies.
+func lasting() []Bar {
+	short, kept := Way(ourName, WayShort), Way(ourName, WayKept)
+	bars := []Bar{
+		target(Connections, Saturated, CPU, Against, short, Way(nginx, WayShort), figure.AtMost, 1, slackCost),
+		guard(Connections, Saturated, CPU, Against, short, Way(haproxy, WayShort), figure.AtMost, 1, slackCost),
+		guard(Connections, Saturated, CPU, Against, kept, Way(nginx, WayKept), figure.AtMost, 1, slackCost),
+		// Articles tell of 2.9 times the requests once connections are kept.
+		target(Connections, Saturated, Rate, Against, kept, short, figure.AtLeast, 2.9, slackCost),
+	}
+	for _, s := range []string{Bodies, BodiesTLS} {
+		bars = append(bars,
+			target(s, Saturated, CPUBytes, Against, ourName, nginx, figure.AtMost, 1, slackCost),
+			guard(s, Saturated, CPUBytes, Against, ourName, haproxy, figure.AtMost, 1, slackCost),
+			guard(s, Saturated, Throughput, Against, ourName, nginx, figure.AtLeast, 1, slackCost),
+		)
+	}
+	return bars
 }
 
 // ours are the bars of the scenarios in which proxyfleet is compared with itself.

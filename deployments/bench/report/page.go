@@ -95,10 +95,10 @@ type table struct {
 }
 
 // heading are the first lines of a table.
-func heading(columns []Key) []string {
+func heading(columns []Key, unit string) []string {
 	names, rule := "| |", "|---|"
 	for _, c := range columns {
-		names += " " + columnTitle(c) + " |"
+		names += " " + columnTitle(c, unit) + " |"
 		rule += "---|"
 	}
 	return []string{names, rule}
@@ -125,7 +125,7 @@ func tables(r *Report, d Definition) []table {
 		if len(columns) == 0 || len(rows) == 0 {
 			continue
 		}
-		t := table{Caption: caption(s, load), Lines: heading(columns)}
+		t := table{Caption: caption(s, load), Lines: heading(columns, unit(d.ID))}
 		for _, row := range rows {
 			if row.Absent != "" {
 				t.Notes = append(t.Notes, fmt.Sprintf("%s: %s.", title(row.Name), row.Absent))
@@ -140,7 +140,7 @@ func tables(r *Report, d Definition) []table {
 				t.Notes = append(t.Notes, fmt.Sprintf("%s: %s requests failed (%s).", title(row.Name), thousands(float64(row.Failed)), row.FirstFailure))
 			}
 		}
-		if len(t.Lines) == len(heading(nil)) { // nobody was measured
+		if len(t.Lines) == len(heading(nil, "")) { // nobody was measured
 			t.Lines = nil
 		}
 		out = append(out, t)

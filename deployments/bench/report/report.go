@@ -27,6 +27,11 @@ const (
 	Busy     Key = "proxy_busy"  // share of its core that the proxy used
 	Others   Key = "others_busy" // share of that core that others used
 	LoadBusy Key = "load_busy"   // share of the other core that was used
+
+	CPUBytes    Key = "cpu_s_gib"    // processor time per GiB of bodies
+	UserBytes   Key = "user_s_gib"   // its part in user mode
+	SystemBytes Key = "system_s_gib" // its part in the kernel
+	Throughput  Key = "gib_s"        // GiB of bodies per second
 )
 
 // Load is how requests came.

@@ -210,7 +210,7 @@ func TestJudgements(t *testing.T) {
 // A figure of ours that a table shows has a bar, or is part of one that has.
 func TestEveryFigureHasABar(t *testing.T) {
 	free := map[Key]string{
-		User: "part of the cost", System: "part of the cost", Late: "the load's", Busy: "a share", Others: "not ours",
+		User: "part of the cost", System: "part of the cost", UserBytes: "part of the cost", SystemBytes: "part of the cost", Late: "the load's", Busy: "a share", Others: "not ours",
 		LoadBusy: "the load's", LogBytes: "tells what is compared",
 	}
 	barred := map[string]map[Key]bool{}

@@ -12,31 +12,42 @@ import (
 
 // title is how the page calls a row or a program.
 func title(name string) string {
-	switch name {
+	proxy, way, ways := strings.Cut(name, waySeparator)
+	switch proxy {
 	case haproxy:
-		return "HAProxy"
-	case RowHAProxy2:
-		return "HAProxy, HTTP/2 to the backend"
+		proxy = "HAProxy"
 	case caddy:
-		return "Caddy"
+		proxy = "Caddy"
 	case goDefault:
-		return "Go ReverseProxy, default"
+		proxy = "Go ReverseProxy, default"
 	case goTuned:
-		return "Go ReverseProxy, tuned"
+		proxy = "Go ReverseProxy, tuned"
 	}
-	return name
+	if ways {
+		return proxy + waySeparator + way
+	}
+	return proxy
 }
 
-func columnTitle(k Key) string {
+// columnTitle names a figure of a scenario that counts some unit.
+func columnTitle(k Key, unit string) string {
 	switch k {
 	case CPU:
-		return "cost of a request, µs"
+		return "cost of a " + unit + ", µs"
+	case CPUBytes:
+		return "cost of a GiB, s"
+	case UserBytes:
+		return "user"
+	case SystemBytes:
+		return "system"
+	case Throughput:
+		return "GiB/s"
 	case User:
 		return "user"
 	case System:
 		return "system"
 	case Rate:
-		return "requests/s"
+		return unit + "s/s"
 	case P50:
 		return "latency p50, µs"
 	case P99:
@@ -72,6 +83,10 @@ func value(k Key, v float64) string {
 	switch k {
 	case CPU, User, System:
 		return strconv.FormatFloat(v, 'f', 2, 64)
+	case CPUBytes, UserBytes, SystemBytes:
+		return strconv.FormatFloat(v, 'f', 3, 64)
+	case Throughput:
+		return strconv.FormatFloat(v, 'f', 2, 64)
 	case Mallocs:
 		return strconv.FormatFloat(v, 'f', 4, 64)
 	case Peak:
@@ -95,15 +110,18 @@ func cell(k Key, s figure.Series) string {
 }
 
 func barFigure(j Judgement) string {
-	what := columnTitle(j.Key)
+	unit := unit(j.Scenario)
+	what := columnTitle(j.Key, unit)
 	if j.Key == P50 || j.Key == P99 {
 		what = "latency " + strings.TrimPrefix(strings.TrimSuffix(what, ", µs"), "latency ")
 	}
-	if j.Key == CPU {
-		what = "cost of a request"
-	}
-	if j.Key == User {
-		what = "user time of a request"
+	switch j.Key {
+	case CPU:
+		what = "cost of a " + unit
+	case CPUBytes:
+		what = "cost of a GiB"
+	case User:
+		what = "user time of a " + unit
 	}
 	if j.Load == Fixed {
 		what += ", fixed rate"

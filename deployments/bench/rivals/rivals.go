@@ -65,6 +65,8 @@ type Setting struct {
 	// HTTP2: clients speak HTTP/2, which needs a Certificate. BackendHTTP2: the
 	// backend speaks it, in cleartext with prior knowledge (RFC 9113 section 3.3).
 	HTTP2, BackendHTTP2 bool
+	// Bodies: answers are long.
+	Bodies bool
 	// Log: an access log to a file. Header: one rule that sets a field of answers.
 	// Timeouts: every timeout and limit that there is, spelled out.
 	Log, Header, Timeouts bool
