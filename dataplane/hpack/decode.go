@@ -46,10 +46,17 @@ func (d *Decoder) Init(allowed uint32) {
 	d.table.max = min(allowed, DefaultTableSize)
 }
 
+// maxSizeUpdates is how many size updates a block may begin with: the smallest size
+// since the block before, and the last (RFC 7541 section 4.2).
+const maxSizeUpdates = 2
+
 // Start begins a block: it takes the size updates that may stand there, and
 // returns the fields.
 func (d *Decoder) Start(block []byte) (fields []byte, problem Problem) {
-	for len(block) > 0 && block[0]&0xe0 == 0x20 {
+	for n := 0; len(block) > 0 && block[0]&0xe0 == 0x20; n++ {
+		if n == maxSizeUpdates {
+			return nil, BadSizeUpdate
+		}
 		size, rest, problem := integer(block, 5)
 		if problem != NoProblem {
 			return nil, problem

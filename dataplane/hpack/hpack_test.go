@@ -112,6 +112,7 @@ func TestProblems(t *testing.T) {
 		"value shorter than said":               {"44 03 61 61", hpack.Truncated},
 		"no name":                               {"40", hpack.Truncated},
 		"update behind a field":                 {"82 20", hpack.BadSizeUpdate},
+		"a third update":                        {"20 20 20 82", hpack.BadSizeUpdate},
 		"update beyond what we allow":           {"3f e2 1f", hpack.BadSizeUpdate},
 		"the end symbol":                        {"44 84 ff ff ff ff", hpack.BadHuffman},
 		"padding of 8 bits":                     {"44 82 1f ff", hpack.BadHuffman},

@@ -289,7 +289,9 @@ func (c *Conn) endSend(s *stream) {
 
 func (c *Conn) endIfBoth(s *stream) {
 	if s.recv == halfEnded && s.send == halfEnded && c.ending != s.id {
-		c.floods.requests++
+		if !s.mute { // refusing one is no work that pays for others
+			c.floods.requests++
+		}
 		c.forget(s, endBoth)
 	}
 }
