@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
 	"github.com/proxyfleet/proxyfleet/dataplane/poll"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
@@ -88,9 +89,11 @@ type Loop struct {
 	head message.Head
 	// muxHead is head for HTTP/2, whose codec writes into the arena that it finds.
 	muxHead message.Head
-	out     message.Out
-	record  exchange.Record
-	frame   []byte
+	// spareBlock is what all codecs of HTTP/2 share.
+	spareBlock http2.Spare
+	out        message.Out
+	record     exchange.Record
+	frame      []byte
 	// The trailers of an event, and the lines of them that pass.
 	trailers []message.Field
 	lines    []byte

@@ -91,7 +91,9 @@ func (l *Loop) sniff(d *downstream, data []byte) bool {
 func (l *Loop) beginMux(d *downstream) {
 	limits := d.socket.listener.Limits
 	m := &mux{frames: frames{link: d.link}, of: d}
-	m.conn.Init(http2.Server, http2.Options{HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields, ExtendedConnect: true})
+	m.conn.Init(http2.Server, http2.Options{
+		HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields, ExtendedConnect: true, Spare: &l.spareBlock,
+	})
 	d.mux, d.phase, d.fresh = m, phaseMux, false
 	d.headStart, d.since = l.now, l.now
 	l.gather(&m.frames, m.conn.AppendPreface(l.frame[:0]))

@@ -64,8 +64,11 @@ func (l *Loop) refuseSub(d *downstream, ev http2.Event) {
 	if ev.Code == http2.RefusedStream {
 		return // not its request's fault; the client may send it again
 	}
+	// The loop keeps the memory of the head, which may have been a large one.
+	arena := l.muxHead.Arena
 	l.muxHead.Reset()
 	s := l.muxStream(d, ev.Stream)
+	l.muxHead.Arena = arena[:0]
 	f := exchange.Failure{Reason: exchange.ReasonMalformedRequest, Detail: ev.Reason.String(), Status: ev.Reason.Status()}
 	l.act(s, s.x.BeginFailed(l.lend(s), &s.head, l.arrival(d), f))
 }

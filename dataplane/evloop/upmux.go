@@ -98,7 +98,7 @@ func (l *Loop) openedMux(c *upstreamConn) {
 	p, s := c.pool, c.stream
 	p.connecting-- // c.connected is set: closeUp will not
 	m := &upMux{frames: frames{link: c.link}, of: c, heard: l.now}
-	m.conn.Init(http2.Client, http2.Options{Secure: c.client != nil})
+	m.conn.Init(http2.Client, http2.Options{Secure: c.client != nil, Spare: &l.spareBlock})
 	c.mux, c.stream = m, nil
 	s.up = nil
 	p.muxes = append(p.muxes, m)

@@ -104,3 +104,49 @@ func BenchmarkCycle(b *testing.B) {
 		}
 	}
 }
+
+// TestLargeHeadsOfManyConnectionsDoNotAllocate has connections that share their
+// spare memory send a head of 40 KiB in pieces, one after another.
+func TestLargeHeadsOfManyConnectionsDoNotAllocate(t *testing.T) {
+	const connections = 64
+	var spare http2.Spare
+	var head message.Head
+	requests := message.Out{Method: []byte("GET"), Target: []byte("/"), Authority: []byte("a.test")}
+	requests.Add([]byte("x"), make40K())
+	servers, wires := make([]http2.Conn, connections), make([][]byte, connections)
+	for i := range servers {
+		var client http2.Conn
+		client.Init(http2.Client, http2.Options{})
+		servers[i].Init(http2.Server, http2.Options{Spare: &spare})
+		wires[i], _, _ = client.AppendRequest(client.AppendPreface(nil), &requests, true, 0)
+	}
+	out := make([]byte, 0, 1<<10)
+	next := 0
+	serve := func() {
+		in, told := wires[next], false
+		for {
+			var ev http2.Event
+			if ev, out = servers[next].Next(0, in, &head, out[:0]); ev.Kind == http2.NeedMore {
+				break
+			}
+			told = told || ev.Kind == http2.End
+			in = in[ev.N:]
+		}
+		if next++; !told {
+			t.Fatal("a request did not come")
+		}
+	}
+	serve() // makes the spare memory
+	// The table of streams is made with the first; nothing else is.
+	if n := testing.AllocsPerRun(connections-2, serve); n > 4 {
+		t.Errorf("%v allocations a connection", n)
+	}
+}
+
+func make40K() []byte {
+	b := make([]byte, 40<<10)
+	for i := range b {
+		b[i] = 'a'
+	}
+	return b
+}

@@ -61,13 +61,14 @@ type Event struct {
 // Options bound what a peer may do, and say what we offer. Zero fields have the
 // defaults.
 type Options struct {
-	Streams         int  // at a time; 0: DefaultStreams. Client: that we open
-	StreamWindow    int  // bytes of a body that may come unasked; 0: DefaultStreamWindow
-	ConnWindow      int  // the same for all streams together; 0: DefaultConnWindow
-	HeadBytes       int  // of a head, as RFC 9113 section 6.5.2 counts; 0: DefaultHeadBytes
-	Fields          int  // field lines of a head; 0: DefaultFields
-	ExtendedConnect bool // Server: take RFC 8441
-	Secure          bool // Client: requests say https, else http
+	Streams         int    // at a time; 0: DefaultStreams. Client: that we open
+	StreamWindow    int    // bytes of a body that may come unasked; 0: DefaultStreamWindow
+	ConnWindow      int    // the same for all streams together; 0: DefaultConnWindow
+	HeadBytes       int    // of a head, as RFC 9113 section 6.5.2 counts; 0: DefaultHeadBytes
+	Fields          int    // field lines of a head; 0: DefaultFields
+	ExtendedConnect bool   // Server: take RFC 8441
+	Secure          bool   // Client: requests say https, else http
+	Spare           *Spare // shared with other Conns of the same goroutine; nil: nothing is
 }
 
 const (

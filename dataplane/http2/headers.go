@@ -23,6 +23,30 @@ const (
 	keepBlock = 4 << 10
 )
 
+// Spare is memory that the Conns of one goroutine share: that of the last large
+// field block, for the next one. The zero value is ready.
+type Spare struct{ block []byte }
+
+// add appends to a field block, whose memory may be the spare one.
+func (c *Conn) add(block, payload []byte) []byte {
+	need := len(block) + len(payload)
+	if s := c.options.Spare; s != nil && need > cap(block) && need <= cap(s.block) {
+		block, s.block = append(s.block[:0], block...), nil
+	}
+	return append(block, payload...)
+}
+
+// giveUp lets go of a field block's memory, unless it is small.
+func (c *Conn) giveUp(b *fieldBlock) {
+	if cap(b.bytes) <= keepBlock {
+		return
+	}
+	if s := c.options.Spare; s != nil && cap(b.bytes) > cap(s.block) {
+		s.block = b.bytes[:0]
+	}
+	b.bytes = nil
+}
+
 // headersFrame begins a field block (RFC 9113 section 6.2).
 func (c *Conn) headersFrame(f *frame, payload []byte, h *message.Head) Event {
 	if f.stream == 0 {
@@ -51,7 +75,7 @@ func (c *Conn) headersFrame(f *frame, payload []byte, h *message.Head) Event {
 	if f.has(flagEndHeaders) {
 		return c.blockComplete(&block, payload, h)
 	}
-	block.bytes = append(block.bytes, payload...)
+	block.bytes = c.add(block.bytes, payload)
 	c.block = block
 	return Event{Kind: Noted}
 }
@@ -65,16 +89,15 @@ func (c *Conn) continuationFrame(f *frame, payload []byte, h *message.Head) Even
 	if len(b.bytes)+len(payload) > maxBlock*c.options.HeadBytes {
 		return c.fail(BlockTooLarge)
 	}
-	b.bytes = append(b.bytes, payload...)
+	b.bytes = c.add(b.bytes, payload)
 	if !f.has(flagEndHeaders) {
 		return Event{Kind: Noted}
 	}
 	block := *b
 	b.stream = 0
-	if cap(b.bytes) > keepBlock {
-		b.bytes = nil
-	}
-	return c.blockComplete(&block, block.bytes, h)
+	ev := c.blockComplete(&block, block.bytes, h) // nothing of it is looked at later
+	c.giveUp(b)
+	return ev
 }
 
 // blockComplete decides what a whole field block is: a head, trailers, or nothing

@@ -1,0 +1,240 @@
+package attack
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Attack is what one connection does.
+type Attack struct {
+	Name string
+	// HTTP2: it begins with the preface and SETTINGS, and its end is told by frames.
+	HTTP2 bool
+	// OverTLS and Plain say by what it can be made; both by default.
+	TLSOnly, PlainOnly bool
+	// Open is sent first.
+	Open []byte
+	// Piece appends what is sent the n-th time, from 0, and says how many frames of
+	// the attack that is. A piece of no frames ends the connection. Open alone is an
+	// attack if there is no Piece.
+	Piece func(dst []byte, n int) ([]byte, int)
+	// Deaf: nothing is read of what comes.
+	Deaf bool
+	// Every is the time between pieces; 0: none.
+	Every time.Duration
+	// Shake begins each connection instead, where the attack is on the handshake.
+	Shake func(ctx context.Context, c net.Conn) (frames int, err error)
+
+	Want Want
+}
+
+// Want is what has to become of an attack.
+type Want struct {
+	// Ends: the target ends the connection.
+	Ends bool
+	// Code is that of GOAWAY; NoCode: there is none to come.
+	Code uint32
+	// Reset is the code of the RST_STREAM that comes, Status that of an answer in
+	// HTTP/1.1; 0: none has to.
+	Reset  uint32
+	Status int
+	// Counter is the series that counts it.
+	Counter string
+	// Work: what comes is work that somebody may want, and is done: it is not free of
+	// charge for its sender, and need not be for the target.
+	Work bool
+}
+
+// NoCode is no error code of HTTP/2.
+const NoCode = 1<<32 - 1
+
+// Options bound a run.
+type Options struct {
+	// Dial opens a connection to the target, by TLS if the attack shall go so.
+	Dial func(ctx context.Context) (net.Conn, error)
+	// Frames ends the run when so many are sent.
+	Frames int64
+	// Connections ends it when so many were opened; 0: Frames.
+	Connections int64
+	// Workers is how many connections are open at a time; default 2.
+	Workers int
+	// Rate is in frames per second; 0: as many as the target takes.
+	Rate float64
+	// Patience is how long a connection waits for its end when all is sent; default
+	// 10 s.
+	Patience time.Duration
+}
+
+// Outcome is what became of a run.
+type Outcome struct {
+	Frames, Connections int64
+	// Ended are the connections that the target ended; Codes, Resets and Statuses
+	// count what it told.
+	Ended    int64
+	Codes    map[uint32]int
+	Resets   map[uint32]int
+	Statuses map[int]int
+	Elapsed  time.Duration
+}
+
+// run is an attack under way.
+type run struct {
+	*Attack
+	o       Options
+	begin   time.Time
+	frames  atomic.Int64
+	opened  atomic.Int64
+	mu      sync.Mutex
+	outcome Outcome // guarded by mu
+	failed  error   // guarded by mu
+}
+
+// Run makes an attack. It returns when all is sent, or ctx ends.
+func (a *Attack) Run(ctx context.Context, o Options) (Outcome, error) {
+	if o.Workers <= 0 {
+		o.Workers = 2
+	}
+	if o.Connections <= 0 {
+		o.Connections = o.Frames
+	}
+	if o.Patience <= 0 {
+		o.Patience = 10 * time.Second
+	}
+	r := &run{Attack: a, o: o, begin: time.Now()}
+	r.outcome = Outcome{Codes: map[uint32]int{}, Resets: map[uint32]int{}, Statuses: map[int]int{}}
+	var wg sync.WaitGroup
+	for range o.Workers {
+		wg.Go(func() {
+			for ctx.Err() == nil && r.frames.Load() < o.Frames && r.opened.Add(1) <= o.Connections {
+				if err := r.connection(ctx); err != nil {
+					r.mu.Lock()
+					r.failed = errors.Join(r.failed, err)
+					r.mu.Unlock()
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	r.outcome.Frames, r.outcome.Elapsed = r.frames.Load(), time.Since(r.begin)
+	return r.outcome, r.failed
+}
+
+// connection makes one connection, to its end.
+func (r *run) connection(ctx context.Context) error {
+	c, err := r.o.Dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	r.mu.Lock()
+	r.outcome.Connections++
+	r.mu.Unlock()
+	if r.Shake != nil {
+		n, err := r.Shake(ctx, c)
+		r.frames.Add(int64(n))
+		r.pace(ctx, nil)
+		return err
+	}
+	l := &listener{http2: r.HTTP2, ended: make(chan struct{}), told: make(chan struct{})}
+	if !r.Deaf {
+		go l.listen(c)
+	} else {
+		close(l.ended)
+	}
+	r.send(ctx, c, l)
+	if r.Every == 0 && !l.hasTold() {
+		sleep(ctx, settle, l) // what was sent is still to be looked at
+	}
+	if r.Deaf {
+		return nil
+	}
+	if !r.Want.Ends || r.Every == 0 && !l.hasTold() {
+		c.Close() // it had not enough to be ended
+	}
+	_ = c.SetReadDeadline(time.Now().Add(r.o.Patience))
+	<-l.ended
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l.add(&r.outcome)
+	return nil
+}
+
+// settle is how long a connection stays when all is sent, for the target to read it.
+const settle = 300 * time.Millisecond
+
+// batch is how many bytes are gathered for one write: so few that not much is
+// counted as sent that the target never sees.
+const batch = 2 << 10
+
+// send writes what the attack has, until the target tells that it has had enough.
+func (r *run) send(ctx context.Context, c net.Conn, l *listener) {
+	buf := append([]byte(nil), r.Open...)
+	if r.Piece == nil {
+		_, _ = c.Write(buf)
+		r.frames.Add(1)
+		r.pace(ctx, l)
+		return
+	}
+	frames := 0
+	flush := func() bool {
+		if _, err := c.Write(buf); err != nil {
+			return false
+		}
+		r.frames.Add(int64(frames))
+		buf, frames = buf[:0], 0
+		r.pace(ctx, l)
+		return ctx.Err() == nil && !l.hasTold()
+	}
+	for n := 0; r.frames.Load()+int64(frames) < r.o.Frames; n++ {
+		var more int
+		buf, more = r.Piece(buf, n)
+		frames += more
+		if len(buf) < batch && more > 0 && r.Every == 0 {
+			continue
+		}
+		if !flush() || more == 0 {
+			return
+		}
+		if r.Every > 0 && !sleep(ctx, r.Every, l) {
+			return
+		}
+	}
+	flush()
+}
+
+// pace keeps the run below its rate.
+func (r *run) pace(ctx context.Context, l *listener) {
+	if r.o.Rate <= 0 {
+		return
+	}
+	due := time.Duration(float64(r.frames.Load()) / r.o.Rate * float64(time.Second))
+	sleep(ctx, due-time.Since(r.begin), l)
+}
+
+// sleep waits. False: it was told to stop.
+func sleep(ctx context.Context, d time.Duration, l *listener) bool {
+	if d <= 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	var told, ended chan struct{}
+	if l != nil {
+		told, ended = l.told, l.ended
+	}
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+	case <-told:
+	case <-ended:
+	}
+	return false
+}
