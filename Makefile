@@ -130,6 +130,12 @@ vip-repeats: build ## end the holder of a virtual IP in every way, VIP_REPEATS=2
 testssl: build ## look at an HTTPS listener with all checks of testssl.sh: nothing above low
 	TESTSSL=all go test -count=1 -v -timeout 0 -run TestTestsslFindsNothingAboveLow ./deployments/e2e
 
+FLOODS ?= 100000
+
+.PHONY: floods
+floods: build ## attack a node in every way we know with FLOODS=100000 frames each, by TCP and TLS; what that costs it and others is logged as a table
+	FLOODS=$(FLOODS) go test -count=1 -v -timeout 0 -run 'FloodsAreEndedCountedAndCheap|SlowClientsAreEnded' ./deployments/e2e
+
 .PHONY: differential
 differential: ## compare DIFFERENTIAL=1000000 generated requests with net/http
 	DIFFERENTIAL=$(DIFFERENTIAL) go test -count=1 -v -timeout 0 -run TestDifferential ./dataplane/http1

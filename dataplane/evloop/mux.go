@@ -59,6 +59,7 @@ type sub struct {
 	sendEnd  bool       // END_STREAM was sent
 	cut      bool       // when all is sent the rest of the request is refused
 	cutCode  http2.Code // says that the answer is not complete
+	slow     bool       // its time is over, and bytes wait for its client
 	touched  int64      // when bytes of it moved
 }
 
@@ -95,7 +96,8 @@ func (l *Loop) beginMux(d *downstream) {
 		HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields, ExtendedConnect: true, Spare: &l.spareBlock,
 	})
 	d.mux, d.phase, d.fresh = m, phaseMux, false
-	d.headStart, d.since = l.now, l.now
+	d.headStart, d.since = l.now, l.now // the rest of the preface has as long as a head
+	l.wheel.arm(d.link, d.deadline())
 	l.gather(&m.frames, m.conn.AppendPreface(l.frame[:0]))
 	if l.drains(d) {
 		l.leaveMux(d)

@@ -199,6 +199,8 @@ func (l *Loop) finishedSub(d *downstream, b *sub, actions exchange.Actions) {
 	}
 	l.discardIn(b)
 	switch {
+	case actions&exchange.ActAbortClient != 0 && b.slow:
+		l.resetSub(b, http2.SlowReader)
 	case actions&exchange.ActAbortClient != 0:
 		l.gather(&m.frames, m.conn.AppendReset(l.frame[:0], b.id, b.cutCode))
 		l.dropSub(b)
@@ -280,10 +282,13 @@ func (l *Loop) timeMux(d *downstream) {
 		switch {
 		case b == nil || l.now < b.deadline(int64(t.StreamIdle)):
 		case b.s != nil:
+			b.slow = b.out.len() > 0
 			l.step(b.s, exchange.Event{Kind: exchange.EventDeadline, Queued: b.s.wait != nil})
+			b.slow = false
+		case b.out.len() > 0 || b.outEnd:
+			l.resetSub(b, http2.SlowReader)
 		default:
-			l.gather(&m.frames, m.conn.AppendReset(l.frame[:0], b.id, http2.Cancel))
-			l.dropSub(b)
+			l.resetSub(b, http2.SlowBody)
 		}
 	}
 	switch {
@@ -291,13 +296,28 @@ func (l *Loop) timeMux(d *downstream) {
 		return
 	case m.leaving && !m.left && l.now >= d.since+lastChance:
 		l.leaveSecond(d)
-	case d.headStart > 0 && l.now >= d.headStart+int64(t.RequestHead),
-		m.open == 0 && l.now >= d.since+int64(t.Idle):
-		l.gather(&m.frames, m.conn.AppendGoAway(l.frame[:0], http2.NoError))
-		l.stepMux(d, exchange.Event{Kind: exchange.EventClientGone})
-		l.closeDownAfter(d)
+	case d.headStart > 0 && l.now >= d.headStart+int64(t.RequestHead):
+		l.stats.RefusedHTTP2(d.socket.listener.Series, uint8(http2.SlowHead))
+		l.endMuxBy(d, http2.SlowHead.Code())
+	case m.open == 0 && l.now >= d.since+int64(t.Idle):
+		l.endMuxBy(d, http2.NoError)
 	}
 	if !d.link.closed && !d.closing {
 		l.wheel.arm(d.link, d.deadline())
 	}
+}
+
+// resetSub ends a stream whose client has taken too long.
+func (l *Loop) resetSub(b *sub, why http2.Reason) {
+	m := b.of
+	l.stats.RefusedHTTP2(m.of.socket.listener.Series, uint8(why))
+	l.gather(&m.frames, m.conn.AppendReset(l.frame[:0], b.id, why.Code()))
+	l.dropSub(b)
+}
+
+// endMuxBy ends a connection that has taken too long, and says why.
+func (l *Loop) endMuxBy(d *downstream, code http2.Code) {
+	l.gather(&d.mux.frames, d.mux.conn.AppendGoAway(l.frame[:0], code))
+	l.stepMux(d, exchange.Event{Kind: exchange.EventClientGone})
+	l.closeDownAfter(d)
 }

@@ -41,6 +41,7 @@ const (
 	PriorityFlood          // 10.5
 	UnknownFrameFlood      // 10.5
 	StrayFrameFlood        // 10.5: frames of streams that are closed
+	SlowHead               // 10.5: a frame, or a field block, that did not come whole in time; said by the caller
 
 	// Of a stream.
 	TooManyStreams       // 5.1.2
@@ -55,6 +56,8 @@ const (
 	TrailersWithoutEnd   // 8.1: a second HEADERS without END_STREAM
 	TunnelTrailers       // 8.5: HEADERS on a stream of CONNECT
 	LengthMismatch       // 8.1.1: content-length is not the sum of DATA
+	SlowReader           // 10.5: windows that were not opened for what waits; said by the caller
+	SlowBody             // 10.5: a body that did not end in time behind its answer; said by the caller
 
 	// Of a head. All make a message malformed (8.1.1), but for those with a status.
 	UpperCaseName      // 8.2
@@ -128,6 +131,7 @@ var rules = [reasonEnd]rule{
 	PriorityFlood:          {name: "priority_flood", code: EnhanceYourCalm, conn: true},
 	UnknownFrameFlood:      {name: "unknown_frame_flood", code: EnhanceYourCalm, conn: true},
 	StrayFrameFlood:        {name: "stray_frame_flood", code: EnhanceYourCalm, conn: true},
+	SlowHead:               {name: "slow_head", code: EnhanceYourCalm, conn: true},
 
 	TooManyStreams:       {name: "too_many_streams", code: RefusedStream},
 	HalfClosedFrame:      {name: "half_closed_frame", code: StreamClosed},
@@ -141,6 +145,8 @@ var rules = [reasonEnd]rule{
 	TrailersWithoutEnd:   {name: "trailers_without_end", code: ProtocolError},
 	TunnelTrailers:       {name: "tunnel_trailers", code: ProtocolError},
 	LengthMismatch:       {name: "length_mismatch", code: ProtocolError},
+	SlowReader:           {name: "slow_reader", code: EnhanceYourCalm},
+	SlowBody:             {name: "slow_body", code: EnhanceYourCalm},
 
 	UpperCaseName:      {name: "upper_case_name", code: ProtocolError},
 	BadFieldName:       {name: "bad_field_name", code: ProtocolError},

@@ -38,9 +38,10 @@ type Want struct {
 	Ends bool
 	// Code is that of GOAWAY; NoCode: there is none to come.
 	Code uint32
-	// Reset is the code of the RST_STREAM that comes, Status that of an answer in
-	// HTTP/1.1; 0: none has to.
+	// Resets: it resets the stream, with the code Reset.
+	Resets bool
 	Reset  uint32
+	// Status is that of an answer in HTTP/1.1; 0: none has to come.
 	Status int
 	// Counter is the series that counts it.
 	Counter string
@@ -142,11 +143,9 @@ func (r *run) connection(ctx context.Context) error {
 		r.pace(ctx, nil)
 		return err
 	}
-	l := &listener{http2: r.HTTP2, ended: make(chan struct{}), told: make(chan struct{})}
+	l := &listener{http2: r.HTTP2, byReset: r.Want.Resets, ended: make(chan struct{}), told: make(chan struct{})}
 	if !r.Deaf {
 		go l.listen(c)
-	} else {
-		close(l.ended)
 	}
 	r.send(ctx, c, l)
 	if r.Every == 0 && !l.hasTold() {

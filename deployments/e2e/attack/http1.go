@@ -52,7 +52,7 @@ func HTTP1() []*Attack {
 		},
 		{
 			Name: "empty lines", Piece: every(1, []byte("\r\n")),
-			Want: Want{Ends: true, Status: 400, Counter: codec("bad_request_line")},
+			Want: Want{Ends: true, Status: 400, Counter: codec("bad_method")},
 		},
 		{
 			Name: "malformed requests", Piece: every(1, []byte("GET / HTTP/1.1\r\nHost : a\r\n\r\n")),

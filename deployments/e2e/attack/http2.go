@@ -259,13 +259,13 @@ func SlowHTTP2() []*Attack {
 		},
 		{
 			Name: "HTTP/2: slow body", Open: post, Every: time.Hour, Piece: every(1, nil),
-			Want: Want{Code: NoCode, Reset: NoError, Counter: answered("request_body_timeout")},
+			Want: Want{Code: NoCode, Resets: true, Reset: NoError, Counter: answered("request_body_timeout")},
 		},
 		{
 			Name:  "HTTP/2: windows that stay closed",
 			Open:  frame(preface(setting(4, 0)...), frameHeaders, flagEndStream|flagEndHeaders, 1, request("GET", Big)...),
 			Every: time.Hour, Piece: every(1, nil),
-			Want: Want{Code: NoCode, Reset: EnhanceYourCalm, Counter: refusal("slow_reader")},
+			Want: Want{Code: NoCode, Resets: true, Reset: EnhanceYourCalm, Counter: refusal("slow_reader")},
 		},
 	}
 	for _, a := range slow {

@@ -14,8 +14,10 @@ import (
 // listener reads what the target says on a connection.
 type listener struct {
 	http2 bool
-	told  chan struct{} // closed when the target has said that it is over
-	ended chan struct{} // closed when no more is read
+	// byReset: a reset stream is all that the target has to tell.
+	byReset bool
+	told    chan struct{} // closed when the target has said that it is over
+	ended   chan struct{} // closed when no more is read
 
 	// Owned by listen, until ended is closed.
 	once     sync.Once
@@ -54,6 +56,9 @@ func (l *listener) listen(c net.Conn) {
 		if err == nil {
 			continue
 		}
+		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) { // such as a record of TLS
+			_, err = io.Copy(io.Discard, r)
+		}
 		// Our own end, and the end of patience, are not the target's.
 		l.closed = !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded)
 		return
@@ -74,6 +79,9 @@ func (l *listener) readFrame(r *bufio.Reader) error {
 			return err
 		}
 		l.resets[binary.BigEndian.Uint32(code[:])]++
+		if l.byReset {
+			l.tell()
+		}
 		return nil
 	case kind == frameGoAway && length >= 8:
 		var fixed [8]byte
