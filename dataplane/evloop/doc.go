@@ -76,6 +76,11 @@
 // HTTP/2, no chunks on either side, and nothing kept for another attempt. A splice
 // stands for one read and one write, and leaves a link as these would; see splice.go.
 //
+// # Self-probe
+//
+// A node asks itself whether a client would be served, as selfprobe.go says; accept
+// answers before anything else.
+//
 // # Memory
 //
 // Reads go to one buffer of the loop. Only what could not be understood or

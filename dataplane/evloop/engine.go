@@ -43,6 +43,7 @@ type Engine struct {
 
 	live     table.Live
 	pressure atomic.Uint32 // a pressure.Level
+	probing  atomic.Pointer[probeMark]
 
 	free       chan struct{}               // holds a token during a change or a Hold; taken before mu
 	mu         sync.Mutex                  // one Apply at a time

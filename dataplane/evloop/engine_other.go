@@ -61,3 +61,15 @@ func (*Engine) Pulse() *Pulse { return nil }
 
 // Beat is never called.
 func (*Pulse) Beat() bool { return false }
+
+// SelfProbe does not exist on this system.
+type SelfProbe struct{}
+
+// SelfProbe is never called.
+func (*Engine) SelfProbe() *SelfProbe { return nil }
+
+// Run is never called.
+func (*SelfProbe) Run(context.Context) error { return nil }
+
+// Fault is never called.
+func (*SelfProbe) Fault() string { return "" }

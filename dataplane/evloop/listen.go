@@ -307,6 +307,9 @@ func (l *Loop) accept(s *socket) {
 			l.log.Error("accept failed", "listener", s.listener.Name, "error", error(errno))
 			return
 		}
+		if l.answerProbe(fd, peer) {
+			continue
+		}
 		if limit := s.listener.Limits.Connections; limit > 0 && s.binding.clients.Load() >= int64(limit) {
 			l.stats.Add(stats.ClientsOverLimit, 1)
 			refuse(fd, s)
@@ -364,7 +367,7 @@ func (r *reserve) close() {
 func (l *Loop) exhausted(s *socket) {
 	l.stats.Add(stats.AcceptExhausted, 1)
 	l.reserve.close()
-	if fd, _, errno := sysAccept(s.fd); errno == 0 {
+	if fd, peer, errno := sysAccept(s.fd); errno == 0 && !l.answerProbe(fd, peer) {
 		refuse(fd, s)
 	}
 	if err := l.reserve.open(); err != nil {
