@@ -152,6 +152,9 @@ func vipProblems(v api.VIPStatus) (problems []string) {
 		tell("nobody holds it")
 	}
 	for _, n := range v.Nodes {
+		if n.NotEligible != "" && (v.Holder == "" || n.Node == v.Holder) {
+			tell("%s: %s", n.Node, n.NotEligible)
+		}
 		if n.Conflict != "" {
 			tell("%s sees that %s has it too", n.Node, n.Conflict)
 		}

@@ -37,7 +37,7 @@ func vipReport(node string, v *fleetv1.VipStatus) api.VIPReport {
 	r := api.VIPReport{
 		Node: node, State: vipState(v.GetState()), Holds: v.GetHolds(), Holder: v.GetHolder(), Term: v.GetTerm(),
 		Alive: v.GetAlive(), Expected: v.GetExpected(), Needed: v.GetNeeded(), Why: v.GetWhy(),
-		ListRevision: v.GetListRevision(), Conflict: v.GetConflict(),
+		ListRevision: v.GetListRevision(), Conflict: v.GetConflict(), NotEligible: v.GetNotEligible(),
 	}
 	switch v.GetPolicy() {
 	case fleetv1.VirtualIP_MAJORITY, fleetv1.VirtualIP_AVAILABILITY:

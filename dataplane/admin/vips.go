@@ -89,6 +89,7 @@ func report(node string, v *fleetv1.VipStatus) api.VIPReport {
 		Node: node, State: api.VIPState(v.GetState().String()), Holds: v.GetHolds(), Holder: v.GetHolder(), Term: v.GetTerm(),
 		Alive: v.GetAlive(), Expected: v.GetExpected(), Needed: v.GetNeeded(),
 		Why: v.GetWhy(), ListRevision: v.GetListRevision(), Conflict: v.GetConflict(),
+		NotEligible: v.GetNotEligible(),
 	}
 	if v.GetPolicy() != fleetv1.VirtualIP_PARTITION_POLICY_UNSPECIFIED {
 		r.Policy = v.GetPolicy().String()

@@ -296,7 +296,7 @@ func TestAStoppedAgentsSocketEndsAndItDoesNotHoldWhenItGoesOn(t *testing.T) {
 	if cut := nodes[first].s.State().Cut; cut != 1 {
 		t.Errorf("%d sockets were ended", cut)
 	}
-	if v := nodes[first].s.Statuses()[0]; v.GetHolds() || !strings.Contains(v.GetWhy(), "silent") {
+	if v := nodes[first].s.Statuses()[0]; v.GetHolds() || !strings.Contains(v.GetNotEligible(), "silent") {
 		t.Errorf("while another holds its status is %v", v)
 	}
 	second := p.holder(t)
@@ -383,7 +383,7 @@ func TestANodeThatCannotHaveTheAddressLeavesItToOthers(t *testing.T) {
 	nodes[first].s.SetVIPs(v)
 	p.moved(t, first)
 	eventually(t, "the reason", func() bool {
-		return strings.Contains(nodes[first].s.Statuses()[0].GetWhy(), "cannot have the address")
+		return strings.Contains(nodes[first].s.Statuses()[0].GetNotEligible(), "cannot have the address")
 	})
 }
 

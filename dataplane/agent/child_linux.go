@@ -77,7 +77,7 @@ func hearStart(main *conn) (*fleetv1.AgentStart, error) {
 // live gossips, and runs the loop until the main process is gone.
 func live(ctx context.Context, main *conn, pipe *os.File, start *fleetv1.AgentStart, log *slog.Logger) error {
 	l := &loop{
-		log: log, clock: boottime, witness: start.GetWitness(), node: start.GetNodeId(),
+		log: log, clock: boottime, witness: start.GetWitness(), node: start.GetNodeId(), labels: start.GetLabels(),
 		inbox: make(chan vip.Message, inboxSize), orders: make(chan *fleetv1.AgentWanted, 1), pulses: make(chan pulse, 1),
 		gone: make(chan struct{}), look: newOnlooker(os.Getppid()).look,
 		held: map[string]*holding{}, benched: map[string]bench{}, conflicts: map[string]conflict{},

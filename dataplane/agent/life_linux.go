@@ -251,7 +251,7 @@ func news(a, b *fleetv1.AgentReport) bool {
 	for i, v := range a.GetVips() {
 		w := b.GetVips()[i]
 		if v.GetVip() != w.GetVip() || v.GetState() != w.GetState() || v.GetHolder() != w.GetHolder() ||
-			v.GetHolds() != w.GetHolds() || v.GetConflict() != w.GetConflict() || v.GetAlive() != w.GetAlive() {
+			v.GetHolds() != w.GetHolds() || v.GetConflict() != w.GetConflict() || v.GetAlive() != w.GetAlive() || v.GetNotEligible() != w.GetNotEligible() {
 			return true
 		}
 	}

@@ -40,6 +40,7 @@ type loop struct {
 	clock   func() int64
 	node    string
 	witness bool
+	labels  map[string]string
 	gossip  *gossip.Gossip
 	out     *outbox
 	inbox   chan vip.Message

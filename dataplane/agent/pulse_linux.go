@@ -7,8 +7,12 @@ import "time"
 // the agent that was stopped, is none.
 func (l *loop) listenTo(p pulse, now int64) {
 	if p.at > l.heard && p.at <= now {
+		alive, healthy := l.alive, l.healthy
 		l.heard, l.healthy, l.looked = p.at, p.healthy, 0
 		l.alive = now-l.heard < int64(silence)
+		if l.alive != alive || l.healthy != healthy {
+			l.reportAt = now
+		}
 	}
 	if !l.alive || now < l.nextLook() {
 		return
@@ -22,7 +26,7 @@ func (l *loop) listenTo(p pulse, now int64) {
 	case starved && quiet < starvedFor:
 		l.log.Debug("vip-agent: the main process waits for a processor; its virtual IPs stay for now", "silent", quiet, "at_most", starvedFor)
 	default:
-		l.alive = false
+		l.alive, l.reportAt = false, now
 		l.log.Warn("vip-agent: no sign of life: this node leaves its virtual IPs to others until there is one",
 			"silent", quiet, "main_process", whatItDoes(stopped, starved))
 	}

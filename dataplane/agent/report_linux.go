@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/vip"
@@ -19,7 +20,7 @@ func (l *loop) report(now int64) {
 	for address, b := range l.benched {
 		if !known[address] {
 			r.Vips = append(r.Vips, &fleetv1.VipStatus{
-				Vip: l.name(address), State: fleetv1.VipStatus_IDLE, ListRevision: l.list, Why: "this node cannot have the address: " + b.problem,
+				Vip: l.name(address), State: fleetv1.VipStatus_IDLE, ListRevision: l.list, NotEligible: "this node cannot have the address: " + b.problem,
 			})
 		}
 	}
@@ -53,6 +54,9 @@ func (l *loop) status(s vip.Status, now int64, wall time.Time) *fleetv1.VipStatu
 			vip.Asking: fleetv1.VipStatus_ASKING, vip.Holding: fleetv1.VipStatus_HOLDING,
 		}[s.State],
 	}
+	if w := l.find(s.VIP); w != nil {
+		out.NotEligible = l.notEligible(w)
+	}
 	switch s.Policy {
 	case vip.Majority:
 		out.Policy = fleetv1.VirtualIP_MAJORITY
@@ -74,4 +78,40 @@ func (l *loop) status(s vip.Status, now int64, wall time.Time) *fleetv1.VipStatu
 		}
 	}
 	return out
+}
+
+// notEligible is why this node does not take a virtual IP, or only if nobody else can:
+// what keeps it from being a candidate for long first. Empty: it would take it.
+func (l *loop) notEligible(w *fleetv1.AgentVip) string {
+	mode := l.wanted.GetMode()
+	switch {
+	case l.witness:
+		return "a witness grants, and never holds"
+	case l.list == 0:
+		return "no list of expected members has come yet"
+	case !slices.Contains(l.wanted.GetList(), l.node):
+		return "it is not an expected member"
+	case len(w.GetNodes()) > 0 && !slices.Contains(w.GetNodes(), l.node):
+		return "spec.nodes leaves it out"
+	case !l.hasLabels(w):
+		return "it does not have the labels that spec.nodes asks for"
+	case mode == fleetv1.AgentWanted_RESIGNED || l.leaving != 0:
+		return "it has resigned"
+	case mode == fleetv1.AgentWanted_HANDING_OVER:
+		return "it hands over"
+	case !l.alive:
+		return "its main process is stopped or hangs"
+	case !l.healthy:
+		return "its self-probe fails"
+	}
+	return ""
+}
+
+func (l *loop) hasLabels(w *fleetv1.AgentVip) bool {
+	for name, value := range w.GetLabels() {
+		if got, ok := l.labels[name]; !ok || got != value {
+			return false
+		}
+	}
+	return true
 }

@@ -238,7 +238,8 @@ func (s *Supervisor) holdsNothing(st *State) bool {
 // alone says that there is nobody to hand over to.
 func alone(r *fleetv1.AgentReport) bool { return len(r.GetMembers()) <= 1 }
 
-// Statuses says of each virtual IP that is wanted how it stands.
+// Statuses says of each virtual IP that is wanted how it stands. Each is shared: not
+// to be changed.
 func (s *Supervisor) Statuses() []*fleetv1.VipStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -250,11 +251,11 @@ func (s *Supervisor) Statuses() []*fleetv1.VipStatus {
 	for _, w := range s.wanted.GetVips() {
 		v := said[w.GetName()]
 		if v == nil {
-			v = &fleetv1.VipStatus{Vip: w.GetName(), State: fleetv1.VipStatus_IDLE, Why: "the vip-agent is starting"}
+			v = &fleetv1.VipStatus{Vip: w.GetName(), State: fleetv1.VipStatus_IDLE, NotEligible: "the vip-agent is starting"}
 		}
 		if s.state.Silent && v.GetHolds() {
 			v = proto.CloneOf(v)
-			v.Holds, v.Why = false, "the vip-agent is silent: nothing listens any more"
+			v.Holds, v.NotEligible = false, "the vip-agent is silent: nothing listens any more"
 		}
 		all = append(all, v)
 	}

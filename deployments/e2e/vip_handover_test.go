@@ -183,7 +183,7 @@ func TestANodeThatCannotHoldSaysWhy(t *testing.T) {
 		f.WaitNodes()
 		fleettest.Wait(t, vipPatience, "the reason in the fleet's view", func() bool {
 			v := vip(t, f)
-			return v.Holder == "" && len(v.Nodes) == 1 && strings.Contains(v.Nodes[0].Why, "gossip is off")
+			return v.Holder == "" && len(v.Nodes) == 1 && strings.Contains(v.Nodes[0].NotEligible, "gossip is off")
 		})
 		if v := vipsOf(t, f.Nodes[0]); v.Off == "" {
 			t.Errorf("%+v", v)

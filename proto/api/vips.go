@@ -43,6 +43,9 @@ type VIPReport struct {
 	// not say so.
 	Policy string `json:"policy,omitempty"`
 	Why    string `json:"why,omitempty"`
+	// NotEligible is why the node does not take the virtual IP, or only if nobody else
+	// can.
+	NotEligible string `json:"notEligible,omitempty"`
 	// ListRevision is that of the list of expected members that the node goes by.
 	ListRevision uint64 `json:"listRevision,omitempty"`
 	// Conflict is another node that has the address too, as this one sees it.

@@ -275,7 +275,8 @@ func nodesOfVIP(v api.VIPStatus, colour bool, now time.Time) string {
 			{text: n.Policy},
 			{text: list},
 			{n.Conflict, red},
+			{n.NotEligible, yellow},
 		})
 	}
-	return tableText(colour, []string{"NODE", "STATE", "SINCE", "SEES HOLDER", "TERM", "ALIVE", "POLICY", "LIST", "CONFLICT"}, rows)
+	return tableText(colour, []string{"NODE", "STATE", "SINCE", "SEES HOLDER", "TERM", "ALIVE", "POLICY", "LIST", "CONFLICT", "NOT ELIGIBLE"}, rows)
 }

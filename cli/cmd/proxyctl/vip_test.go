@@ -26,6 +26,7 @@ func withVIPs(t *testing.T) *shell {
 			Problems: []string{"nobody holds it: alive 3 of 6 expected, 4 needed"},
 			Nodes: []api.VIPReport{
 				report("node-1", api.VIPAsking, ""), report("node-2", api.VIPWaiting, ""), {Node: "node-3", State: api.VIPUnknown},
+				{Node: "node-4", State: api.VIPIdle, NotEligible: "it is drained: proxyctl undrain node-4"},
 			},
 		},
 		api.VIPStatus{

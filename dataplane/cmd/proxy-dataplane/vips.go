@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/admin"
 	"github.com/proxyfleet/proxyfleet/dataplane/agent"
@@ -40,6 +41,20 @@ const (
 	reasons
 )
 
+// says is the reason for people.
+func (a away) says(node string) string {
+	switch a {
+	case isDrained:
+		return "it is drained: proxyctl undrain " + node
+	case handsOver:
+		return "it is being upgraded"
+	case leavesForGood:
+		return "it stops"
+	case reasons:
+	}
+	return ""
+}
+
 // vips is the node's part in virtual IPs.
 type vips struct {
 	options    options
@@ -47,6 +62,7 @@ type vips struct {
 	supervisor *agent.Supervisor // nil: gossip is off
 	changed    chan struct{}     // holds a token when a Status should be sent
 	asks       chan struct{}     // holds a token when there is a list
+	probe      selfProbe         // nil where supervisor is
 
 	// guarded by mu
 	mu     sync.Mutex
@@ -55,6 +71,13 @@ type vips struct {
 	next   lastgood.Members // the last that the control plane said
 	names  []string         // of the virtual IPs of the table
 	reason [reasons]bool
+}
+
+// selfProbe asks whether a client would be served.
+type selfProbe interface {
+	Run(ctx context.Context) error
+	// Fault is why not; empty: it would.
+	Fault() string
 }
 
 func newVIPs(o options, e *evloop.Engine, messages io.Writer, logger *slog.Logger) *vips {
@@ -66,6 +89,7 @@ func newVIPs(o options, e *evloop.Engine, messages io.Writer, logger *slog.Logge
 		return v
 	}
 	pulse := e.Pulse()
+	v.probe = e.SelfProbe()
 	v.supervisor = agent.New(agent.Config{
 		Start: &fleetv1.AgentStart{
 			NodeId: o.nodeID, Labels: o.labels, GossipAddress: o.gossipAddress, GossipJoin: o.gossipJoin,
@@ -78,7 +102,7 @@ func newVIPs(o options, e *evloop.Engine, messages io.Writer, logger *slog.Logge
 			return c
 		},
 		Engine:  e,
-		Pulse:   func() (alive, healthy bool) { alive = pulse.Beat(); return alive, alive },
+		Pulse:   func() (alive, healthy bool) { return pulse.Beat(), v.probe.Fault() == "" },
 		Changed: func() { poke(v.changed) },
 		Logger:  logger,
 	})
@@ -122,6 +146,7 @@ func (v *vips) Run(ctx context.Context, begin <-chan struct{}) error {
 		<-ctx.Done()
 		return nil
 	}
+	wait.Go(func() { _ = v.probe.Run(ctx) }) // it ends with ctx alone
 	return v.supervisor.Run(ctx)
 }
 
@@ -280,17 +305,44 @@ func (v *vips) resume(why away) {
 // say is what the control plane is told.
 func (v *vips) say() feed.VIPs {
 	v.mu.Lock()
-	list, names := v.list, v.names
+	list, names, why := v.list, v.names, v.whyAway()
 	v.mu.Unlock()
 	said := feed.VIPs{Kept: feed.List{Lineage: list.Lineage, Revision: list.Revision, IDs: list.IDs}, GrantsBy: list.Revision}
 	if v.supervisor != nil {
-		said.GrantsBy, said.Statuses = v.supervisor.ListRevision(), v.supervisor.Statuses()
+		said.GrantsBy, said.Statuses = v.supervisor.ListRevision(), explain(v.supervisor.Statuses(), why)
 		return said
 	}
 	for _, name := range names {
-		said.Statuses = append(said.Statuses, &fleetv1.VipStatus{Vip: name, State: fleetv1.VipStatus_IDLE, Why: noGossip})
+		said.Statuses = append(said.Statuses, &fleetv1.VipStatus{Vip: name, State: fleetv1.VipStatus_IDLE, NotEligible: noGossip})
 	}
 	return said
+}
+
+// whyAway is why the node takes no virtual IP, as the agent cannot know it; empty:
+// it would. mu is held.
+func (v *vips) whyAway() string {
+	for why := range reasons {
+		if v.reason[why] {
+			return why.says(v.options.nodeID)
+		}
+	}
+	if v.probe != nil && v.probe.Fault() != "" {
+		return "its self-probe fails: " + v.probe.Fault()
+	}
+	return ""
+}
+
+// explain gives the reason to those that know a less telling one, or none yet.
+func explain(statuses []*fleetv1.VipStatus, why string) []*fleetv1.VipStatus {
+	if why == "" {
+		return statuses
+	}
+	for i, s := range statuses {
+		s = proto.CloneOf(s) // it is shared
+		s.NotEligible = why
+		statuses[i] = s
+	}
+	return statuses
 }
 
 // state is what the admin address shows.

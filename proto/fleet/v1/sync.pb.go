@@ -946,7 +946,10 @@ type VipStatus struct {
 	ListRevision uint64 `protobuf:"varint,12,opt,name=list_revision,json=listRevision" json:"list_revision,omitempty"`
 	// Another node that says it holds while this one holds, or that has the
 	// address while this one should; empty: none.
-	Conflict      string `protobuf:"bytes,13,opt,name=conflict" json:"conflict,omitempty"`
+	Conflict string `protobuf:"bytes,13,opt,name=conflict" json:"conflict,omitempty"`
+	// Why the node does not take the virtual IP, or only if nobody else can; empty: it
+	// would. For people.
+	NotEligible   string `protobuf:"bytes,14,opt,name=not_eligible,json=notEligible" json:"not_eligible,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1068,6 +1071,13 @@ func (x *VipStatus) GetListRevision() uint64 {
 func (x *VipStatus) GetConflict() string {
 	if x != nil {
 		return x.Conflict
+	}
+	return ""
+}
+
+func (x *VipStatus) GetNotEligible() string {
+	if x != nil {
+		return x.NotEligible
 	}
 	return ""
 }
@@ -1670,7 +1680,7 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\x06errors\x18\x06 \x01(\x04R\x06errors\x12#\n" +
 	"\rlist_revision\x18\a \x01(\x04R\flistRevision\x124\n" +
 	"\vvirtual_ips\x18\b \x03(\v2\x13.fleet.v1.VipStatusR\n" +
-	"virtualIps\"\xde\x03\n" +
+	"virtualIps\"\x81\x04\n" +
 	"\tVipStatus\x12\x10\n" +
 	"\x03vip\x18\x01 \x01(\tR\x03vip\x12/\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x19.fleet.v1.VipStatus.StateR\x05state\x12\x16\n" +
@@ -1685,7 +1695,8 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	" \x01(\x0e2#.fleet.v1.VirtualIP.PartitionPolicyR\x06policy\x12\x10\n" +
 	"\x03why\x18\v \x01(\tR\x03why\x12#\n" +
 	"\rlist_revision\x18\f \x01(\x04R\flistRevision\x12\x1a\n" +
-	"\bconflict\x18\r \x01(\tR\bconflict\"N\n" +
+	"\bconflict\x18\r \x01(\tR\bconflict\x12!\n" +
+	"\fnot_eligible\x18\x0e \x01(\tR\vnotEligible\"N\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04IDLE\x10\x01\x12\v\n" +
