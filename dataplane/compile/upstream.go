@@ -72,6 +72,7 @@ func (c *compiler) upstream(key tree.Key, d *fleetv1.Upstream) *table.Upstream {
 		Pool: table.Pool{
 			MaxConnections: int(d.GetPool().GetMaxConnections()),
 			MaxIdle:        int(d.GetPool().GetMaxIdle()),
+			MinIdle:        int(d.GetPool().GetMinIdle()),
 			IdleTimeout:    time.Duration(d.GetPool().GetIdleTimeout()),
 			MaxRequests:    int(d.GetPool().GetMaxRequests()),
 			MaxLifetime:    time.Duration(d.GetPool().GetMaxLifetime()),
@@ -97,6 +98,7 @@ func (c *compiler) upstream(key tree.Key, d *fleetv1.Upstream) *table.Upstream {
 	if u.HTTP2 && u.ProxyProtocol != table.ProxyHeaderNone {
 		c.tell(key, "spec.proxyProtocol", d.GetProxyProtocol().String(), "protocol HTTP1: a connection of HTTP2 carries requests of many clients")
 	}
+	c.checkWarm(key, d)
 	weights := make([]uint32, 0, len(d.GetEndpoints()))
 	for i, e := range d.GetEndpoints() {
 		if path, ok := strings.CutPrefix(e.GetAddress(), "unix:"); ok {
@@ -123,6 +125,35 @@ func (c *compiler) upstream(key tree.Key, d *fleetv1.Upstream) *table.Upstream {
 		c.spend(2 * len(weights) * u.RoundRobin.Period())
 	}
 	return u
+}
+
+// leastWarm is the least time for which a connection is kept warm: with less a node
+// would do little else than open them.
+const leastWarm = time.Second
+
+// checkWarm: a pool's least must be possible, and of use.
+func (c *compiler) checkWarm(key tree.Key, d *fleetv1.Upstream) {
+	p := d.GetPool()
+	least := p.GetMinIdle()
+	if least == 0 {
+		return
+	}
+	got := fmt.Sprint(least)
+	switch {
+	case least > p.GetMaxIdle():
+		c.tell(key, "spec.pool.minIdle", got, fmt.Sprintf("at most maxIdle, %d", p.GetMaxIdle()))
+	case least > p.GetMaxConnections():
+		c.tell(key, "spec.pool.minIdle", got, fmt.Sprintf("at most maxConnections, %d", p.GetMaxConnections()))
+	}
+	if t := time.Duration(p.GetIdleTimeout()); t < leastWarm {
+		c.tell(key, "spec.pool.idleTimeout", t.String(), "1s or more beside minIdle")
+	}
+	if t := time.Duration(p.GetMaxLifetime()); t > 0 && t < leastWarm {
+		c.tell(key, "spec.pool.maxLifetime", t.String(), "1s or more beside minIdle")
+	}
+	if d.GetProxyProtocol() != fleetv1.Upstream_PROXY_PROTOCOL_UNSPECIFIED {
+		c.tell(key, "spec.pool.minIdle", got, "no proxyProtocol in the same upstream: its connections belong to clients")
+	}
 }
 
 // checkUnix: by TLS a UNIX socket has no name of its own to be verified against.

@@ -27,19 +27,11 @@ func (l *Loop) connect(s *stream, p *endpointPool) bool {
 		l.step(s, acquireFailed(errno))
 		return true
 	}
-	setUpstream(fd, p)
-	k := l.newLink(fd, false)
-	if k == nil {
+	c := l.newUp(fd, p)
+	if c == nil {
 		l.connectFailed(p)
 		l.step(s, acquireFailed(unix.ENOMEM))
 		return true
-	}
-	c := l.takeUp()
-	*c = upstreamConn{link: k, pool: p, client: p.client, http2: p.http2}
-	k.up = c
-	c.reader.Init(http1.Client, http1.Limits{})
-	if c.http2 {
-		p.connecting++
 	}
 	l.assign(s, c)
 	return true
@@ -55,6 +47,23 @@ func (l *Loop) withoutDescriptor(s *stream, p *endpointPool) {
 	l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
 		Reason: exchange.ReasonOverload, Detail: "no_descriptor",
 	}})
+}
+
+// newUp makes the connection of a descriptor that connects; nil: it cannot be had.
+func (l *Loop) newUp(fd int, p *endpointPool) *upstreamConn {
+	setUpstream(fd, p)
+	k := l.newLink(fd, false)
+	if k == nil {
+		return nil
+	}
+	c := l.takeUp()
+	*c = upstreamConn{link: k, pool: p, client: p.client, http2: p.http2}
+	k.up = c
+	c.reader.Init(http1.Client, http1.Limits{})
+	if c.http2 {
+		p.connecting++
+	}
+	return c
 }
 
 func (l *Loop) connectFailed(p *endpointPool) {
@@ -78,6 +87,10 @@ func (l *Loop) connectDone(c *upstreamConn) {
 	if errno := sysError(c.link.fd); errno != 0 {
 		p := c.pool
 		l.stats.ConnectFailed(p.series, errno == unix.ETIMEDOUT)
+		if s == nil {
+			l.warmLost(c)
+			return
+		}
 		l.closeUp(c)
 		s.up = nil
 		l.step(s, acquireFailed(errno))
@@ -98,11 +111,31 @@ func (l *Loop) connectDone(c *upstreamConn) {
 // opened gives a new connection to the stream that asked for it.
 func (l *Loop) opened(c *upstreamConn) {
 	c.connected = true
+	p := c.pool
+	if c.warmOver(); c.stream != nil {
+		l.warmFine(p) // it is there
+	}
 	c.expires = l.lifetime(c.pool)
 	c.series = c.pool.series
 	l.stats.ServerOpened(c.series)
+	if c.stream == nil && (c.client != p.client || c.http2 != p.http2) {
+		if c.http2 {
+			p.connecting--
+		}
+		l.closeUp(c) // opened by other settings
+		l.serveWaiting(p)
+		return
+	}
 	if c.http2 {
 		l.openedMux(c)
+		return
+	}
+	if c.stream == nil {
+		l.makeIdle(c)
+		l.cool(p) // it may have gone to a stream that waits
+		if c.idle {
+			l.checkIdle(c) // its end may have come with it, and makes no other edge
+		}
 		return
 	}
 	l.step(c.stream, exchange.Event{Kind: exchange.EventAcquired})

@@ -69,6 +69,12 @@
 // when it comes up all are looked at, which a connection of a hundred streams can
 // afford once a tick. Draining is two GOAWAYs with a PING between them.
 //
+// # Pools
+//
+// Connections to endpoints are opened for a stream, which waits for them, or for none:
+// a pool with a least of idle ones is kept warm, see warm.go. These come and go like
+// the others, and belong to the pool until a stream takes them.
+//
 // # Splice
 //
 // Long plaintext bodies of a known length, or until the close, and relays go from

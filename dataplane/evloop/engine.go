@@ -274,6 +274,7 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 		return err
 	}
 	bindSeries(e.stats, t)
+	warm := warmers(e.live.Load(), t)
 	begins := limitsBegin(e.live.Load(), t)
 	e.live.Store(t)
 	for name := range e.clienteles {
@@ -292,11 +293,11 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 			delete(e.bindings, address)
 		}
 	}
-	if len(opened) == 0 && len(remove) == 0 && retired.Empty() && !begins {
+	if len(opened) == 0 && len(remove) == 0 && retired.Empty() && !begins && len(warm) == 0 {
 		return nil
 	}
 	for i := range changes {
-		changes[i].remove, changes[i].retired = remove, retired
+		changes[i].remove, changes[i].retired, changes[i].warm = remove, retired, warm
 	}
 	return e.deliver(ctx, changes)
 }

@@ -56,6 +56,10 @@ func (l *Loop) shakenUp(c *upstreamConn, conn *secure.Conn) {
 func (l *Loop) shakeFailed(c *upstreamConn, why string) {
 	s, p := c.stream, c.pool
 	l.stats.ConnectFailed(p.series, false)
+	if s == nil {
+		l.warmLost(c)
+		return
+	}
 	l.closeUp(c)
 	s.up = nil
 	l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{

@@ -104,11 +104,13 @@ type Loop struct {
 	waiting    shakeQueue
 
 	draining    bool
-	downs       int   // client connections
-	subs        int   // their streams of HTTP/2
-	crowded     bool  // the node is near its ceiling of clients
-	shedAgain   int64 // when idle connections may be closed again; 0: no need
-	acceptAgain int64 // after descriptors ran out; 0: they have not
+	downs       int             // client connections
+	subs        int             // their streams of HTTP/2
+	crowded     bool            // the node is near its ceiling of clients
+	cold        []*endpointPool // pools that lack connections
+	warmAt      int64           // when they are looked at; 0: there are none
+	shedAgain   int64           // when idle connections may be closed again; 0: no need
+	acceptAgain int64           // after descriptors ran out; 0: they have not
 
 	// shared
 	load    atomic.Int64 // downs, for the other loops
@@ -220,7 +222,7 @@ func (l *Loop) patience() time.Duration {
 		}
 	}
 	wait := l.wheel.wait(l.now)
-	for _, at := range [...]int64{l.flushAt, l.acceptAgain, l.shedAgain} {
+	for _, at := range [...]int64{l.flushAt, l.acceptAgain, l.shedAgain, l.warmAt} {
 		if d := time.Duration(at - l.now); at > 0 && (wait < 0 || d < wait) {
 			wait = max(d, 0)
 		}
@@ -314,6 +316,9 @@ func (l *Loop) expire() {
 
 // endTurn gives back what closed in this turn and looks after the log.
 func (l *Loop) endTurn(started int64) {
+	if l.warmAt > 0 && l.now >= l.warmAt {
+		l.warm()
+	}
 	l.flushFramed()
 	l.recycle()
 	if l.flushAt > 0 && l.now >= l.flushAt {

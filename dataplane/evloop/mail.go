@@ -43,6 +43,7 @@ type change struct {
 	remove  []netip.AddrPort
 	release []netip.AddrPort // another process has them now
 	retired upstream.Retired
+	warm    []*table.Upstream // whose pools are to be looked at
 	done    chan<- error
 }
 
@@ -96,6 +97,7 @@ func (l *Loop) change(c *change) error {
 		l.retire(c.retired)
 		l.engine.registry.Released(c.retired)
 	}
+	l.warmUp(c.warm)
 	return failed
 }
 

@@ -100,11 +100,17 @@ func (l *Loop) openedMux(c *upstreamConn) {
 	m := &upMux{frames: frames{link: c.link}, of: c, heard: l.now}
 	m.conn.Init(http2.Client, http2.Options{Secure: c.client != nil, Spare: &l.spareBlock})
 	c.mux, c.stream = m, nil
-	s.up = nil
 	p.muxes = append(p.muxes, m)
 	l.gather(&m.frames, m.conn.AppendPreface(l.frame[:0]))
-	l.offerCall(s, m, false)
+	if s != nil {
+		s.up = nil
+		l.offerCall(s, m, false)
+	}
 	l.serveCalls(p)
+	if s == nil && m.open == 0 && !c.link.closed {
+		l.idleMux(c)
+		l.makeReady(c.link) // bytes, or its end, may have come with it
+	}
 }
 
 // offerCall is beginCall for an attempt of any kind. One that asks for a tunnel
@@ -177,6 +183,7 @@ func (l *Loop) beginCall(s *stream, m *upMux, reused bool) {
 	m.calls[tag] = b
 	m.open++
 	c := m.of
+	c.young()
 	s.up, s.call, s.wait = c, b, nil
 	c.served++
 	if most := c.pool.config.MaxRequests; most > 0 && c.served >= most || l.expired(c) {
@@ -194,6 +201,7 @@ func (m *upMux) leave() {
 		return
 	}
 	m.leaving = true
+	m.of.young()
 	p := m.of.pool
 	for i, other := range p.muxes {
 		if other == m {
@@ -317,6 +325,7 @@ func (l *Loop) eventUpMux(c *upstreamConn, ev http2.Event, in []byte) {
 		}
 	case http2.GoAway:
 		m.leave()
+		l.cool(c.pool)
 	case http2.Failed:
 		l.flushFrames(&m.frames)
 		l.failCalls(c, exchange.ReasonUpstreamMalformed, ev.Reason.String())
@@ -373,7 +382,7 @@ func (l *Loop) idleMux(c *upstreamConn) {
 	if c.expires > 0 {
 		m.idleUntil = min(m.idleUntil, c.expires)
 	}
-	l.wheel.arm(c.link, m.idleUntil)
+	l.wheel.arm(c.link, m.idleUntil-c.pool.lead())
 }
 
 // timeUpMux closes a connection that had no calls for long enough.
@@ -381,6 +390,7 @@ func (l *Loop) timeUpMux(c *upstreamConn) {
 	switch m := c.mux; {
 	case m.open > 0:
 	case l.now < m.idleUntil:
+		l.ages(c, m.idleUntil)
 		l.wheel.arm(c.link, m.idleUntil)
 	default:
 		l.closeUpMux(c)

@@ -3,6 +3,8 @@
 package evloop
 
 import (
+	"time"
+
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
@@ -26,6 +28,9 @@ type endpointPool struct {
 	// settings, and connections of the one before are not used again.
 	client *secure.Client
 	header table.ProxyHeader
+	// connectTimeout is of connections that no stream asks for.
+	connectTimeout time.Duration
+	warm           warmth
 
 	// Of endpoints that speak HTTP/2.
 	http2      bool
@@ -45,11 +50,13 @@ type upstreamConn struct {
 	connected bool
 	idle      bool
 	http2     bool  // it speaks HTTP/2 once it is connected
+	warm      bool  // nobody asked for it, and it is not there yet
+	aging     bool  // idle, and not for long any more
 	private   bool  // it belongs to one client, whom its PROXY header named
 	expires   int64 // when it is not used again; 0: never
 	served    int   // requests
 	series    stats.Slot
-	idleUntil int64 // while idle
+	idleUntil int64 // while idle, or while it is warm
 }
 
 // pool finds the pool of an endpoint of the current table.
@@ -70,6 +77,7 @@ func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
 	}
 	if p.to != e { // another table: the settings may have changed
 		p.to, p.config, p.socket, p.header, p.series = e, u.Pool, u.Socket, u.ProxyProtocol, e.Series
+		p.connectTimeout = u.ConnectTimeout
 		l.setProtocol(p, u.HTTP2)
 		l.secure(p, u.TLS)
 	}
@@ -92,7 +100,10 @@ func (l *Loop) acquire(s *stream) {
 		if id, ok := p.TakeIdle(); ok {
 			c := l.links[id].up
 			c.idle = false
+			c.young()
 			l.assign(s, c)
+			l.warmFine(p)
+			l.cool(p)
 			l.stats.ServerReused(c.series)
 			l.step(s, exchange.Event{Kind: exchange.EventAcquired, Reused: true})
 			return
@@ -135,10 +146,7 @@ func (l *Loop) turnUp(c *upstreamConn) {
 		return
 	}
 	if c.idle {
-		// Bytes that nobody asked for, or the end: it cannot serve again.
-		if k.broken || !l.quiet(k) || k.readHup {
-			l.dropIdle(c)
-		}
+		l.checkIdle(c)
 		return
 	}
 	if c.stream != nil && c.stream.tunnel() {
@@ -156,6 +164,14 @@ func (l *Loop) turnUp(c *upstreamConn) {
 		}
 	}
 	l.readUp(c)
+}
+
+// checkIdle ends an idle connection on which bytes came that nobody asked for, or
+// the end: it cannot serve again.
+func (l *Loop) checkIdle(c *upstreamConn) {
+	if k := c.link; k.broken || !l.quiet(k) || k.readHup {
+		l.endedIdle(c)
+	}
 }
 
 // readUp reads and parses for one turn.
@@ -330,7 +346,7 @@ func (l *Loop) makeIdle(c *upstreamConn) {
 	if c.expires > 0 {
 		c.idleUntil = min(c.idleUntil, c.expires)
 	}
-	l.wheel.arm(c.link, c.idleUntil)
+	l.wheel.arm(c.link, c.idleUntil-p.lead())
 }
 
 func (l *Loop) nextWaiting(p *endpointPool) *stream {
@@ -420,6 +436,8 @@ func (l *Loop) dropIdle(c *upstreamConn) {
 // closeUp ends a connection that is not idle and has no stream.
 func (l *Loop) closeUp(c *upstreamConn) {
 	c.pool.Closed()
+	c.warmOver()
+	c.young()
 	if c.http2 && !c.connected {
 		c.pool.connecting--
 	}
@@ -432,6 +450,7 @@ func (l *Loop) closeUp(c *upstreamConn) {
 	l.sayGoodbye(c.link)
 	l.closeLink(c.link)
 	l.giveUp(c)
+	l.cool(c.pool)
 }
 
 // timeUp closes an idle connection that was idle for long enough.
@@ -440,10 +459,15 @@ func (l *Loop) timeUp(c *upstreamConn) {
 		l.timeUpMux(c)
 		return
 	}
+	if c.warm {
+		l.timeUpWarm(c)
+		return
+	}
 	if !c.idle {
 		return // the exchange's deadline is armed on the client's link
 	}
 	if l.now < c.idleUntil {
+		l.ages(c, c.idleUntil)
 		l.wheel.arm(c.link, c.idleUntil)
 		return
 	}

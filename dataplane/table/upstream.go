@@ -66,6 +66,7 @@ type Endpoint struct {
 type Pool struct {
 	MaxConnections int           // open, of one node
 	MaxIdle        int           // idle, of one loop; 0: none is kept
+	MinIdle        int           // idle, of one loop, before anybody asks
 	IdleTimeout    time.Duration // an idle connection is closed after this
 	MaxRequests    int           // per connection; 0: no limit
 	// MaxLifetime is about when a connection is not used any more, a tenth earlier

@@ -3298,6 +3298,11 @@ type Pool struct {
 	MaxConnections *uint32 `protobuf:"varint,1,opt,name=max_connections,json=maxConnections" json:"max_connections,omitempty"`
 	// Idle connections kept by one loop. Default 256.
 	MaxIdle *uint32 `protobuf:"varint,2,opt,name=max_idle,json=maxIdle" json:"max_idle,omitempty"`
+	// Idle connections that one loop opens before anybody asks, and keeps; of endpoints
+	// that speak HTTP/2 one, whatever the number. They end and are replaced by the rules
+	// of the others. None are opened by a node that is drained, or has no listener, nor
+	// above maxConnections; where an endpoint cannot be reached, after 250ms and then
+	// ever less often, up to every 30s. At most maxIdle. Default: none.
 	MinIdle *uint32 `protobuf:"varint,3,opt,name=min_idle,json=minIdle" json:"min_idle,omitempty"`
 	// An idle connection is closed after this. Default 4s, under the 5s after
 	// which many servers close theirs.
@@ -4690,12 +4695,13 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x14max_pending_requests\x18\x02 \x01(\rR\x12maxPendingRequests\x12!\n" +
 	"\fmax_requests\x18\x03 \x01(\rR\vmaxRequests\x12\x1f\n" +
 	"\vmax_retries\x18\x04 \x01(\rR\n" +
-	"maxRetries\"\xa9\x02\n" +
+	"maxRetries\"\xb5\x02\n" +
 	"\x04Pool\x127\n" +
 	"\x0fmax_connections\x18\x01 \x01(\rB\x0e\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03R\x0emaxConnections\x12%\n" +
 	"\bmax_idle\x18\x02 \x01(\rB\n" +
-	"\xc8\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03R\amaxIdle\x12\x19\n" +
-	"\bmin_idle\x18\x03 \x01(\rR\aminIdle\x12:\n" +
+	"\xc8\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03R\amaxIdle\x12%\n" +
+	"\bmin_idle\x18\x03 \x01(\rB\n" +
+	"\xc8\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03R\aminIdle\x12:\n" +
 	"\fidle_timeout\x18\x04 \x01(\x03B\x17\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\xc0\xe2\x85\xe3hR\vidleTimeout\x12=\n" +
 	"\fmax_lifetime\x18\x05 \x01(\x03B\x1a\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\x80\xad\xe2\x04\xe8\xf3\x18\x80\x80\xa4\xc9\xff\xc1\x89\x01R\vmaxLifetime\x12+\n" +
 	"\fmax_requests\x18\x06 \x01(\rB\b\xc8\xf3\x18\x01\xe0\xf3\x18\x01R\vmaxRequests\"\xdb\x03\n" +

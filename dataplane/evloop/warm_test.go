@@ -1,0 +1,291 @@
+//go:build linux
+
+package evloop
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"golang.org/x/sys/unix"
+)
+
+// guestbook is a server that knows when its connections came and went.
+type guestbook struct {
+	mu         sync.Mutex
+	came, went int
+	open       map[string]bool
+}
+
+func (g *guestbook) count() (came, open int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.came, len(g.open)
+}
+
+// note is a server's ConnState.
+func (g *guestbook) note(c net.Conn, s http.ConnState) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	from := c.RemoteAddr().String()
+	switch s {
+	case http.StateNew:
+		g.came++
+		g.open[from] = true
+	case http.StateClosed:
+		g.went++
+		delete(g.open, from)
+	}
+}
+
+// startGuests serves answers that name the connection they came by.
+func startGuests(t *testing.T, secured bool) (g *guestbook, address string) {
+	g = &guestbook{open: map[string]bool{}}
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.RemoteAddr)
+	}))
+	s.Config.ConnState = g.note
+	s.Config.ErrorLog = nil
+	if secured {
+		s.StartTLS()
+	} else {
+		s.Start()
+	}
+	t.Cleanup(s.Close)
+	return g, s.Listener.Addr().String()
+}
+
+// keepsWarm is an upstream with a least number of idle connections.
+func keepsWarm(least int, address string) *table.Upstream {
+	u := newUpstream("u", address)
+	u.Pool.MinIdle = least
+	u.Pool.IdleTimeout = time.Minute
+	return u
+}
+
+func TestTheFirstRequestAfterAPushFindsAConnection(t *testing.T) {
+	for _, secured := range []bool{false, true} {
+		g, address := startGuests(t, secured)
+		n := startNode(t, 2)
+		u := keepsWarm(3, address)
+		if secured {
+			u.TLS = &table.UpstreamTLS{SkipVerify: true}
+		}
+		n.apply(nil, forwardAll(u))
+		eventually(t, "three connections a loop", func() bool { _, open := g.count(); return open == 6 })
+		if secured {
+			eventually(t, "handshakes to end", func() bool {
+				return n.engine.stats.Handshakes(true, uint8(secure.ResultFull)) == 6
+			})
+		}
+		before := map[string]bool{}
+		g.mu.Lock()
+		for from := range g.open {
+			before[from] = true
+		}
+		g.mu.Unlock()
+		from, _ := io.ReadAll(n.get("/").Body)
+		if !before[string(from)] {
+			t.Errorf("TLS %t: the request opened %s", secured, from)
+		}
+		// The one that was taken is replaced, and comes back.
+		eventually(t, "a fourth one", func() bool { came, _ := g.count(); return came == 7 })
+	}
+}
+
+func TestAnHTTP2EndpointHasOneWarmConnection(t *testing.T) {
+	u, conns := h2backend(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
+	u.Pool.MinIdle, u.Pool.IdleTimeout = 5, time.Minute
+	n := startNode(t, 1)
+	n.apply(nil, forwardAll(u))
+	eventually(t, "a connection", func() bool { return conns.Load() == 1 })
+	for i := range 3 {
+		if got, _ := io.ReadAll(n.get("/").Body); string(got) != "ok" {
+			t.Errorf("%q", got)
+		}
+		n.records.wait(t, i+1)
+	}
+	if got := conns.Load(); got != 1 {
+		t.Errorf("%d connections", got)
+	}
+}
+
+func TestWarmConnectionsAreReplacedWhileTheyAreWanted(t *testing.T) {
+	g, address := startGuests(t, false)
+	n := startNode(t, 1)
+	u := keepsWarm(1, address)
+	u.Pool.IdleTimeout = time.Second
+	n.apply(nil, forwardAll(u))
+	eventually(t, "one that ended, and another", func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.went > 0 && len(g.open) > 0
+	})
+	// A node that takes no requests needs none.
+	if err := n.engine.SetDrained(context.Background(), true); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the last to end", func() bool { _, open := g.count(); return open == 0 })
+	came, _ := g.count()
+	if err := n.engine.SetDrained(context.Background(), false); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "one after the drain", func() bool { now, open := g.count(); return now == came+1 && open == 1 })
+	// Nor does one whose users do not want it any more.
+	n.apply(nil, forwardAll(func() *table.Upstream { u := newUpstream("u", address); u.Pool.IdleTimeout = time.Second; return u }()))
+	eventually(t, "the last to end", func() bool { _, open := g.count(); return open == 0 })
+	if now, _ := g.count(); now != came+1 {
+		t.Errorf("%d more were opened", now-came-1)
+	}
+}
+
+func TestWarmConnectionsStayBelowTheLimit(t *testing.T) {
+	g, address := startGuests(t, false)
+	n := startNode(t, 2)
+	u := keepsWarm(3, address)
+	u.Pool.MaxConnections = 4
+	n.apply(nil, forwardAll(u))
+	eventually(t, "as many as may be", func() bool { _, open := g.count(); return open == 4 })
+	if came, _ := g.count(); came != 4 {
+		t.Errorf("%d connections", came)
+	}
+}
+
+func TestAnEndpointThatEndsWarmConnectionsIsNotAskedAtFullSpeed(t *testing.T) {
+	var mu sync.Mutex
+	var came []time.Time
+	address := rawServer(t, func(net.Conn) {
+		mu.Lock()
+		defer mu.Unlock()
+		came = append(came, time.Now())
+	})
+	n := startNode(t, 1)
+	n.apply(nil, forwardAll(keepsWarm(1, address)))
+	eventually(t, "four attempts", func() bool { mu.Lock(); defer mu.Unlock(); return len(came) >= 4 })
+	mu.Lock()
+	defer mu.Unlock()
+	// Half of 250 ms at least, then of 500 ms, then of a second.
+	if took := came[3].Sub(came[0]); took < 800*time.Millisecond {
+		t.Errorf("four attempts in %s", took)
+	}
+}
+
+// TestAConnectionIsReplacedBeforeItsTimeIsOver goes by the clock of a loop that does
+// not run.
+func TestAConnectionIsReplacedBeforeItsTimeIsOver(t *testing.T) {
+	l := oneLoop(t)
+	u := keepsWarm(1, "127.0.0.1:9")
+	u.Pool.IdleTimeout = 4 * time.Second
+	if _, err := l.engine.registry.Bind(&table.Table{Upstreams: []*table.Upstream{u}}); err != nil {
+		t.Fatal(err)
+	}
+	l.wheel.start(l.now)
+	p := l.pool(u, &u.Endpoints[0])
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[1])
+	p.TryOpen(1)
+	c := l.newUp(fds[0], p)
+	l.opened(c)
+	if !c.idle || p.lacks() != 0 {
+		t.Fatalf("idle %t, %d are lacking", c.idle, p.lacks())
+	}
+	l.now = c.idleUntil - p.lead() - 1
+	if l.timeUp(c); p.lacks() != 0 {
+		t.Error("replaced too early")
+	}
+	l.now++
+	if l.timeUp(c); p.lacks() != 1 || !c.idle || len(l.cold) != 1 {
+		t.Errorf("%d are lacking, idle %t, %d cold pools", p.lacks(), c.idle, len(l.cold))
+	}
+	l.now = c.idleUntil
+	if l.timeUp(c); c.idle || p.warm.aging != 0 || p.Idle() != 0 || p.lacks() != 1 {
+		t.Errorf("after its time: idle %t, %d aging, %d lacking", c.idle, p.warm.aging, p.lacks())
+	}
+}
+
+// TestAConnectionThatEndedOnItsWayIsNotKept: the edge that tells of it tells of its end.
+func TestAConnectionThatEndedOnItsWayIsNotKept(t *testing.T) {
+	l := oneLoop(t)
+	u := keepsWarm(1, "127.0.0.1:9")
+	if _, err := l.engine.registry.Bind(&table.Table{Upstreams: []*table.Upstream{u}}); err != nil {
+		t.Fatal(err)
+	}
+	l.wheel.start(l.now)
+	p := l.pool(u, &u.Endpoints[0])
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(fds[1])
+	p.TryOpen(1)
+	c := l.newUp(fds[0], p)
+	c.link.readHup, c.link.readable = true, true
+	if l.opened(c); c.idle || p.Idle() != 0 || p.warm.pause == 0 {
+		t.Errorf("idle %t, %d in the pool, pause %d", c.idle, p.Idle(), p.warm.pause)
+	}
+}
+
+// TestPausesGrowAndEnd goes by the clock of a loop that does not run.
+func TestPausesGrowAndEnd(t *testing.T) {
+	l := oneLoop(t)
+	nobody := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	u := keepsWarm(1, nobody)
+	if _, err := l.engine.registry.Bind(&table.Table{Upstreams: []*table.Upstream{u}}); err != nil {
+		t.Fatal(err)
+	}
+	l.wheel.start(l.now)
+	p := l.pool(u, &u.Endpoints[0])
+	last := int64(0)
+	for i := range 12 {
+		l.warmFailed(p)
+		pause := p.warm.at - l.now
+		if pause < min(warmFirst<<i, warmMost)/2 || pause > min(warmFirst<<i, warmMost) {
+			t.Errorf("pause %d is %s", i, time.Duration(pause))
+		}
+		last = pause
+	}
+	if last > warmMost || !p.warm.listed || len(l.cold) != 1 || l.warmAt == 0 {
+		t.Errorf("%s, %d cold pools, next at %d", time.Duration(last), len(l.cold), l.warmAt)
+	}
+	l.now = p.warm.at - 1
+	if l.warm(); p.Open() != 0 {
+		t.Error("asked before its time")
+	}
+	l.warmFine(p)
+	if p.warm.at != 0 || l.warmAt > l.now+1 {
+		t.Error("an endpoint that is there waits")
+	}
+	p.retired = true
+	if l.warm(); len(l.cold) != 0 || p.warm.listed {
+		t.Error("a pool that is gone stays on the list")
+	}
+}
+
+func TestAnEndpointWithoutWeightAndOneWithAHeaderAreNotWarmed(t *testing.T) {
+	p := &endpointPool{to: &table.Endpoint{Weight: 1}, config: table.Pool{MinIdle: 4, MaxIdle: 8}}
+	if p.lacks() != 4 {
+		t.Errorf("%d", p.lacks())
+	}
+	for name, change := range map[string]func(*endpointPool){
+		"no weight": func(p *endpointPool) { p.to = &table.Endpoint{} },
+		"a header":  func(p *endpointPool) { p.header = table.ProxyHeaderV2 },
+		"retired":   func(p *endpointPool) { p.retired = true },
+		"none kept": func(p *endpointPool) { p.config.MaxIdle = 0 },
+	} {
+		q := *p
+		if change(&q); q.lacks() > 0 {
+			t.Errorf("%s: %d", name, q.lacks())
+		}
+	}
+}
