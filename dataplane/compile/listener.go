@@ -75,6 +75,7 @@ func (c *compiler) listener(key tree.Key, d *fleetv1.Listener) (l table.Listener
 		},
 		Backlog:       int(d.GetBacklog()),
 		KeepAlive:     keepAlive(d.GetTcpKeepAlive()),
+		Ping:          ping(d.GetPing()),
 		UserTimeout:   time.Duration(d.GetTcpUserTimeout()),
 		ReceiveBuffer: int(d.GetReceiveBuffer()),
 		SendBuffer:    int(d.GetSendBuffer()),
@@ -93,6 +94,9 @@ func (c *compiler) listener(key tree.Key, d *fleetv1.Listener) (l table.Listener
 		l.ErrorFormat = table.ErrorHTML
 	default:
 		l.ErrorFormat = table.ErrorText
+	}
+	if l.Ping.Interval > 0 && !l.Protocol.CarriesRoutes() {
+		c.tell(key, "spec.ping", "a ping", "protocol HTTP or HTTPS: others pass bytes on as they are")
 	}
 	l.EveryAddress = len(d.GetAddresses()) == 0
 	l.ProxyProtocol = c.proxyProtocol(key, d)

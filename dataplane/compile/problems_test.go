@@ -66,6 +66,16 @@ func TestEveryProblemIsTold(t *testing.T) {
 			[]string{`Upstream/many: spec.proxyProtocol: got V1, expected protocol HTTP1: a connection of HTTP2 carries requests of many clients`},
 		},
 		{
+			"a ping where there is none",
+			`{kind: Upstream, name: old, spec: {ping: {interval: 30s}, endpoints: [{address: "10.0.0.1:80"}]}}
+---
+{kind: Listener, name: raw, spec: {port: 8082, protocol: TCP, ping: {interval: 30s}}}`,
+			[]string{
+				`Listener/raw: spec.ping: got a ping, expected protocol HTTP or HTTPS: others pass bytes on as they are`,
+				`Upstream/old: spec.ping: got a ping, expected protocol HTTP2: HTTP/1.1 has none`,
+			},
+		},
+		{
 			"the same match in other words",
 			`{kind: Route, name: copy, spec: {hosts: [x.test, "*.shop.test"], match: {path: {prefix: /api}, methods: [PURGE, GET, GET], headers: [{name: x-a, exact: b}, {name: X-a, exact: b}]}, respond: {status: 200}}}`,
 			[]string{`Route/copy: spec.match: got the same match as Route/base on host *.shop.test, expected a match, a priority or hosts of its own`},

@@ -99,6 +99,9 @@ func (c *compiler) upstream(key tree.Key, d *fleetv1.Upstream) *table.Upstream {
 		c.tell(key, "spec.proxyProtocol", d.GetProxyProtocol().String(), "protocol HTTP1: a connection of HTTP2 carries requests of many clients")
 	}
 	c.checkWarm(key, d)
+	if u.Ping = ping(d.GetPing()); u.Ping.Interval > 0 && !u.HTTP2 {
+		c.tell(key, "spec.ping", "a ping", "protocol HTTP2: HTTP/1.1 has none")
+	}
 	weights := make([]uint32, 0, len(d.GetEndpoints()))
 	for i, e := range d.GetEndpoints() {
 		if path, ok := strings.CutPrefix(e.GetAddress(), "unix:"); ok {
@@ -174,6 +177,10 @@ func (c *compiler) endpointAddress(key tree.Key, i int, address string) (netip.A
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), true
 }
 
+func ping(d *fleetv1.Ping) table.Ping {
+	return table.Ping{Interval: time.Duration(d.GetInterval()), Timeout: time.Duration(d.GetTimeout())}
+}
+
 func keepAlive(d *fleetv1.KeepAlive) table.KeepAlive {
 	return table.KeepAlive{
 		Idle:     time.Duration(d.GetIdle()),
@@ -185,6 +192,7 @@ func keepAlive(d *fleetv1.KeepAlive) table.KeepAlive {
 // sameUpstream compares what was compiled; the pickers follow from the rest.
 func sameUpstream(a, b *table.Upstream) bool {
 	return a.Algorithm == b.Algorithm && a.ConnectTimeout == b.ConnectTimeout && a.Pool == b.Pool && a.Socket == b.Socket && a.ProxyProtocol == b.ProxyProtocol &&
+		a.HTTP2 == b.HTTP2 && a.Ping == b.Ping &&
 		sameTLS(a.TLS, b.TLS) &&
 		slices.EqualFunc(a.Endpoints, b.Endpoints, func(x, y table.Endpoint) bool {
 			return x.Address == y.Address && x.AddrPort == y.AddrPort && x.Unix == y.Unix && x.Weight == y.Weight

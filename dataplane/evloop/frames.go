@@ -2,7 +2,12 @@
 
 package evloop
 
-import "github.com/proxyfleet/proxyfleet/dataplane/http2"
+import (
+	"math"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
 
 // frames is what a connection that speaks HTTP/2 has on either side: its codec,
 // and the frames that this turn of the loop made for it.
@@ -10,6 +15,9 @@ type frames struct {
 	conn http2.Conn
 	link *link
 	out  queue // not encrypted yet
+
+	heard  int64 // when bytes last came
+	pinged int64 // when a PING was sent to which nothing has come; 0: none was
 
 	listed  bool // it is on the loop's list of those that have some
 	stalled bool // something stopped since too much waits for the socket
@@ -75,6 +83,41 @@ func (l *Loop) flushFrames(f *frames) {
 		l.makeReady(k) // whose turn it is that goes on
 	}
 }
+
+// pingDeadline is when turnPing has something to do, while streams are open.
+func (f *frames) pingDeadline(p table.Ping) int64 {
+	switch {
+	case p.Interval == 0:
+		return math.MaxInt64
+	case f.pinged > 0:
+		return f.pinged + int64(p.Timeout)
+	}
+	return f.heard + int64(p.Interval)
+}
+
+// turnPing asks the other end whether it is there, when nothing has come for long
+// enough. dead: nothing has come since it was asked. Where we do not read, since too
+// much waits for the socket or for another turn, silence says nothing.
+func (l *Loop) turnPing(f *frames, p table.Ping) (dead bool) {
+	switch {
+	case l.now < f.pingDeadline(p):
+	case f.link.readable || f.congested():
+		f.heard, f.pinged = l.now, 0
+	case f.pinged > 0:
+		return true
+	default:
+		f.pinged = l.now
+		ping, _ := f.conn.AppendPing(l.frame[:0], pingAsk)
+		l.gather(f, ping)
+	}
+	return false
+}
+
+// pingAsk tells the answers to these PINGs from that to the one of a shutdown.
+const pingAsk = 1
+
+// hear notes that bytes came.
+func (f *frames) hear(now int64) { f.heard, f.pinged = now, 0 }
 
 // congested says that the socket has enough to do, and notes that somebody asked.
 func (f *frames) congested() bool {

@@ -91,7 +91,7 @@ func (l *Loop) sniff(d *downstream, data []byte) bool {
 // beginMux turns a connection to HTTP/2.
 func (l *Loop) beginMux(d *downstream) {
 	limits := d.socket.listener.Limits
-	m := &mux{frames: frames{link: d.link}, of: d}
+	m := &mux{frames: frames{link: d.link, heard: l.now}, of: d}
 	m.conn.Init(http2.Server, http2.Options{
 		HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields, ExtendedConnect: true, Spare: &l.spareBlock,
 	})
@@ -141,6 +141,7 @@ func (l *Loop) readMux(d *downstream) {
 		data, n, state := l.fill(k)
 		budget -= n
 		if n > 0 {
+			m.hear(l.now)
 			l.consumeMux(d, data)
 		}
 		if !k.closed && (state == readEnd || state == readReset) {
@@ -216,7 +217,9 @@ func (l *Loop) eventMux(d *downstream, ev http2.Event, in []byte) {
 			l.pumpMux(m)
 		}
 	case http2.PingAck:
-		l.leaveSecond(d)
+		if ev.Ping != pingAsk {
+			l.leaveSecond(d)
+		}
 	case http2.Failed:
 		l.stats.RefusedHTTP2(d.socket.listener.Series, uint8(ev.Reason))
 		l.stepMux(d, exchange.Event{Kind: exchange.EventClientGone})

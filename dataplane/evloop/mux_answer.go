@@ -250,7 +250,7 @@ func (d *downstream) muxDeadline() int64 {
 	m, t := d.mux, &d.socket.listener.Timeouts
 	due := d.since + int64(t.Idle)
 	if m.open > 0 {
-		due = 1<<63 - 1
+		due = m.pingDeadline(d.socket.listener.Ping)
 	}
 	if d.headStart > 0 {
 		due = min(due, d.headStart+int64(t.RequestHead))
@@ -290,6 +290,9 @@ func (l *Loop) timeMux(d *downstream) {
 		default:
 			l.resetSub(b, http2.SlowBody)
 		}
+	}
+	if m.open > 0 && !d.link.closed && !d.closing && l.turnPing(&m.frames, d.socket.listener.Ping) {
+		l.goneDown(d)
 	}
 	switch {
 	case d.link.closed || d.closing:

@@ -26,6 +26,9 @@ func (l *Loop) newSub(m *mux, id uint32) *sub {
 	m.subs[tag] = b
 	m.open++
 	l.subs++
+	if m.of.socket.listener.Ping.Interval > 0 {
+		l.wheel.arm(m.link, m.pingDeadline(m.of.socket.listener.Ping))
+	}
 	m.conn.Tag(id, tag)
 	return b
 }

@@ -28,7 +28,6 @@ type upMux struct {
 	unready []*stream
 
 	leaving   bool  // it takes no more calls, and closes behind the last
-	heard     int64 // when bytes last came
 	idleUntil int64 // without calls
 }
 
@@ -97,7 +96,7 @@ func (m *upMux) takes() bool { return !m.leaving && m.conn.Open() }
 func (l *Loop) openedMux(c *upstreamConn) {
 	p, s := c.pool, c.stream
 	p.connecting-- // c.connected is set: closeUp will not
-	m := &upMux{frames: frames{link: c.link}, of: c, heard: l.now}
+	m := &upMux{frames: frames{link: c.link, heard: l.now}, of: c}
 	m.conn.Init(http2.Client, http2.Options{Secure: c.client != nil, Spare: &l.spareBlock})
 	c.mux, c.stream = m, nil
 	p.muxes = append(p.muxes, m)
@@ -189,6 +188,9 @@ func (l *Loop) beginCall(s *stream, m *upMux, reused bool) {
 	if most := c.pool.config.MaxRequests; most > 0 && c.served >= most || l.expired(c) {
 		m.leave()
 	}
+	if c.pool.ping.Interval > 0 {
+		l.wheel.arm(c.link, m.pingDeadline(c.pool.ping))
+	}
 	if reused {
 		l.stats.ServerReused(c.series)
 	}
@@ -250,7 +252,7 @@ func (l *Loop) readUpMux(c *upstreamConn) {
 		data, n, state := l.fill(k)
 		budget -= n
 		if n > 0 {
-			m.heard = l.now
+			m.hear(l.now)
 			l.consumeUpMux(c, data)
 		}
 		if !k.closed && (state == readEnd || state == readReset) {
@@ -346,7 +348,7 @@ func (l *Loop) failCalls(c *upstreamConn, reason exchange.Reason, detail string)
 	for i := 0; i < len(m.calls); i++ {
 		if b := m.calls[i]; b != nil {
 			f := exchange.Failure{Reason: reason, Detail: detail}
-			if detail == "" {
+			if reason != exchange.ReasonUpstreamMalformed {
 				f.Retry = exchange.RetryUnanswered
 			}
 			l.step(b.s, exchange.Event{Kind: exchange.EventUpstreamFailed, Failure: f})
@@ -378,6 +380,7 @@ func (l *Loop) idleMux(c *upstreamConn) {
 		l.makeReady(c.link) // it is closed there: callers up the stack may still use it
 		return
 	}
+	m.pinged = 0
 	m.idleUntil = l.now + int64(c.pool.config.IdleTimeout)
 	if c.expires > 0 {
 		m.idleUntil = min(m.idleUntil, c.expires)
@@ -389,6 +392,13 @@ func (l *Loop) idleMux(c *upstreamConn) {
 func (l *Loop) timeUpMux(c *upstreamConn) {
 	switch m := c.mux; {
 	case m.open > 0:
+		if l.turnPing(&m.frames, c.pool.ping) {
+			l.failCalls(c, exchange.ReasonUpstreamClosed, "ping_timeout")
+			return
+		}
+		if c.pool.ping.Interval > 0 {
+			l.wheel.arm(c.link, m.pingDeadline(c.pool.ping))
+		}
 	case l.now < m.idleUntil:
 		l.ages(c, m.idleUntil)
 		l.wheel.arm(c.link, m.idleUntil)

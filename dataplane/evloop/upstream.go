@@ -24,6 +24,7 @@ type endpointPool struct {
 	series  uint32
 	to      *table.Endpoint
 	socket  table.UpstreamSocket
+	ping    table.Ping
 	// client meets the endpoint by TLS; nil: without. Another one has other
 	// settings, and connections of the one before are not used again.
 	client *secure.Client
@@ -78,6 +79,7 @@ func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
 	if p.to != e { // another table: the settings may have changed
 		p.to, p.config, p.socket, p.header, p.series = e, u.Pool, u.Socket, u.ProxyProtocol, e.Series
 		p.connectTimeout = u.ConnectTimeout
+		p.ping = u.Ping
 		l.setProtocol(p, u.HTTP2)
 		l.secure(p, u.TLS)
 	}

@@ -63,6 +63,7 @@ type Listener struct {
 	Timeouts     ListenerTimeouts
 	Backlog      int
 	KeepAlive    KeepAlive
+	Ping         Ping // of clients that speak HTTP/2
 	// UserTimeout is TCP_USER_TIMEOUT; 0 leaves the kernel's.
 	UserTimeout time.Duration
 	// ReceiveBuffer and SendBuffer are those of a connection's socket, in bytes; 0
@@ -118,6 +119,12 @@ type ListenerTimeouts struct {
 type KeepAlive struct {
 	Idle, Interval time.Duration
 	Probes         int
+}
+
+// Ping asks whether the other end of a connection of HTTP/2 is there.
+type Ping struct {
+	Interval time.Duration // without a byte, while a stream is open; 0: never
+	Timeout  time.Duration // without a byte after a PING: the connection is over
 }
 
 // ProxyProtocol says whether connections begin with a header of the PROXY

@@ -30,6 +30,7 @@ type Upstream struct {
 	Socket         UpstreamSocket
 	TLS            *UpstreamTLS // nil: none
 	ProxyProtocol  ProxyHeader
+	Ping           Ping // of connections that speak HTTP/2
 	HTTP2          bool // endpoints speak HTTP/2, with prior knowledge where there is no TLS
 
 	// Slot is written once by upstream.Registry.Bind before a table with this

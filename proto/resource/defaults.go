@@ -21,6 +21,8 @@ const (
 	defaultKeepAliveIdle     = 60 * time.Second
 	defaultKeepAliveInterval = 10 * time.Second
 	defaultKeepAliveProbes   = 3
+	// defaultPingTimeout is that of Go's HTTP/2 client.
+	defaultPingTimeout = 15 * time.Second
 	defaultRequest           = 15 * time.Second
 	defaultTunnelIdle        = time.Hour
 	defaultAttempts          = 2
@@ -101,6 +103,13 @@ func listenerDefaults(l *fleetv1.Listener) {
 	durationDefault(&timeouts.Idle, defaultIdle)
 	durationDefault(&timeouts.StreamIdle, defaultStreamIdle)
 	keepAliveDefaults(ensure(&l.TcpKeepAlive))
+	pingDefaults(l.Ping)
+}
+
+func pingDefaults(p *fleetv1.Ping) {
+	if p != nil {
+		durationDefault(&p.Timeout, defaultPingTimeout)
+	}
 }
 
 func keepAliveDefaults(k *fleetv1.KeepAlive) {
@@ -167,4 +176,5 @@ func upstreamDefaults(u *fleetv1.Upstream) {
 	setDefault(&pool.MaxIdle, defaultMaxIdle)
 	durationDefault(&pool.IdleTimeout, defaultPoolIdle)
 	keepAliveDefaults(ensure(&u.TcpKeepAlive))
+	pingDefaults(u.Ping)
 }

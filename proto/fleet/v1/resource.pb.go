@@ -339,7 +339,7 @@ func (x Upstream_ProxyProtocol) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Upstream_ProxyProtocol.Descriptor instead.
 func (Upstream_ProxyProtocol) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{22, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{23, 0}
 }
 
 type Upstream_Protocol int32
@@ -391,7 +391,7 @@ func (x Upstream_Protocol) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Upstream_Protocol.Descriptor instead.
 func (Upstream_Protocol) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{22, 1}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{23, 1}
 }
 
 type LoadBalancing_Algorithm int32
@@ -451,7 +451,7 @@ func (x LoadBalancing_Algorithm) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LoadBalancing_Algorithm.Descriptor instead.
 func (LoadBalancing_Algorithm) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{27, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{28, 0}
 }
 
 type RateLimit_Scope int32
@@ -500,7 +500,7 @@ func (x RateLimit_Scope) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RateLimit_Scope.Descriptor instead.
 func (RateLimit_Scope) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{32, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{33, 0}
 }
 
 type VirtualIP_Announce int32
@@ -552,7 +552,7 @@ func (x VirtualIP_Announce) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use VirtualIP_Announce.Descriptor instead.
 func (VirtualIP_Announce) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{34, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{35, 0}
 }
 
 type VirtualIP_PartitionPolicy int32
@@ -604,7 +604,7 @@ func (x VirtualIP_PartitionPolicy) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use VirtualIP_PartitionPolicy.Descriptor instead.
 func (VirtualIP_PartitionPolicy) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{34, 1}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{35, 1}
 }
 
 type RolloutPolicy_OnUnproven int32
@@ -656,7 +656,7 @@ func (x RolloutPolicy_OnUnproven) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RolloutPolicy_OnUnproven.Descriptor instead.
 func (RolloutPolicy_OnUnproven) EnumDescriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{37, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{38, 0}
 }
 
 // Resource is what is stored, hashed and sent, as the user wrote it.
@@ -913,8 +913,10 @@ type Listener struct {
 	MergeSlashes *bool `protobuf:"varint,15,opt,name=merge_slashes,json=mergeSlashes" json:"merge_slashes,omitempty"`
 	// What to do with %2F and %5C in a path. Default KEEP.
 	EscapedSlashes *Listener_EscapedSlashes `protobuf:"varint,16,opt,name=escaped_slashes,json=escapedSlashes,enum=fleet.v1.Listener_EscapedSlashes" json:"escaped_slashes,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Ask clients that speak HTTP/2 whether they are there. Default: never.
+	Ping          *Ping `protobuf:"bytes,17,opt,name=ping" json:"ping,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Listener) Reset() {
@@ -1057,6 +1059,13 @@ func (x *Listener) GetEscapedSlashes() Listener_EscapedSlashes {
 		return *x.EscapedSlashes
 	}
 	return Listener_ESCAPED_SLASHES_UNSPECIFIED
+}
+
+func (x *Listener) GetPing() *Ping {
+	if x != nil {
+		return x.Ping
+	}
+	return nil
 }
 
 type ListenerTLS struct {
@@ -1334,6 +1343,62 @@ func (x *KeepAlive) GetProbes() uint32 {
 	return 0
 }
 
+// Ping finds connections of HTTP/2 whose other end is gone or hangs, by PING frames.
+type Ping struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A PING is sent when a request is under way and nothing came for so long. Required.
+	Interval *int64 `protobuf:"varint,1,opt,name=interval" json:"interval,omitempty"`
+	// The connection is over when nothing comes for so long after a PING. Requests without
+	// an answer by then may be tried elsewhere, as after a reset. Default 15s.
+	Timeout       *int64 `protobuf:"varint,2,opt,name=timeout" json:"timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ping) Reset() {
+	*x = Ping{}
+	mi := &file_fleet_v1_resource_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ping) ProtoMessage() {}
+
+func (x *Ping) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_resource_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ping.ProtoReflect.Descriptor instead.
+func (*Ping) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Ping) GetInterval() int64 {
+	if x != nil && x.Interval != nil {
+		return *x.Interval
+	}
+	return 0
+}
+
+func (x *Ping) GetTimeout() int64 {
+	if x != nil && x.Timeout != nil {
+		return *x.Timeout
+	}
+	return 0
+}
+
 // Route sends the requests that match it to exactly one action.
 type Route struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1373,7 +1438,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[6]
+	mi := &file_fleet_v1_resource_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1450,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[6]
+	mi := &file_fleet_v1_resource_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1463,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{6}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Route) GetListeners() []string {
@@ -1535,7 +1600,7 @@ type Connect struct {
 
 func (x *Connect) Reset() {
 	*x = Connect{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[7]
+	mi := &file_fleet_v1_resource_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1612,7 @@ func (x *Connect) String() string {
 func (*Connect) ProtoMessage() {}
 
 func (x *Connect) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[7]
+	mi := &file_fleet_v1_resource_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1625,7 @@ func (x *Connect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connect.ProtoReflect.Descriptor instead.
 func (*Connect) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{7}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Connect) GetTargets() []string {
@@ -1587,7 +1652,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[8]
+	mi := &file_fleet_v1_resource_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1599,7 +1664,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[8]
+	mi := &file_fleet_v1_resource_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1612,7 +1677,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{8}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Match) GetPath() *PathMatch {
@@ -1665,7 +1730,7 @@ type PathMatch struct {
 
 func (x *PathMatch) Reset() {
 	*x = PathMatch{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[9]
+	mi := &file_fleet_v1_resource_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +1742,7 @@ func (x *PathMatch) String() string {
 func (*PathMatch) ProtoMessage() {}
 
 func (x *PathMatch) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[9]
+	mi := &file_fleet_v1_resource_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +1755,7 @@ func (x *PathMatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathMatch.ProtoReflect.Descriptor instead.
 func (*PathMatch) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{9}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PathMatch) GetExact() string {
@@ -1731,7 +1796,7 @@ type HeaderMatch struct {
 
 func (x *HeaderMatch) Reset() {
 	*x = HeaderMatch{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[10]
+	mi := &file_fleet_v1_resource_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1808,7 @@ func (x *HeaderMatch) String() string {
 func (*HeaderMatch) ProtoMessage() {}
 
 func (x *HeaderMatch) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[10]
+	mi := &file_fleet_v1_resource_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1821,7 @@ func (x *HeaderMatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeaderMatch.ProtoReflect.Descriptor instead.
 func (*HeaderMatch) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{10}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *HeaderMatch) GetName() string {
@@ -1816,7 +1881,7 @@ type QueryMatch struct {
 
 func (x *QueryMatch) Reset() {
 	*x = QueryMatch{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[11]
+	mi := &file_fleet_v1_resource_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +1893,7 @@ func (x *QueryMatch) String() string {
 func (*QueryMatch) ProtoMessage() {}
 
 func (x *QueryMatch) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[11]
+	mi := &file_fleet_v1_resource_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +1906,7 @@ func (x *QueryMatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryMatch.ProtoReflect.Descriptor instead.
 func (*QueryMatch) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{11}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *QueryMatch) GetName() string {
@@ -1897,7 +1962,7 @@ type Forward struct {
 
 func (x *Forward) Reset() {
 	*x = Forward{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[12]
+	mi := &file_fleet_v1_resource_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +1974,7 @@ func (x *Forward) String() string {
 func (*Forward) ProtoMessage() {}
 
 func (x *Forward) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[12]
+	mi := &file_fleet_v1_resource_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +1987,7 @@ func (x *Forward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forward.ProtoReflect.Descriptor instead.
 func (*Forward) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{12}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Forward) GetUpstream() string {
@@ -1959,7 +2024,7 @@ type Redirect struct {
 
 func (x *Redirect) Reset() {
 	*x = Redirect{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[13]
+	mi := &file_fleet_v1_resource_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1971,7 +2036,7 @@ func (x *Redirect) String() string {
 func (*Redirect) ProtoMessage() {}
 
 func (x *Redirect) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[13]
+	mi := &file_fleet_v1_resource_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1984,7 +2049,7 @@ func (x *Redirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redirect.ProtoReflect.Descriptor instead.
 func (*Redirect) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{13}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Redirect) GetScheme() string {
@@ -2050,7 +2115,7 @@ type Respond struct {
 
 func (x *Respond) Reset() {
 	*x = Respond{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[14]
+	mi := &file_fleet_v1_resource_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2062,7 +2127,7 @@ func (x *Respond) String() string {
 func (*Respond) ProtoMessage() {}
 
 func (x *Respond) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[14]
+	mi := &file_fleet_v1_resource_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2075,7 +2140,7 @@ func (x *Respond) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Respond.ProtoReflect.Descriptor instead.
 func (*Respond) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{14}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Respond) GetStatus() uint32 {
@@ -2114,7 +2179,7 @@ type Rewrite struct {
 
 func (x *Rewrite) Reset() {
 	*x = Rewrite{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[15]
+	mi := &file_fleet_v1_resource_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2126,7 +2191,7 @@ func (x *Rewrite) String() string {
 func (*Rewrite) ProtoMessage() {}
 
 func (x *Rewrite) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[15]
+	mi := &file_fleet_v1_resource_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2139,7 +2204,7 @@ func (x *Rewrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rewrite.ProtoReflect.Descriptor instead.
 func (*Rewrite) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{15}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Rewrite) GetHost() string {
@@ -2181,7 +2246,7 @@ type RegexRewrite struct {
 
 func (x *RegexRewrite) Reset() {
 	*x = RegexRewrite{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[16]
+	mi := &file_fleet_v1_resource_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2193,7 +2258,7 @@ func (x *RegexRewrite) String() string {
 func (*RegexRewrite) ProtoMessage() {}
 
 func (x *RegexRewrite) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[16]
+	mi := &file_fleet_v1_resource_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2206,7 +2271,7 @@ func (x *RegexRewrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegexRewrite.ProtoReflect.Descriptor instead.
 func (*RegexRewrite) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{16}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RegexRewrite) GetPattern() string {
@@ -2235,7 +2300,7 @@ type HeaderChanges struct {
 
 func (x *HeaderChanges) Reset() {
 	*x = HeaderChanges{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[17]
+	mi := &file_fleet_v1_resource_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2247,7 +2312,7 @@ func (x *HeaderChanges) String() string {
 func (*HeaderChanges) ProtoMessage() {}
 
 func (x *HeaderChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[17]
+	mi := &file_fleet_v1_resource_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2260,7 +2325,7 @@ func (x *HeaderChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeaderChanges.ProtoReflect.Descriptor instead.
 func (*HeaderChanges) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{17}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HeaderChanges) GetSet() map[string]string {
@@ -2300,7 +2365,7 @@ type RouteTimeouts struct {
 
 func (x *RouteTimeouts) Reset() {
 	*x = RouteTimeouts{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[18]
+	mi := &file_fleet_v1_resource_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2312,7 +2377,7 @@ func (x *RouteTimeouts) String() string {
 func (*RouteTimeouts) ProtoMessage() {}
 
 func (x *RouteTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[18]
+	mi := &file_fleet_v1_resource_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2325,7 +2390,7 @@ func (x *RouteTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteTimeouts.ProtoReflect.Descriptor instead.
 func (*RouteTimeouts) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{18}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RouteTimeouts) GetRequest() int64 {
@@ -2384,7 +2449,7 @@ type Retry struct {
 
 func (x *Retry) Reset() {
 	*x = Retry{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[19]
+	mi := &file_fleet_v1_resource_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2461,7 @@ func (x *Retry) String() string {
 func (*Retry) ProtoMessage() {}
 
 func (x *Retry) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[19]
+	mi := &file_fleet_v1_resource_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2474,7 @@ func (x *Retry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retry.ProtoReflect.Descriptor instead.
 func (*Retry) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{19}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Retry) GetAttempts() uint32 {
@@ -2464,7 +2529,7 @@ type Mirror struct {
 
 func (x *Mirror) Reset() {
 	*x = Mirror{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[20]
+	mi := &file_fleet_v1_resource_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2476,7 +2541,7 @@ func (x *Mirror) String() string {
 func (*Mirror) ProtoMessage() {}
 
 func (x *Mirror) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[20]
+	mi := &file_fleet_v1_resource_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2489,7 +2554,7 @@ func (x *Mirror) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mirror.ProtoReflect.Descriptor instead.
 func (*Mirror) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{20}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Mirror) GetUpstream() string {
@@ -2524,7 +2589,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[21]
+	mi := &file_fleet_v1_resource_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2536,7 +2601,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[21]
+	mi := &file_fleet_v1_resource_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2549,7 +2614,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{21}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Policy) GetSelector() *Policy_Selector {
@@ -2638,13 +2703,17 @@ type Upstream struct {
 	ProxyProtocol *Upstream_ProxyProtocol `protobuf:"varint,14,opt,name=proxy_protocol,json=proxyProtocol,enum=fleet.v1.Upstream_ProxyProtocol" json:"proxy_protocol,omitempty"`
 	// Unacknowledged data older than this ends a connection. Default: the kernel's.
 	TcpUserTimeout *int64 `protobuf:"varint,15,opt,name=tcp_user_timeout,json=tcpUserTimeout" json:"tcp_user_timeout,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Of protocol HTTP2: ask endpoints whether they are there. Default: never. Servers of
+	// gRPC may end connections that ask more often than they allow (by default every five
+	// minutes).
+	Ping          *Ping `protobuf:"bytes,16,opt,name=ping" json:"ping,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Upstream) Reset() {
 	*x = Upstream{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[22]
+	mi := &file_fleet_v1_resource_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2656,7 +2725,7 @@ func (x *Upstream) String() string {
 func (*Upstream) ProtoMessage() {}
 
 func (x *Upstream) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[22]
+	mi := &file_fleet_v1_resource_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2669,7 +2738,7 @@ func (x *Upstream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upstream.ProtoReflect.Descriptor instead.
 func (*Upstream) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{22}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Upstream) GetEndpoints() []*Endpoint {
@@ -2777,6 +2846,13 @@ func (x *Upstream) GetTcpUserTimeout() int64 {
 	return 0
 }
 
+func (x *Upstream) GetPing() *Ping {
+	if x != nil {
+		return x.Ping
+	}
+	return nil
+}
+
 type Endpoint struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Address *string                `protobuf:"bytes,1,opt,name=address" json:"address,omitempty"`
@@ -2788,7 +2864,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[23]
+	mi := &file_fleet_v1_resource_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +2876,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[23]
+	mi := &file_fleet_v1_resource_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +2889,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{23}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Endpoint) GetAddress() string {
@@ -2841,7 +2917,7 @@ type DNS struct {
 
 func (x *DNS) Reset() {
 	*x = DNS{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[24]
+	mi := &file_fleet_v1_resource_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2853,7 +2929,7 @@ func (x *DNS) String() string {
 func (*DNS) ProtoMessage() {}
 
 func (x *DNS) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[24]
+	mi := &file_fleet_v1_resource_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2866,7 +2942,7 @@ func (x *DNS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNS.ProtoReflect.Descriptor instead.
 func (*DNS) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{24}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DNS) GetName() string {
@@ -2911,7 +2987,7 @@ type UpstreamTLS struct {
 
 func (x *UpstreamTLS) Reset() {
 	*x = UpstreamTLS{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[25]
+	mi := &file_fleet_v1_resource_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2923,7 +2999,7 @@ func (x *UpstreamTLS) String() string {
 func (*UpstreamTLS) ProtoMessage() {}
 
 func (x *UpstreamTLS) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[25]
+	mi := &file_fleet_v1_resource_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2936,7 +3012,7 @@ func (x *UpstreamTLS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamTLS.ProtoReflect.Descriptor instead.
 func (*UpstreamTLS) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{25}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpstreamTLS) GetServerName() string {
@@ -2984,7 +3060,7 @@ type UpstreamTimeouts struct {
 
 func (x *UpstreamTimeouts) Reset() {
 	*x = UpstreamTimeouts{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[26]
+	mi := &file_fleet_v1_resource_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2996,7 +3072,7 @@ func (x *UpstreamTimeouts) String() string {
 func (*UpstreamTimeouts) ProtoMessage() {}
 
 func (x *UpstreamTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[26]
+	mi := &file_fleet_v1_resource_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3009,7 +3085,7 @@ func (x *UpstreamTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamTimeouts.ProtoReflect.Descriptor instead.
 func (*UpstreamTimeouts) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{26}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UpstreamTimeouts) GetConnect() int64 {
@@ -3028,7 +3104,7 @@ type LoadBalancing struct {
 
 func (x *LoadBalancing) Reset() {
 	*x = LoadBalancing{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[27]
+	mi := &file_fleet_v1_resource_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3040,7 +3116,7 @@ func (x *LoadBalancing) String() string {
 func (*LoadBalancing) ProtoMessage() {}
 
 func (x *LoadBalancing) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[27]
+	mi := &file_fleet_v1_resource_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3053,7 +3129,7 @@ func (x *LoadBalancing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadBalancing.ProtoReflect.Descriptor instead.
 func (*LoadBalancing) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{27}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LoadBalancing) GetAlgorithm() LoadBalancing_Algorithm {
@@ -3077,7 +3153,7 @@ type HealthCheck struct {
 
 func (x *HealthCheck) Reset() {
 	*x = HealthCheck{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[28]
+	mi := &file_fleet_v1_resource_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3089,7 +3165,7 @@ func (x *HealthCheck) String() string {
 func (*HealthCheck) ProtoMessage() {}
 
 func (x *HealthCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[28]
+	mi := &file_fleet_v1_resource_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3102,7 +3178,7 @@ func (x *HealthCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck.ProtoReflect.Descriptor instead.
 func (*HealthCheck) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{28}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *HealthCheck) GetHttp() *HealthCheck_HTTP {
@@ -3160,7 +3236,7 @@ type OutlierDetection struct {
 
 func (x *OutlierDetection) Reset() {
 	*x = OutlierDetection{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[29]
+	mi := &file_fleet_v1_resource_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3172,7 +3248,7 @@ func (x *OutlierDetection) String() string {
 func (*OutlierDetection) ProtoMessage() {}
 
 func (x *OutlierDetection) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[29]
+	mi := &file_fleet_v1_resource_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3185,7 +3261,7 @@ func (x *OutlierDetection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutlierDetection.ProtoReflect.Descriptor instead.
 func (*OutlierDetection) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{29}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *OutlierDetection) GetConsecutive_5Xx() uint32 {
@@ -3235,7 +3311,7 @@ type CircuitBreaker struct {
 
 func (x *CircuitBreaker) Reset() {
 	*x = CircuitBreaker{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[30]
+	mi := &file_fleet_v1_resource_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3247,7 +3323,7 @@ func (x *CircuitBreaker) String() string {
 func (*CircuitBreaker) ProtoMessage() {}
 
 func (x *CircuitBreaker) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[30]
+	mi := &file_fleet_v1_resource_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3260,7 +3336,7 @@ func (x *CircuitBreaker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CircuitBreaker.ProtoReflect.Descriptor instead.
 func (*CircuitBreaker) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{30}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CircuitBreaker) GetMaxConnections() uint32 {
@@ -3318,7 +3394,7 @@ type Pool struct {
 
 func (x *Pool) Reset() {
 	*x = Pool{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[31]
+	mi := &file_fleet_v1_resource_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3330,7 +3406,7 @@ func (x *Pool) String() string {
 func (*Pool) ProtoMessage() {}
 
 func (x *Pool) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[31]
+	mi := &file_fleet_v1_resource_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3343,7 +3419,7 @@ func (x *Pool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pool.ProtoReflect.Descriptor instead.
 func (*Pool) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{31}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Pool) GetMaxConnections() uint32 {
@@ -3402,7 +3478,7 @@ type RateLimit struct {
 
 func (x *RateLimit) Reset() {
 	*x = RateLimit{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[32]
+	mi := &file_fleet_v1_resource_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3414,7 +3490,7 @@ func (x *RateLimit) String() string {
 func (*RateLimit) ProtoMessage() {}
 
 func (x *RateLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[32]
+	mi := &file_fleet_v1_resource_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3427,7 +3503,7 @@ func (x *RateLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RateLimit.ProtoReflect.Descriptor instead.
 func (*RateLimit) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{32}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RateLimit) GetRate() *Rate {
@@ -3477,7 +3553,7 @@ type Rate struct {
 
 func (x *Rate) Reset() {
 	*x = Rate{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[33]
+	mi := &file_fleet_v1_resource_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3489,7 +3565,7 @@ func (x *Rate) String() string {
 func (*Rate) ProtoMessage() {}
 
 func (x *Rate) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[33]
+	mi := &file_fleet_v1_resource_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3502,7 +3578,7 @@ func (x *Rate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rate.ProtoReflect.Descriptor instead.
 func (*Rate) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{33}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Rate) GetCount() uint64 {
@@ -3545,7 +3621,7 @@ type VirtualIP struct {
 
 func (x *VirtualIP) Reset() {
 	*x = VirtualIP{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[34]
+	mi := &file_fleet_v1_resource_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3557,7 +3633,7 @@ func (x *VirtualIP) String() string {
 func (*VirtualIP) ProtoMessage() {}
 
 func (x *VirtualIP) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[34]
+	mi := &file_fleet_v1_resource_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3570,7 +3646,7 @@ func (x *VirtualIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirtualIP.ProtoReflect.Descriptor instead.
 func (*VirtualIP) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{34}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *VirtualIP) GetAddress() string {
@@ -3635,7 +3711,7 @@ type NodeSelector struct {
 
 func (x *NodeSelector) Reset() {
 	*x = NodeSelector{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[35]
+	mi := &file_fleet_v1_resource_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3647,7 +3723,7 @@ func (x *NodeSelector) String() string {
 func (*NodeSelector) ProtoMessage() {}
 
 func (x *NodeSelector) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[35]
+	mi := &file_fleet_v1_resource_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3660,7 +3736,7 @@ func (x *NodeSelector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeSelector.ProtoReflect.Descriptor instead.
 func (*NodeSelector) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{35}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *NodeSelector) GetNames() []string {
@@ -3701,7 +3777,7 @@ type Certificate struct {
 
 func (x *Certificate) Reset() {
 	*x = Certificate{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[36]
+	mi := &file_fleet_v1_resource_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3713,7 +3789,7 @@ func (x *Certificate) String() string {
 func (*Certificate) ProtoMessage() {}
 
 func (x *Certificate) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[36]
+	mi := &file_fleet_v1_resource_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3726,7 +3802,7 @@ func (x *Certificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
 func (*Certificate) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{36}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Certificate) GetChain() string {
@@ -3775,7 +3851,7 @@ type RolloutPolicy struct {
 
 func (x *RolloutPolicy) Reset() {
 	*x = RolloutPolicy{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[37]
+	mi := &file_fleet_v1_resource_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3787,7 +3863,7 @@ func (x *RolloutPolicy) String() string {
 func (*RolloutPolicy) ProtoMessage() {}
 
 func (x *RolloutPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[37]
+	mi := &file_fleet_v1_resource_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3800,7 +3876,7 @@ func (x *RolloutPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutPolicy.ProtoReflect.Descriptor instead.
 func (*RolloutPolicy) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{37}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RolloutPolicy) GetWaves() []*RolloutPolicy_Wave {
@@ -3833,7 +3909,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[38]
+	mi := &file_fleet_v1_resource_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3845,7 +3921,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[38]
+	mi := &file_fleet_v1_resource_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3858,7 +3934,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{38}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Node) GetCordoned() bool {
@@ -3900,7 +3976,7 @@ type ListenerTLS_ClientAuth struct {
 
 func (x *ListenerTLS_ClientAuth) Reset() {
 	*x = ListenerTLS_ClientAuth{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[40]
+	mi := &file_fleet_v1_resource_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3912,7 +3988,7 @@ func (x *ListenerTLS_ClientAuth) String() string {
 func (*ListenerTLS_ClientAuth) ProtoMessage() {}
 
 func (x *ListenerTLS_ClientAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[40]
+	mi := &file_fleet_v1_resource_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3968,7 +4044,7 @@ type Policy_Selector struct {
 
 func (x *Policy_Selector) Reset() {
 	*x = Policy_Selector{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[44]
+	mi := &file_fleet_v1_resource_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3980,7 +4056,7 @@ func (x *Policy_Selector) String() string {
 func (*Policy_Selector) ProtoMessage() {}
 
 func (x *Policy_Selector) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[44]
+	mi := &file_fleet_v1_resource_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3993,7 +4069,7 @@ func (x *Policy_Selector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy_Selector.ProtoReflect.Descriptor instead.
 func (*Policy_Selector) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{21, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{22, 0}
 }
 
 func (x *Policy_Selector) GetFleet() bool {
@@ -4035,7 +4111,7 @@ type HealthCheck_HTTP struct {
 
 func (x *HealthCheck_HTTP) Reset() {
 	*x = HealthCheck_HTTP{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[46]
+	mi := &file_fleet_v1_resource_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4047,7 +4123,7 @@ func (x *HealthCheck_HTTP) String() string {
 func (*HealthCheck_HTTP) ProtoMessage() {}
 
 func (x *HealthCheck_HTTP) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[46]
+	mi := &file_fleet_v1_resource_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4060,7 +4136,7 @@ func (x *HealthCheck_HTTP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck_HTTP.ProtoReflect.Descriptor instead.
 func (*HealthCheck_HTTP) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{28, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{29, 0}
 }
 
 func (x *HealthCheck_HTTP) GetPath() string {
@@ -4092,7 +4168,7 @@ type HealthCheck_TCP struct {
 
 func (x *HealthCheck_TCP) Reset() {
 	*x = HealthCheck_TCP{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[47]
+	mi := &file_fleet_v1_resource_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4104,7 +4180,7 @@ func (x *HealthCheck_TCP) String() string {
 func (*HealthCheck_TCP) ProtoMessage() {}
 
 func (x *HealthCheck_TCP) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[47]
+	mi := &file_fleet_v1_resource_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4117,7 +4193,7 @@ func (x *HealthCheck_TCP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheck_TCP.ProtoReflect.Descriptor instead.
 func (*HealthCheck_TCP) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{28, 1}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{29, 1}
 }
 
 type RateLimit_Key struct {
@@ -4133,7 +4209,7 @@ type RateLimit_Key struct {
 
 func (x *RateLimit_Key) Reset() {
 	*x = RateLimit_Key{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[48]
+	mi := &file_fleet_v1_resource_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4145,7 +4221,7 @@ func (x *RateLimit_Key) String() string {
 func (*RateLimit_Key) ProtoMessage() {}
 
 func (x *RateLimit_Key) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[48]
+	mi := &file_fleet_v1_resource_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4158,7 +4234,7 @@ func (x *RateLimit_Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RateLimit_Key.ProtoReflect.Descriptor instead.
 func (*RateLimit_Key) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{32, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{33, 0}
 }
 
 func (x *RateLimit_Key) GetClientIp() bool {
@@ -4206,7 +4282,7 @@ type RateLimit_Answer struct {
 
 func (x *RateLimit_Answer) Reset() {
 	*x = RateLimit_Answer{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[49]
+	mi := &file_fleet_v1_resource_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4218,7 +4294,7 @@ func (x *RateLimit_Answer) String() string {
 func (*RateLimit_Answer) ProtoMessage() {}
 
 func (x *RateLimit_Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[49]
+	mi := &file_fleet_v1_resource_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4231,7 +4307,7 @@ func (x *RateLimit_Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RateLimit_Answer.ProtoReflect.Descriptor instead.
 func (*RateLimit_Answer) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{32, 1}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{33, 1}
 }
 
 func (x *RateLimit_Answer) GetStatus() uint32 {
@@ -4260,7 +4336,7 @@ type RolloutPolicy_Wave struct {
 
 func (x *RolloutPolicy_Wave) Reset() {
 	*x = RolloutPolicy_Wave{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[51]
+	mi := &file_fleet_v1_resource_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4272,7 +4348,7 @@ func (x *RolloutPolicy_Wave) String() string {
 func (*RolloutPolicy_Wave) ProtoMessage() {}
 
 func (x *RolloutPolicy_Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[51]
+	mi := &file_fleet_v1_resource_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4285,7 +4361,7 @@ func (x *RolloutPolicy_Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutPolicy_Wave.ProtoReflect.Descriptor instead.
 func (*RolloutPolicy_Wave) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{37, 0}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{38, 0}
 }
 
 func (x *RolloutPolicy_Wave) GetNodes() uint32 {
@@ -4329,7 +4405,7 @@ type RolloutPolicy_Gates struct {
 
 func (x *RolloutPolicy_Gates) Reset() {
 	*x = RolloutPolicy_Gates{}
-	mi := &file_fleet_v1_resource_proto_msgTypes[52]
+	mi := &file_fleet_v1_resource_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4341,7 +4417,7 @@ func (x *RolloutPolicy_Gates) String() string {
 func (*RolloutPolicy_Gates) ProtoMessage() {}
 
 func (x *RolloutPolicy_Gates) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_resource_proto_msgTypes[52]
+	mi := &file_fleet_v1_resource_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4354,7 +4430,7 @@ func (x *RolloutPolicy_Gates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RolloutPolicy_Gates.ProtoReflect.Descriptor instead.
 func (*RolloutPolicy_Gates) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{37, 1}
+	return file_fleet_v1_resource_proto_rawDescGZIP(), []int{38, 1}
 }
 
 func (x *RolloutPolicy_Gates) GetMaxErrorRatio() float64 {
@@ -4416,7 +4492,7 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x06\n" +
-	"\x04spec\"\xb6\n" +
+	"\x04spec\"\xe0\n" +
 	"\n" +
 	"\bListener\x12&\n" +
 	"\x04port\x18\x01 \x01(\rB\x12\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\xff\xff\x03\xf0\xf3\x18\x01R\x04port\x12&\n" +
@@ -4436,7 +4512,8 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x0eproxy_protocol\x18\r \x01(\x0e2 .fleet.v1.Listener.ProxyProtocolB\x04\xc8\xf3\x18\x01R\rproxyProtocol\x12G\n" +
 	"\ferror_format\x18\x0e \x01(\x0e2\x1e.fleet.v1.Listener.ErrorFormatB\x04\xc8\xf3\x18\x01R\verrorFormat\x12)\n" +
 	"\rmerge_slashes\x18\x0f \x01(\bB\x04\xc8\xf3\x18\x01R\fmergeSlashes\x12P\n" +
-	"\x0fescaped_slashes\x18\x10 \x01(\x0e2!.fleet.v1.Listener.EscapedSlashesB\x04\xc8\xf3\x18\x01R\x0eescapedSlashes\"o\n" +
+	"\x0fescaped_slashes\x18\x10 \x01(\x0e2!.fleet.v1.Listener.EscapedSlashesB\x04\xc8\xf3\x18\x01R\x0eescapedSlashes\x12(\n" +
+	"\x04ping\x18\x11 \x01(\v2\x0e.fleet.v1.PingB\x04\xc8\xf3\x18\x01R\x04ping\"o\n" +
 	"\bProtocol\x12\x18\n" +
 	"\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\x04HTTP\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\x0f\n" +
@@ -4488,7 +4565,10 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\tKeepAlive\x12.\n" +
 	"\x04idle\x18\x01 \x01(\x03B\x1a\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\x80\x94\xeb\xdc\x03\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\x04idle\x125\n" +
 	"\binterval\x18\x02 \x01(\x03B\x19\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\x80\x94\xeb\xdc\x03\xe8\xf3\x18\x80\xc0\xe2\x85\xe3hR\binterval\x12$\n" +
-	"\x06probes\x18\x03 \x01(\rB\f\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\x7fR\x06probes\"\xeb\x06\n" +
+	"\x06probes\x18\x03 \x01(\rB\f\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\x7fR\x06probes\"v\n" +
+	"\x04Ping\x12:\n" +
+	"\binterval\x18\x01 \x01(\x03B\x1e\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\x80\x94\xeb\xdc\x03\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13\xf0\xf3\x18\x01R\binterval\x122\n" +
+	"\atimeout\x18\x02 \x01(\x03B\x18\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\x80\xc2\xd7/\xe8\xf3\x18\x80\xf0\x92\xcb\xdd\bR\atimeout\"\xeb\x06\n" +
 	"\x05Route\x12.\n" +
 	"\tlisteners\x18\x01 \x03(\tB\x10\xc8\xf3\x18\x01\xda\xf3\x18\bListenerR\tlisteners\x12\x1e\n" +
 	"\x05hosts\x18\x02 \x03(\tB\b\xc8\xf3\x18\x01\xd0\xf3\x18\aR\x05hosts\x12+\n" +
@@ -4609,7 +4689,7 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\x05hosts\x18\x04 \x03(\tB\x04\xd0\xf3\x18\aR\x05hosts\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf5\a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9f\b\n" +
 	"\bUpstream\x12:\n" +
 	"\tendpoints\x18\x01 \x03(\v2\x12.fleet.v1.EndpointB\b\xc8\xf3\x18\x01\xf0\xf3\x18\x01R\tendpoints\x12\x1f\n" +
 	"\x03dns\x18\x02 \x01(\v2\r.fleet.v1.DNSR\x03dns\x12=\n" +
@@ -4627,7 +4707,8 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\n" +
 	"slow_start\x18\r \x01(\x03B\x04\xd0\xf3\x18\x01R\tslowStart\x12M\n" +
 	"\x0eproxy_protocol\x18\x0e \x01(\x0e2 .fleet.v1.Upstream.ProxyProtocolB\x04\xc8\xf3\x18\x01R\rproxyProtocol\x12B\n" +
-	"\x10tcp_user_timeout\x18\x0f \x01(\x03B\x18\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\x0etcpUserTimeout\"K\n" +
+	"\x10tcp_user_timeout\x18\x0f \x01(\x03B\x18\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\x0etcpUserTimeout\x12(\n" +
+	"\x04ping\x18\x10 \x01(\v2\x0e.fleet.v1.PingB\x04\xc8\xf3\x18\x01R\x04ping\"K\n" +
 	"\rProxyProtocol\x12\x1e\n" +
 	"\x1aPROXY_PROTOCOL_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\x02V1\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\f\n" +
@@ -4801,7 +4882,7 @@ func file_fleet_v1_resource_proto_rawDescGZIP() []byte {
 }
 
 var file_fleet_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
-var file_fleet_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_fleet_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_fleet_v1_resource_proto_goTypes = []any{
 	(Listener_Protocol)(0),         // 0: fleet.v1.Listener.Protocol
 	(Listener_ErrorFormat)(0),      // 1: fleet.v1.Listener.ErrorFormat
@@ -4821,66 +4902,67 @@ var file_fleet_v1_resource_proto_goTypes = []any{
 	(*Limits)(nil),                 // 15: fleet.v1.Limits
 	(*ListenerTimeouts)(nil),       // 16: fleet.v1.ListenerTimeouts
 	(*KeepAlive)(nil),              // 17: fleet.v1.KeepAlive
-	(*Route)(nil),                  // 18: fleet.v1.Route
-	(*Connect)(nil),                // 19: fleet.v1.Connect
-	(*Match)(nil),                  // 20: fleet.v1.Match
-	(*PathMatch)(nil),              // 21: fleet.v1.PathMatch
-	(*HeaderMatch)(nil),            // 22: fleet.v1.HeaderMatch
-	(*QueryMatch)(nil),             // 23: fleet.v1.QueryMatch
-	(*Forward)(nil),                // 24: fleet.v1.Forward
-	(*Redirect)(nil),               // 25: fleet.v1.Redirect
-	(*Respond)(nil),                // 26: fleet.v1.Respond
-	(*Rewrite)(nil),                // 27: fleet.v1.Rewrite
-	(*RegexRewrite)(nil),           // 28: fleet.v1.RegexRewrite
-	(*HeaderChanges)(nil),          // 29: fleet.v1.HeaderChanges
-	(*RouteTimeouts)(nil),          // 30: fleet.v1.RouteTimeouts
-	(*Retry)(nil),                  // 31: fleet.v1.Retry
-	(*Mirror)(nil),                 // 32: fleet.v1.Mirror
-	(*Policy)(nil),                 // 33: fleet.v1.Policy
-	(*Upstream)(nil),               // 34: fleet.v1.Upstream
-	(*Endpoint)(nil),               // 35: fleet.v1.Endpoint
-	(*DNS)(nil),                    // 36: fleet.v1.DNS
-	(*UpstreamTLS)(nil),            // 37: fleet.v1.UpstreamTLS
-	(*UpstreamTimeouts)(nil),       // 38: fleet.v1.UpstreamTimeouts
-	(*LoadBalancing)(nil),          // 39: fleet.v1.LoadBalancing
-	(*HealthCheck)(nil),            // 40: fleet.v1.HealthCheck
-	(*OutlierDetection)(nil),       // 41: fleet.v1.OutlierDetection
-	(*CircuitBreaker)(nil),         // 42: fleet.v1.CircuitBreaker
-	(*Pool)(nil),                   // 43: fleet.v1.Pool
-	(*RateLimit)(nil),              // 44: fleet.v1.RateLimit
-	(*Rate)(nil),                   // 45: fleet.v1.Rate
-	(*VirtualIP)(nil),              // 46: fleet.v1.VirtualIP
-	(*NodeSelector)(nil),           // 47: fleet.v1.NodeSelector
-	(*Certificate)(nil),            // 48: fleet.v1.Certificate
-	(*RolloutPolicy)(nil),          // 49: fleet.v1.RolloutPolicy
-	(*Node)(nil),                   // 50: fleet.v1.Node
-	nil,                            // 51: fleet.v1.Resource.LabelsEntry
-	(*ListenerTLS_ClientAuth)(nil), // 52: fleet.v1.ListenerTLS.ClientAuth
-	nil,                            // 53: fleet.v1.Respond.HeadersEntry
-	nil,                            // 54: fleet.v1.HeaderChanges.SetEntry
-	nil,                            // 55: fleet.v1.HeaderChanges.AddEntry
-	(*Policy_Selector)(nil),        // 56: fleet.v1.Policy.Selector
-	nil,                            // 57: fleet.v1.Policy.Selector.LabelsEntry
-	(*HealthCheck_HTTP)(nil),       // 58: fleet.v1.HealthCheck.HTTP
-	(*HealthCheck_TCP)(nil),        // 59: fleet.v1.HealthCheck.TCP
-	(*RateLimit_Key)(nil),          // 60: fleet.v1.RateLimit.Key
-	(*RateLimit_Answer)(nil),       // 61: fleet.v1.RateLimit.Answer
-	nil,                            // 62: fleet.v1.NodeSelector.LabelsEntry
-	(*RolloutPolicy_Wave)(nil),     // 63: fleet.v1.RolloutPolicy.Wave
-	(*RolloutPolicy_Gates)(nil),    // 64: fleet.v1.RolloutPolicy.Gates
-	nil,                            // 65: fleet.v1.RolloutPolicy.Wave.LabelsEntry
+	(*Ping)(nil),                   // 18: fleet.v1.Ping
+	(*Route)(nil),                  // 19: fleet.v1.Route
+	(*Connect)(nil),                // 20: fleet.v1.Connect
+	(*Match)(nil),                  // 21: fleet.v1.Match
+	(*PathMatch)(nil),              // 22: fleet.v1.PathMatch
+	(*HeaderMatch)(nil),            // 23: fleet.v1.HeaderMatch
+	(*QueryMatch)(nil),             // 24: fleet.v1.QueryMatch
+	(*Forward)(nil),                // 25: fleet.v1.Forward
+	(*Redirect)(nil),               // 26: fleet.v1.Redirect
+	(*Respond)(nil),                // 27: fleet.v1.Respond
+	(*Rewrite)(nil),                // 28: fleet.v1.Rewrite
+	(*RegexRewrite)(nil),           // 29: fleet.v1.RegexRewrite
+	(*HeaderChanges)(nil),          // 30: fleet.v1.HeaderChanges
+	(*RouteTimeouts)(nil),          // 31: fleet.v1.RouteTimeouts
+	(*Retry)(nil),                  // 32: fleet.v1.Retry
+	(*Mirror)(nil),                 // 33: fleet.v1.Mirror
+	(*Policy)(nil),                 // 34: fleet.v1.Policy
+	(*Upstream)(nil),               // 35: fleet.v1.Upstream
+	(*Endpoint)(nil),               // 36: fleet.v1.Endpoint
+	(*DNS)(nil),                    // 37: fleet.v1.DNS
+	(*UpstreamTLS)(nil),            // 38: fleet.v1.UpstreamTLS
+	(*UpstreamTimeouts)(nil),       // 39: fleet.v1.UpstreamTimeouts
+	(*LoadBalancing)(nil),          // 40: fleet.v1.LoadBalancing
+	(*HealthCheck)(nil),            // 41: fleet.v1.HealthCheck
+	(*OutlierDetection)(nil),       // 42: fleet.v1.OutlierDetection
+	(*CircuitBreaker)(nil),         // 43: fleet.v1.CircuitBreaker
+	(*Pool)(nil),                   // 44: fleet.v1.Pool
+	(*RateLimit)(nil),              // 45: fleet.v1.RateLimit
+	(*Rate)(nil),                   // 46: fleet.v1.Rate
+	(*VirtualIP)(nil),              // 47: fleet.v1.VirtualIP
+	(*NodeSelector)(nil),           // 48: fleet.v1.NodeSelector
+	(*Certificate)(nil),            // 49: fleet.v1.Certificate
+	(*RolloutPolicy)(nil),          // 50: fleet.v1.RolloutPolicy
+	(*Node)(nil),                   // 51: fleet.v1.Node
+	nil,                            // 52: fleet.v1.Resource.LabelsEntry
+	(*ListenerTLS_ClientAuth)(nil), // 53: fleet.v1.ListenerTLS.ClientAuth
+	nil,                            // 54: fleet.v1.Respond.HeadersEntry
+	nil,                            // 55: fleet.v1.HeaderChanges.SetEntry
+	nil,                            // 56: fleet.v1.HeaderChanges.AddEntry
+	(*Policy_Selector)(nil),        // 57: fleet.v1.Policy.Selector
+	nil,                            // 58: fleet.v1.Policy.Selector.LabelsEntry
+	(*HealthCheck_HTTP)(nil),       // 59: fleet.v1.HealthCheck.HTTP
+	(*HealthCheck_TCP)(nil),        // 60: fleet.v1.HealthCheck.TCP
+	(*RateLimit_Key)(nil),          // 61: fleet.v1.RateLimit.Key
+	(*RateLimit_Answer)(nil),       // 62: fleet.v1.RateLimit.Answer
+	nil,                            // 63: fleet.v1.NodeSelector.LabelsEntry
+	(*RolloutPolicy_Wave)(nil),     // 64: fleet.v1.RolloutPolicy.Wave
+	(*RolloutPolicy_Gates)(nil),    // 65: fleet.v1.RolloutPolicy.Gates
+	nil,                            // 66: fleet.v1.RolloutPolicy.Wave.LabelsEntry
 }
 var file_fleet_v1_resource_proto_depIdxs = []int32{
-	51, // 0: fleet.v1.Resource.labels:type_name -> fleet.v1.Resource.LabelsEntry
+	52, // 0: fleet.v1.Resource.labels:type_name -> fleet.v1.Resource.LabelsEntry
 	13, // 1: fleet.v1.Resource.listener:type_name -> fleet.v1.Listener
-	18, // 2: fleet.v1.Resource.route:type_name -> fleet.v1.Route
-	33, // 3: fleet.v1.Resource.policy:type_name -> fleet.v1.Policy
-	34, // 4: fleet.v1.Resource.upstream:type_name -> fleet.v1.Upstream
-	44, // 5: fleet.v1.Resource.rate_limit:type_name -> fleet.v1.RateLimit
-	46, // 6: fleet.v1.Resource.virtual_ip:type_name -> fleet.v1.VirtualIP
-	48, // 7: fleet.v1.Resource.certificate:type_name -> fleet.v1.Certificate
-	49, // 8: fleet.v1.Resource.rollout_policy:type_name -> fleet.v1.RolloutPolicy
-	50, // 9: fleet.v1.Resource.node:type_name -> fleet.v1.Node
+	19, // 2: fleet.v1.Resource.route:type_name -> fleet.v1.Route
+	34, // 3: fleet.v1.Resource.policy:type_name -> fleet.v1.Policy
+	35, // 4: fleet.v1.Resource.upstream:type_name -> fleet.v1.Upstream
+	45, // 5: fleet.v1.Resource.rate_limit:type_name -> fleet.v1.RateLimit
+	47, // 6: fleet.v1.Resource.virtual_ip:type_name -> fleet.v1.VirtualIP
+	49, // 7: fleet.v1.Resource.certificate:type_name -> fleet.v1.Certificate
+	50, // 8: fleet.v1.Resource.rollout_policy:type_name -> fleet.v1.RolloutPolicy
+	51, // 9: fleet.v1.Resource.node:type_name -> fleet.v1.Node
 	0,  // 10: fleet.v1.Listener.protocol:type_name -> fleet.v1.Listener.Protocol
 	14, // 11: fleet.v1.Listener.tls:type_name -> fleet.v1.ListenerTLS
 	15, // 12: fleet.v1.Listener.limits:type_name -> fleet.v1.Limits
@@ -4889,65 +4971,67 @@ var file_fleet_v1_resource_proto_depIdxs = []int32{
 	3,  // 15: fleet.v1.Listener.proxy_protocol:type_name -> fleet.v1.Listener.ProxyProtocol
 	1,  // 16: fleet.v1.Listener.error_format:type_name -> fleet.v1.Listener.ErrorFormat
 	2,  // 17: fleet.v1.Listener.escaped_slashes:type_name -> fleet.v1.Listener.EscapedSlashes
-	4,  // 18: fleet.v1.ListenerTLS.min_version:type_name -> fleet.v1.ListenerTLS.Version
-	52, // 19: fleet.v1.ListenerTLS.client_auth:type_name -> fleet.v1.ListenerTLS.ClientAuth
-	20, // 20: fleet.v1.Route.match:type_name -> fleet.v1.Match
-	24, // 21: fleet.v1.Route.forward:type_name -> fleet.v1.Forward
-	25, // 22: fleet.v1.Route.redirect:type_name -> fleet.v1.Redirect
-	26, // 23: fleet.v1.Route.respond:type_name -> fleet.v1.Respond
-	27, // 24: fleet.v1.Route.rewrite:type_name -> fleet.v1.Rewrite
-	29, // 25: fleet.v1.Route.request_headers:type_name -> fleet.v1.HeaderChanges
-	29, // 26: fleet.v1.Route.response_headers:type_name -> fleet.v1.HeaderChanges
-	30, // 27: fleet.v1.Route.timeouts:type_name -> fleet.v1.RouteTimeouts
-	31, // 28: fleet.v1.Route.retry:type_name -> fleet.v1.Retry
-	32, // 29: fleet.v1.Route.mirror:type_name -> fleet.v1.Mirror
-	19, // 30: fleet.v1.Route.connect:type_name -> fleet.v1.Connect
-	21, // 31: fleet.v1.Match.path:type_name -> fleet.v1.PathMatch
-	22, // 32: fleet.v1.Match.headers:type_name -> fleet.v1.HeaderMatch
-	23, // 33: fleet.v1.Match.query:type_name -> fleet.v1.QueryMatch
-	53, // 34: fleet.v1.Respond.headers:type_name -> fleet.v1.Respond.HeadersEntry
-	28, // 35: fleet.v1.Rewrite.regex:type_name -> fleet.v1.RegexRewrite
-	54, // 36: fleet.v1.HeaderChanges.set:type_name -> fleet.v1.HeaderChanges.SetEntry
-	55, // 37: fleet.v1.HeaderChanges.add:type_name -> fleet.v1.HeaderChanges.AddEntry
-	56, // 38: fleet.v1.Policy.selector:type_name -> fleet.v1.Policy.Selector
-	15, // 39: fleet.v1.Policy.limits:type_name -> fleet.v1.Limits
-	29, // 40: fleet.v1.Policy.request_headers:type_name -> fleet.v1.HeaderChanges
-	29, // 41: fleet.v1.Policy.response_headers:type_name -> fleet.v1.HeaderChanges
-	30, // 42: fleet.v1.Policy.timeouts:type_name -> fleet.v1.RouteTimeouts
-	31, // 43: fleet.v1.Policy.retry:type_name -> fleet.v1.Retry
-	35, // 44: fleet.v1.Upstream.endpoints:type_name -> fleet.v1.Endpoint
-	36, // 45: fleet.v1.Upstream.dns:type_name -> fleet.v1.DNS
-	6,  // 46: fleet.v1.Upstream.protocol:type_name -> fleet.v1.Upstream.Protocol
-	37, // 47: fleet.v1.Upstream.tls:type_name -> fleet.v1.UpstreamTLS
-	39, // 48: fleet.v1.Upstream.load_balancing:type_name -> fleet.v1.LoadBalancing
-	40, // 49: fleet.v1.Upstream.health_check:type_name -> fleet.v1.HealthCheck
-	41, // 50: fleet.v1.Upstream.outlier_detection:type_name -> fleet.v1.OutlierDetection
-	42, // 51: fleet.v1.Upstream.circuit_breaker:type_name -> fleet.v1.CircuitBreaker
-	43, // 52: fleet.v1.Upstream.pool:type_name -> fleet.v1.Pool
-	17, // 53: fleet.v1.Upstream.tcp_keep_alive:type_name -> fleet.v1.KeepAlive
-	38, // 54: fleet.v1.Upstream.timeouts:type_name -> fleet.v1.UpstreamTimeouts
-	5,  // 55: fleet.v1.Upstream.proxy_protocol:type_name -> fleet.v1.Upstream.ProxyProtocol
-	7,  // 56: fleet.v1.LoadBalancing.algorithm:type_name -> fleet.v1.LoadBalancing.Algorithm
-	58, // 57: fleet.v1.HealthCheck.http:type_name -> fleet.v1.HealthCheck.HTTP
-	59, // 58: fleet.v1.HealthCheck.tcp:type_name -> fleet.v1.HealthCheck.TCP
-	45, // 59: fleet.v1.RateLimit.rate:type_name -> fleet.v1.Rate
-	60, // 60: fleet.v1.RateLimit.key:type_name -> fleet.v1.RateLimit.Key
-	8,  // 61: fleet.v1.RateLimit.scope:type_name -> fleet.v1.RateLimit.Scope
-	61, // 62: fleet.v1.RateLimit.answer:type_name -> fleet.v1.RateLimit.Answer
-	9,  // 63: fleet.v1.VirtualIP.announce:type_name -> fleet.v1.VirtualIP.Announce
-	10, // 64: fleet.v1.VirtualIP.partition_policy:type_name -> fleet.v1.VirtualIP.PartitionPolicy
-	47, // 65: fleet.v1.VirtualIP.nodes:type_name -> fleet.v1.NodeSelector
-	62, // 66: fleet.v1.NodeSelector.labels:type_name -> fleet.v1.NodeSelector.LabelsEntry
-	63, // 67: fleet.v1.RolloutPolicy.waves:type_name -> fleet.v1.RolloutPolicy.Wave
-	64, // 68: fleet.v1.RolloutPolicy.gates:type_name -> fleet.v1.RolloutPolicy.Gates
-	57, // 69: fleet.v1.Policy.Selector.labels:type_name -> fleet.v1.Policy.Selector.LabelsEntry
-	65, // 70: fleet.v1.RolloutPolicy.Wave.labels:type_name -> fleet.v1.RolloutPolicy.Wave.LabelsEntry
-	11, // 71: fleet.v1.RolloutPolicy.Gates.on_unproven:type_name -> fleet.v1.RolloutPolicy.OnUnproven
-	72, // [72:72] is the sub-list for method output_type
-	72, // [72:72] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	18, // 18: fleet.v1.Listener.ping:type_name -> fleet.v1.Ping
+	4,  // 19: fleet.v1.ListenerTLS.min_version:type_name -> fleet.v1.ListenerTLS.Version
+	53, // 20: fleet.v1.ListenerTLS.client_auth:type_name -> fleet.v1.ListenerTLS.ClientAuth
+	21, // 21: fleet.v1.Route.match:type_name -> fleet.v1.Match
+	25, // 22: fleet.v1.Route.forward:type_name -> fleet.v1.Forward
+	26, // 23: fleet.v1.Route.redirect:type_name -> fleet.v1.Redirect
+	27, // 24: fleet.v1.Route.respond:type_name -> fleet.v1.Respond
+	28, // 25: fleet.v1.Route.rewrite:type_name -> fleet.v1.Rewrite
+	30, // 26: fleet.v1.Route.request_headers:type_name -> fleet.v1.HeaderChanges
+	30, // 27: fleet.v1.Route.response_headers:type_name -> fleet.v1.HeaderChanges
+	31, // 28: fleet.v1.Route.timeouts:type_name -> fleet.v1.RouteTimeouts
+	32, // 29: fleet.v1.Route.retry:type_name -> fleet.v1.Retry
+	33, // 30: fleet.v1.Route.mirror:type_name -> fleet.v1.Mirror
+	20, // 31: fleet.v1.Route.connect:type_name -> fleet.v1.Connect
+	22, // 32: fleet.v1.Match.path:type_name -> fleet.v1.PathMatch
+	23, // 33: fleet.v1.Match.headers:type_name -> fleet.v1.HeaderMatch
+	24, // 34: fleet.v1.Match.query:type_name -> fleet.v1.QueryMatch
+	54, // 35: fleet.v1.Respond.headers:type_name -> fleet.v1.Respond.HeadersEntry
+	29, // 36: fleet.v1.Rewrite.regex:type_name -> fleet.v1.RegexRewrite
+	55, // 37: fleet.v1.HeaderChanges.set:type_name -> fleet.v1.HeaderChanges.SetEntry
+	56, // 38: fleet.v1.HeaderChanges.add:type_name -> fleet.v1.HeaderChanges.AddEntry
+	57, // 39: fleet.v1.Policy.selector:type_name -> fleet.v1.Policy.Selector
+	15, // 40: fleet.v1.Policy.limits:type_name -> fleet.v1.Limits
+	30, // 41: fleet.v1.Policy.request_headers:type_name -> fleet.v1.HeaderChanges
+	30, // 42: fleet.v1.Policy.response_headers:type_name -> fleet.v1.HeaderChanges
+	31, // 43: fleet.v1.Policy.timeouts:type_name -> fleet.v1.RouteTimeouts
+	32, // 44: fleet.v1.Policy.retry:type_name -> fleet.v1.Retry
+	36, // 45: fleet.v1.Upstream.endpoints:type_name -> fleet.v1.Endpoint
+	37, // 46: fleet.v1.Upstream.dns:type_name -> fleet.v1.DNS
+	6,  // 47: fleet.v1.Upstream.protocol:type_name -> fleet.v1.Upstream.Protocol
+	38, // 48: fleet.v1.Upstream.tls:type_name -> fleet.v1.UpstreamTLS
+	40, // 49: fleet.v1.Upstream.load_balancing:type_name -> fleet.v1.LoadBalancing
+	41, // 50: fleet.v1.Upstream.health_check:type_name -> fleet.v1.HealthCheck
+	42, // 51: fleet.v1.Upstream.outlier_detection:type_name -> fleet.v1.OutlierDetection
+	43, // 52: fleet.v1.Upstream.circuit_breaker:type_name -> fleet.v1.CircuitBreaker
+	44, // 53: fleet.v1.Upstream.pool:type_name -> fleet.v1.Pool
+	17, // 54: fleet.v1.Upstream.tcp_keep_alive:type_name -> fleet.v1.KeepAlive
+	39, // 55: fleet.v1.Upstream.timeouts:type_name -> fleet.v1.UpstreamTimeouts
+	5,  // 56: fleet.v1.Upstream.proxy_protocol:type_name -> fleet.v1.Upstream.ProxyProtocol
+	18, // 57: fleet.v1.Upstream.ping:type_name -> fleet.v1.Ping
+	7,  // 58: fleet.v1.LoadBalancing.algorithm:type_name -> fleet.v1.LoadBalancing.Algorithm
+	59, // 59: fleet.v1.HealthCheck.http:type_name -> fleet.v1.HealthCheck.HTTP
+	60, // 60: fleet.v1.HealthCheck.tcp:type_name -> fleet.v1.HealthCheck.TCP
+	46, // 61: fleet.v1.RateLimit.rate:type_name -> fleet.v1.Rate
+	61, // 62: fleet.v1.RateLimit.key:type_name -> fleet.v1.RateLimit.Key
+	8,  // 63: fleet.v1.RateLimit.scope:type_name -> fleet.v1.RateLimit.Scope
+	62, // 64: fleet.v1.RateLimit.answer:type_name -> fleet.v1.RateLimit.Answer
+	9,  // 65: fleet.v1.VirtualIP.announce:type_name -> fleet.v1.VirtualIP.Announce
+	10, // 66: fleet.v1.VirtualIP.partition_policy:type_name -> fleet.v1.VirtualIP.PartitionPolicy
+	48, // 67: fleet.v1.VirtualIP.nodes:type_name -> fleet.v1.NodeSelector
+	63, // 68: fleet.v1.NodeSelector.labels:type_name -> fleet.v1.NodeSelector.LabelsEntry
+	64, // 69: fleet.v1.RolloutPolicy.waves:type_name -> fleet.v1.RolloutPolicy.Wave
+	65, // 70: fleet.v1.RolloutPolicy.gates:type_name -> fleet.v1.RolloutPolicy.Gates
+	58, // 71: fleet.v1.Policy.Selector.labels:type_name -> fleet.v1.Policy.Selector.LabelsEntry
+	66, // 72: fleet.v1.RolloutPolicy.Wave.labels:type_name -> fleet.v1.RolloutPolicy.Wave.LabelsEntry
+	11, // 73: fleet.v1.RolloutPolicy.Gates.on_unproven:type_name -> fleet.v1.RolloutPolicy.OnUnproven
+	74, // [74:74] is the sub-list for method output_type
+	74, // [74:74] is the sub-list for method input_type
+	74, // [74:74] is the sub-list for extension type_name
+	74, // [74:74] is the sub-list for extension extendee
+	0,  // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_fleet_v1_resource_proto_init() }
@@ -4973,7 +5057,7 @@ func file_fleet_v1_resource_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_resource_proto_rawDesc), len(file_fleet_v1_resource_proto_rawDesc)),
 			NumEnums:      12,
-			NumMessages:   54,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
