@@ -22,18 +22,18 @@ const (
 	defaultKeepAliveInterval = 10 * time.Second
 	defaultKeepAliveProbes   = 3
 	// defaultPingTimeout is that of Go's HTTP/2 client.
-	defaultPingTimeout = 15 * time.Second
-	defaultRequest           = 15 * time.Second
-	defaultTunnelIdle        = time.Hour
-	defaultAttempts          = 2
-	defaultBackoff           = 25 * time.Millisecond
-	defaultRetryBudget       = 20.0
-	defaultRetryBuffer       = 64 << 10
-	defaultConnect           = 5 * time.Second
-	defaultMaxConnections    = 1024
-	defaultMaxIdle           = 256
-	defaultPoolIdle          = 4 * time.Second
-	defaultRedirect          = 302
+	defaultPingTimeout    = 15 * time.Second
+	defaultRequest        = 15 * time.Second
+	defaultTunnelIdle     = time.Hour
+	defaultAttempts       = 2
+	defaultBackoff        = 25 * time.Millisecond
+	defaultRetryBudget    = 20.0
+	defaultRetryBuffer    = 64 << 10
+	defaultConnect        = 5 * time.Second
+	defaultMaxConnections = 1024
+	defaultMaxIdle        = 256
+	defaultPoolIdle       = 4 * time.Second
+	defaultRedirect       = 302
 )
 
 // WithDefaults is a copy of r in which every field that has a default is set.
