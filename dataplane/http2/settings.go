@@ -17,6 +17,10 @@ const (
 	settingNoPriorities         = 0x9 // RFC 9218 section 2.1
 
 	settingLen = 6
+
+	// manySettings is how many parameters count as one frame in a flood: several
+	// times what any peer sends. A frame has room for 2,730.
+	manySettings = 64
 )
 
 // peerSettings is what the peer's SETTINGS say.
@@ -82,8 +86,11 @@ func (c *Conn) settingsFrame(f *frame, payload []byte) Event {
 		return c.fail(BadFrameLength)
 	case f.has(flagAck):
 		return c.settingsAck()
-	case !c.floods.spend(floodSettings, c.now):
-		return c.fail(SettingsFlood)
+	}
+	for n := 0; n <= len(payload); n += settingLen * manySettings {
+		if !c.floods.spend(floodSettings, c.now) {
+			return c.fail(SettingsFlood)
+		}
 	}
 	for p := payload; len(p) > 0; p = p[settingLen:] {
 		if reason := c.apply(binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:])); reason != NoReason {
