@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
@@ -55,6 +56,24 @@ func (l *Loop) leaveClientele(d *downstream) {
 	}
 }
 
+// followLimits holds the connections of a listener to its new limits.
+func (l *Loop) followLimits(s *socket, before table.Limits) {
+	now := s.listener.Limits
+	if before.ConnectionsPerClient == 0 && now.ConnectionsPerClient > 0 {
+		l.countKept(s)
+	}
+	for _, k := range l.links {
+		d := k.down
+		switch {
+		case k.closed || d == nil || d.socket != s:
+		case d.mux != nil:
+			d.mux.conn.SetLimits(now.HeaderBytes, now.HeaderFields)
+		default: // without effect where the codec is not begun yet
+			d.reader.SetLimits(http1.Limits{HeadBytes: now.HeaderBytes, Fields: now.HeaderFields})
+		}
+	}
+}
+
 // countKept counts the open connections of a listener that has a limit now, and had
 // none when they came. They stay, also where they are too many.
 func (l *Loop) countKept(s *socket) {
@@ -67,15 +86,12 @@ func (l *Loop) countKept(s *socket) {
 	}
 }
 
-// limitsBegin says that a listener has a limit now, and had none: every loop has to
-// count what it has, also those that have nothing else to do.
-func limitsBegin(before, now *table.Table) bool {
+// limitsChange says that a listener that stays has other limits: every loop has to
+// hold what it has to them, also those that have nothing else to do.
+func limitsChange(before, now *table.Table) bool {
 	for i := range now.Listeners {
 		l := &now.Listeners[i]
-		if l.Limits.ConnectionsPerClient == 0 {
-			continue
-		}
-		if had := before.Listener(l.Name); had == nil || had.Limits.ConnectionsPerClient == 0 {
+		if had := before.Listener(l.Name); had != nil && had.Limits != l.Limits {
 			return true
 		}
 	}

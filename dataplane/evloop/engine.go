@@ -275,7 +275,7 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 	}
 	bindSeries(e.stats, t)
 	warm := warmers(e.live.Load(), t)
-	begins := limitsBegin(e.live.Load(), t)
+	limited := limitsChange(e.live.Load(), t)
 	e.live.Store(t)
 	for name := range e.clienteles {
 		if t.Listener(name) == nil {
@@ -293,7 +293,7 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 			delete(e.bindings, address)
 		}
 	}
-	if len(opened) == 0 && len(remove) == 0 && retired.Empty() && !begins && len(warm) == 0 {
+	if len(opened) == 0 && len(remove) == 0 && retired.Empty() && !limited && len(warm) == 0 {
 		return nil
 	}
 	for i := range changes {

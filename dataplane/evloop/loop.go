@@ -393,12 +393,12 @@ func (l *Loop) look() {
 	}
 	l.table = t
 	for _, s := range l.sockets {
-		limited := s.listener.Limits.ConnectionsPerClient > 0
+		before := s.listener.Limits
 		if err := s.follow(l.engine, t); err != nil {
 			l.log.Error("listener settings", "listener", s.listener.Name, "error", err)
 		}
-		if !limited && s.listener.Limits.ConnectionsPerClient > 0 {
-			l.countKept(s)
+		if before != s.listener.Limits {
+			l.followLimits(s, before)
 		}
 	}
 }

@@ -35,10 +35,11 @@ const (
 // bytes: see Next. A value may be copied as long as only one copy is used.
 // The zero value is not ready: call Init.
 type Reader struct {
-	// Immutable after Init.
+	role Role // immutable after Init
+
+	// What SetLimits said last.
 	headBytes uint32
 	maxFields uint16
-	role      Role
 
 	state  state
 	reason Reason         // of stateFailed
@@ -59,20 +60,24 @@ type Reader struct {
 
 // Init makes r ready for the first message of a connection.
 func (r *Reader) Init(role Role, l Limits) {
+	*r = Reader{role: role}
+	r.SetLimits(l)
+	if role == Server {
+		r.state = stateHead
+	}
+}
+
+// SetLimits changes what a message may have; one that is under way is held to it
+// too, as far as it is not read yet.
+func (r *Reader) SetLimits(l Limits) {
 	if l.HeadBytes <= 0 {
 		l.HeadBytes = DefaultHeadBytes
 	}
 	if l.Fields <= 0 {
 		l.Fields = DefaultFields
 	}
-	*r = Reader{
-		headBytes: uint32(min(l.HeadBytes, math.MaxInt32)),
-		maxFields: uint16(min(l.Fields, math.MaxUint16)),
-		role:      role,
-	}
-	if role == Server {
-		r.state = stateHead
-	}
+	r.headBytes = uint32(min(l.HeadBytes, math.MaxInt32))
+	r.maxFields = uint16(min(l.Fields, math.MaxUint16))
 }
 
 // ExpectResponseTo tells a Reader of role Client which method the next response

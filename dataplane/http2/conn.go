@@ -22,9 +22,8 @@ const initialWindow = 65535
 // Conn is one connection. The zero value is not ready: call Init. It belongs to
 // one goroutine.
 type Conn struct {
-	// Immutable after Init.
-	role    Role
-	options Options
+	role    Role    // immutable after Init
+	options Options // the same, but for SetLimits
 
 	phase   phase
 	reason  Reason // of phaseFailed
@@ -77,6 +76,13 @@ func (c *Conn) Init(role Role, o Options) {
 	if role == Client {
 		c.phase = phaseSettings
 	}
+}
+
+// SetLimits changes Options.HeadBytes and Options.Fields for heads to come. The peer
+// is not told: what it was told is advice (RFC 9113 section 6.5.2).
+func (c *Conn) SetLimits(headBytes, fields int) {
+	c.options.HeadBytes, c.options.Fields = headBytes, fields
+	c.options = c.options.withDefaults()
 }
 
 // Streams is the number of streams that are not over.
