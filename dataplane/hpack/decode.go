@@ -101,6 +101,10 @@ func (d *Decoder) Field(fields, arena []byte) (f message.Field, rest, grown []by
 // looked at, so the cost is that of the bytes that came, whatever they stand for.
 func (d *Decoder) Skip(fields, scratch []byte) (grown []byte, problem Problem) {
 	for len(fields) > 0 && problem == NoProblem {
+		if n := d.shortIndexes(fields); n > 0 {
+			fields = fields[n:]
+			continue
+		}
 		switch first := fields[0]; {
 		case first&0x80 != 0:
 			var index uint32
@@ -116,6 +120,18 @@ func (d *Decoder) Skip(fields, scratch []byte) (grown []byte, problem Problem) {
 		}
 	}
 	return scratch, problem
+}
+
+// shortIndexes is how many bytes at the beginning of fields are whole fields by an
+// index of one byte. A head that is a bomb has thousands of them.
+func (d *Decoder) shortIndexes(fields []byte) int {
+	end := staticEnd + d.table.count
+	for i, c := range fields {
+		if index := uint32(c & 0x7f); c < 0x80 || c == 0xff || index == 0 || index >= end {
+			return i
+		}
+	}
+	return len(fields)
 }
 
 func (d *Decoder) skipLiteral(p []byte) (rest []byte, problem Problem) {

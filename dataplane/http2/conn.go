@@ -229,6 +229,7 @@ func (c *Conn) noted(kind flood) Event {
 // fail ends the connection and tells the peer.
 func (c *Conn) fail(reason Reason) Event {
 	c.phase, c.reason = phaseFailed, reason
+	c.giveUp(&c.block)
 	c.out = appendGoAway(c.out, c.lastTaken(), reason.Code(), reason.String())
 	c.lastOurs = c.lastTaken()
 	return Event{Kind: Failed, Reason: reason}
