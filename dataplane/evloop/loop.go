@@ -89,6 +89,10 @@ type Loop struct {
 	head message.Head
 	// muxHead is head for HTTP/2, whose codec writes into the arena that it finds.
 	muxHead message.Head
+	// postponed are subs whose attempts begin when the frames at hand are handled;
+	// batching says that they are being handled.
+	postponed []*sub
+	batching  bool
 	// spareBlock is what all codecs of HTTP/2 share.
 	spareBlock http2.Spare
 	out        message.Out

@@ -59,6 +59,7 @@ type sub struct {
 	sendEnd  bool       // END_STREAM was sent
 	cut      bool       // when all is sent the rest of the request is refused
 	cutCode  http2.Code // says that the answer is not complete
+	waits    bool       // its attempt is on Loop.postponed
 	slow     bool       // its time is over, and bytes wait for its client
 	touched  int64      // when bytes of it moved
 }
@@ -160,8 +161,19 @@ func (l *Loop) readMux(d *downstream) {
 
 // consumeMux gives bytes to the codec, and keeps those that it does not take.
 func (l *Loop) consumeMux(d *downstream, data []byte) {
+	l.batching = true
+	used := l.consumeFrames(d, data)
+	l.batching = false
+	l.startPostponed()
+	if !d.link.closed {
+		l.keep(d.link, data, used)
+		l.watchHead(d)
+	}
+}
+
+// consumeFrames handles the frames in data, and says how much of it they were.
+func (l *Loop) consumeFrames(d *downstream, data []byte) (used int) {
 	k, m := d.link, d.mux
-	used := 0
 	for l.events > 0 && !m.congested() {
 		ev, made := m.conn.Next(l.now, data[used:], &l.muxHead, l.frame[:0])
 		l.gather(&m.frames, made)
@@ -175,15 +187,13 @@ func (l *Loop) consumeMux(d *downstream, data []byte) {
 		used += ev.N
 		l.eventMux(d, ev, data[start:used])
 		if k.closed {
-			return
-		}
-		if ev.Kind == http2.Failed {
-			used = len(data)
 			break
 		}
+		if ev.Kind == http2.Failed {
+			return len(data)
+		}
 	}
-	l.keep(k, data, used)
-	l.watchHead(d)
+	return used
 }
 
 // watchHead notes since when a frame, or a field block, is on its way: it has as

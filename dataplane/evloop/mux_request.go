@@ -60,6 +60,39 @@ func (l *Loop) muxStream(d *downstream, id uint32) *stream {
 	return s
 }
 
+// postpone puts the attempt of a request off until the frames that came with it are
+// handled: who resets what he began by the next frame must not make us open and close
+// a connection to an endpoint each time (CVE-2023-44487). What is counted at the
+// endpoint is counted already.
+func (l *Loop) postpone(s *stream) bool {
+	if !l.batching || s.sub == nil {
+		return false
+	}
+	s.sub.waits = true
+	l.postponed = append(l.postponed, s.sub)
+	return true
+}
+
+// startPostponed begins what was put off, and is still wanted.
+func (l *Loop) startPostponed() {
+	for i := 0; i < len(l.postponed); i++ {
+		b := l.postponed[i]
+		l.postponed[i] = nil
+		l.startSub(b)
+	}
+	l.postponed = l.postponed[:0]
+}
+
+// startSub begins the attempt of a request that was put off.
+func (l *Loop) startSub(b *sub) {
+	if b.waits {
+		b.waits = false
+		if b.s != nil && b.s.at != nil {
+			l.acquireFrom(b.s, b.s.at)
+		}
+	}
+}
+
 // refuseSub writes the record of a request that the codec refused, and answers it
 // if the stream still is.
 func (l *Loop) refuseSub(d *downstream, ev http2.Event) {
@@ -79,6 +112,7 @@ func (l *Loop) refuseSub(d *downstream, ev http2.Event) {
 // subData takes a piece of a request's body: on to the endpoint, or into the sub
 // until that is ready. Nobody wants it when the exchange is over.
 func (l *Loop) subData(b *sub, p []byte) {
+	l.startSub(b)
 	switch {
 	case b.s == nil:
 		l.subConsumed(b, len(p))
@@ -124,7 +158,13 @@ func (l *Loop) subEnd(b *sub, trailers bool) {
 	switch {
 	case b.s == nil:
 		l.endSub(b)
+		return
 	case b.s.x.RequestDone() && !b.s.x.Tunnels(): // said with the head already
+		return
+	}
+	l.startSub(b)
+	switch {
+	case b.s == nil: // what was put off has failed at once
 	case b.in.len() == 0 && l.takesEnd(b.s):
 		l.requestEnded(b, trailers)
 	default:

@@ -60,8 +60,10 @@ func TestSlowClientsInHTTP2AreToldToBeCalmAndCounted(t *testing.T) {
 	const short = 200 * time.Millisecond
 	n := startNode(t, 1)
 	n.apply(func(l *table.Listener) { l.Timeouts.RequestHead, l.Timeouts.StreamIdle = short, short },
-		forwardAll(newUpstream("u", startBackend(t, func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write(make([]byte, 4<<20))
+		forwardAll(newUpstream("u", startBackend(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet {
+				_, _ = w.Write(make([]byte, 4<<20))
+			}
 		}))))
 	closed := xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 0}
 	calm := int(xhttp2.ErrCodeEnhanceYourCalm)
@@ -89,6 +91,11 @@ func TestSlowClientsInHTTP2AreToldToBeCalmAndCounted(t *testing.T) {
 			_, f := n.framesTo(closed)
 			return f, f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: requestBlock("GET"), EndStream: true, EndHeaders: true})
 		}, -1, calm, http2.SlowReader},
+		{"a body of nothing that does not end", func() (*xhttp2.Framer, error) {
+			_, f := n.framesTo()
+			block := append(requestBlock("POST"), 0x0f, 0x0d, 1, '0') // content-length: 0
+			return f, f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndHeaders: true})
+		}, -1, calm, http2.SlowBody},
 	} {
 		before := n.engine.stats.RefusalHTTP2(uint8(c.counted))
 		begin := time.Now()

@@ -94,6 +94,14 @@ func (l *Loop) acquire(s *stream) {
 	l.wheel.arm(s.down.link, s.x.NextDeadline()) // of this attempt
 	p.Endpoint().Begin()
 	s.at, s.upSeries, s.epSeries = p, u.Series, e.Series
+	if l.postpone(s) {
+		return
+	}
+	l.acquireFrom(s, p)
+}
+
+// acquireFrom is the rest of acquire: its attempt is counted at the endpoint.
+func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 	if p.http2 {
 		l.acquireCall(s, p)
 		return
@@ -120,7 +128,7 @@ func (l *Loop) acquire(s *stream) {
 		return
 	}
 	s.wait = p
-	l.engine.tellOthers(l, mail{kind: mailCloseIdle, slot: e.Slot})
+	l.engine.tellOthers(l, mail{kind: mailCloseIdle, slot: p.to.Slot})
 	l.serveWaiting(p) // a connection may have closed between TryOpen and Wait
 }
 
