@@ -164,11 +164,11 @@ func (l *Loop) consumeMux(d *downstream, data []byte) {
 	l.batching = true
 	used := l.consumeFrames(d, data)
 	l.batching = false
-	l.startPostponed()
 	if !d.link.closed {
 		l.keep(d.link, data, used)
 		l.watchHead(d)
 	}
+	l.startPostponed()
 }
 
 // consumeFrames handles the frames in data, and says how much of it they were.
