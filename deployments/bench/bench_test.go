@@ -23,7 +23,7 @@ import (
 
 // The driver starts itself again as the other ends, and so does the test.
 func TestMain(m *testing.M) {
-	roles := []string{measure.RoleBackend, measure.RoleLoad, measure.RoleHold, measure.RoleVisit}
+	roles := []string{measure.RoleBackend, measure.RoleLoad, measure.RoleHold, measure.RoleVisit, measure.RoleRelay}
 	if len(os.Args) > 1 && slices.Contains(roles, os.Args[1]) {
 		main()
 		return
@@ -110,6 +110,45 @@ func TestARunMeasuresAndWritesItsPage(t *testing.T) {
 	}
 	if second, err := os.ReadFile(again); err != nil || !bytes.Equal(second, written) {
 		t.Errorf("%v: the page differs:\n%s", err, second)
+	}
+}
+
+// By visits, over TLS and HTTP/2, and over a network that loses packets.
+func TestWhatIsBeyondPlaintextIsMeasured(t *testing.T) {
+	for _, tool := range []string{"nginx", "haproxy", "nft"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is not installed", tool)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("losing packets needs root")
+	}
+	results := filepath.Join(t.TempDir(), "results.json")
+	only := []string{report.BodiesTLS, report.IdleTLSPost, report.Loss}
+	err := drive(t.Context(), arguments(t, "--idle-to", "50", "--page", results+".md", "--json", results, "--only", strings.Join(only, ",")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	noChildren(t)
+	text, err := os.ReadFile(results)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r report.Report
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range only {
+		s := r.Scenario(id)
+		if s == nil || len(s.Rows) < 3 {
+			t.Errorf("%s was not measured:\n%s", id, text)
+			continue
+		}
+		for _, row := range s.Rows {
+			if row.Absent != "" || row.Failed > 0 || len(row.Figures) == 0 {
+				t.Errorf("%s: %+v", id, row)
+			}
+		}
 	}
 }
 

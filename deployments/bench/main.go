@@ -62,6 +62,8 @@ func dispatch(ctx context.Context, args []string) error {
 			return runHold(args[1:])
 		case measure.RoleVisit:
 			return runVisits(args[1:])
+		case measure.RoleRelay:
+			return runRelay(args[1:])
 		}
 	}
 	return drive(ctx, args)
@@ -155,9 +157,9 @@ func runHold(args []string) error {
 func runVisits(args []string) error {
 	f := flag.NewFlagSet(measure.RoleVisit, flag.ContinueOnError)
 	target := f.String("target", "", "`ADDRESS`")
-	host := f.String("host", "", "`NAME` to ask for")
-	path := f.String("path", "/", "`PATH` to ask for")
 	o := loadgen.VisitOptions{ServerName: rivals.ServerName, Control: os.Stdin, Out: os.Stdout}
+	f.StringVar(&o.Host, "host", "", "`NAME` to ask for")
+	f.StringVar(&o.Path, "path", "/", "`PATH` to ask for")
 	visit := f.String("visit", "", fmt.Sprintf("what is done again and again: one of %v", loadgen.Visits()))
 	f.IntVar(&o.Workers, "workers", 1, "how many do it at once")
 	f.BoolVar(&o.TLS, "tls", false, "download by TLS 1.3")
@@ -168,8 +170,26 @@ func runVisits(args []string) error {
 	if o.Target, err = netip.ParseAddrPort(*target); err != nil {
 		return err
 	}
-	o.Visit, o.Request = loadgen.Visit(*visit), loadgen.Request(*host, *path)
+	o.Visit = loadgen.Visit(*visit)
 	return loadgen.RunVisits(o)
+}
+
+func runRelay(args []string) error {
+	f := flag.NewFlagSet(measure.RoleRelay, flag.ContinueOnError)
+	listen := f.String("listen", "", "`ADDRESS`")
+	target := f.String("target", "", "`ADDRESS`")
+	o := loadgen.RelayOptions{Control: os.Stdin}
+	f.DurationVar(&o.Delay, "delay", 0, "`TIME` that each byte waits in each direction")
+	if err := parse(f, args); err != nil {
+		return err
+	}
+	var errs [2]error
+	o.Listen, errs[0] = netip.ParseAddrPort(*listen)
+	o.Target, errs[1] = netip.ParseAddrPort(*target)
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
+	}
+	return loadgen.RunRelay(o)
 }
 
 // options are the driver's flags.

@@ -1,6 +1,7 @@
 // Package loadgen is the other end of both sides of a proxy that is measured:
 // backends, a client that sends on a schedule, one that holds idle connections,
-// and visitors, who make handshakes or download long bodies. Each runs as a process of its own, so that its cost is on the
+// visitors, who make handshakes, download long bodies or open pages, and a relay
+// that stands for a distance. Each runs as a process of its own, so that its cost is on the
 // processor that it is given.
 //
 // The backend of short answers and the client are one thread with one epoll, and know just

@@ -71,6 +71,7 @@ type Result struct {
 	// Latencies from when a request was due to the end of its answer, in
 	// microseconds.
 	P50  float64 `json:"p50_us"`
+	P95  float64 `json:"p95_us,omitempty"` // of pages only
 	P99  float64 `json:"p99_us"`
 	P999 float64 `json:"p999_us"`
 	Max  float64 `json:"max_us"`

@@ -25,17 +25,24 @@ const (
 	Resumed Visit = "resumed"
 	// Download asks for a long answer on a kept connection.
 	Download Visit = "download"
+	// Pipelined asks for the objects of a page, by HTTP/1.1 over TLS on a kept
+	// connection, all at once.
+	Pipelined Visit = "pipelined"
+	// Multiplexed does the same by HTTP/2.
+	Multiplexed Visit = "multiplexed"
 )
 
 // Visits are all of them.
-func Visits() []Visit { return []Visit{Full, Resumed, Download} }
+func Visits() []Visit { return []Visit{Full, Resumed, Download, Pipelined, Multiplexed} }
 
 // VisitOptions say who visits what.
 type VisitOptions struct {
 	Target  netip.AddrPort
 	Visit   Visit
 	Workers int
-	// Request is what Download sends.
+	// Host and Path are what Download and pages ask for.
+	Host, Path string
+	// Request is their text; made by RunVisits.
 	Request []byte
 	// TLS: Download goes by it.
 	TLS bool
@@ -56,8 +63,9 @@ type visitors struct {
 	// done counts visits that succeeded; of Download, bytes of bodies.
 	done, failed atomic.Uint64
 
-	mu    sync.Mutex // guards first
-	first string
+	mu      sync.Mutex // guards what follows
+	first   string
+	latency Histogram
 }
 
 // RunVisits makes visits, each worker one after another. The line "count" of
@@ -68,6 +76,7 @@ func RunVisits(o VisitOptions) error {
 	if o.Workers < 1 || o.Workers > maxWorkers {
 		return fmt.Errorf("visit: %d workers", o.Workers)
 	}
+	o.Request = Request(o.Host, o.Path)
 	v := &visitors{options: o, stop: make(chan struct{})}
 	work, err := v.worker()
 	if err != nil {
@@ -81,7 +90,9 @@ func RunVisits(o VisitOptions) error {
 	close(v.stop)
 	workers.Wait() // each visit is bounded by holdTimeout
 	v.mu.Lock()
-	r := Result{Succeeded: v.done.Load(), Failed: v.failed.Load(), FirstFailure: v.first}
+	r := Result{Succeeded: v.done.Load(), Failed: v.failed.Load(), FirstFailure: v.first, Measured: v.latency.Count()}
+	micros := func(q float64) float64 { return float64(v.latency.Quantile(q)) / float64(time.Microsecond) }
+	r.P50, r.P95, r.P99, r.P999 = micros(0.50), micros(0.95), micros(0.99), micros(0.999)
 	v.mu.Unlock()
 	return errors.Join(err, json.NewEncoder(o.Out).Encode(r))
 }
@@ -118,6 +129,18 @@ func (v *visitors) worker() (func(), error) {
 		}, nil
 	case Download:
 		return v.downloads, nil
+	case Pipelined:
+		return func() {
+			open, end := v.pipelined()
+			defer end()
+			v.pages(open)
+		}, nil
+	case Multiplexed:
+		return func() {
+			open, end := v.multiplexed()
+			defer end()
+			v.pages(open)
+		}, nil
 	}
 	return nil, fmt.Errorf("visit: there is no visit %q", v.options.Visit)
 }

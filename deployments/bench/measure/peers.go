@@ -21,6 +21,7 @@ const (
 	RoleLoad    = "load"
 	RoleHold    = "hold"
 	RoleVisit   = "visit"
+	RoleRelay   = "relay"
 )
 
 // answerTimeout is for an answer of one of our own processes.
@@ -196,7 +197,7 @@ func (r *run) saturate(p *proxy, s shape, total time.Duration) (*traffic, error)
 	if p.http2 {
 		peer, err := r.startPeer(spawn{name: string(H2load), dir: r.config.Dir, args: []string{
 			r.config.H2load.Path, "--threads", "1", "--clients", strconv.Itoa(s.connections),
-			"--max-concurrent-streams", strconv.Itoa(s.streams), "--duration", seconds, target,
+			"--max-concurrent-streams", strconv.Itoa(max(s.streams, 1)), "--duration", seconds, target,
 		}})
 		return &traffic{process: peer, parse: parseH2load}, err
 	}

@@ -182,6 +182,8 @@ func features() plan {
 			c.load = c.layout
 		}),
 		feature(report.RowTimeouts, func(c *contender) { c.timeouts = true }),
+		feature(report.RowTLS, func(c *contender) { c.tls = true }),
+		feature(report.RowHTTP2, func(c *contender) { c.tls, c.http2 = true, true }),
 		everything(report.RowAll),
 	}}
 }

@@ -72,11 +72,24 @@ const (
 
 // startProxy starts a contender and waits until it answers as it should.
 func (r *run) startProxy(ctx context.Context, c contender, dir string, load shape) (*proxy, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
 	behind, err := r.backendFor(ctx, c.behind)
 	if err != nil {
+		return nil, err
+	}
+	p, err := r.launch(c, dir, load, behind)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.ready(ctx, p.probe); err != nil {
+		p.stop()
+		return nil, p.process.trouble(err)
+	}
+	return p, nil
+}
+
+// launch starts a contender.
+func (r *run) launch(c contender, dir string, load shape, behind *backend) (*proxy, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
 	p := &proxy{contender: c, backend: behind, setting: rivals.Setting{
@@ -88,6 +101,7 @@ func (r *run) startProxy(ctx context.Context, c contender, dir string, load shap
 	if c.tls {
 		p.setting.Certificate = r.certificate
 	}
+	var err error
 	if p.launch, err = rivals.Prepare(c.name, r.config.Programs[c.name].Path, p.setting); err != nil {
 		return nil, err
 	}
@@ -99,14 +113,7 @@ func (r *run) startProxy(ctx context.Context, c contender, dir string, load shap
 	p.process, err = start(r.starter, spawn{
 		name: c.row, args: p.launch.Args, core: r.config.ProxyCore, dir: dir, stdout: p.launch.Stdout,
 	})
-	if err != nil {
-		return nil, err
-	}
-	if err := p.ready(ctx); err != nil {
-		p.stop()
-		return nil, p.process.trouble(err)
-	}
-	return p, nil
+	return p, err
 }
 
 func (p *proxy) stop() {
@@ -117,13 +124,13 @@ func (p *proxy) stop() {
 }
 
 // ready waits for the right answer.
-func (p *proxy) ready(ctx context.Context) error {
+func (p *proxy) ready(ctx context.Context, probe func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
 	for {
-		err := p.probe(ctx)
+		err := probe(ctx)
 		if err == nil {
 			return nil
 		}

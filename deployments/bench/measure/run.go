@@ -73,6 +73,8 @@ func (r *run) scenario(ctx context.Context, id string) (*report.Scenario, error)
 	switch id {
 	case report.Allocations:
 		return r.allocations(ctx)
+	case report.Loss:
+		return r.loss(ctx)
 	case report.IdleMemory, report.IdleTLS, report.IdleTLSPost:
 		return r.idleMemory(ctx, id, idlers(id))
 	}

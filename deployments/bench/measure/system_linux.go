@@ -28,16 +28,60 @@ type order struct {
 }
 
 func newStarter() *starter {
+	s, _ := newStarterIn(func() error { return nil })
+	return s
+}
+
+// newStarterIn makes a starter whose thread is prepared first.
+func newStarterIn(prepare func() error) (*starter, error) {
 	s := &starter{orders: make(chan order), done: make(chan struct{})}
+	prepared := make(chan error, 1)
 	go func() {
 		defer close(s.done)
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		err := prepare()
+		prepared <- err
+		if err != nil {
+			return
+		}
 		for o := range s.orders {
 			o.result <- startOn(o.command, o.core)
 		}
 	}()
-	return s
+	return s, <-prepared
 }
+
+// newNetworkStarter makes a starter whose processes have a network of their own:
+// loopback alone, in packets as long as an Ethernet takes. The network ends with
+// the last of them.
+func newNetworkStarter() (*starter, error) {
+	return newStarterIn(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("a network of its own: %w", err)
+		}
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		r, err := unix.NewIfreq("lo")
+		if err != nil {
+			return err
+		}
+		r.SetUint32(ethernet)
+		if err := unix.IoctlIfreq(fd, unix.SIOCSIFMTU, r); err != nil {
+			return fmt.Errorf("length of packets: %w", err)
+		}
+		r.SetUint16(unix.IFF_UP)
+		if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r); err != nil {
+			return fmt.Errorf("loopback: %w", err)
+		}
+		return nil
+	})
+}
+
+// ethernet is how long its packets are, at most.
+const ethernet = 1500
 
 func startOn(command *exec.Cmd, core int) error {
 	var set unix.CPUSet

@@ -151,7 +151,14 @@ func lasting() []Bar {
 			guard(s, Saturated, Throughput, Against, ourName, nginx, figure.AtLeast, 1, slackCost),
 		)
 	}
-	return bars
+	multiplexed, pipelined := Way(ourName, WayMultiplexed), Way(ourName, WayPipelined)
+	return append(bars,
+		target(Loss, Pages, Rate, Against, multiplexed, pipelined, figure.AtLeast, 3.9, slackCost),
+		target(Loss, Pages, P95, Against, multiplexed, pipelined, figure.AtMost, 0.25, slackP99),
+		guard(Loss, Pages, P50, Against, multiplexed, pipelined, figure.AtMost, 0.5, slackP99),
+		guard(Loss, Pages, Rate, Against, multiplexed, Way(nginx, WayMultiplexed), figure.AtLeast, 0.9, slackCost),
+		guard(Loss, Pages, P95, Against, multiplexed, Way(nginx, WayMultiplexed), figure.AtMost, 1.1, slackP99),
+	)
 }
 
 // ours are the bars of the scenarios in which proxyfleet is compared with itself.
@@ -164,6 +171,8 @@ func ours() []Bar {
 		guard(Features, Saturated, CPU, More, RowHeader, RowBare, figure.AtMost, 0.3, slackP99),
 		guard(Features, Saturated, CPU, More, RowHosts, RowBare, figure.AtMost, 0.4, slackP99),
 		guard(Features, Saturated, CPU, More, RowTimeouts, RowBare, figure.AtMost, 0.3, slackP99),
+		guard(Features, Saturated, CPU, More, RowTLS, RowBare, figure.AtMost, 4, slackP99),
+		guard(Features, Saturated, CPU, More, RowHTTP2, RowBare, figure.AtMost, 6, slackP99),
 		target(Allocations, Saturated, Mallocs, Alone, ourName, "", figure.AtMost, 0.01, slackMemory),
 		target(Allocations, Saturated, Pause, Alone, ourName, "", figure.Below, 1000, slackPause),
 		target(IdleMemory, None, Idle, Alone, ourName, "", figure.Below, 528, slackMemory),

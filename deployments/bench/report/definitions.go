@@ -59,6 +59,12 @@ func Definitions() []Definition {
 			"and the client lets the kernel throw away what comes, so that their core does less than any proxy's. nginx has larger buffers than by default and writes none to disk; " +
 			"HAProxy may splice(2)."},
 		{ID: BodiesTLS, Title: "Bodies of 100 MiB over TLS", Columns: bodies, Text: "The same with clients that come by TLS 1.3, as above. They decrypt all that comes, on the load's core."},
+		{ID: Loss, Title: "HTTP/2 against pipelined HTTP/1.1, with delay and loss", Columns: map[Load][]Key{Pages: {Rate, P50, P95}}, Text: "16 clients, each with one " +
+			"connection of TLS, open pages of ten objects of 2 KiB: all ten requests are sent at once, by HTTP/2 as ten streams, by HTTP/1.1 one behind the " +
+			"other. One in a hundred packets of up to 1,500 bytes between client and proxy is lost (nftables), and the backend is 50 ms away (a relay that holds " +
+			"each byte for 25 ms, both ways). Where the delay is matters: between client and proxy both protocols need one round trip for a page, and are much " +
+			"alike; but a proxy takes the requests of one connection of HTTP/1.1 one after another, since their answers must come in order " +
+			"(RFC 9112 section 9.3.2), so what an answer takes behind it adds up. Latencies are of objects, from the beginning of their page."},
 		{ID: GoProxies64, Title: "Against the Go reverse proxy, 64 connections", Columns: memory, Text: "`httputil.ReverseProxy`, as its documentation shows it " +
 			"(default), and with a pool as large as the load and kept buffers (tuned). nginx stands beside them."},
 		{ID: GoProxies1k, Title: "Against the Go reverse proxy, 1,000 connections", Columns: memory, Text: "The same."},
@@ -66,7 +72,7 @@ func Definitions() []Definition {
 			"every request, and looks for a free port among all that are still closing."},
 		{ID: Routes, Title: "Many routes", Columns: costs, Text: "proxyfleet without a log; requests choose among all routes at random, and all have the same length."},
 		{ID: Features, Title: "What each feature costs", Columns: map[Load][]Key{Saturated: append([]Key{Dropped}, costColumns...)}, Text: "proxyfleet with one feature at a time. " +
-			"Metrics and `X-Forwarded-*` cannot be switched off, and are in the first row."},
+			"Metrics and `X-Forwarded-*` cannot be switched off, and are in the first row. The last row has neither TLS nor HTTP/2."},
 		{ID: Allocations, Title: "Allocations and pauses", Columns: map[Load][]Key{Saturated: {Mallocs, Pause}}, Text: "proxyfleet with everything on and 10,000 routes. " +
 			"What reading the statistics allocates is measured before, and subtracted. Pauses are those of 20 collections of garbage that are " +
 			"asked for under load: of its own accord a node hardly collects."},

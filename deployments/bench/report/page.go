@@ -111,6 +111,8 @@ func caption(s *Scenario, load Load) string {
 		return "Saturated:"
 	case Fixed:
 		return fmt.Sprintf("At a fixed rate of %s requests/s:", thousands(s.FixedRate))
+	case Pages:
+		return "Pages, one after another:"
 	}
 	return "Measured at rest:"
 }
@@ -119,7 +121,7 @@ func caption(s *Scenario, load Load) string {
 func tables(r *Report, d Definition) []table {
 	s := r.Scenario(d.ID)
 	var out []table
-	for _, load := range []Load{Saturated, Fixed, None} {
+	for _, load := range []Load{Saturated, Fixed, Pages, None} {
 		columns := d.Columns[load]
 		rows := slices.DeleteFunc(slices.Clone(s.Rows), func(r Row) bool { return r.Load != load })
 		if len(columns) == 0 || len(rows) == 0 {

@@ -16,7 +16,8 @@ const (
 	System   Key = "system_us"   // its part in the kernel
 	Rate     Key = "requests_s"  // requests per second
 	P50      Key = "p50_us"      // latency of the open loop
-	P99      Key = "p99_us"      // the same
+	P95      Key = "p95_us"      // of the objects of pages
+	P99      Key = "p99_us"      // of the open loop
 	Late     Key = "late_p99_us" // by how much the load was late itself
 	Peak     Key = "peak_bytes"  // resident memory
 	Idle     Key = "idle_bytes"  // of one idle connection
@@ -43,6 +44,8 @@ const (
 	Saturated Load = "saturated"
 	// Fixed: at a rate that all of a scenario can bear, from an open loop.
 	Fixed Load = "fixed"
+	// Pages: clients open one page after another.
+	Pages Load = "pages"
 	// None: nothing was sent while it was measured.
 	None Load = "none"
 )

@@ -22,6 +22,7 @@ const (
 	Connections = "connections"
 	Bodies      = "bodies"
 	BodiesTLS   = "bodies-tls"
+	Loss        = "loss"
 	IdleTLS     = "idle-tls"
 	IdleTLSPost = "idle-tls-post"
 )
@@ -48,6 +49,9 @@ const (
 	WayResumed = "resumed"
 	WayShort   = "a connection for each request"
 	WayKept    = "kept connections"
+
+	WayMultiplexed = "HTTP/2"
+	WayPipelined   = "HTTP/1.1, pipelined"
 )
 
 // Rival says that a row is of a proxy that is not ours.
@@ -71,6 +75,8 @@ const (
 	RowHeader   = "header rule"
 	RowHosts    = "1,000 hosts"
 	RowTimeouts = "timeouts and limits"
+	RowTLS      = "TLS 1.3"
+	RowHTTP2    = "TLS 1.3 and HTTP/2"
 	RowAll      = "all of them, 10,000 routes"
 
 	RowNoIdle   = "no idle connections"

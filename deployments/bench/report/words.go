@@ -50,6 +50,8 @@ func columnTitle(k Key, unit string) string {
 		return unit + "s/s"
 	case P50:
 		return "latency p50, µs"
+	case P95:
+		return "p95"
 	case P99:
 		return "p99"
 	case Late:
@@ -112,7 +114,7 @@ func cell(k Key, s figure.Series) string {
 func barFigure(j Judgement) string {
 	unit := unit(j.Scenario)
 	what := columnTitle(j.Key, unit)
-	if j.Key == P50 || j.Key == P99 {
+	if j.Key == P50 || j.Key == P95 || j.Key == P99 {
 		what = "latency " + strings.TrimPrefix(strings.TrimSuffix(what, ", µs"), "latency ")
 	}
 	switch j.Key {
