@@ -3,8 +3,6 @@
 package evloop
 
 import (
-	"time"
-
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
@@ -13,31 +11,6 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
 	"golang.org/x/sys/unix"
 )
-
-// endpointPool is this loop's pool for one endpoint, with the settings of the
-// table that used it last.
-type endpointPool struct {
-	upstream.Pool
-	address string // whose pool it is
-	retired bool   // no table has the endpoint any more
-	config  table.Pool
-	series  uint32
-	to      *table.Endpoint
-	socket  table.UpstreamSocket
-	ping    table.Ping
-	// client meets the endpoint by TLS; nil: without. Another one has other
-	// settings, and connections of the one before are not used again.
-	client *secure.Client
-	header table.ProxyHeader
-	// connectTimeout is of connections that no stream asks for.
-	connectTimeout time.Duration
-	warm           warmth
-
-	// Of endpoints that speak HTTP/2.
-	http2      bool
-	muxes      []*upMux // that take calls
-	connecting int      // connections on their way
-}
 
 // upstreamConn is a connection to an endpoint: a link, a codec, and at most one
 // stream.
@@ -58,32 +31,6 @@ type upstreamConn struct {
 	served    int   // requests
 	series    stats.Slot
 	idleUntil int64 // while idle, or while it is warm
-}
-
-// pool finds the pool of an endpoint of the current table.
-func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
-	for int(e.Slot) >= len(l.pools) {
-		l.pools = append(l.pools, nil)
-	}
-	p := l.pools[e.Slot]
-	if p != nil && p.address != e.Address {
-		// The slot had another owner, whom this loop was not told to let go: what is
-		// kept leads elsewhere.
-		l.letGo(p)
-		p = nil
-	}
-	if p == nil {
-		p = &endpointPool{Pool: *upstream.NewPool(l.engine.registry.Endpoint(e.Slot)), address: e.Address}
-		l.pools[e.Slot] = p
-	}
-	if p.to != e { // another table: the settings may have changed
-		p.to, p.config, p.socket, p.header, p.series = e, u.Pool, u.Socket, u.ProxyProtocol, e.Series
-		p.connectTimeout = u.ConnectTimeout
-		p.ping = u.Ping
-		l.setProtocol(p, u.HTTP2)
-		l.secure(p, u.TLS)
-	}
-	return p
 }
 
 // acquire gets a connection for the attempt at hand: a kept one, a new one, or a
@@ -482,59 +429,6 @@ func (l *Loop) timeUp(c *upstreamConn) {
 		return
 	}
 	l.dropIdle(c)
-}
-
-// retire lets go of endpoints that no table has any more.
-func (l *Loop) retire(r upstream.Retired) {
-	for _, slot := range r.Endpoints {
-		if int(slot) >= len(l.pools) || l.pools[slot] == nil {
-			continue
-		}
-		p := l.pools[slot]
-		l.pools[slot] = nil
-		l.letGo(p)
-	}
-}
-
-// letGo ends a pool: idle connections are closed, busy ones when their exchange
-// has ended, and who waits looks for another endpoint.
-func (l *Loop) letGo(p *endpointPool) {
-	p.retired = true
-	for l.closeIdle(p) {
-	}
-	l.retireMuxes(p)
-	for s := l.nextWaiting(p); s != nil; s = l.nextWaiting(p) {
-		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
-			Reason: exchange.ReasonNoEndpoint, Retry: exchange.RetryNothingSent,
-		}})
-	}
-}
-
-// closeIdle closes one idle connection of a pool; false: it has none.
-func (l *Loop) closeIdle(p *endpointPool) bool {
-	id, ok := p.TakeIdle()
-	if !ok {
-		return false
-	}
-	c := l.links[id].up
-	c.idle = false
-	l.closeUp(c)
-	return true
-}
-
-// closeOneIdle makes room for a stream of another loop.
-func (l *Loop) closeOneIdle(slot uint32) {
-	if int(slot) < len(l.pools) && l.pools[slot] != nil {
-		l.closeIdle(l.pools[slot])
-	}
-}
-
-// slotFree tries again for the streams that wait here: another loop has closed a
-// connection.
-func (l *Loop) slotFree(slot uint32) {
-	if int(slot) < len(l.pools) && l.pools[slot] != nil {
-		l.serveWaiting(l.pools[slot])
-	}
 }
 
 func (l *Loop) takeUp() *upstreamConn {
