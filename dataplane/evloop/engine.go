@@ -34,8 +34,9 @@ type Engine struct {
 	loops    []*Loop
 	ceilings ceilings
 
-	// Handshakes: their goroutines, of which some wait for one, and the end of all
+	// Handshakes: how they share permits, their goroutines, of which some wait for one, and the end of all
 	// loops.
+	permits     permit.Crowd // immutable
 	shaking     sync.WaitGroup
 	shakes      chan *handshake
 	idleShakers atomic.Int32
@@ -88,6 +89,7 @@ func New(c Config) (*Engine, error) {
 		clienteles: make(map[string]*clientele),
 		free:       make(chan struct{}, 1),
 		stopped:    make(chan struct{}),
+		permits:    permit.NewCrowd(c.Permit),
 		shakes:     make(chan *handshake),
 		shaken:     make(chan struct{}),
 		ceilings:   newCeilings(c.MaxClients),

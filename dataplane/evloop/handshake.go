@@ -104,7 +104,7 @@ func (e *Engine) shakeHands(h *handshake) {
 	patience := time.NewTimer(shakerPatience)
 	defer patience.Stop()
 	for h != nil {
-		h.conn.Handshake(e.config.Permit, h.report)
+		h.conn.Handshake(e.permits, h.report)
 		h = e.nextShake(patience)
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
-
-	"github.com/proxyfleet/proxyfleet/dataplane/permit"
 )
 
 // ErrDrained says that all bytes that were fed have been read: nothing comes
@@ -39,9 +37,15 @@ type Conn struct {
 	givenUp atomic.Bool
 }
 
+// Permit is one of the few rights to compute beside the loops. Acquire may wait.
+type Permit interface {
+	Acquire()
+	Release()
+}
+
 // shake is what only a handshake needs.
 type shake struct {
-	permit permit.Semaphore
+	permit Permit
 	report func()
 	resume chan bool // false: give up
 	buf    []byte    // memory of what is fed
@@ -64,7 +68,7 @@ func newConn(server bool, config *tls.Config) *Conn {
 // and whenever it waits for bytes: from then on the connection is the caller's
 // again, who takes what is to be sent and, if Waiting, feeds and resumes. The
 // permit is held while computing.
-func (c *Conn) Handshake(p permit.Semaphore, report func()) {
+func (c *Conn) Handshake(p Permit, report func()) {
 	s := c.shake
 	s.permit, s.report, s.begun = p, report, true
 	p.Acquire()
