@@ -22,9 +22,16 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/compile"
 	"github.com/proxyfleet/proxyfleet/dataplane/permit"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure/securetest"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
 // The handshakes and the requests of this file come from processes of their own:
@@ -44,7 +51,7 @@ func TestRoles(t *testing.T) {
 	case roleProbe:
 		probeAgain(t, address)
 	default:
-		t.Skip("runs for TestLoopsAreNotLateDuringHandshakes")
+		t.Skip("runs for tests of lateness")
 	}
 }
 
@@ -160,30 +167,49 @@ func probeAgain(t *testing.T, address string) {
 	fmt.Println("p99", took[len(took)*99/100].Nanoseconds())
 }
 
-// lateness runs a node under bursts of handshakes, 50 a second, and tells how
-// long a plain request takes meanwhile (99 of 100 take less), and the handshakes
-// a second.
-func lateness(t *testing.T, certificate securetest.Config, burst, permits int) (n *tlsNode, p99 time.Duration, rate int) {
+// lateLoad is what a node is under while its loop's lateness is measured.
+type lateLoad struct {
+	certificate string // and its key, as a document
+	burst       int    // handshakes, 50 times a second
+	permits     int
+	seconds     int
+	routes      int // that are pushed meanwhile
+}
+
+// lateResult is what came of it.
+type lateResult struct {
+	turns  time.Duration // 999 of 1,000 turns of the loop take less
+	asked  time.Duration // 99 of 100 plain requests take less
+	rate   int           // handshakes a second
+	pushed time.Duration // what compiling and applying took
+}
+
+// lateness runs a node of one loop under a load that comes from other processes.
+func lateness(t *testing.T, load lateLoad) lateResult {
 	t.Helper()
-	const seconds = 2
-	n = startTLS(t, 1)
+	n := startTLS(t, 1)
 	defer n.stop()
-	n.engine.config.Permit = permit.New(permits)
-	n.secure = securetest.Listener(n.ca.Certificate(certificate))
-	n.serve(nil, &table.Route{
-		Name: "hello", Path: table.PathMatch{Kind: table.PathPrefix, Text: "/"}, Action: table.ActionRespond,
-		Respond: &table.Respond{Status: 200, Body: []byte("hello")},
+	limits := permit.New(load.permits)
+	n.engine.permits = permit.NewCrowd(limits)
+	live := newPush(t, n, load.certificate)
+	live.apply(limits, 0)
+	next := live.grown(load.routes)
+	began := time.Now()
+	shake := playRole(t, roleShake, fmt.Sprint(load.burst, " ", n.address))
+	probe := playRole(t, roleProbe, fmt.Sprintf("127.0.0.1:%d", live.plain))
+	enough := time.After(time.Duration(load.seconds) * time.Second)
+	eventually(t, "load", func() bool {
+		return n.engine.stats.Handshakes(false, uint8(secure.ResultGone)) > 0 && n.engine.stats.Late().Count > 100
 	})
-	both := *n.engine.live.Load()
-	plain := n.listener()
-	plain.Name, plain.Port, plain.Routes = "plain", freePort(t), both.Listeners[0].Routes
-	both.Listeners = append(slices.Clone(both.Listeners), plain)
-	if err := n.engine.Apply(context.Background(), &both); err != nil {
-		t.Fatal(err)
+	var result lateResult
+	begin := time.Now()
+	if load.routes > 0 {
+		live.tree = next
+		live.apply(limits, load.routes)
+		result.pushed = time.Since(begin)
 	}
-	shake := playRole(t, roleShake, fmt.Sprint(burst, " ", n.address))
-	probe := playRole(t, roleProbe, fmt.Sprintf("127.0.0.1:%d", plain.Port))
-	<-time.After(seconds * time.Second)
+	<-enough
+	lasted := time.Since(began).Seconds()
 	var count, nanoseconds int64
 	if _, err := fmt.Sscanf(probe(), "p99 %d", &nanoseconds); err != nil {
 		t.Fatal(err)
@@ -191,34 +217,166 @@ func lateness(t *testing.T, certificate securetest.Config, burst, permits int) (
 	if _, err := fmt.Sscanf(shake(), "count %d", &count); err != nil {
 		t.Fatal(err)
 	}
-	return n, time.Duration(nanoseconds), int(count) / seconds
+	result.asked, result.rate = time.Duration(nanoseconds), int(float64(count)/lasted)
+	result.turns = time.Duration(n.engine.stats.Late().Quantile(0.999))
+	return result
 }
 
-func TestLoopsAreNotLateDuringHandshakes(t *testing.T) {
+// lateBar is how long turns may take at p99.9. Where the machine is anybody's it is
+// twice what is promised, and a part of the handshakes and routes; LATENESS=full asks
+// for all of them.
+func lateBar(t *testing.T) (bar time.Duration, seconds, routes int) {
+	t.Helper()
 	if testing.Short() || raceEnabled {
 		t.Skip("it measures time")
 	}
 	procs := runtime.GOMAXPROCS(2) // one loop, and one for the rest
-	defer runtime.GOMAXPROCS(procs)
-	n, _, rate := lateness(t, securetest.Config{Names: []string{shop}}, 40, 1)
-	late := time.Duration(n.engine.stats.Late().Quantile(0.999))
-	t.Logf("%d handshakes/s: turns take %v at p99.9", rate, late)
-	if late > 10*time.Millisecond { // twice what is promised: other programs run too
-		t.Errorf("a turn takes %v at p99.9, at %d handshakes/s", late, rate)
+	t.Cleanup(func() { runtime.GOMAXPROCS(procs) })
+	switch full := os.Getenv("LATENESS"); full {
+	case "":
+		return 10 * time.Millisecond, 2, 10_000
+	case "full":
+		return 5 * time.Millisecond, 10, 100_000
+	default:
+		t.Fatalf("LATENESS=%q: expected full, or nothing", full)
+		return 0, 0, 0
 	}
+}
+
+// lateTries is how often a test may try: a busy machine is late with and without us.
+const lateTries = 3
+
+// mostHandshakes asks for 2,000 a second: fewer are answered where the machine does
+// not give us that much, which is told.
+const mostHandshakes = 40
+
+func TestLoopsAreNotLate(t *testing.T) {
+	bar, seconds, routes := lateBar(t)
+	ca := securetest.New(t)
+	small := certificateDocument(ca, securetest.Config{Names: []string{shop}})
 	// Large keys show what the permit is for: without it the loop waits in line
-	// behind signatures of some milliseconds. A busy machine is late either way, so
-	// it may try again.
-	large := securetest.Config{Names: []string{shop}, RSA: true, Bits: 4096}
+	// behind signatures of some milliseconds.
+	large := certificateDocument(ca, securetest.Config{Names: []string{shop}, RSA: true, Bits: 4096})
+	t.Run("during handshakes", func(t *testing.T) {
+		keepsTheBar(t, bar, lateLoad{certificate: small, burst: mostHandshakes, permits: 1, seconds: seconds})
+		makesADifference(t, lateLoad{certificate: large, burst: 4, seconds: 1})
+	})
+	t.Run("during a push", func(t *testing.T) {
+		keepsTheBar(t, bar, lateLoad{certificate: small, burst: mostHandshakes / 4, permits: 1, seconds: seconds, routes: routes})
+		makesADifference(t, lateLoad{certificate: large, burst: 4, seconds: 1, routes: 1000})
+	})
+}
+
+func certificateDocument(ca *securetest.Authority, c securetest.Config) string {
+	chain, key := ca.PairPEM(c)
+	block := func(pem string) string { return strings.ReplaceAll(strings.TrimSpace(pem), "\n", "\n    ") }
+	return fmt.Sprintf("kind: Certificate\nname: site\nspec:\n  chain: |\n    %s\n  key: |\n    %s\n---\n", block(chain), block(key))
+}
+
+// manyPermits are as good as none.
+const manyPermits = 16
+
+// keepsTheBar wants turns that are short enough, once.
+func keepsTheBar(t *testing.T, bar time.Duration, load lateLoad) {
+	t.Helper()
 	for try := 1; ; try++ {
-		_, with, _ := lateness(t, large, 4, 1)
-		_, without, rate := lateness(t, large, 4, 64)
-		t.Logf("%d handshakes/s with large keys: requests take %v at p99 with one permit, %v with 64", rate, with, without)
-		if 2*with < without {
+		got := lateness(t, load)
+		t.Logf("%d handshakes/s, %d routes pushed in %v: turns take %v at p99.9, requests %v at p99", got.rate, load.routes, got.pushed, got.turns, got.asked)
+		if got.turns <= bar {
 			return
 		}
-		if try == 3 {
+		if try == lateTries {
+			t.Fatalf("a turn takes %v at p99.9, at most %v is promised here", got.turns, bar)
+		}
+	}
+}
+
+// makesADifference wants requests to take twice as long, and more, without the
+// permit.
+func makesADifference(t *testing.T, load lateLoad) {
+	t.Helper()
+	for try := 1; ; try++ {
+		load.permits = 1
+		with := lateness(t, load)
+		load.permits = manyPermits
+		without := lateness(t, load)
+		t.Logf("%d handshakes/s with large keys, %d routes: requests take %v at p99 with one permit, %v with %d", without.rate, load.routes, with.asked, without.asked, manyPermits)
+		if 2*with.asked < without.asked {
+			return
+		}
+		if try == lateTries {
 			t.Fatal("the permit makes no difference")
 		}
 	}
+}
+
+// push is a configuration that is compiled and applied as a node does.
+type push struct {
+	t     *testing.T
+	node  *tlsNode
+	plain uint16 // the port without TLS
+	tree  tree.Tree
+	last  *compile.Result
+}
+
+// newPush has two listeners, one with TLS, and a route that answers.
+func newPush(t *testing.T, n *tlsNode, certificate string) *push {
+	t.Helper()
+	p := &push{t: t, node: n, plain: freePort(t)}
+	p.set(certificate +
+		fmt.Sprintf("{kind: Listener, name: secure, spec: {port: %d, protocol: HTTPS, addresses: [NODE], tls: {certificates: [site]}}}\n---\n", n.port) +
+		fmt.Sprintf("{kind: Listener, name: plain, spec: {port: %d, protocol: HTTP, addresses: [NODE]}}\n---\n", p.plain) +
+		"{kind: Upstream, name: u, spec: {endpoints: [{address: \"127.0.0.1:1\"}]}}\n---\n" +
+		"{kind: Route, name: hello, spec: {match: {path: {exact: /hello}}, respond: {status: 200, body: hello}}}\n")
+	return p
+}
+
+func (p *push) set(yaml string) {
+	p.t.Helper()
+	documents, problems := resource.Decode([]byte(yaml), resource.DecodeOptions{File: "test.yaml"})
+	if len(problems) > 0 {
+		p.t.Fatal(problems[0])
+	}
+	for _, d := range documents {
+		p.tree = with(p.t, p.tree, d.Resource)
+	}
+}
+
+func with(t *testing.T, base tree.Tree, r *fleetv1.Resource) tree.Tree {
+	t.Helper()
+	canonical, err := resource.Canonical(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base.Set(resource.KeyOf(r), canonical)
+}
+
+// grown is the tree with so many routes more.
+func (p *push) grown(routes int) tree.Tree {
+	p.t.Helper()
+	next := p.tree
+	for i := range routes {
+		next = with(p.t, next, &fleetv1.Resource{
+			Kind: proto.String("Route"), Name: proto.String(fmt.Sprintf("route-%06d", i)),
+			Spec: &fleetv1.Resource_Route{Route: &fleetv1.Route{
+				Hosts:   []string{fmt.Sprintf("host-%05d.shop.test", i%1000)},
+				Match:   &fleetv1.Match{Path: &fleetv1.PathMatch{Prefix: proto.String(fmt.Sprintf("/items/%06d", i))}},
+				Forward: []*fleetv1.Forward{{Upstream: proto.String("u")}},
+			}},
+		})
+	}
+	return next
+}
+
+// apply compiles the tree under the permit and makes it live.
+func (p *push) apply(limits permit.Semaphore, routes int) {
+	p.t.Helper()
+	result, problems := compile.Compile(limits, p.last, p.tree, table.Version{Epoch: 1, Revision: uint64(routes + 1)})
+	if len(problems) > 0 {
+		p.t.Fatal(problems[0])
+	}
+	if err := p.node.engine.Apply(context.Background(), result.Table); err != nil {
+		p.t.Fatal(err)
+	}
+	p.last = result
 }
