@@ -106,7 +106,13 @@ func newSpeakers(t *testing.T, n *fleettest.Node) (s *speakers, documents string
 		echoBytes(t, &tls.Config{Certificates: []tls.Certificate{pair}}), echoProxied(t)) + s.certificate(t, 0)
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: s.pool}, ForceAttemptHTTP2: true, IdleConnTimeout: time.Second,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return s.dial(ctx, 8443) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			c, err := s.dial(ctx, 8443)
+			if err == nil {
+				err = c.SetDeadline(time.Time{}) // it is kept
+			}
+			return c, err
+		},
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	s.h2 = &http.Client{Transport: transport, Timeout: speakerTimeout}

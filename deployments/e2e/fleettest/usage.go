@@ -34,6 +34,22 @@ func (p *Process) Descriptors() int {
 	return len(entries)
 }
 
+// Pipes is how many of them are ends of pipes.
+func (p *Process) Pipes() (count int) {
+	p.t.Helper()
+	dir := filepath.Join("/proc", strconv.Itoa(p.PID()), "fd")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, e := range entries {
+		if to, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && strings.HasPrefix(to, "pipe:") {
+			count++
+		}
+	}
+	return count
+}
+
 // CPU is the processor time that the process has used, of user and system.
 func (p *Process) CPU() time.Duration {
 	p.t.Helper()
