@@ -20,7 +20,10 @@ const maxBackoff = 10
 // keepsBody tells whether the body, which there is, may have to be sent again, and could be.
 func (x *Exchange) keepsBody() bool {
 	r, h := x.route.Retry, x.head
-	return r != nil && r.Attempts > 1 && x.tunnel == tunnelNone && x.repeatable(r) &&
+	// An endpoint of HTTP/2 may say, when it leaves, that it did nothing (RFC 9113
+	// section 6.8): then any request can be sent again.
+	return r != nil && r.Attempts > 1 && x.tunnel == tunnelNone &&
+		(x.repeatable(r) || x.upstream.HTTP2 && r.On&table.RetryOnRefusedStream != 0) &&
 		(h.Framing != message.FramingLength || h.Length <= int64(r.Buffer))
 }
 

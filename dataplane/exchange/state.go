@@ -51,7 +51,6 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 	if x.extended() && x.tunnel == tunnelNone { // nothing else could be made of it
 		return x.refuse(Failure{Reason: ReasonConnectDenied, Detail: "protocol"})
 	}
-	x.keep = head.Framing != message.FramingNone && x.keepsBody()
 	return x.forward(env, in.Now)
 }
 
@@ -97,6 +96,7 @@ func (x *Exchange) forward(env *Env, now int64) Actions {
 			return x.refuse(Failure{Reason: ReasonMalformedRequest, Detail: "websocket_key"})
 		}
 	}
+	x.keep = x.head.Framing != message.FramingNone && x.keepsBody()
 	return x.attempt(env, now, -1)
 }
 
