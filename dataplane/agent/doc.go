@@ -33,8 +33,9 @@
 //   - The agent was stopped (SIGSTOP, swapped out, starved) while it held: each
 //     report carries until when each virtual IP is held, and the main process ends
 //     its copies of the sockets, and so the socket, 40 ms after that instant
-//     unless a later report came. (If one waits to be read it is read first, for
-//     100 ms at most: it was the main process that was late.) When the agent goes on, the clock is the first that
+//     unless a later report came. (If one waits to be read it is read first:
+//     it was the main process that was late. A hundred times who reads is given a
+//     millisecond for that, within a second after the lease.) When the agent goes on, the clock is the first that
 //     it looks at; Grants then says Drop.
 //   - The agent was stopped between Claim and listening: it looks at the clock
 //     right before it opens the socket and again right after, before anybody gets

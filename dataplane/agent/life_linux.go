@@ -30,9 +30,12 @@ const (
 	// that package vip leaves, and as much of it as there is for a report that a busy
 	// machine delays.
 	cutAfter = int64(40 * time.Millisecond)
-	// hearAfter is how much longer a lease is waited for that may have come and was
-	// not read yet, by a process that gets too little of the processor.
-	hearAfter = int64(100 * time.Millisecond)
+	// hearLooks is how often a lease is waited for, a millisecond each time, that may
+	// have come and was not read yet, by a process that gets too little of the
+	// processor: who reads waits for its turn as who looks does. hearAfter is how long
+	// after its end a lease is past that: it was this process that was stopped.
+	hearLooks = 100
+	hearAfter = int64(time.Second)
 	// engineTimeout bounds what the engine may take for one.
 	engineTimeout = 5 * time.Second
 )
@@ -48,6 +51,7 @@ type life struct {
 	// guarded by mu
 	mu     sync.Mutex
 	copies map[uint64]*shared
+	looks  int // in a row with a lease that has run out and something unread
 	heard  time.Time
 	sooner chan struct{} // holds a token when a lease is new
 }
@@ -341,13 +345,14 @@ func (l *life) cut() time.Duration {
 	l.mu.Lock()
 	now, next := boottime(), int64(pulseEvery)
 	var over []netip.AddrPort
+	late := false
 	for _, c := range l.copies {
 		switch left := c.until + cutAfter - now; {
 		case c.ended:
 		case left > 0:
 			next = min(next, left)
-		case unread && left > -hearAfter:
-			next = min(next, int64(time.Millisecond))
+		case unread && l.looks < hearLooks && left > -hearAfter:
+			late, next = true, min(next, int64(time.Millisecond))
 		default:
 			c.ended = true
 			if listens(c.fd) { // else the agent did it, and will say so
@@ -355,6 +360,11 @@ func (l *life) cut() time.Duration {
 				over = append(over, c.address)
 			}
 		}
+	}
+	if late {
+		l.looks++
+	} else {
+		l.looks = 0
 	}
 	l.mu.Unlock()
 	for _, address := range over {

@@ -1,0 +1,92 @@
+//go:build linux
+
+package agent
+
+import (
+	"log/slog"
+	"net/netip"
+	"testing"
+)
+
+// TestALeaseThatWaitsToBeReadIsReadBeforeItsSocketIsEnded is for a main process that
+// gets its turn late: what it knows ran out long ago, and more has come.
+func TestALeaseThatWaitsToBeReadIsReadBeforeItsSocketIsEnded(t *testing.T) {
+	c, peer, err := pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	defer peer.Close()
+	fd, err := listen(netipLoopback, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFD(fd)
+	s := New(Config{Logger: slog.New(slog.DiscardHandler)})
+	l := &life{s: s, conn: c, sooner: make(chan struct{}, 1), copies: map[uint64]*shared{
+		1: {address: netip.MustParseAddrPort("127.0.0.1:1"), fd: fd, until: boottime() - 300*ms},
+	}}
+	if _, err := peer.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	for range hearLooks {
+		if next := l.cut(); next > 2*1e6 {
+			t.Fatalf("looks again after %s only", next)
+		}
+	}
+	if !listens(fd) {
+		t.Fatal("the socket is ended, and what came was not read")
+	}
+	// It was a new lease.
+	l.copies[1].until = boottime() + 10_000*ms
+	if l.cut(); !listens(fd) || l.looks != 0 {
+		t.Fatalf("ended with a lease, after %d looks", l.looks)
+	}
+	// That runs out, and nobody ever reads.
+	l.copies[1].until = boottime() - 300*ms
+	for range hearLooks + 1 {
+		l.cut()
+	}
+	if listens(fd) || s.State().Cut != 1 {
+		t.Error("it listens for ever")
+	}
+}
+
+func TestALeaseThatRanOutLongAgoIsNotWaitedFor(t *testing.T) {
+	c, peer, err := pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	defer peer.Close()
+	fd, err := listen(netipLoopback, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFD(fd)
+	if _, err := peer.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	l := &life{s: New(Config{Logger: slog.New(slog.DiscardHandler)}), conn: c, copies: map[uint64]*shared{1: {fd: fd, until: boottime() - hearAfter - cutAfter}}}
+	if l.cut(); listens(fd) {
+		t.Error("it listens")
+	}
+}
+
+func TestASocketWhoseLeaseRanOutIsEndedAtOnceIfNothingCame(t *testing.T) {
+	c, peer, err := pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	defer peer.Close()
+	fd, err := listen(netipLoopback, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFD(fd)
+	l := &life{s: New(Config{Logger: slog.New(slog.DiscardHandler)}), conn: c, copies: map[uint64]*shared{1: {fd: fd, until: boottime() - cutAfter}}}
+	if l.cut(); listens(fd) {
+		t.Error("it listens")
+	}
+}
