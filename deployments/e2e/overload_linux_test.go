@@ -43,6 +43,7 @@ func TestFiveThousandClientsDoNotBringDownASmallNode(t *testing.T) {
 	crowd.run(ctx, clients)
 	busy := node.CPU() - before
 	ended := time.Now()
+	crowded := fleettest.Crowd(t)
 	fleettest.Wait(t, 10*time.Second, "the node to answer again", func() bool { return crowd.ask(t.Context()) == nil })
 	for range 20 {
 		if err := crowd.ask(t.Context()); err != nil {
@@ -55,8 +56,8 @@ func TestFiveThousandClientsDoNotBringDownASmallNode(t *testing.T) {
 	idle := node.CPU() - idleFrom
 	t.Logf("%s; CPU %s in %s, %s in 2 s afterwards; resident %d MiB; right again after %s",
 		crowd, busy, duration, idle, node.Resident()>>20, right)
-	if right > time.Second {
-		t.Errorf("right again %s after the load, at most 1 s is expected", right)
+	if limit := time.Duration(float64(time.Second) * crowded()); right > limit {
+		t.Errorf("right again %s after the load, at most %s is expected", right, limit)
 	}
 	if idle > 200*time.Millisecond {
 		t.Errorf("CPU %s in 2 s without load", idle)
@@ -169,7 +170,10 @@ func TestAtTwiceSaturationTheGoodputStays(t *testing.T) {
 		rounds      = 3
 		least       = 0.80
 		most        = 2.0
+		// Others of a crowded machine take the node's caches with every turn.
+		leastInACrowd, inACrowd = 0.60, 1.5
 	)
+	crowded := fleettest.Crowd(t)
 	f := fleettest.New(t, fleettest.Options{Nodes: 1, NodeLimits: fleettest.Limits{CPU: 0.25}})
 	f.Apply(loadListener + loadDocuments(0, newBackend(t, f, 9101).Addr(), newBackend(t, f, 9102).Addr()))
 	f.WaitNodes()
@@ -200,8 +204,12 @@ func TestAtTwiceSaturationTheGoodputStays(t *testing.T) {
 	slices.Sort(goodput)
 	slices.Sort(slower)
 	t.Logf("goodput by the node's processor time %.2f of the peak, p99 of the accepted %.2f times the peak's", goodput[rounds/2], slower[rounds/2])
-	if goodput[rounds/2] < least || slower[rounds/2] > most {
-		t.Errorf("goodput of at least %.2f and a p99 of at most %.1f times are expected", least, most)
+	bar, limit := least, most*crowded()
+	if crowded() > inACrowd {
+		bar = leastInACrowd
+	}
+	if goodput[rounds/2] < bar || slower[rounds/2] > limit {
+		t.Errorf("goodput of at least %.2f and a p99 of at most %.1f times are expected", bar, limit)
 	}
 }
 
@@ -227,6 +235,7 @@ func TestOneBusyConnectionStarvesNobody(t *testing.T) {
 		{"body", endlessBody()},
 	} {
 		t.Run(greedy.name, func(t *testing.T) {
+			crowded := fleettest.Crowd(t)
 			ctx, stop := context.WithCancel(t.Context())
 			var wg sync.WaitGroup
 			defer func() { stop(); wg.Wait() }()
@@ -256,8 +265,9 @@ func TestOneBusyConnectionStarvesNobody(t *testing.T) {
 			}
 			t.Logf("%d answered, %d failed, p50 %d µs, p99 %d µs, max %d µs beside a connection that got %d bytes",
 				r.Succeeded, r.Failed, r.Latency.P50, r.Latency.P99, r.Latency.Max, read.Load())
-			if r.Failed > 0 || r.Latency.P99 > (100*time.Millisecond).Microseconds() {
-				t.Errorf("%d failed %v, p99 %d µs", r.Failed, r.Failures, r.Latency.P99)
+			limit := time.Duration(float64(100*time.Millisecond) * crowded())
+			if r.Failed > 0 || r.Latency.P99 > limit.Microseconds() {
+				t.Errorf("%d failed %v, p99 %d µs, expected at most %s", r.Failed, r.Failures, r.Latency.P99, limit)
 			}
 		})
 	}

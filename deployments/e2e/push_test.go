@@ -151,6 +151,7 @@ func TestAChangedRouteAmongTenThousandAnswersSoonOnEveryNode(t *testing.T) {
 	f := fleettest.New(t, fleettest.Options{})
 	f.Apply(loadListener + manyRoutes(0, routes))
 	f.WaitNodes()
+	crowd := fleettest.Crowd(t)
 	var took []time.Duration
 	for i := 1; i <= changes; i++ {
 		name := (i * 7919) % routes
@@ -172,9 +173,10 @@ func TestAChangedRouteAmongTenThousandAnswersSoonOnEveryNode(t *testing.T) {
 	}
 	slices.Sort(took)
 	p50, p99, longest := took[len(took)/2], took[len(took)*99/100], took[len(took)-1]
-	t.Logf("one changed route among %d, on 3 nodes, from the write's return: p50 %.1f ms, p99 %.1f ms, max %.1f ms", routes, ms(p50), ms(p99), ms(longest))
-	if p99 > bar {
-		t.Errorf("p99 %s, want at most %s", p99, bar)
+	crowded := crowd()
+	t.Logf("one changed route among %d, on 3 nodes, from the write's return: p50 %.1f ms, p99 %.1f ms, max %.1f ms; the machine is crowded %.1f times", routes, ms(p50), ms(p99), ms(longest), crowded)
+	if limit := time.Duration(float64(bar) * crowded); p99 > limit {
+		t.Errorf("p99 %s, want at most %s", p99, limit)
 	}
 }
 
