@@ -188,7 +188,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(15 * time.Second); !is(); <-tick.C {
+	for deadline := time.Now().Add(60 * time.Second); !is(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("did not come: %s", what)
 		}
