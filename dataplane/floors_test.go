@@ -14,6 +14,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 		Name: "dataplane",
 		Packages: []floorstest.Package{
 			{Dir: "message", Floor: 0, Pure: true},
+			{Dir: "hugepage", Floor: 0},
 			{Dir: "permit", Floor: 0},
 			{Dir: "pressure", Floor: 0},
 			{Dir: "stats", Floor: 0},
@@ -67,7 +68,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 				Reason: "reflection has no place near a request; the access log has its own encoder",
 			},
 			{
-				Import: "golang.org/x/sys/...", Only: []string{"agent", "poll", "evloop", "handover", main},
+				Import: "golang.org/x/sys/...", Only: []string{"agent", "poll", "evloop", "handover", "hugepage", main},
 				Reason: "raw system calls stay with the driver",
 			},
 			{

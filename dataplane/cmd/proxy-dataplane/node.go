@@ -17,6 +17,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/admin"
 	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
+	"github.com/proxyfleet/proxyfleet/dataplane/hugepage"
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	"github.com/proxyfleet/proxyfleet/dataplane/permit"
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
@@ -33,17 +34,18 @@ const computing = 1
 
 // node is the process: its parts, wired.
 type node struct {
-	options options
-	logger  *slog.Logger
-	world   world
-	stats   *stats.Set
-	log     *accesslog.Log
-	engine  *evloop.Engine
-	permit  permit.Semaphore
-	drainer *drainer
-	vips    *vips
-	tickets *ticketKeys
-	inForce atomic.Pointer[feed.InForce]
+	options   options
+	logger    *slog.Logger
+	world     world
+	stats     *stats.Set
+	log       *accesslog.Log
+	engine    *evloop.Engine
+	permit    permit.Semaphore
+	hugePages *hugepage.Keeper
+	drainer   *drainer
+	vips      *vips
+	tickets   *ticketKeys
+	inForce   atomic.Pointer[feed.InForce]
 	// lastGood is nil where none is kept.
 	lastGood *lastgood.File
 
@@ -75,6 +77,7 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) (err er
 		takeover: taken, following: newEnder(), adminPart: newEnder(), vipPart: newEnder(),
 		handedOver: make(chan struct{}),
 	}
+	n.hugePages = hugepage.New(n.permit, logger)
 	if taken != nil {
 		defer func() {
 			if err != nil {
@@ -173,6 +176,7 @@ func (n *node) start(parts *lifecycle.Parts, from source, server *admin.Server) 
 		monitor := pressure.New(o.memory)
 		parts.Start("memory", func(ctx context.Context) error { return monitor.Run(ctx, n.underPressure) })
 	}
+	parts.Start("huge pages", n.hugePages.Run)
 	parts.Start("drain", n.drainer.Run)
 	parts.Start("session-ticket keys", n.tickets.Run)
 	parts.Start("configuration", n.following.wrap(from.Run))
@@ -304,6 +308,7 @@ func (n *node) apply(ctx context.Context, t *table.Table) error {
 	}
 	if err == nil {
 		n.vips.follow(t)
+		n.hugePages.Changed()
 	}
 	if n.takeover != nil {
 		n.takeover.outcome(err)

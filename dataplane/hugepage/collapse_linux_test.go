@@ -1,0 +1,70 @@
+package hugepage
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// hugeBytes is how much of this process's memory has huge pages.
+func hugeBytes(t *testing.T) int {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/smaps_rollup")
+	if err != nil {
+		t.Skipf("the kernel does not tell: %v", err)
+	}
+	_, rest, _ := strings.Cut(string(text), "AnonHugePages:")
+	n, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n << 10
+}
+
+func TestALargeHeapGetsHugePagesAndKeepsItsBytes(t *testing.T) {
+	const chunk, chunks = 64 << 10, 1024
+	held := make([][]byte, chunks)
+	for i := range held {
+		held[i] = bytes.Repeat([]byte{byte(i)}, chunk)
+	}
+	before, pauses := hugeBytes(t), 0
+	n, err := collapse(func() { pauses++ })
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n < chunk*chunks/2 {
+		t.Skipf("the system had huge pages for %d bytes of %d only", n, chunk*chunks)
+	}
+	if after := hugeBytes(t); after-before < chunk*chunks/2 {
+		t.Errorf("%d bytes have huge pages, %d had before; expected most of %d", after, before, chunk*chunks)
+	}
+	if pauses < int(n/size) {
+		t.Errorf("%d pauses in %d huge pages", pauses, n/size)
+	}
+	for i, b := range held {
+		if !bytes.Equal(b, bytes.Repeat([]byte{byte(i)}, chunk)) {
+			t.Fatalf("chunk %d has changed", i)
+		}
+	}
+}
+
+func TestTheHeapIsFoundAmongMappings(t *testing.T) {
+	maps, err := os.Open("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer maps.Close()
+	from, to, err := heap(maps)
+	if err != nil || from >= to {
+		t.Errorf("%x to %x, %v", from, to, err)
+	}
+	if _, _, err := heap(strings.NewReader("00400000-00500000 r-xp 0 0 0\nnonsense\n")); err == nil {
+		t.Error("a heap was found where there is none")
+	}
+}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package hugepage
+
+import "errors"
+
+// collapse does nothing here.
+func collapse(func()) (int64, error) { return 0, errors.ErrUnsupported }
