@@ -113,6 +113,12 @@ bench-rivals-short: bench-tools ## the same in 15 minutes, to see that it works;
 	bin/bench/bench --rounds 2 --round 1500ms --warmup 500ms --settle 2s --idle-to 4000 --malloc-requests 100000 \
 		--page bin/bench/PERFORMANCE.md --json bin/bench/PERFORMANCE.json $(BENCHFLAGS)
 
+PROFILE_SECONDS ?= 15
+
+.PHONY: profile
+profile: build ## write the profile by which the compiler optimises the node: run it after changes of the request path, on a quiet machine
+	deployments/tools/profile.sh $(PROFILE_SECONDS) dataplane/cmd/proxy-dataplane/default.pgo
+
 SOAK         ?= 10m
 DIFFERENTIAL ?= 1000000
 
