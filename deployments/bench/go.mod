@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/proxyfleet/proxyfleet/proto v0.0.0
+	golang.org/x/exp v0.0.0-20261113113407-e3970619a1a4
 	golang.org/x/sys v0.49.0
 )
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -238,9 +239,23 @@ func (p *proxy) heap(ctx context.Context, collect bool) (heap, error) {
 	return parseHeap(text)
 }
 
+// trace reads the execution trace of some time.
+func (p *proxy) trace(ctx context.Context, d time.Duration) (*pauses, error) {
+	seconds := max(int(d/time.Second), 1)
+	text, err := p.ask(ctx, "/debug/pprof/trace?seconds="+strconv.Itoa(seconds), d+probeTimeout)
+	if err != nil {
+		return nil, err
+	}
+	return readPauses(strings.NewReader(text))
+}
+
 // admin reads an answer of proxyfleet's admin endpoint.
 func (p *proxy) admin(ctx context.Context, path string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	return p.ask(ctx, path, probeTimeout)
+}
+
+func (p *proxy) ask(ctx context.Context, path string, patience time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.setting.Admin.String()+path, nil)
 	if err != nil {

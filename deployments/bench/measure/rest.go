@@ -12,9 +12,11 @@ import (
 	"github.com/proxyfleet/proxyfleet/deployments/bench/rivals"
 )
 
-// collections is how often a node collects garbage while it is watched: of its own
-// accord it hardly would.
+// collections is about how often a node collects garbage while it is watched: of its
+// own accord it hardly would.
 const collections = 20
+
+func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 // allocations counts what a node allocates while it answers, and how long
 // collections of garbage stop it.
@@ -50,42 +52,66 @@ func (r *run) allocations(ctx context.Context) (*report.Scenario, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.config.Say(fmt.Sprintf("%d requests, %.0f allocations beside the %d of reading them; longest pause of %d collections %v",
-		requests, mallocs, reading, collections, pause))
+	r.config.Say(fmt.Sprintf("%d requests, %.0f allocations beside the %d of reading them; longest of %d stops %v (by the runtime's count %v), the loop waited %v",
+		requests, mallocs, reading, pause.stops, pause.longest, pause.counted, pause.waited))
 	return &report.Scenario{Rows: []report.Row{{
 		Name: string(rivals.Proxyfleet), Load: report.Saturated, Failed: o.failed, FirstFailure: o.first,
 		Figures: map[report.Key]figure.Series{
 			report.Mallocs: {mallocs / float64(requests)},
-			report.Pause:   {float64(pause) / float64(time.Microsecond)},
+			report.Pause:   {microseconds(pause.longest)},
+			report.Counted: {microseconds(pause.counted)},
+			report.Waited:  {microseconds(pause.waited)},
 		},
 	}}}, nil
 }
 
-// pauses lets a saturated node collect garbage, and tells the longest time that
-// this stopped it.
-func (r *run) pauses(ctx context.Context, x *proxy) (time.Duration, error) {
+// pauses lets a saturated node collect garbage, and tells what that did to it.
+func (r *run) pauses(ctx context.Context, x *proxy) (*pauses, error) {
 	t, err := r.saturate(x, shape{connections: fewConnections}, r.config.Warmup+r.config.Round)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	before, err := x.heap(ctx, false)
-	after := before
-	for n := 0; err == nil && n < collections; n++ {
-		if err = sleep(ctx, r.config.Round/collections); err == nil {
-			after, err = x.heap(ctx, true)
+	if err != nil {
+		t.process.stop()
+		return nil, err
+	}
+	collecting, stop := context.WithCancel(ctx)
+	defer stop()
+	collected := make(chan error, 1)
+	go func() {
+		for collecting.Err() == nil {
+			if sleep(collecting, r.config.Round/(collections+1)) != nil {
+				break
+			}
+			if _, err := x.heap(collecting, true); err != nil && collecting.Err() == nil {
+				collected <- err
+				return
+			}
 		}
+		collected <- nil
+	}()
+	p, err := x.trace(ctx, r.config.Round)
+	stop()
+	if failed := <-collected; err == nil {
+		err = failed
+	}
+	after, failed := x.heap(ctx, false)
+	if err == nil {
+		err = failed
 	}
 	if err != nil {
 		t.process.stop()
-		return 0, err
+		return nil, err
 	}
 	if _, err := t.finish(ctx, r.config.Warmup+r.config.Round+finishGrace); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if _, err := x.takeLog(); err != nil {
-		return 0, err
+		return nil, err
 	}
-	return time.Duration(after.longest(before.collections)), nil
+	p.counted = time.Duration(after.longest(before.collections))
+	return p, nil
 }
 
 // answered saturates a proxy, a round's time after another, until it answered so

@@ -175,6 +175,8 @@ func ours() []Bar {
 		guard(Features, Saturated, CPU, More, RowHTTP2, RowBare, figure.AtMost, 6, slackP99),
 		target(Allocations, Saturated, Mallocs, Alone, ourName, "", figure.AtMost, 0.01, slackMemory),
 		target(Allocations, Saturated, Pause, Alone, ourName, "", figure.Below, 1000, slackPause),
+		guard(Allocations, Saturated, Counted, Alone, ourName, "", figure.Below, 20_000, slackPause),
+		guard(Allocations, Saturated, Waited, Alone, ourName, "", figure.Below, 20_000, slackPause),
 		target(IdleMemory, None, Idle, Alone, ourName, "", figure.Below, 528, slackMemory),
 		guard(IdleMemory, None, Idle, Against, ourName, nginx, figure.AtMost, 1, slackMemory),
 		target(IdleAndBusy, Fixed, P99, Against, RowWithIdle, RowNoIdle, figure.AtMost, 1.2, slackP99),

@@ -73,9 +73,12 @@ func Definitions() []Definition {
 		{ID: Routes, Title: "Many routes", Columns: costs, Text: "proxyfleet without a log; requests choose among all routes at random, and all have the same length."},
 		{ID: Features, Title: "What each feature costs", Columns: map[Load][]Key{Saturated: append([]Key{Dropped}, costColumns...)}, Text: "proxyfleet with one feature at a time. " +
 			"Metrics and `X-Forwarded-*` cannot be switched off, and are in the first row. The last row has neither TLS nor HTTP/2."},
-		{ID: Allocations, Title: "Allocations and pauses", Columns: map[Load][]Key{Saturated: {Mallocs, Pause}}, Text: "proxyfleet with everything on and 10,000 routes. " +
-			"What reading the statistics allocates is measured before, and subtracted. Pauses are those of 20 collections of garbage that are " +
-			"asked for under load: of its own accord a node hardly collects."},
+		{ID: Allocations, Title: "Allocations and pauses", Columns: map[Load][]Key{Saturated: {Mallocs, Pause, Counted, Waited}}, Text: "proxyfleet with everything on and 10,000 routes. " +
+			"What reading the statistics allocates is measured before, and subtracted. Pauses are those of some 20 collections of garbage that are " +
+			"asked for under load: of its own accord a node hardly collects. A pause begins with the order to stop the world and " +
+			"ends with the first of Go's processors that runs again, as the execution trace tells. All threads of the node share " +
+			"one core here: the runtime counts until the thread that ended the stop has the core again, and the loop may have to " +
+			"wait for it while the collector works. Both stand beside."},
 		{ID: IdleMemory, Title: "Memory of an idle connection", Columns: idle, Text: "Connections that had one answer and are kept. The slope of the private " +
 			"memory that was written to, between two numbers of connections, each after it settled; what is allocated once " +
 			"for the process is not in it. One measurement each."},

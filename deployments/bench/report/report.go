@@ -11,23 +11,25 @@ type Key string
 
 // The figures.
 const (
-	CPU      Key = "cpu_us"      // processor time per request
-	User     Key = "user_us"     // its part in user mode
-	System   Key = "system_us"   // its part in the kernel
-	Rate     Key = "requests_s"  // requests per second
-	P50      Key = "p50_us"      // latency of the open loop
-	P95      Key = "p95_us"      // of the objects of pages
-	P99      Key = "p99_us"      // of the open loop
-	Late     Key = "late_p99_us" // by how much the load was late itself
-	Peak     Key = "peak_bytes"  // resident memory
-	Idle     Key = "idle_bytes"  // of one idle connection
-	Mallocs  Key = "mallocs"     // per request
-	Pause    Key = "gc_pause_us" // the longest
-	Dropped  Key = "log_dropped" // lines of the access log
-	LogBytes Key = "log_bytes"   // of a request
-	Busy     Key = "proxy_busy"  // share of its core that the proxy used
-	Others   Key = "others_busy" // share of that core that others used
-	LoadBusy Key = "load_busy"   // share of the other core that was used
+	CPU      Key = "cpu_us"              // processor time per request
+	User     Key = "user_us"             // its part in user mode
+	System   Key = "system_us"           // its part in the kernel
+	Rate     Key = "requests_s"          // requests per second
+	P50      Key = "p50_us"              // latency of the open loop
+	P95      Key = "p95_us"              // of the objects of pages
+	P99      Key = "p99_us"              // of the open loop
+	Late     Key = "late_p99_us"         // by how much the load was late itself
+	Peak     Key = "peak_bytes"          // resident memory
+	Idle     Key = "idle_bytes"          // of one idle connection
+	Mallocs  Key = "mallocs"             // per request
+	Pause    Key = "gc_pause_us"         // the longest
+	Counted  Key = "gc_pause_counted_us" // as the runtime counts it
+	Waited   Key = "gc_waited_us"        // the loop's longest wait for a processor meanwhile
+	Dropped  Key = "log_dropped"         // lines of the access log
+	LogBytes Key = "log_bytes"           // of a request
+	Busy     Key = "proxy_busy"          // share of its core that the proxy used
+	Others   Key = "others_busy"         // share of that core that others used
+	LoadBusy Key = "load_busy"           // share of the other core that was used
 
 	CPUBytes    Key = "cpu_s_gib"    // processor time per GiB of bodies
 	UserBytes   Key = "user_s_gib"   // its part in user mode

@@ -68,7 +68,7 @@ func example() *Report {
 				{Name: RowLog, Load: Saturated, Figures: with(cost(figure.Series{10.1, 10.3}, figure.Series{2}, figure.Series{90_000}), Dropped, 7)},
 				{Name: RowAll, Load: Saturated, Figures: with(cost(figure.Series{11.5, 11.6}, figure.Series{2}, figure.Series{90_000}), Dropped, 0)},
 			}},
-			{ID: Allocations, Rows: []Row{{Name: ourName, Load: Saturated, Figures: map[Key]figure.Series{Mallocs: {0.0042}, Pause: {812}}}}},
+			{ID: Allocations, Rows: []Row{{Name: ourName, Load: Saturated, Figures: map[Key]figure.Series{Mallocs: {0.0042}, Pause: {812}, Counted: {2300}, Waited: {4100}}}}},
 			{ID: IdleMemory, Rows: []Row{
 				{Name: ourName, Load: None, Figures: map[Key]figure.Series{Idle: {268}}},
 				{Name: nginx, Load: None, Figures: map[Key]figure.Series{Idle: {528}}},

@@ -64,6 +64,10 @@ func columnTitle(k Key, unit string) string {
 		return "allocations a request"
 	case Pause:
 		return "longest pause, µs"
+	case Counted:
+		return "as the runtime counts it, µs"
+	case Waited:
+		return "longest wait of the loop for a processor, µs"
 	case Dropped:
 		return "log lines lost"
 	case LogBytes:
@@ -163,7 +167,7 @@ func barValue(j Judgement, v float64) string {
 		return value(j.Key, v)
 	case Idle:
 		return thousands(v) + " B"
-	case Pause:
+	case Pause, Counted, Waited:
 		return thousands(v) + " µs"
 	}
 	return thousands(v)
