@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -114,6 +115,7 @@ func markStale(nodes []api.VIPReport) {
 		for _, other := range nodes {
 			if n.Holds && other.Holds && other.Term > n.Term && other.HeldFrom != nil && n.Reported.Before(*other.HeldFrom) {
 				n.Stale = true
+				n.NotEligible = "not heard of since " + other.Node + " took over"
 			}
 		}
 	}
@@ -140,6 +142,12 @@ func speaker(reports []api.VIPReport) api.VIPReport {
 
 // vipProblems says what is wrong.
 func vipProblems(v api.VIPStatus) (problems []string) {
+	var held time.Time // since when the holder is known to
+	for _, n := range v.Nodes {
+		if n.Node == v.Holder && n.HeldFrom != nil {
+			held = *n.HeldFrom
+		}
+	}
 	tell := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	switch {
 	case len(v.Holders) > 1:
@@ -158,7 +166,8 @@ func vipProblems(v api.VIPStatus) (problems []string) {
 		if n.Conflict != "" {
 			tell("%s sees that %s has it too", n.Node, n.Conflict)
 		}
-		if v.Holder != "" && n.Holder != "" && n.Holder != v.Holder && !n.Stale {
+		// Who has said nothing since then does not disagree.
+		if v.Holder != "" && n.Holder != "" && n.Holder != v.Holder && !n.Stale && !n.Reported.Before(held) {
 			tell("%s takes %s for the holder", n.Node, n.Holder)
 		}
 		if n.ListRevision != 0 && n.ListRevision != v.ListRevision {

@@ -48,6 +48,14 @@ func TestAVIPIsShownAsItsHolderSeesItWithWhatIsWrong(t *testing.T) {
 		r.Term, r.HeldFrom, r.Reported = term, &at, noon.Add(reported)
 		return r
 	}
+	heard := func(r api.VIPReport, at time.Duration) api.VIPReport {
+		r.Reported = noon.Add(at)
+		return r
+	}
+	unfit := holds("a")
+	unfit.NotEligible = "it is drained"
+	unfitToo := waits("b", "")
+	unfitToo.NotEligible = "its self-probe fails"
 	cases := []struct {
 		name     string
 		reports  []api.VIPReport
@@ -62,6 +70,10 @@ func TestAVIPIsShownAsItsHolderSeesItWithWhatIsWrong(t *testing.T) {
 		{"held by nobody, who sees most is shown", []api.VIPReport{cut, waits("b", "")}, "", 2, []string{"nobody holds it"}},
 		{"held by nobody, for want of members", []api.VIPReport{cut}, "", 1, []string{"nobody holds it: alive 1 of 3 expected, 2 needed"}},
 		{"nodes disagree on the holder", []api.VIPReport{holds("a"), waits("b", "c")}, "a", 3, []string{"b takes c for the holder"}},
+		{"who has said nothing since the holder took over does not disagree", []api.VIPReport{took("a", 3, 2, 3), heard(waits("b", "c"), 1)}, "a", 3, nil},
+		{"who has does", []api.VIPReport{took("a", 3, 2, 3), heard(waits("b", "c"), 2)}, "a", 3, []string{"b takes c for the holder"}},
+		{"a holder that should not hold says why", []api.VIPReport{unfit, waits("b", "a")}, "a", 3, []string{"a: it is drained"}},
+		{"held by nobody, each says why", []api.VIPReport{unfitToo}, "", 2, []string{"nobody holds it", "b: its self-probe fails"}},
 		{"nodes go by other lists", []api.VIPReport{holds("a"), other}, "a", 3, []string{"c goes by list 8 of expected members, others by 9"}},
 		{"a conflict is told by who sees it", []api.VIPReport{sees}, "a", 3, []string{"a sees that b has it too"}},
 		{"nobody reports", nil, "", 0, []string{"no node reports it: nodes take part with --gossip-address"}},
