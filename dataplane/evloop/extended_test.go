@@ -126,17 +126,18 @@ func wantTunnel(t *testing.T, r exchange.Record, status uint16, least uint64) {
 
 // h2 is a client that speaks HTTP/2, and RFC 8441.
 func (n *node) h2() http.RoundTripper {
+	//nolint:staticcheck // http.Transport sends no extended CONNECT
 	transport := &http2.Transport{AllowHTTP: true, DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) {
 		return n.connect()
 	}}
-	n.t.Cleanup(transport.CloseIdleConnections)
+	n.t.Cleanup(transport.CloseIdleConnections) //nolint:staticcheck // as above
 	return transport
 }
 
 // h2 speaks it over TLS.
 func (n *tlsNode) h2() http.RoundTripper {
-	transport := &http2.Transport{TLSClientConfig: n.config()}
-	n.t.Cleanup(transport.CloseIdleConnections)
+	transport := &http2.Transport{TLSClientConfig: n.config()} //nolint:staticcheck // as above
+	n.t.Cleanup(transport.CloseIdleConnections)                //nolint:staticcheck // as above
 	return transport
 }
 

@@ -160,7 +160,7 @@ func (e *Engine) probed() []place {
 	t := e.live.Load()
 	var all []place
 	for address, b := range e.bindings {
-		if l := e.listenerAt(t, address); l != nil && !b.shared && !(address.Addr().Is6() && address.Addr().IsLinkLocalUnicast()) {
+		if l := e.listenerAt(t, address); l != nil && !b.shared && (!address.Addr().Is6() || !address.Addr().IsLinkLocalUnicast()) {
 			all = append(all, place{l.Name, address})
 		}
 	}

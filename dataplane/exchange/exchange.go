@@ -198,7 +198,7 @@ func (x *Exchange) Extended() bool { return x.extended() }
 // CutTunnel says that the exchange was a tunnel, and one side had not ended when it
 // was over.
 func (x *Exchange) CutTunnel() bool {
-	return x.state == StateDone && x.tunnel != tunnelNone && x.opened && !(x.clientEnded && x.upstreamEnded)
+	return x.state == StateDone && x.tunnel != tunnelNone && x.opened && (!x.clientEnded || !x.upstreamEnded)
 }
 
 // Touch notes that bytes moved.

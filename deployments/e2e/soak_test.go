@@ -79,7 +79,7 @@ func TestMixedTrafficWithAPushEverySecondLeaksNothing(t *testing.T) {
 	})
 	rough := &roughClients{address: node.Address + ":8080"}
 	wg.Go(func() { rough.run(ctx, 8) })
-	wg.Go(func() { speakers.run(t, ctx) })
+	wg.Go(func() { speakers.run(ctx, t) })
 	var memory slope
 	pushes := 0
 	begin := time.Now()

@@ -134,7 +134,7 @@ func newSpeakers(t *testing.T, n *fleettest.Node) (s *speakers, documents string
 }
 
 // run lets all of them speak until ctx ends.
-func (s *speakers) run(t *testing.T, ctx context.Context) {
+func (s *speakers) run(ctx context.Context, t *testing.T) {
 	conn := dialGRPC(t, s.node, "grpc.test", s.root, true)
 	s.grpc = grpc_testing.NewTestServiceClient(conn)
 	var wg sync.WaitGroup

@@ -25,7 +25,8 @@ func withVIPs(t *testing.T) *shell {
 			Name: "edge", Address: "192.0.2.10/32", Alive: 3, Expected: 6, Needed: 4, Policy: "MAJORITY", ListRevision: 17,
 			Problems: []string{"nobody holds it: alive 3 of 6 expected, 4 needed"},
 			Nodes: []api.VIPReport{
-				report("node-1", api.VIPAsking, ""), report("node-2", api.VIPWaiting, ""), {Node: "node-3", State: api.VIPUnknown},
+				report("node-1", api.VIPAsking, ""), report("node-2", api.VIPWaiting, ""),
+				{Node: "node-3", State: api.VIPUnknown},
 				{Node: "node-4", State: api.VIPIdle, NotEligible: "it is drained: proxyctl undrain node-4"},
 			},
 		},

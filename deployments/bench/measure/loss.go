@@ -207,7 +207,7 @@ func (r *run) lose(ctx context.Context, nft string, proxy netip.AddrPort) error 
 		return nil
 	case <-ctx.Done():
 		_ = command.Process.Kill()
-		_ = <-done
+		<-done //nolint:errcheck // it was killed
 		return fmt.Errorf("nft: %w", ctx.Err())
 	}
 }
