@@ -11,13 +11,14 @@ import (
 )
 
 // While the virtual IP is handed over nobody may be silent for longer than
-// plannedSilence (the holder before lets go when the next one is ready; the rest
-// is for a busy machine), and plannedFailed new connections may fail: those that
-// wait in the queue of the socket that ends. Where the machine is anybody's both are
-// looser: it may have the next holder wait, or the virtual IP move once more.
+// plannedSilence: between the end of one socket and the beginning of the other new
+// connections are refused, as many as probes fit into that time. Where the machine is
+// anybody's, the bounds are only to tell a hand-over from a failure.
 const (
-	plannedSilence, plannedFailed          = 300 * time.Millisecond, 3
-	plannedSilenceAnywhere, failedAnywhere = 2 * time.Second, 100
+	plannedSilence         = 100 * time.Millisecond
+	plannedFailed          = int(plannedSilence / probeEvery)
+	plannedSilenceAnywhere = 2 * time.Second
+	failedAnywhere         = 100
 )
 
 // watchVIP asks the virtual IP on new connections until stop, which gives the
