@@ -26,9 +26,9 @@ const (
 
 // collapse backs the heap with huge pages, one after another, and returns how many
 // bytes have them. It calls pause between two, each of which takes about half a
-// millisecond. An error that is errors.ErrUnsupported is the system's: it is not
-// to be asked again.
-func collapse(pause func()) (int64, error) {
+// millisecond, and ends where that says no. An error that is errors.ErrUnsupported is
+// the system's: it is not to be asked again.
+func collapse(pause func() bool) (int64, error) {
 	if os.Getpagesize() != pageSize {
 		return 0, fmt.Errorf("pages of %d bytes: %w", os.Getpagesize(), errors.ErrUnsupported)
 	}
@@ -47,6 +47,7 @@ func collapse(pause func()) (int64, error) {
 	}
 	defer pages.Close()
 	var done int64
+	refused := 0
 	for at := (from + size - 1) &^ (size - 1); at+size <= to; at += size {
 		n, err := present(pages, at)
 		if err != nil {
@@ -59,10 +60,17 @@ func collapse(pause func()) (int64, error) {
 		case 0:
 			done += size
 		case unix.EINVAL:
-			return done, fmt.Errorf("MADV_COLLAPSE: %w", errors.ErrUnsupported)
+			refused++
 		default: // no huge page is free, or the stretch is in use otherwise: the next may do
 		}
-		pause()
+		if !pause() {
+			return done, nil
+		}
+	}
+	// A stretch that changes meanwhile is refused like a call that the kernel does not
+	// know; not so all of them.
+	if done == 0 && refused > 0 {
+		return 0, fmt.Errorf("MADV_COLLAPSE: %w", errors.ErrUnsupported)
 	}
 	return done, nil
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 // hugeBytes is how much of this process's memory has huge pages.
@@ -31,7 +33,7 @@ func TestALargeHeapGetsHugePagesAndKeepsItsBytes(t *testing.T) {
 		held[i] = bytes.Repeat([]byte{byte(i)}, chunk)
 	}
 	before, pauses := hugeBytes(t), 0
-	n, err := collapse(func() { pauses++ })
+	n, err := collapse(func() bool { pauses++; return true })
 	if errors.Is(err, errors.ErrUnsupported) {
 		t.Skip(err)
 	}
@@ -54,15 +56,37 @@ func TestALargeHeapGetsHugePagesAndKeepsItsBytes(t *testing.T) {
 	}
 }
 
+func TestWhoIsToldToEndAsksForNoMore(t *testing.T) {
+	held := bytes.Repeat([]byte{1}, 16*size)
+	n, err := collapse(func() bool { return false })
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(err)
+	}
+	if err != nil || n > size {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	runtime.KeepAlive(held)
+}
+
 func TestTheHeapIsFoundAmongMappings(t *testing.T) {
+	const chunk = 1 << 20
+	held := make([][]byte, 100)
+	for i := range held {
+		held[i] = make([]byte, chunk)
+	}
 	maps, err := os.Open("/proc/self/maps")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer maps.Close()
 	from, to, err := heap(maps)
-	if err != nil || from >= to {
-		t.Errorf("%x to %x, %v", from, to, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, b := range held {
+		if at := uintptr(unsafe.Pointer(&b[0])); at < from || at+chunk > to {
+			t.Errorf("chunk %d at %x is outside of %x to %x", i, at, from, to)
+		}
 	}
 	if _, _, err := heap(strings.NewReader("00400000-00500000 r-xp 0 0 0\nnonsense\n")); err == nil {
 		t.Error("a heap was found where there is none")

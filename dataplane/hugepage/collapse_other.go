@@ -5,4 +5,4 @@ package hugepage
 import "errors"
 
 // collapse does nothing here.
-func collapse(func()) (int64, error) { return 0, errors.ErrUnsupported }
+func collapse(func() bool) (int64, error) { return 0, errors.ErrUnsupported }

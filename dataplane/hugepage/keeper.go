@@ -54,7 +54,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 			continue
 		}
 		begin := time.Now()
-		n, err := k.collapse()
+		n, err := k.collapse(ctx)
 		switch {
 		case errors.Is(err, errors.ErrUnsupported):
 			k.logger.Info("memory: no huge pages", "error", err)
@@ -72,18 +72,20 @@ func (k *Keeper) Run(ctx context.Context) error {
 // that small changes of a large table cost nothing.
 func (k *Keeper) grown(heap uint64) bool {
 	if heap < worthwhile || heap < k.before+k.before/4 {
+		k.before = min(k.before, heap) // it may shrink, and grow again
 		return false
 	}
 	k.before = heap
 	return true
 }
 
-func (k *Keeper) collapse() (int64, error) {
+func (k *Keeper) collapse(ctx context.Context) (int64, error) {
 	k.permit.Acquire()
 	defer k.permit.Release()
-	return collapse(func() {
+	return collapse(func() bool {
 		k.permit.Release()
 		k.permit.Acquire()
+		return ctx.Err() == nil
 	})
 }
 

@@ -13,6 +13,9 @@ func TestOnlyAHeapThatIsLargeAndHasGrownIsLookedAt(t *testing.T) {
 		{worthwhile + worthwhile/8, false},
 		{worthwhile + worthwhile/4, true},
 		{worthwhile, false},
+		{2 * worthwhile, true},
+		{worthwhile, false}, // it shrank
+		{worthwhile + worthwhile/4, true},
 	} {
 		if got := k.grown(step.heap); got != step.want {
 			t.Errorf("%d bytes: %v", step.heap, got)
