@@ -87,10 +87,12 @@ func heldFrom(n *node, s *fleetv1.Status, now time.Time) map[string]time.Time {
 	return from
 }
 
-// sameVIPs says whether two Statuses say the same of who holds what.
+// sameVIPs says whether two Statuses say the same of who holds what, and of who
+// would not, and why.
 func sameVIPs(a, b *fleetv1.Status) bool {
 	return slices.EqualFunc(a.GetVirtualIps(), b.GetVirtualIps(), func(x, y *fleetv1.VipStatus) bool {
 		return x.GetVip() == y.GetVip() && x.GetState() == y.GetState() && x.GetHolds() == y.GetHolds() &&
-			x.GetHolder() == y.GetHolder() && x.GetConflict() == y.GetConflict() && x.GetAlive() == y.GetAlive()
+			x.GetHolder() == y.GetHolder() && x.GetConflict() == y.GetConflict() && x.GetAlive() == y.GetAlive() &&
+			x.GetNotEligible() == y.GetNotEligible()
 	})
 }
