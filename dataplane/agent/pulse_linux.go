@@ -3,17 +3,29 @@ package agent
 import "time"
 
 // listenTo takes a sign of life, if there is one, and settles whether the main
-// process is alive. One that was written long ago, and read only now since it was
-// the agent that was stopped, is none.
+// process is alive.
 func (l *loop) listenTo(p pulse, now int64) {
-	if p.at > l.heard && p.at <= now {
-		alive, healthy := l.alive, l.healthy
-		l.heard, l.healthy, l.looked = p.at, p.healthy, 0
-		l.alive = now-l.heard < int64(silence)
-		if l.alive != alive || l.healthy != healthy {
-			l.reportAt = now
-		}
+	l.hear(p, now)
+	l.judgeSilence(now)
+}
+
+// hear takes a sign of life. One that was written long ago, and read only now since
+// it was the agent that was stopped, makes nobody alive again; nor does it end what
+// silence since then would not.
+func (l *loop) hear(p pulse, now int64) {
+	if p.at <= l.heard || p.at > now {
+		return
 	}
+	alive, healthy := l.alive, l.healthy
+	l.heard, l.healthy, l.looked = p.at, p.healthy, 0
+	l.alive = l.alive || now-l.heard < int64(silence)
+	if l.alive != alive || l.healthy != healthy {
+		l.reportAt = now
+	}
+}
+
+// judgeSilence looks at a main process that is alive, but silent, when it is time to.
+func (l *loop) judgeSilence(now int64) {
 	if !l.alive || now < l.nextLook() {
 		return
 	}

@@ -86,6 +86,21 @@ func TestSignsOfLifeOfLongAgoAreNone(t *testing.T) {
 	}
 }
 
+// TestASignOfLifeThatIsReadLateEndsNoHold which silence would not have ended: it is
+// no reason to believe less of the main process than saying nothing is.
+func TestASignOfLifeThatIsReadLateEndsNoHold(t *testing.T) {
+	l := hearing(false, true)
+	if l.listenTo(pulse{at: 100 * ms, healthy: true}, 400*ms); !l.alive {
+		t.Error("a sign of life ended it, of a main process that waits for a processor")
+	}
+	if l.listenTo(pulse{}, 1200*ms); l.alive {
+		t.Error("alive after more than a second of silence")
+	}
+	if l.listenTo(pulse{at: 1100 * ms, healthy: true}, 1400*ms); l.alive {
+		t.Error("a sign of life that is 300 ms old makes it alive again")
+	}
+}
+
 func TestOfManySignsOfLifeThatWaitTheLastCountsHoweverTheyAreCut(t *testing.T) {
 	var all []byte
 	for at := range int64(100) {
