@@ -9,8 +9,8 @@ import (
 )
 
 // onlooker looks at the threads of another process, to tell one that is stopped or
-// hangs from one that waits for a processor which others have. Without /proc no
-// process ever waits.
+// hangs from one that waits for a processor which others have. Without /proc, or
+// its schedstat, no process ever waits.
 type onlooker struct {
 	tasks string // the folder of the process's threads
 
@@ -52,11 +52,12 @@ func (o *onlooker) look(now int64) (stopped, starved bool) {
 	return stopped, starved && !stopped
 }
 
-// waitedSince is for how long a thread waited since it was seen before.
+// waitedSince is for how long a thread waited since it was seen before. One that
+// never ran is one of which only the state is known.
 func (t thread) waitedSince(before thread, elapsed int64) int64 {
 	waited := int64(t.waited - before.waited) //nolint:gosec // it only grows
-	if t.state == 'R' && t.ran == before.ran {
-		waited += elapsed // it has not run at all, and this wait is not over
+	if t.state == 'R' && t.ran != 0 && t.ran == before.ran {
+		waited += elapsed // it has not run since, and this wait is not over
 	}
 	return waited
 }

@@ -189,6 +189,24 @@ func TestAProcessWhoseThreadsCrowdOneProcessorWaits(t *testing.T) {
 	})
 }
 
+// TestAThreadOfWhichOnlyTheStateIsKnownDoesNotWait: without schedstat one that spins
+// looks as if it never ran.
+func TestAThreadOfWhichOnlyTheStateIsKnownDoesNotWait(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		thread thread
+		waited int64
+	}{
+		{"only its state is known", thread{state: 'R'}, 0},
+		{"it is ready, and has not run since", thread{state: 'R', ran: 1}, 50 * ms},
+		{"it sleeps", thread{state: 'S', ran: 1}, 0},
+	} {
+		if got := c.thread.waitedSince(c.thread, 50*ms); got != c.waited {
+			t.Errorf("%s: it waited for %s, expected %s", c.name, time.Duration(got), time.Duration(c.waited))
+		}
+	}
+}
+
 func TestAPulseSaysWhatWasWritten(t *testing.T) {
 	for _, p := range []pulse{{}, {at: 1<<62 + 5}, {at: 77, healthy: true}} {
 		b := p.append(nil)
