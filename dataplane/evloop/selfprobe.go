@@ -60,15 +60,24 @@ type probeMark struct {
 // have answered.
 var errUnasked = errors.New("not asked")
 
-// SelfProbe is a node that asks itself.
+// SelfProbe is a node that asks itself. A fault is an address's: it ends when that
+// address answers, or when the node no longer listens there.
 type SelfProbe struct {
 	engine *Engine
-	next   int                    // where the next round begins; Run's
-	fault  atomic.Pointer[string] // nil: none
+	// immutable
+	probed func() (all []place, settled bool)
+	probe  func(context.Context, netip.AddrPort) error
+	// Run's
+	next    int            // where the next round begins
+	suspect netip.AddrPort // who has the fault
+
+	fault atomic.Pointer[string] // nil: none
 }
 
 // SelfProbe returns one for the engine, which has one at a time. It starts nothing.
-func (e *Engine) SelfProbe() *SelfProbe { return &SelfProbe{engine: e} }
+func (e *Engine) SelfProbe() *SelfProbe {
+	return &SelfProbe{engine: e, probed: e.probed, probe: e.probe}
+}
 
 // Fault is why a client would not be served; empty: it would, as far as is known.
 func (p *SelfProbe) Fault() string {
@@ -81,19 +90,29 @@ func (p *SelfProbe) Fault() string {
 // Run probes until ctx ends.
 func (p *SelfProbe) Run(ctx context.Context) error {
 	for pause(ctx, probeEvery) {
-		before := p.Fault()
-		fault, known := p.round(ctx)
-		switch {
-		case !known || fault == before:
-		case fault == "":
-			p.fault.Store(nil)
-			p.engine.log.Info("self-probe: this node answers again", "before", before)
-		default:
-			p.fault.Store(&fault)
-			p.engine.log.Warn("self-probe: this node does not serve; others hold virtual IPs rather", "problem", fault)
-		}
+		p.take(p.round(ctx))
 	}
 	return nil
+}
+
+// take goes by what a round found.
+func (p *SelfProbe) take(v verdict) {
+	before := p.Fault()
+	switch v.standing {
+	case unknown:
+	case faultless:
+		p.suspect = netip.AddrPort{}
+		if before != "" {
+			p.fault.Store(nil)
+			p.engine.log.Info("self-probe: this node answers again", "before", before)
+		}
+	case faulty:
+		p.suspect = v.at
+		if v.fault != before {
+			p.fault.Store(&v.fault)
+			p.engine.log.Warn("self-probe: this node does not serve; others hold virtual IPs rather", "problem", v.fault)
+		}
+	}
 }
 
 // pause waits; false: ctx has ended.
@@ -108,23 +127,68 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// round probes each address. known: something was learnt.
-func (p *SelfProbe) round(ctx context.Context) (fault string, known bool) {
-	all := p.engine.probed()
-	n := min(len(all), probesARound)
-	for range n {
-		p.next = (p.next + 1) % len(all)
-		at := all[p.next]
+// standing is what a round says of the node.
+type standing uint8
+
+const (
+	unknown   standing = iota // it is as it was before
+	faultless                 // nobody who was asked failed, and who had the fault answers, or is gone
+	faulty
+)
+
+// verdict is a round's.
+type verdict struct {
+	standing standing
+	// where it is faulty
+	at    netip.AddrPort
+	fault string
+}
+
+// round probes addresses until one fails.
+func (p *SelfProbe) round(ctx context.Context) verdict {
+	all, settled := p.probed()
+	if !settled {
+		return verdict{}
+	}
+	found := verdict{standing: faultless}
+	for _, at := range p.pick(all) {
 		err := p.ask(ctx, at)
 		switch {
-		case errors.Is(err, errUnasked) || ctx.Err() != nil:
-			return "", false
-		case err != nil && slices.Contains(p.engine.probed(), at): // and not let go meanwhile
-			return err.Error(), true
+		case ctx.Err() != nil:
+			return verdict{}
+		case err == nil:
+		case errors.Is(err, errUnasked):
+			if p.suspects(at) { // which others' answers do not clear
+				found = verdict{}
+			}
+		default:
+			if now, settled := p.probed(); !settled || !slices.Contains(now, at) {
+				return verdict{} // it may have failed because it is being let go
+			}
+			return verdict{standing: faulty, at: at.address, fault: err.Error()}
 		}
 	}
-	return "", n > 0
+	return found
 }
+
+// pick is whom a round asks: who has the fault first, then who was not asked for
+// the longest time.
+func (p *SelfProbe) pick(all []place) []place {
+	n := min(len(all), probesARound)
+	picked := make([]place, 0, n)
+	if i := slices.IndexFunc(all, p.suspects); i >= 0 {
+		picked = append(picked, all[i])
+	}
+	for len(picked) < n {
+		p.next = (p.next + 1) % len(all)
+		if at := all[p.next]; !p.suspects(at) {
+			picked = append(picked, at)
+		}
+	}
+	return picked
+}
+
+func (p *SelfProbe) suspects(at place) bool { return at.address == p.suspect }
 
 // ask probes one address, more than once if it must.
 func (p *SelfProbe) ask(ctx context.Context, at place) (err error) {
@@ -132,7 +196,7 @@ func (p *SelfProbe) ask(ctx context.Context, at place) (err error) {
 		if i > 0 && !pause(ctx, probeEvery) {
 			return err
 		}
-		if err = p.engine.probe(ctx, at.address); err == nil || errors.Is(err, errUnasked) {
+		if err = p.probe(ctx, at.address); err == nil || errors.Is(err, errUnasked) {
 			return err
 		}
 	}
@@ -146,26 +210,25 @@ type place struct {
 }
 
 // probed is where the engine listens for itself, in order. While that changes, or
-// another process is about to take over, it is nowhere: whoever else has the
-// sockets takes a probe for a client.
-func (e *Engine) probed() []place {
+// another process is about to take over, it is not settled, and nowhere is probed:
+// whoever else has the sockets takes a probe for a client.
+func (e *Engine) probed() (all []place, settled bool) {
 	if len(e.free) > 0 {
-		return nil
+		return nil, false
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.released {
-		return nil
+		return nil, false
 	}
 	t := e.live.Load()
-	var all []place
 	for address, b := range e.bindings {
 		if l := e.listenerAt(t, address); l != nil && !b.shared && (!address.Addr().Is6() || !address.Addr().IsLinkLocalUnicast()) {
 			all = append(all, place{l.Name, address})
 		}
 	}
 	slices.SortFunc(all, func(a, b place) int { return a.address.Compare(b.address) })
-	return all
+	return all, true
 }
 
 // probe asks at one address once.

@@ -1,0 +1,144 @@
+//go:build linux
+
+package evloop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"testing"
+)
+
+// probes is a self-probe whose addresses answer, or do not, as they are told.
+type probes struct {
+	*SelfProbe
+	t         *testing.T
+	all       []place
+	unsettled bool
+	fails     map[netip.AddrPort]error
+	asked     []netip.AddrPort // in the last round
+	meanwhile func()           // called by each probe, unless nil
+}
+
+func probesOf(t *testing.T, addresses int) *probes {
+	s := &probes{t: t, fails: map[netip.AddrPort]error{}}
+	for i := range addresses {
+		s.all = append(s.all, place{fmt.Sprint("l", i), netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(1000+i))}) //nolint:gosec // a few
+	}
+	s.SelfProbe = &SelfProbe{
+		engine: &Engine{log: slog.New(slog.DiscardHandler)},
+		probed: func() ([]place, bool) {
+			if s.unsettled {
+				return nil, false
+			}
+			return s.all, true
+		},
+		probe: func(_ context.Context, to netip.AddrPort) error {
+			s.asked = append(s.asked, to)
+			if s.meanwhile != nil {
+				s.meanwhile()
+			}
+			return s.fails[to]
+		},
+	}
+	return s
+}
+
+// expect has a round found a fault, or none.
+func (s *probes) expect(when string, fault bool) {
+	s.t.Helper()
+	s.asked = nil
+	s.take(s.round(context.Background()))
+	if got := s.Fault() != ""; got != fault {
+		s.t.Errorf("%s: fault %q", when, s.Fault())
+	}
+}
+
+var errDead = errors.New("dead")
+
+func TestAFaultEndsWhenTheNodeNoLongerListensThere(t *testing.T) {
+	s := probesOf(t, 1)
+	s.fails[s.all[0].address] = errDead
+	s.expect("the only address fails", true)
+	s.unsettled = true
+	s.expect("a change is under way", true)
+	s.unsettled, s.all = false, nil
+	s.expect("it is gone, and no other is there", false)
+
+	s = probesOf(t, 2)
+	s.fails[s.all[0].address] = errDead
+	s.expect("one of two fails", true)
+	s.fails[s.all[1].address] = errUnasked
+	s.all = s.all[1:]
+	s.expect("it is gone, and the other cannot be asked", false)
+}
+
+func TestAnAddressThatCannotBeAskedHidesNothingOfOthers(t *testing.T) {
+	s := probesOf(t, 3)
+	s.fails[s.all[1].address] = errUnasked
+	s.fails[s.all[2].address], s.fails[s.all[0].address] = errDead, errUnasked
+	s.expect("one fails among those that cannot be asked", true)
+	s.fails[s.all[2].address] = nil
+	s.expect("it answers again", false)
+	s.fails[s.all[2].address] = errDead
+	s.expect("it fails again", true)
+	s.fails[s.all[2].address], s.fails[s.all[0].address] = errUnasked, nil
+	s.expect("it cannot be asked, and another answers", true)
+}
+
+func TestOnlyTheAddressThatFailedClearsItsFaultHoweverManyThereAre(t *testing.T) {
+	s := probesOf(t, 2*probesARound+3)
+	dead := s.all[probesARound+2].address
+	s.fails[dead] = errDead
+	for rounds := 0; s.Fault() == ""; rounds++ {
+		if rounds > 3 {
+			t.Fatal("it is not found")
+		}
+		s.take(s.round(context.Background()))
+	}
+	for range 3 {
+		s.expect("it is still dead", true)
+		if s.asked[0] != dead || len(s.asked) != probeAttempts {
+			t.Errorf("asked: %v", s.asked)
+		}
+	}
+	s.fails[dead] = nil
+	s.expect("it answers", false)
+	if len(s.asked) != probesARound {
+		t.Errorf("%d asked", len(s.asked))
+	}
+	// And all are asked in turn.
+	all := map[netip.AddrPort]bool{}
+	for range 3 {
+		s.expect("all answer", false)
+		for _, at := range s.asked {
+			all[at] = true
+		}
+	}
+	if len(all) != len(s.all) {
+		t.Errorf("%d of %d were asked", len(all), len(s.all))
+	}
+}
+
+func TestAFailureThatAChangeMayHaveMadeSaysNothing(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*probes)
+	}{
+		{"a change is under way", func(s *probes) { s.unsettled = true }},
+		{"it was let go", func(s *probes) { s.all = slices.Delete(slices.Clone(s.all), 0, 1) }},
+	} {
+		for _, before := range []bool{false, true} {
+			s := probesOf(t, 1)
+			s.fails[s.all[0].address] = errDead
+			if before {
+				s.expect("before", true)
+			}
+			s.meanwhile = func() { c.change(s); s.meanwhile = nil }
+			s.expect(c.name, before)
+		}
+	}
+}
