@@ -96,13 +96,13 @@ func (l *loop) notEligible(w *fleetv1.AgentVip) string {
 	case !l.hasLabels(w):
 		return "it does not have the labels that spec.nodes asks for"
 	case mode == fleetv1.AgentWanted_RESIGNED || l.leaving != 0:
-		return "it has resigned"
+		return HasResigned
 	case mode == fleetv1.AgentWanted_HANDING_OVER:
-		return "it hands over"
+		return HandsOver
 	case !l.alive:
 		return "its main process is stopped or hangs"
 	case !l.healthy:
-		return "its self-probe fails"
+		return FailsItsSelfProbe
 	}
 	return ""
 }

@@ -6,6 +6,14 @@ import (
 	"time"
 )
 
+// What an agent says of the mode and the health that its main process told it, which
+// knows more of each.
+const (
+	HasResigned       = "it has resigned"
+	HandsOver         = "it hands over"
+	FailsItsSelfProbe = "its self-probe fails"
+)
+
 // The descriptors that an agent is started with.
 const (
 	// MainFD is its end of the conversation with the main process.

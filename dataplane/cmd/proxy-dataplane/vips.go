@@ -332,12 +332,19 @@ func (v *vips) whyAway() string {
 	return ""
 }
 
-// explain gives the reason to those that know a less telling one, or none yet.
+// explain gives the reason to those that have none, or the agent's less telling one of
+// the same. What else the agent says stands: it would keep the node from that virtual
+// IP without this reason too.
 func explain(statuses []*fleetv1.VipStatus, why string) []*fleetv1.VipStatus {
 	if why == "" {
 		return statuses
 	}
 	for i, s := range statuses {
+		switch s.GetNotEligible() {
+		case "", agent.HasResigned, agent.HandsOver, agent.FailsItsSelfProbe:
+		default:
+			continue
+		}
 		s = proto.CloneOf(s) // it is shared
 		s.NotEligible = why
 		statuses[i] = s

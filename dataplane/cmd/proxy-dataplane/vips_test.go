@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/agent"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
@@ -49,5 +50,25 @@ func TestAReasonIsAddedWithoutChangingWhatIsShared(t *testing.T) {
 	}
 	if got := explain([]*fleetv1.VipStatus{shared}, ""); got[0] != shared {
 		t.Errorf("%v", got[0])
+	}
+}
+
+// TestTheAgentsOwnReasonsStand: what else keeps a node from a virtual IP keeps it
+// from that also when the main process's reason is gone.
+func TestTheAgentsOwnReasonsStand(t *testing.T) {
+	const why = "it is drained: proxyctl undrain n1"
+	for agents, said := range map[string]string{
+		"":                                  why,
+		agent.HasResigned:                   why,
+		agent.HandsOver:                     why,
+		agent.FailsItsSelfProbe:             why,
+		"a witness grants, and never holds": "a witness grants, and never holds",
+		"spec.nodes leaves it out":          "spec.nodes leaves it out",
+		"this node cannot have the address: in use":         "this node cannot have the address: in use",
+		"the vip-agent is silent: nothing listens any more": "the vip-agent is silent: nothing listens any more",
+	} {
+		if got := explain([]*fleetv1.VipStatus{{NotEligible: agents}}, why)[0].GetNotEligible(); got != said {
+			t.Errorf("%q became %q, expected %q", agents, got, said)
+		}
 	}
 }
