@@ -241,6 +241,10 @@ func (l *Loop) turnUpMux(c *upstreamConn) {
 func (l *Loop) readUpMux(c *upstreamConn) {
 	k, m := c.link, c.mux
 	l.events = min(l.events, upMuxFrames)
+	if k.broken { // nothing goes out any more, and must not keep us from reading that it is over
+		k.out.release(&l.buffers)
+		m.out.release(&l.buffers)
+	}
 	if !k.closed && !m.congested() {
 		l.consumeUpMux(c, k.in.bytes())
 	}
@@ -264,7 +268,7 @@ func (l *Loop) readUpMux(c *upstreamConn) {
 	case k.closed:
 	case k.broken && !k.readable:
 		l.failCalls(c, exchange.ReasonUpstreamReset, "")
-	case l.events <= 0:
+	case l.events <= 0 || k.broken:
 		l.makeReady(k)
 	case m.leaving && m.open == 0:
 		l.closeUpMux(c)
