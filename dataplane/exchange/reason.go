@@ -109,7 +109,7 @@ func (r Reason) info() reasonInfo {
 	case ReasonShutdown:
 		return reasonInfo{"shutdown", 503, SourceInternal, "proxy_internal_response", "this node is shutting down"}
 	case ReasonUpgradeFailed:
-		return reasonInfo{"upgrade_failed", 502, SourceUpstream, "http_upgrade_failed", "the endpoint opens no tunnel by HTTP/2"}
+		return reasonInfo{"upgrade_failed", 502, SourceUpstream, "http_upgrade_failed", "the endpoint opens no tunnel"}
 	case ReasonHelloMalformed: // as for the three below
 		return reasonInfo{"client_hello_malformed", 400, SourceDownstream, "", "the client sent no ClientHello"}
 	case ReasonProxyUntrusted: // the statuses of these three are logged only: nothing is answered

@@ -213,6 +213,9 @@ func (x *Exchange) inSend(env *Env, now int64, ev Event) Actions {
 			}
 			return ActForwardHead | ActJoin
 		}
+		if x.extended() && ev.Head.Status < 300 { // RFC 8441 section 5: its client would take it for the tunnel
+			return x.fail(env, now, Failure{Reason: ReasonUpgradeFailed})
+		}
 		if ev.Head.Status >= 400 {
 			if retry, ok := x.retry(env, now, Failure{Retry: RetryAnswered, Status: ev.Head.Status}); ok {
 				return retry
