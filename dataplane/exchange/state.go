@@ -181,7 +181,7 @@ func (x *Exchange) inAcquire(env *Env, now int64, ev Event) Actions {
 // resend begins the request again, with what is kept of its body.
 func (x *Exchange) resend() Actions {
 	actions := ActSendHead
-	if x.head.Framing != message.FramingNone {
+	if x.head.Framing != message.FramingNone && x.tunnel == tunnelNone { // an empty body's end would be the tunnel's
 		actions |= ActResend
 	}
 	if !x.requestDone {

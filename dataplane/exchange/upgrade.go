@@ -59,6 +59,7 @@ func (x *Exchange) addUpgrade(env *Env, out *message.Out) {
 	switch {
 	case x.upstream.HTTP2:
 		out.Method, out.Protocol = methodConnect, x.protocol
+		out.Framing, out.Length = message.FramingNone, 0 // what follows is the tunnel's, whatever an empty body was declared as
 		return
 	case x.extended() && x.asksWebSocket():
 		var raw [16]byte
