@@ -12,6 +12,12 @@ import (
 // processor remembers of small ones.
 const worthwhile = 16 << 20
 
+// calm is for how long nothing may change before huge pages are asked for: the kernel
+// may have to move memory to make one, and a change would wait for that. Asked at once,
+// one changed route among 10,000 was live after 17 to 42 ms at p99 rather than after 12
+// to 17, and once after 282.
+const calm = 10 * time.Second
+
 // Permit is what a Keeper holds while it lets the kernel work.
 type Permit interface {
 	Acquire()
@@ -41,16 +47,11 @@ func (k *Keeper) Changed() {
 	}
 }
 
-// Run looks after each change, until ctx ends or the system says that it has no huge
-// pages.
+// Run looks when nothing has changed for a while, until ctx ends or the system says
+// that it has no huge pages.
 func (k *Keeper) Run(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-k.changed:
-		}
-		if !k.grown(heapBytes()) {
+	for k.calmed(ctx) {
+		if !k.grown(liveBytes()) {
 			continue
 		}
 		begin := time.Now()
@@ -66,13 +67,34 @@ func (k *Keeper) Run(ctx context.Context) error {
 			k.logger.Debug("memory: huge pages", "bytes", n, "took", time.Since(begin))
 		}
 	}
+	return nil
+}
+
+// calmed waits for a change, and until none has come for a while; false: ctx ended.
+func (k *Keeper) calmed(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-k.changed:
+	}
+	timer := time.NewTimer(calm)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-k.changed:
+			timer.Reset(calm)
+		case <-timer.C:
+			return true
+		}
+	}
 }
 
 // grown says that a heap of so many bytes is worth another look: by a quarter, so
 // that small changes of a large table cost nothing.
 func (k *Keeper) grown(heap uint64) bool {
 	if heap < worthwhile || heap < k.before+k.before/4 {
-		k.before = min(k.before, heap) // it may shrink, and grow again
 		return false
 	}
 	k.before = heap
@@ -89,10 +111,9 @@ func (k *Keeper) collapse(ctx context.Context) (int64, error) {
 	})
 }
 
-// heapBytes is what objects on the heap take, those that nobody needs any more
-// included until they are collected.
-func heapBytes() uint64 {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+// liveBytes is what the last collection left on the heap.
+func liveBytes() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
 }

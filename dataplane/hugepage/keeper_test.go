@@ -1,6 +1,10 @@
 package hugepage
 
-import "testing"
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
 
 func TestOnlyAHeapThatIsLargeAndHasGrownIsLookedAt(t *testing.T) {
 	k := &Keeper{}
@@ -13,12 +17,25 @@ func TestOnlyAHeapThatIsLargeAndHasGrownIsLookedAt(t *testing.T) {
 		{worthwhile + worthwhile/8, false},
 		{worthwhile + worthwhile/4, true},
 		{worthwhile, false},
-		{2 * worthwhile, true},
-		{worthwhile, false}, // it shrank
-		{worthwhile + worthwhile/4, true},
 	} {
 		if got := k.grown(step.heap); got != step.want {
 			t.Errorf("%d bytes: %v", step.heap, got)
 		}
 	}
+}
+
+func TestChangesThatComeOneAfterAnotherAreWaitedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := New(nil, nil)
+		begin := time.Now()
+		go func() {
+			for range 5 {
+				k.Changed()
+				time.Sleep(calm / 2)
+			}
+		}()
+		if !k.calmed(t.Context()) || time.Since(begin) != 3*calm {
+			t.Errorf("after %v", time.Since(begin))
+		}
+	})
 }
