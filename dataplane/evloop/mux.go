@@ -164,7 +164,7 @@ func (l *Loop) consumeMux(d *downstream, data []byte) {
 	l.batching = true
 	used := l.consumeFrames(d, data)
 	l.batching = false
-	if !d.link.closed {
+	if !d.link.closed && !d.closing { // then nothing more is read, and data may be the pool's again
 		l.keep(d.link, data, used)
 		l.watchHead(d)
 	}
@@ -186,11 +186,8 @@ func (l *Loop) consumeFrames(d *downstream, data []byte) (used int) {
 		start := used
 		used += ev.N
 		l.eventMux(d, ev, data[start:used])
-		if k.closed {
+		if k.closed || d.closing { // as behind Failed
 			break
-		}
-		if ev.Kind == http2.Failed {
-			return len(data)
 		}
 	}
 	return used
