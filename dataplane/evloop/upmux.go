@@ -124,6 +124,8 @@ func (l *Loop) offerCall(s *stream, m *upMux, reused bool) {
 		if m.open == 0 {
 			l.idleMux(m.of)
 		}
+	case len(m.unready) >= maxUnready:
+		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{Reason: exchange.ReasonPoolOverflow}})
 	default:
 		m.unready = append(m.unready, s)
 		m.open++
@@ -131,12 +133,19 @@ func (l *Loop) offerCall(s *stream, m *upMux, reused bool) {
 	}
 }
 
-// settleCalls goes on with attempts that waited for an endpoint's SETTINGS.
+// maxUnready bounds them as a pool bounds those that wait for a connection.
+const maxUnready = 1024
+
+// settleCalls goes on with attempts that waited for an endpoint's SETTINGS. None
+// begins to wait for them any more.
 func (l *Loop) settleCalls(m *upMux) {
-	for len(m.unready) > 0 {
-		s := m.unready[0]
-		l.leaveUnready(s)
-		l.acquireCall(s, m.of.pool)
+	waiting := m.unready
+	m.unready = nil
+	for _, s := range waiting {
+		if s.unready == m { // else one before it has ended it
+			l.leaveUnready(s)
+			l.acquireCall(s, m.of.pool)
+		}
 	}
 }
 
