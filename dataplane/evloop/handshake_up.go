@@ -29,7 +29,9 @@ func (l *Loop) secure(p *endpointPool, t *table.UpstreamTLS) {
 
 // beginShakeUp shakes hands with an endpoint that was connected to.
 func (l *Loop) beginShakeUp(c *upstreamConn) {
-	if !l.mayShake() {
+	// One that no stream has asked for, nor waits for, ends nobody else's.
+	unasked := c.stream == nil && c.pool.Queued() == 0
+	if unasked && l.handshakes >= maxHandshakes || !l.mayShake() {
 		l.countHandshake(c.link, secure.ResultRefused)
 		l.shakeFailed(c, secure.ResultRefused.String())
 		return

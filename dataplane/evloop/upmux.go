@@ -27,6 +27,8 @@ type upMux struct {
 	// whether it opens any.
 	unready []*stream
 
+	begun     int64 // when it was opened
+	failed    bool  // it ended at once, which is counted
 	leaving   bool  // it takes no more calls, and closes behind the last
 	idleUntil int64 // without calls
 }
@@ -96,7 +98,7 @@ func (m *upMux) takes() bool { return !m.leaving && m.conn.Open() }
 func (l *Loop) openedMux(c *upstreamConn) {
 	p, s := c.pool, c.stream
 	p.connecting-- // c.connected is set: closeUp will not
-	m := &upMux{frames: frames{link: c.link, heard: l.now}, of: c}
+	m := &upMux{frames: frames{link: c.link, heard: l.now}, of: c, begun: l.now}
 	m.conn.Init(http2.Client, http2.Options{Secure: c.client != nil, Spare: &l.spareBlock})
 	c.mux, c.stream = m, nil
 	p.muxes = append(p.muxes, m)
@@ -194,6 +196,7 @@ func (l *Loop) beginCall(s *stream, m *upMux, reused bool) {
 	c.young()
 	s.up, s.call, s.wait = c, b, nil
 	c.served++
+	l.warmFine(c.pool)
 	if most := c.pool.config.MaxRequests; most > 0 && c.served >= most || l.expired(c) {
 		m.leave()
 	}
@@ -340,6 +343,7 @@ func (l *Loop) eventUpMux(c *upstreamConn, ev http2.Event, in []byte) {
 		}
 	case http2.GoAway:
 		m.leave()
+		l.endedMux(c)
 		l.cool(c.pool)
 	case http2.Failed:
 		l.flushFrames(&m.frames)
@@ -351,6 +355,7 @@ func (l *Loop) eventUpMux(c *upstreamConn, ev http2.Event, in []byte) {
 func (l *Loop) failCalls(c *upstreamConn, reason exchange.Reason, detail string) {
 	m := c.mux
 	m.leave()
+	l.endedMux(c)
 	for len(m.unready) > 0 {
 		s := m.unready[0]
 		l.leaveUnready(s)

@@ -293,8 +293,10 @@ func (l *Loop) makeIdle(c *upstreamConn) {
 		return
 	}
 	// Where a stream of another loop waits it is closed too: it cannot change
-	// loops, and the endpoint takes no more connections.
-	if p.retired || p.Endpoint().Waiting() > 0 || !p.Put(upstream.ID(c.link.index), p.config.MaxIdle) {
+	// loops, and the endpoint takes no more connections. Those that end soon have
+	// their place for a moment beside those that replace them.
+	most := p.config.MaxIdle + min(p.warm.aging, p.config.MinIdle)
+	if p.retired || p.Endpoint().Waiting() > 0 || !p.Put(upstream.ID(c.link.index), most) {
 		l.closeUp(c)
 		return
 	}

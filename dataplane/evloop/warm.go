@@ -203,6 +203,15 @@ func (l *Loop) endedIdle(c *upstreamConn) {
 	l.dropIdle(c)
 }
 
+// endedMux is endedIdle for HTTP/2, where GOAWAY ends a connection before its end does.
+func (l *Loop) endedMux(c *upstreamConn) {
+	m := c.mux
+	if c.pool.config.MinIdle > 0 && c.served == 0 && !m.failed && l.now < m.begun+warmYoung {
+		m.failed = true
+		l.warmFailed(c.pool)
+	}
+}
+
 // ages notes that an idle connection ends soon, so that another is opened.
 func (l *Loop) ages(c *upstreamConn, until int64) {
 	p := c.pool

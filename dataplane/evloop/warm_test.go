@@ -161,21 +161,28 @@ func TestWarmConnectionsStayBelowTheLimit(t *testing.T) {
 }
 
 func TestAnEndpointThatEndsWarmConnectionsIsNotAskedAtFullSpeed(t *testing.T) {
-	var mu sync.Mutex
-	var came []time.Time
-	address := rawServer(t, func(net.Conn) {
-		mu.Lock()
-		defer mu.Unlock()
-		came = append(came, time.Now())
-	})
-	n := startNode(t, 1)
-	n.apply(nil, forwardAll(keepsWarm(1, address)))
-	eventually(t, "four attempts", func() bool { mu.Lock(); defer mu.Unlock(); return len(came) >= 4 })
-	mu.Lock()
-	defer mu.Unlock()
-	// Half of 250 ms at least, then of 500 ms, then of a second.
-	if took := came[3].Sub(came[0]); took < 800*time.Millisecond {
-		t.Errorf("four attempts in %s", took)
+	for _, version := range []string{"HTTP/1.1", "HTTP/2"} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			var came []time.Time
+			address := rawServer(t, func(net.Conn) {
+				mu.Lock()
+				defer mu.Unlock()
+				came = append(came, time.Now())
+			})
+			n := startNode(t, 1)
+			u := keepsWarm(1, address)
+			u.HTTP2 = version == "HTTP/2"
+			n.apply(nil, forwardAll(u))
+			eventually(t, "four attempts", func() bool { mu.Lock(); defer mu.Unlock(); return len(came) >= 4 })
+			mu.Lock()
+			defer mu.Unlock()
+			// Half of 250 ms at least, then of 500 ms, then of a second.
+			if took := came[3].Sub(came[0]); took < 800*time.Millisecond {
+				t.Errorf("four attempts in %s", took)
+			}
+		})
 	}
 }
 
