@@ -5,27 +5,33 @@ package agent
 import (
 	"log/slog"
 	"net/netip"
+	"os"
 	"testing"
 )
 
-// TestALeaseThatWaitsToBeReadIsReadBeforeItsSocketIsEnded is for a main process that
-// gets its turn late: what it knows ran out long ago, and more has come.
-func TestALeaseThatWaitsToBeReadIsReadBeforeItsSocketIsEnded(t *testing.T) {
+// withCopy is a life of an agent, the agent's end of their pair, and the socket that it
+// has a copy of, by a lease until then.
+func withCopy(t *testing.T, until int64) (l *life, peer *os.File, fd int) {
+	t.Helper()
 	c, peer, err := pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.close()
-	defer peer.Close()
-	fd, err := listen(netipLoopback, 1)
-	if err != nil {
+	t.Cleanup(func() { c.close(); peer.Close() })
+	if fd, err = listen(netipLoopback, 1); err != nil {
 		t.Fatal(err)
 	}
-	defer closeFD(fd)
-	s := New(Config{Logger: slog.New(slog.DiscardHandler)})
-	l := &life{s: s, conn: c, sooner: make(chan struct{}, 1), copies: map[uint64]*shared{
-		1: {address: netip.MustParseAddrPort("127.0.0.1:1"), fd: fd, until: boottime() - 300*ms},
-	}}
+	t.Cleanup(func() { closeFD(fd) })
+	return &life{
+		s: New(Config{Logger: slog.New(slog.DiscardHandler)}), conn: c, sooner: make(chan struct{}, 1),
+		copies: map[uint64]*shared{1: {address: netip.MustParseAddrPort("127.0.0.1:1"), fd: fd, until: until}},
+	}, peer, fd
+}
+
+// TestALeaseThatWaitsToBeReadIsReadBeforeItsSocketIsEnded is for a main process that
+// gets its turn late: what it knows ran out long ago, and more has come.
+func TestALeaseThatWaitsToBeReadIsReadBeforeItsSocketIsEnded(t *testing.T) {
+	l, peer, fd := withCopy(t, boottime()-300*ms)
 	if _, err := peer.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -47,45 +53,23 @@ func TestALeaseThatWaitsToBeReadIsReadBeforeItsSocketIsEnded(t *testing.T) {
 	for range hearLooks + 1 {
 		l.cut()
 	}
-	if listens(fd) || s.State().Cut != 1 {
+	if listens(fd) || l.s.State().Cut != 1 {
 		t.Error("it listens for ever")
 	}
 }
 
 func TestALeaseThatRanOutLongAgoIsNotWaitedFor(t *testing.T) {
-	c, peer, err := pair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.close()
-	defer peer.Close()
-	fd, err := listen(netipLoopback, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closeFD(fd)
+	l, peer, fd := withCopy(t, boottime()-hearAfter-cutAfter)
 	if _, err := peer.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	l := &life{s: New(Config{Logger: slog.New(slog.DiscardHandler)}), conn: c, copies: map[uint64]*shared{1: {fd: fd, until: boottime() - hearAfter - cutAfter}}}
 	if l.cut(); listens(fd) {
 		t.Error("it listens")
 	}
 }
 
 func TestASocketWhoseLeaseRanOutIsEndedAtOnceIfNothingCame(t *testing.T) {
-	c, peer, err := pair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.close()
-	defer peer.Close()
-	fd, err := listen(netipLoopback, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closeFD(fd)
-	l := &life{s: New(Config{Logger: slog.New(slog.DiscardHandler)}), conn: c, copies: map[uint64]*shared{1: {fd: fd, until: boottime() - cutAfter}}}
+	l, _, fd := withCopy(t, boottime()-cutAfter)
 	if l.cut(); listens(fd) {
 		t.Error("it listens")
 	}

@@ -39,7 +39,7 @@ func TestNothingIsParsedBehindTheFrameThatEndsAConnection(t *testing.T) {
 	_ = more.WriteRawFrame(xhttp2.FramePing, 0, 0, []byte{1}) // would be refused
 	_, _ = c.Write(frames.Bytes()[:7])
 	eventually(t, "a part that is kept", func() bool { return n.engine.loops[0].held.Load() > 0 })
-	time.Sleep(10 * time.Millisecond)
+	time.Sleep(10 * time.Millisecond) // nothing is to happen meanwhile, so there is nothing to wait for
 	_, _ = c.Write(frames.Bytes()[7:])
 	if _, _, err := endOf(f); err != nil {
 		t.Error(err)
