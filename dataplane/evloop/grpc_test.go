@@ -3,11 +3,14 @@
 package evloop
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -73,4 +76,67 @@ func TestGRPCGoesThrough(t *testing.T) {
 		t.Errorf("given up: %v", err)
 	}
 	eventually(t, "the call's end", func() bool { return n.engine.registry.Endpoint(u.Endpoints[0].Slot).InFlight() == 0 })
+}
+
+// TestACallThatItsServerCancelsIsCancelledForItsClient at any point of the answer: a
+// server whose deadline passes first sends CANCEL, of which clients make
+// DEADLINE_EXCEEDED.
+func TestACallThatItsServerCancelsIsCancelledForItsClient(t *testing.T) {
+	n := startNode(t, 1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		if method, _ := grpc.MethodFromServerStream(stream); method == "/s/began" {
+			if err := stream.SendHeader(nil); err != nil {
+				return err
+			}
+		}
+		<-stream.Context().Done()
+		return stream.Context().Err()
+	}))
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	u := newUpstream("u", l.Addr().String())
+	u.HTTP2 = true
+	n.apply(nil, forwardAll(u))
+	for i, method := range []string{"/s/silent", "/s/began"} {
+		var block bytes.Buffer
+		encoder := hpack.NewEncoder(&block)
+		for _, f := range [][2]string{
+			{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "a"},
+			{"content-type", "application/grpc"}, {"te", "trailers"}, {"grpc-timeout", "20m"},
+		} {
+			if err := encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, f := n.framesTo()
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true}); err != nil {
+			t.Fatal(err)
+		}
+		for reset := false; !reset; {
+			switch frame, err := f.ReadFrame(); frame := frame.(type) {
+			case *http2.RSTStreamFrame:
+				if reset = true; frame.ErrCode != http2.ErrCodeCancel {
+					t.Errorf("%s: reset by %v", method, frame.ErrCode)
+				}
+			case *http2.HeadersFrame:
+				if reset = frame.StreamEnded(); reset {
+					t.Errorf("%s: answered", method)
+				}
+			case nil:
+				t.Fatalf("%s: %v", method, err)
+			}
+		}
+		n.records.wait(t, i+1)
+	}
 }

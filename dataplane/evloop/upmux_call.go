@@ -229,6 +229,11 @@ func (l *Loop) callReset(b *call, ev http2.Event) {
 		f = exchange.Failure{Reason: exchange.ReasonUpstreamMalformed, Detail: ev.Reason.String()}
 	case ev.Code == http2.RefusedStream:
 		f.Retry = exchange.RetryRefused
+	case ev.Code == http2.Cancel:
+		f.Canceled = true
+		if s.sub != nil {
+			s.sub.cutCode = http2.Cancel
+		}
 	}
 	l.step(s, exchange.Event{Kind: exchange.EventUpstreamFailed, Failure: f})
 }

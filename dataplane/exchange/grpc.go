@@ -12,6 +12,11 @@ import (
 // error of our own is a trailers-only answer: one field section that ends the
 // stream, with the status and what would have been the body ("gRPC over HTTP2",
 // Responses, in grpc's doc/PROTOCOL-HTTP2.md).
+//
+// A call that the endpoint cancels is not such an error. Servers cancel what has
+// passed its deadline, often a moment before the client sees that it has: the
+// client gets the same CANCEL and makes DEADLINE_EXCEEDED or CANCELLED of it ("Errors",
+// there), while UNAVAILABLE would tell it to try again.
 
 var (
 	typeGRPC        = []byte("application/grpc")

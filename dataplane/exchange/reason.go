@@ -160,6 +160,8 @@ type Failure struct {
 	Retry  RetryClass
 	// Status is answered instead of the reason's own; 0: that.
 	Status uint16
+	// Canceled says that the endpoint gave the stream up by CANCEL.
+	Canceled bool
 	// Detail is a constant text for the log: the codec's reason, an errno.
 	Detail string
 }

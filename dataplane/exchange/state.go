@@ -368,9 +368,12 @@ func (x *Exchange) fail(env *Env, now int64, f Failure) Actions {
 		}
 	}
 	undo := x.letGo()
-	if x.headSent {
+	if x.headSent || f.Canceled && isGRPC(x.head) {
 		x.state = StateDone
 		x.reason, x.detail = f.Reason, f.Detail
+		if !x.headSent {
+			x.status = f.Reason.Status()
+		}
 		return undo | ActAbortClient | ActFinish
 	}
 	return undo | x.refuse(f)
