@@ -37,6 +37,32 @@ func (l *Loop) connect(s *stream, p *endpointPool) bool {
 	return true
 }
 
+// dial begins a connection, if there is a descriptor for it. An idle connection
+// to another endpoint makes room.
+func (l *Loop) dial(to *table.Endpoint) (fd int, errno unix.Errno) {
+	if l.engine.connections() >= l.engine.ceilings.connections && !l.freeDescriptor() {
+		return -1, unix.EMFILE
+	}
+	fd, errno = sysConnect(to.AddrPort, to.Unix)
+	if outOfDescriptors(errno) && l.freeDescriptor() {
+		return sysConnect(to.AddrPort, to.Unix)
+	}
+	return fd, errno
+}
+
+// outOfDescriptors says that the process or the system has none left.
+func outOfDescriptors(errno unix.Errno) bool { return errno == unix.EMFILE || errno == unix.ENFILE }
+
+// freeDescriptor closes an idle connection to some endpoint; false: there is none.
+func (l *Loop) freeDescriptor() bool {
+	for _, p := range l.pools {
+		if p != nil && l.closeIdle(p) {
+			return true
+		}
+	}
+	return false
+}
+
 // withoutDescriptor lets a stream wait for a connection that the loop has, as if
 // the endpoint took no more. Without one there is nothing to wait for.
 func (l *Loop) withoutDescriptor(s *stream, p *endpointPool) {
@@ -56,7 +82,7 @@ func (l *Loop) newUp(fd int, p *endpointPool) *upstreamConn {
 	if k == nil {
 		return nil
 	}
-	c := l.takeUp()
+	c := l.oldUps.take()
 	*c = upstreamConn{link: k, pool: p, client: p.client, http2: p.http2}
 	k.up = c
 	c.reader.Init(http1.Client, http1.Limits{})

@@ -9,22 +9,75 @@
 // and one coalesced wake-up: a new or removed listening socket, a connection
 // that another loop gives away, retired endpoints, shutdown.
 //
+// # Names
+//
+// Down is the client's side, up the endpoint's. The same things have the same
+// letters everywhere:
+//
+//	l  a Loop        k  a link                   p  an endpointPool, or bytes
+//	d  a downstream  m  its mux, with HTTP/2     b  a sub: a stream of HTTP/2 there
+//	c  upstreamConn  m  its upMux, with HTTP/2   b  a call: a stream of HTTP/2 there
+//	s  a stream, which binds an exchange (s.x) to both; or a listening socket
+//	f  the frames of a mux or an upMux           h  a handshake
+//
+// # A turn
+//
+// run waits for events and serves, in this order: the links that have an edge (edge,
+// turn), those that an earlier turn left over and sockets with clients waiting
+// (takeTurns), handshakes (readReports), deadlines (expire), want of memory or
+// descriptors (shed), what other goroutines say (readMail). endTurn writes the frames
+// that came together and makes the memory of what ended ready to be used again.
+// patience says how long the loop may sleep: a loop that spins has a reason there.
+//
+// # The way of a request
+//
+//	            HTTP/1.1                             HTTP/2
+//	accept      accept, newDown; awaitProxy, readProxy; greet
+//	TLS         turnHello, readHello, beginShake; shakeHands on its goroutine;
+//	            readReports, turnShake, shakenDown
+//	read        turnDown, readDown, consumeDown      turnMux, readMux, consumeMux
+//	begin       eventDown, beginExchange             eventMux, beginSub
+//	connect     acquire, acquireFrom, connect,       the same; postpone, startPostponed
+//	            connectDone, opened                  until the frames at hand are handled
+//	            to an endpoint of HTTP/2: acquireCall, openedMux, offerCall, beginCall
+//	send        act: ask; to HTTP/2: callActions
+//	read        turnUp, readUp, consumeUp, eventUp; of HTTP/2: turnUpMux, readUpMux,
+//	            eventUpMux, callData, callEnd
+//	answer      act: answer                          act: answerSub
+//	give back   actAfter: releaseUp, makeIdle; or abortUp; of HTTP/2: dropCall
+//	log, count  finish, count
+//	go on       nextRequest, or closeDownAfter       finishedSub, endSub
+//
+// A tunnel leaves this way at join: turnTunnel, pass and passEnd move its bytes. A
+// connection that is passed on whole (TCP, TLS_PASSTHROUGH) takes it from beginConnection
+// on. What the client gets when there is no exchange yet is made by failHead,
+// refuseSub, refuseConnection and refuse.
+//
+// # Where to look
+//
+//	a transfer stands still     backpressure.go: who should have called makeReady?
+//	a deadline does not come    deadline, muxDeadline: what is it? wheel.go: is it armed?
+//	a connection is not reused  releaseUp and makeIdle have all reasons
+//	descriptors grow            newLink, closeLink and openPipe count in Loop.open
+//	memory grows                buffers.used; queue.release is where bytes are given back
+//	a client is refused         accept; overloaded; newCeilings; clientele_down.go
+//
 // # A descriptor
 //
 // A link is one descriptor with what both sides have in common: what the last
 // edges said, bytes that were read and not yet understood, bytes that wait to be
 // written, its place in the timer wheel, and its TLS if it has any. A downstream or an
-// upstream connection owns a link and a codec. A stream binds one exchange to (connection, stream) on both sides; an
-// HTTP/1.1 connection carries one at a time.
+// upstreamConn owns a link and a codec. A stream binds one exchange to its place on
+// both of them; an HTTP/1.1 connection carries one at a time.
 //
 // # Edges
 //
 // Registration is edge-triggered and for life. A read that got less than it
 // asked for ends the edge; whatever stops before that (a budget, back-pressure)
 // leaves link.readable set and puts the link on the ready list, or is resumed by
-// the side it waits for. Whoever queues bytes goes through send, which either
-// writes them in this turn or leaves them in link.out for the next writable
-// edge: there is no third way.
+// the side it waits for (backpressure.go). Whoever queues bytes goes through send,
+// which either writes them in this turn or leaves them in link.out for the next
+// writable edge: there is no third way.
 //
 // # TLS
 //

@@ -79,7 +79,7 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 		return
 	}
 	setBuffers(fd, s.listener)
-	d := l.takeDown()
+	d := l.oldDowns.take()
 	*d = downstream{link: k, socket: s, peer: peer, since: l.now, counted: counted}
 	k.down = d
 	l.clientsChanged(1)
@@ -133,12 +133,12 @@ func (l *Loop) turnDown(d *downstream) {
 	}
 	l.roomAgain(d.stream, k)
 	if k.writable && k.out.len() > 0 {
-		moved, drained := l.flushOut(k)
+		moved, empty := l.flushOut(k)
 		if moved > 0 && d.stream != nil {
 			d.stream.x.Touch(l.now)
 		}
-		if drained {
-			l.drainedDown(d)
+		if empty {
+			l.sentDown(d)
 		}
 		if k.closed {
 			return
@@ -147,33 +147,15 @@ func (l *Loop) turnDown(d *downstream) {
 	l.readDown(d)
 }
 
-// drainedDown goes on with what waited for this client to read.
-func (l *Loop) drainedDown(d *downstream) {
+// sentDown goes on with what waited for this client to read.
+func (l *Loop) sentDown(d *downstream) {
 	if d.closing {
-		l.shutDown(d)
+		l.closeLingering(d)
 		return
 	}
 	if d.stream != nil && d.stream.up != nil {
 		l.makeReady(d.stream.up.link)
 	}
-}
-
-// wantsInput says that the codec may be given bytes. A request behind the one at
-// hand waits: answers go in order, and one exchange at a time is what HTTP/1.1
-// can carry.
-func (d *downstream) wantsInput() bool {
-	switch d.phase {
-	case phaseHead:
-		return !d.closing && d.link.out.len() <= highWater
-	case phaseBody:
-		// Before the endpoint's connection stands, the body stays where it is: so
-		// an attempt that fails has lost nothing.
-		s := d.stream
-		return s != nil && takesRequest(s)
-	case phaseLinger:
-		return true
-	}
-	return false
 }
 
 // readDown reads and parses for one turn.
@@ -380,16 +362,16 @@ func (l *Loop) closeDownAfter(d *downstream) {
 	}
 	l.sayGoodbye(k)
 	if k.out.len() == 0 {
-		l.shutDown(d)
+		l.closeLingering(d)
 		return
 	}
 	d.since = l.now
 	l.wheel.arm(k, d.deadline())
 }
 
-// shutDown closes a connection on which everything was sent: at once if the
-// client sends nothing more that we know of, else after lingering.
-func (l *Loop) shutDown(d *downstream) {
+// closeLingering closes a connection on which everything was sent: at once if the
+// client sends nothing more that we know of, else after phaseLinger.
+func (l *Loop) closeLingering(d *downstream) {
 	k := d.link
 	if k.readHup || k.broken {
 		l.closeDown(d)
@@ -463,18 +445,5 @@ func (l *Loop) closeDown(d *downstream) {
 	if d.mux != nil {
 		l.endMux(d.mux)
 	}
-	l.giveDown(d)
+	l.oldDowns.give(d)
 }
-
-func (l *Loop) takeDown() *downstream {
-	if last := len(l.freeDowns) - 1; last >= 0 {
-		d := l.freeDowns[last]
-		l.freeDowns = l.freeDowns[:last]
-		return d
-	}
-	return new(downstream)
-}
-
-// giveDown gives the memory back at the end of the turn: callers up the stack may
-// still look at it.
-func (l *Loop) giveDown(d *downstream) { l.freedDowns = append(l.freedDowns, d) }

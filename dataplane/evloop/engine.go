@@ -34,19 +34,18 @@ type Engine struct {
 	loops    []*Loop
 	ceilings ceilings
 
-	// Handshakes: how they share permits, their goroutines, of which some wait for one, and the end of all
-	// loops.
-	permits     permit.Crowd // immutable
-	shaking     sync.WaitGroup
-	shakes      chan *handshake
-	idleShakers atomic.Int32
-	shaken      chan struct{}
+	// The goroutines that shake hands, for all loops: see handshake.go.
+	permits     permit.Crowd    // immutable; of which each holds one while it computes
+	shakers     sync.WaitGroup  // all of them
+	idleShakers atomic.Int32    // those that wait for a handshake
+	offered     chan *handshake // from a loop to one that waits
+	over        chan struct{}   // closed when all loops have ended; then they end too
 
 	live     table.Live
 	pressure atomic.Uint32 // a pressure.Level
 	probing  atomic.Pointer[probeMark]
 
-	free       chan struct{}               // holds a token during a change or a Hold; taken before mu
+	changing   chan struct{}               // holds a token during a change or a Hold; put in before mu is locked
 	mu         sync.Mutex                  // one Apply at a time
 	bindings   map[netip.AddrPort]*binding // guarded by mu
 	inherit    map[netip.AddrPort][]int    // guarded by mu; sockets that no table has asked for yet
@@ -87,11 +86,11 @@ func New(c Config) (*Engine, error) {
 		inherit:    maps.Clone(c.Inherit),
 		shared:     make(map[netip.AddrPort]int),
 		clienteles: make(map[string]*clientele),
-		free:       make(chan struct{}, 1),
+		changing:   make(chan struct{}, 1),
 		stopped:    make(chan struct{}),
 		permits:    permit.NewCrowd(c.Permit),
-		shakes:     make(chan *handshake),
-		shaken:     make(chan struct{}),
+		offered:    make(chan *handshake),
+		over:       make(chan struct{}),
 		ceilings:   newCeilings(c.MaxClients),
 	}
 	e.live.Store(&table.Table{})
@@ -175,8 +174,8 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		running = false
 	}
-	defer e.shaking.Wait()
-	defer close(e.shaken)
+	defer e.shakers.Wait()
+	defer close(e.over)
 	timeout := time.NewTimer(e.config.DrainTimeout)
 	defer timeout.Stop()
 	for left > 0 {

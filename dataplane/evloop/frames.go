@@ -5,6 +5,7 @@ package evloop
 import (
 	"math"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
@@ -42,6 +43,17 @@ func (l *Loop) gatherData(f *frames, id uint32, p []byte, end bool) (n int) {
 		l.list(f)
 	}
 	return n
+}
+
+// gatherTrailers ends a stream with trailers in the form of HTTP/1.1; none is right.
+func (l *Loop) gatherTrailers(f *frames, id uint32, lines []byte) {
+	l.out.Reset()
+	l.trailers = http1.AppendTrailers(l.trailers[:0], lines)
+	for i := range l.trailers {
+		t := &l.trailers[i]
+		l.out.Add(lines[t.Name.Start:t.Name.End], lines[t.Value.Start:t.Value.End])
+	}
+	l.gather(f, f.conn.AppendTrailers(l.frame[:0], id, l.out.Fields))
 }
 
 // frameOverhead is a frame's header.

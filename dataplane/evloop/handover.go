@@ -21,7 +21,7 @@ import (
 // under way, and for another Hold.
 func (e *Engine) Hold(ctx context.Context) error {
 	select {
-	case e.free <- struct{}{}:
+	case e.changing <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("engine: a change is under way: %w", ctx.Err())
@@ -29,7 +29,7 @@ func (e *Engine) Hold(ctx context.Context) error {
 }
 
 // Resume ends a Hold.
-func (e *Engine) Resume() { <-e.free }
+func (e *Engine) Resume() { <-e.changing }
 
 // EachSocket shows the listening sockets but shared ones, by address. They are valid
 // until visit returns, and stay the engine's; no table is applied meanwhile.

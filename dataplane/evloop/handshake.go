@@ -90,9 +90,9 @@ func (l *Loop) shake(k *link, conn *secure.Conn) {
 	h := &handshake{loop: l, conn: conn, link: k}
 	k.shake = h
 	select {
-	case l.engine.shakes <- h: // to a goroutine that waits for one
+	case l.engine.offered <- h: // to a goroutine that waits for one
 	default:
-		l.engine.shaking.Add(1)
+		l.engine.shakers.Add(1)
 		go l.engine.shakeHands(h)
 	}
 }
@@ -100,7 +100,7 @@ func (l *Loop) shake(k *link, conn *secure.Conn) {
 // shakeHands is the goroutine. Having grown its stack for one handshake it waits
 // a while for the next.
 func (e *Engine) shakeHands(h *handshake) {
-	defer e.shaking.Done()
+	defer e.shakers.Done()
 	patience := time.NewTimer(shakerPatience)
 	defer patience.Stop()
 	for h != nil {
@@ -117,11 +117,11 @@ func (e *Engine) nextShake(patience *time.Timer) *handshake {
 	}
 	patience.Reset(shakerPatience)
 	select {
-	case h := <-e.shakes:
+	case h := <-e.offered:
 		return h
 	case <-patience.C:
 		return nil
-	case <-e.shaken:
+	case <-e.over:
 		return nil
 	}
 }
@@ -201,7 +201,7 @@ func (l *Loop) shaken(h *handshake) {
 	result := h.conn.Result()
 	l.countHandshake(k, result)
 	if h.conn.Failed() == nil {
-		k.tls = &session{conn: h.conn, ahead: true}
+		k.tls = &recordLayer{conn: h.conn, ahead: true}
 		if !k.readable {
 			k.tls.empty = l.now
 		}

@@ -8,9 +8,9 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
-// secure brings a pool to the TLS settings of its upstream. What is idle was
+// setTLS brings a pool to the TLS settings of its upstream. What is idle was
 // opened with others, and goes.
-func (l *Loop) secure(p *endpointPool, t *table.UpstreamTLS) {
+func (l *Loop) setTLS(p *endpointPool, t *table.UpstreamTLS) {
 	switch {
 	case t == nil && p.client == nil, t != nil && p.client != nil && p.client.Of() == t:
 		return

@@ -26,7 +26,7 @@ type link struct {
 	up   *upstreamConn
 	// tls is nil without TLS and until its handshake is over; shake is the one
 	// that is under way.
-	tls   *session
+	tls   *recordLayer
 	shake *handshake
 
 	// What edges said and was not used up.
@@ -203,8 +203,8 @@ func (l *Loop) wrote(k *link, asked, n int, errno unix.Errno) {
 	}
 }
 
-// flushOut writes what waits. drained says that nothing waits any more.
-func (l *Loop) flushOut(k *link) (moved int, drained bool) {
+// flushOut writes what waits. empty says that nothing waits any more.
+func (l *Loop) flushOut(k *link) (moved int, empty bool) {
 	for k.out.len() > 0 && k.writable {
 		p := k.out.bytes()
 		n, errno := sysWrite(k.fd, p)
@@ -226,11 +226,8 @@ func (l *Loop) makeReady(k *link) {
 
 // newLink takes a descriptor under the loop's care. It closes fd if that fails.
 func (l *Loop) newLink(fd int, writable bool) *link {
-	var k *link
-	if last := len(l.freeLinks) - 1; last >= 0 {
-		k = l.freeLinks[last]
-		l.freeLinks = l.freeLinks[:last]
-	} else {
+	k := l.oldLinks.reuse()
+	if k == nil {
 		k = &link{index: uint32(len(l.links))}
 		l.links = append(l.links, k)
 	}
@@ -238,7 +235,7 @@ func (l *Loop) newLink(fd int, writable bool) *link {
 	if err := l.poller.Add(fd, k.token()); err != nil {
 		unix.Close(fd)
 		k.closed = true
-		l.freeLinks = append(l.freeLinks, k)
+		l.oldLinks.give(k)
 		return nil
 	}
 	l.open.Add(1)
@@ -261,5 +258,5 @@ func (l *Loop) closeLink(k *link) {
 	k.closed = true
 	k.fd = -1
 	k.down, k.up, k.tls = nil, nil, nil
-	l.freed = append(l.freed, k)
+	l.oldLinks.give(k)
 }

@@ -56,7 +56,7 @@ type socket struct {
 // an error the inherited ones stay open, and the caller's.
 func openSockets(b *binding, l *table.Listener, loops int, inherited []int, covered bool) error {
 	if len(inherited) == 0 && !covered {
-		if err := probe(b.address); err != nil {
+		if err := mustBeFree(b.address); err != nil {
 			return fmt.Errorf("listener %q: %s: %w", l.Name, b.address, err)
 		}
 	}
@@ -83,9 +83,9 @@ func closeSockets(sockets []*socket) {
 	}
 }
 
-// probe binds without SO_REUSEPORT: two nodes on one address would otherwise
+// mustBeFree binds without SO_REUSEPORT: two nodes on one address would otherwise
 // share its connections without anybody noticing.
-func probe(a netip.AddrPort) error {
+func mustBeFree(a netip.AddrPort) error {
 	fd, err := openSocket(a, nil, false)
 	if err != nil {
 		return err
@@ -322,7 +322,7 @@ func (l *Loop) accept(s *socket) {
 			refuse(fd, s)
 			continue
 		}
-		if other := l.lighter(); other != nil && !s.removed && l.handOver(other, s, fd, peer) {
+		if other := l.lighter(); other != nil && !s.removed && l.giveAway(other, s, fd, peer) {
 			continue
 		}
 		l.newDown(s, fd, peer)

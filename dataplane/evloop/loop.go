@@ -31,96 +31,95 @@ const maxEvents = 256
 // flushEvery is how long a record may wait in a sink's buffer.
 const flushEvery = int64(time.Second)
 
-// Loop is one event loop. Everything in it belongs to its thread but the mailbox.
+// Loop is one event loop. Its thread alone touches it, but for the channels and what
+// stands under "read by others".
 type Loop struct {
-	engine *Engine
-	id     int
-	log    *slog.Logger
-
-	poller  *poll.Poller
+	// immutable
+	engine  *Engine
+	id      int
+	log     *slog.Logger
+	poller  *poll.Poller // others call Wake only
 	mailbox chan mail
+	reports chan *handshake // from the goroutines that shake hands
 	random  *rand.PCG
 	picker  *upstream.Picker
 	sink    Sink
 	stats   *stats.Loop
 
-	// time of this turn
-	base     time.Time // monotonic zero
-	now      int64     // nanoseconds since base
-	wallBase int64     // unix nanoseconds at base
-	dateAt   int64     // second that date says
+	// The time of this turn. All instants of the loop are nanoseconds since base.
+	base     time.Time // monotonic
+	now      int64
+	wallBase int64 // Unix nanoseconds at base
+	dateAt   int64 // the Unix second that date says
 	date     [len(httpTime)]byte
-	flushAt  int64
+	flushAt  int64 // when the sink is flushed; 0: it has nothing
 
-	// connections
-	links     []*link
-	freeLinks []*link
-	freeDowns []*downstream
-	freeUps   []*upstreamConn
-	// Closed in this turn: events and callers of this turn may name them.
-	freed      []*link
-	freedDowns []*downstream
-	freedUps   []*upstreamConn
-	freeSubs   []*sub
-	freedSubs  []*sub
-	freeCalls  []*call
-	freedCalls []*call
-	framed     []*frames // connections that have gathered frames in this turn
-	ready      []*link
-	spare      []*link // the ready list of the turn before, emptied
-	wheel      wheel
-	buffers    buffers
-	readBuf    []byte
-	cipherBuf  []byte // what is read of links with TLS
-	wire       []byte // what is written to them
-	staged     *link
-	stage      []byte
-	pipe       pipe
-	streams    streamPool
-	pools      []*endpointPool // by endpoint slot
-	sockets    []*socket
+	// Descriptors.
+	links   []*link // by index
+	sockets []*socket
 	// socketCount numbers listening sockets, which never get a number again.
 	socketCount uint32
-	table       *table.Table // of the last turn that looked
+	ready       []*link // to be served in the next turn without an edge
+	spare       []*link // the ready list of the turn before, emptied
+	wheel       wheel
+	framed      []*frames // connections for which frames were gathered in this turn
 	reserve     reserve
+	pipe        pipe
 
-	// scratch of one step
-	env  exchange.Env
-	head message.Head
-	// muxHead is head for HTTP/2, whose codec writes into the arena that it finds.
-	muxHead message.Head
-	// postponed are subs whose attempts begin when the frames at hand are handled;
-	// batching says that they are being handled.
-	postponed []*sub
-	batching  bool
-	// spareBlock is what all codecs of HTTP/2 share.
-	spareBlock http2.Spare
-	out        message.Out
-	record     exchange.Record
-	frame      []byte
+	// The memory of what has ended.
+	oldLinks recycler[link]
+	oldDowns recycler[downstream]
+	oldUps   recycler[upstreamConn]
+	oldSubs  recycler[sub]
+	oldCalls recycler[call]
+	streams  streamPool
+	buffers  buffers
+
+	// Bytes that no connection owns.
+	readBuf   []byte // what fill read
+	cipherBuf []byte // what was read of links with TLS, before it is decrypted
+	wire      []byte // what is written to them, encrypted
+	staged    *link  // whose bytes are in stage: see send
+	stage     []byte
+
+	// What the table says.
+	table  *table.Table    // of the last turn that looked
+	pools  []*endpointPool // by the endpoint's slot
+	cold   []*endpointPool // those that lack connections: see warm.go
+	warmAt int64           // when these are looked at; 0: there are none
+
+	// Scratch of one step: valid until the next step of any exchange.
+	env    exchange.Env
+	head   message.Head // of HTTP/1.1
+	out    message.Out
+	record exchange.Record
+	frame  []byte // what is being encoded
 	// The trailers of an event, and the lines of them that pass.
 	trailers []message.Field
 	lines    []byte
-	events   int // what the link at hand may still cause in this turn
+	events   int // how many more the link at hand may cause in this turn
 
-	handshakes int             // under way, given up ones too
-	reports    chan *handshake // from their goroutines
-	waiting    shakeQueue
+	// The same for HTTP/2.
+	muxHead    message.Head // whose arena the codec writes into
+	spareBlock http2.Spare  // which all codecs share
+	postponed  []*sub       // whose attempts begin when the frames at hand are handled
+	batching   bool         // these are being handled
 
-	draining    bool
-	downs       int             // client connections
-	subs        int             // their streams of HTTP/2
-	crowded     bool            // the node is near its ceiling of clients
-	cold        []*endpointPool // pools that lack connections
-	warmAt      int64           // when they are looked at; 0: there are none
-	shedAgain   int64           // when idle connections may be closed again; 0: no need
-	acceptAgain int64           // after descriptors ran out; 0: they have not
+	handshakes int        // under way, given up ones too
+	waiting    shakeQueue // those that wait for bytes of their peers
 
-	// shared
-	load    atomic.Int64 // downs, for the other loops
-	carried atomic.Int64 // downs and subs, likewise
-	coming  atomic.Int64 // connections that others have posted and it has not adopted
-	open    atomic.Int64 // connections to clients and endpoints
+	draining    bool  // it accepts nothing, and ends with its last client
+	downs       int   // client connections
+	subs        int   // their streams of HTTP/2
+	crowded     bool  // the node is near its ceiling of clients
+	shedAgain   int64 // when idle connections may be closed again; 0: no need
+	acceptAgain int64 // when to accept again, after descriptors ran out; 0: they have not
+
+	// Read by others.
+	load    atomic.Int64 // downs
+	carried atomic.Int64 // downs and subs
+	coming  atomic.Int64 // connections that others have posted and it has not adopted; they count up
+	open    atomic.Int64 // descriptors of connections, to clients and endpoints, and of the pipe
 	held    atomic.Int64 // bytes in buffers that connections hold
 	idle    atomic.Bool  // it drains and has no clients
 	ended   atomic.Bool
@@ -339,33 +338,16 @@ func (l *Loop) endTurn(started int64) {
 	l.stats.Late(int64(time.Since(l.base)) - started)
 }
 
-// recycle makes what closed in this turn ready for the next.
+// recycle makes what ended in this turn ready for the next. Links keep their numbers,
+// subs and calls the memory of their trailers.
 func (l *Loop) recycle() {
-	for i, k := range l.freed {
-		l.freeLinks = append(l.freeLinks, k)
-		l.freed[i] = nil
-	}
-	for i, d := range l.freedDowns {
-		*d = downstream{}
-		l.freeDowns = append(l.freeDowns, d)
-		l.freedDowns[i] = nil
-	}
-	for i, c := range l.freedUps {
-		*c = upstreamConn{}
-		l.freeUps = append(l.freeUps, c)
-		l.freedUps[i] = nil
-	}
-	for i, b := range l.freedSubs {
-		l.freeSubs = append(l.freeSubs, b)
-		l.freedSubs[i] = nil
-	}
-	l.freedSubs = l.freedSubs[:0]
-	for i, b := range l.freedCalls {
-		l.freeCalls = append(l.freeCalls, b)
-		l.freedCalls[i] = nil
-	}
-	l.freedCalls = l.freedCalls[:0]
-	l.freed, l.freedDowns, l.freedUps = l.freed[:0], l.freedDowns[:0], l.freedUps[:0]
+	l.oldDowns.forget()
+	l.oldUps.forget()
+	l.oldLinks.turn()
+	l.oldDowns.turn()
+	l.oldUps.turn()
+	l.oldSubs.turn()
+	l.oldCalls.turn()
 }
 
 // lend makes the scratch of a step ready for a stream's exchange.

@@ -109,8 +109,8 @@ func (l *Loop) beginMux(d *downstream) {
 func (l *Loop) turnMux(d *downstream) {
 	k, m := d.link, d.mux
 	if k.writable && k.out.len() > 0 {
-		if _, drained := l.flushOut(k); drained && d.closing {
-			l.shutDown(d)
+		if _, empty := l.flushOut(k); empty && d.closing {
+			l.closeLingering(d)
 			return
 		}
 	}
@@ -275,7 +275,7 @@ func (l *Loop) dropSub(b *sub) {
 	m.open--
 	l.subs--
 	b.of = nil
-	l.freedSubs = append(l.freedSubs, b)
+	l.oldSubs.give(b)
 	d := m.of
 	if m.open > 0 || d.link.closed {
 		return
@@ -295,13 +295,4 @@ func (l *Loop) endMux(m *mux) {
 		}
 	}
 	m.out.release(&l.buffers)
-}
-
-func (l *Loop) takeSub() *sub {
-	if last := len(l.freeSubs) - 1; last >= 0 {
-		b := l.freeSubs[last]
-		l.freeSubs = l.freeSubs[:last]
-		return b
-	}
-	return new(sub)
 }

@@ -4,7 +4,6 @@ package evloop
 
 import (
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
-	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
 )
@@ -118,16 +117,9 @@ func (l *Loop) subAnswered(s *stream) {
 	b.trailers = append(b.trailers[:0], lines...)
 }
 
-// sendTrailers ends a stream with trailers in the form of HTTP/1.1; none is
-// right.
+// sendTrailers ends an answer.
 func (l *Loop) sendTrailers(b *sub, lines []byte) {
-	l.out.Reset()
-	l.trailers = http1.AppendTrailers(l.trailers[:0], lines)
-	for i := range l.trailers {
-		f := &l.trailers[i]
-		l.out.Add(lines[f.Name.Start:f.Name.End], lines[f.Value.Start:f.Value.End])
-	}
-	l.gather(&b.of.frames, b.of.conn.AppendTrailers(l.frame[:0], b.id, l.out.Fields))
+	l.gatherTrailers(&b.of.frames, b.id, lines)
 	b.sendEnd = true
 }
 
@@ -180,18 +172,6 @@ func (l *Loop) pumpSub(b *sub) (moved bool) {
 	}
 	l.endSub(b)
 	return true
-}
-
-// takesAnswer says that an answer may be read: its client takes it.
-func takesAnswer(s *stream) bool {
-	b := s.sub
-	if b == nil {
-		return s.down.link.out.len() <= highWater
-	}
-	if b.of == nil {
-		return true
-	}
-	return b.out.len() <= subAhead && (b.of.ahead <= muxAhead || b.out.len() == 0)
 }
 
 // finishedSub does what is left when the exchange of a sub is over.

@@ -21,7 +21,7 @@ func (l *Loop) newSub(m *mux, id uint32) *sub {
 		tag = uint32(len(m.subs))
 		m.subs = append(m.subs, nil)
 	}
-	b := l.takeSub()
+	b := l.oldSubs.take()
 	*b = sub{id: id, tag: tag, of: m, rest: -1, touched: l.now, cutCode: http2.InternalError, lines: b.lines[:0], trailers: b.trailers[:0]}
 	m.subs[tag] = b
 	m.open++
@@ -139,17 +139,6 @@ func (l *Loop) subConsumed(b *sub, n int) {
 	if m := b.of; m != nil {
 		l.gather(&m.frames, m.conn.AppendConsumed(l.frame[:0], b.id, n))
 	}
-}
-
-// takesRequest says that the endpoint is there and takes bytes.
-func takesRequest(s *stream) bool {
-	if s.x.AwaitsTunnel() {
-		return false
-	}
-	if s.call != nil {
-		return s.call.callTakes()
-	}
-	return s.up != nil && s.up.connected && s.up.link.out.len() <= highWater
 }
 
 // subEnd takes the end of a request.

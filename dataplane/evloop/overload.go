@@ -8,7 +8,6 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
-	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
 )
 
@@ -92,32 +91,6 @@ func (e *Engine) connections() (sum int64) {
 // crowds says that with so many clients idle ones should make room for new ones.
 func (e *Engine) crowds(clients int64) bool {
 	return clients >= e.ceilings.clients-e.ceilings.clients/crowdedShare
-}
-
-// dial begins a connection, if there is a descriptor for it. An idle connection
-// to another endpoint makes room.
-func (l *Loop) dial(to *table.Endpoint) (fd int, errno unix.Errno) {
-	if l.engine.connections() >= l.engine.ceilings.connections && !l.freeDescriptor() {
-		return -1, unix.EMFILE
-	}
-	fd, errno = sysConnect(to.AddrPort, to.Unix)
-	if outOfDescriptors(errno) && l.freeDescriptor() {
-		return sysConnect(to.AddrPort, to.Unix)
-	}
-	return fd, errno
-}
-
-// outOfDescriptors says that the process or the system has none left.
-func outOfDescriptors(errno unix.Errno) bool { return errno == unix.EMFILE || errno == unix.ENFILE }
-
-// freeDescriptor closes an idle connection to some endpoint; false: there is none.
-func (l *Loop) freeDescriptor() bool {
-	for _, p := range l.pools {
-		if p != nil && l.closeIdle(p) {
-			return true
-		}
-	}
-	return false
 }
 
 // overloaded says that new work is refused: the answer costs less than what it

@@ -59,7 +59,7 @@ func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
 		p.connectTimeout = u.ConnectTimeout
 		p.ping = u.Ping
 		l.setProtocol(p, u.HTTP2)
-		l.secure(p, u.TLS)
+		l.setTLS(p, u.TLS)
 	}
 	return p
 }

@@ -45,11 +45,11 @@ func (l *Loop) turnTunnel(s *stream, k *link) {
 	k.readable = k.readable || k.broken
 	l.roomAgain(s, k)
 	if k.writable && k.out.len() > 0 {
-		moved, drained := l.flushOut(k)
+		moved, empty := l.flushOut(k)
 		if moved > 0 {
 			s.x.Touch(l.now)
 		}
-		if drained {
+		if empty {
 			l.makeReady(s.far(k))
 		}
 	}
@@ -108,7 +108,7 @@ func (l *Loop) pass(s *stream, k *link) {
 }
 
 // passEnd tells the exchange that a side has ended, once all that it sent has
-// gone. Otherwise the far end comes back here when it has drained.
+// gone. Otherwise the far end comes back here when nothing waits there.
 func (l *Loop) passEnd(s *stream, k *link) {
 	if k.endTold {
 		return
@@ -129,30 +129,6 @@ func (l *Loop) passEnd(s *stream, k *link) {
 	l.step(s, exchange.Event{Kind: kind})
 }
 
-// takesEnd says that the end of what the client sends can be told: where bytes of a
-// tunnel wait for the endpoint it would overtake them.
-func (l *Loop) takesEnd(s *stream) bool {
-	if !s.tunnel() {
-		return takesRequest(s)
-	}
-	if b := s.call; b != nil {
-		return b.out.len() == 0
-	}
-	return l.drained(s.up.link)
-}
-
-// takesAnswerEnd is takesEnd for what the endpoint sends. What waits in a sub has
-// its end behind it.
-func (l *Loop) takesAnswerEnd(s *stream) bool {
-	return !s.tunnel() || s.sub != nil || l.drained(s.down.link)
-}
-
-// drained says that nothing waits for a link.
-func (l *Loop) drained(k *link) bool {
-	l.unstage(k)
-	return k.out.len() == 0
-}
-
 // tunnelBroken ends a tunnel one side of which is gone.
 func (l *Loop) tunnelBroken(s *stream, k *link) {
 	if k == s.down.link {
@@ -162,8 +138,8 @@ func (l *Loop) tunnelBroken(s *stream, k *link) {
 	l.step(s, exchange.Event{Kind: exchange.EventUpstreamFailed, Failure: exchange.Failure{Reason: exchange.ReasonUpstreamReset}})
 }
 
-// shutUp tells the endpoint that no more follows; it may go on sending.
-func (l *Loop) shutUp(s *stream) {
+// shutUpstream tells the endpoint that no more follows; it may go on sending.
+func (l *Loop) shutUpstream(s *stream) {
 	if b := s.call; b != nil {
 		if !b.sendEnd {
 			l.callTrailers(b, nil)
@@ -174,8 +150,8 @@ func (l *Loop) shutUp(s *stream) {
 	l.shut(s, s.up.link)
 }
 
-// shutDownstream is shutUp for the client.
-func (l *Loop) shutDownstream(s *stream) {
+// shutClient is shutUpstream for the client.
+func (l *Loop) shutClient(s *stream) {
 	if b := s.sub; b != nil {
 		l.subAnswered(s)
 		l.wheel.arm(s.down.link, s.x.NextDeadline())

@@ -213,7 +213,7 @@ type place struct {
 // another process is about to take over, it is not settled, and nowhere is probed:
 // whoever else has the sockets takes a probe for a client.
 func (e *Engine) probed() (all []place, settled bool) {
-	if len(e.free) > 0 {
+	if len(e.changing) > 0 {
 		return nil, false
 	}
 	e.mu.Lock()

@@ -250,15 +250,3 @@ func (l *Loop) splicePassage(s *stream, k *link, kind exchange.EventKind) (n int
 	}
 	return n, state, way
 }
-
-// roomAgain lets the far end of a link go on that stopped since the link's socket
-// was full, with nothing in link.out.
-func (l *Loop) roomAgain(s *stream, k *link) {
-	if !k.awaited || !k.writable || k.out.len() > 0 {
-		return
-	}
-	k.awaited = false
-	if s != nil && s.up != nil {
-		l.makeReady(s.far(k))
-	}
-}

@@ -46,8 +46,8 @@ func (l *Loop) lighter() *Loop {
 	return least
 }
 
-// handOver gives a connection to another loop; false: it takes none now.
-func (l *Loop) handOver(other *Loop, s *socket, fd int, peer netip.AddrPort) bool {
+// giveAway gives a connection to another loop; false: it takes none now.
+func (l *Loop) giveAway(other *Loop, s *socket, fd int, peer netip.AddrPort) bool {
 	// Counted before it is there: many connections may come in one turn.
 	other.coming.Add(1)
 	if !other.post(mail{kind: mailAdopt, fd: fd, peer: peer, from: s.binding, listener: s.listener}) {

@@ -161,9 +161,9 @@ func (l *Loop) actTunnel(s *stream, actions exchange.Actions) {
 	case actions&exchange.ActJoin != 0:
 		l.join(s)
 	case actions&exchange.ActShutUpstream != 0:
-		l.shutUp(s)
+		l.shutUpstream(s)
 	case actions&exchange.ActShutClient != 0:
-		l.shutDownstream(s)
+		l.shutClient(s)
 	}
 }
 

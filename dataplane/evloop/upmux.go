@@ -180,7 +180,7 @@ func (l *Loop) serveCalls(p *endpointPool) {
 
 // beginCall binds an attempt to a connection and lets it send its request.
 func (l *Loop) beginCall(s *stream, m *upMux, reused bool) {
-	b := l.takeCall()
+	b := l.oldCalls.take()
 	var tag uint32
 	if last := len(m.free) - 1; last >= 0 {
 		tag = m.free[last]
@@ -193,7 +193,7 @@ func (l *Loop) beginCall(s *stream, m *upMux, reused bool) {
 	m.calls[tag] = b
 	m.open++
 	c := m.of
-	c.young()
+	c.endAging()
 	s.up, s.call, s.wait = c, b, nil
 	c.served++
 	l.warmFine(c.pool)
@@ -215,7 +215,7 @@ func (m *upMux) leave() {
 		return
 	}
 	m.leaving = true
-	m.of.young()
+	m.of.endAging()
 	p := m.of.pool
 	for i, other := range p.muxes {
 		if other == m {
@@ -418,7 +418,7 @@ func (l *Loop) timeUpMux(c *upstreamConn) {
 			l.wheel.arm(c.link, m.pingDeadline(c.pool.ping))
 		}
 	case l.now < m.idleUntil:
-		l.ages(c, m.idleUntil)
+		l.beginAging(c, m.idleUntil)
 		l.wheel.arm(c.link, m.idleUntil)
 	default:
 		l.closeUpMux(c)
@@ -434,13 +434,4 @@ func (l *Loop) retireMuxes(p *endpointPool) {
 			l.closeUpMux(m.of)
 		}
 	}
-}
-
-func (l *Loop) takeCall() *call {
-	if last := len(l.freeCalls) - 1; last >= 0 {
-		b := l.freeCalls[last]
-		l.freeCalls = l.freeCalls[:last]
-		return b
-	}
-	return new(call)
 }

@@ -4,7 +4,6 @@ package evloop
 
 import (
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
-	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
 )
@@ -88,16 +87,9 @@ func (l *Loop) callDone(s *stream, b *call) {
 	b.trailers = append(b.trailers[:0], lines...)
 }
 
-// callTrailers ends the stream with trailers in the form of HTTP/1.1; none is
-// right.
+// callTrailers ends the request.
 func (l *Loop) callTrailers(b *call, lines []byte) {
-	l.out.Reset()
-	l.trailers = http1.AppendTrailers(l.trailers[:0], lines)
-	for i := range l.trailers {
-		f := &l.trailers[i]
-		l.out.Add(lines[f.Name.Start:f.Name.End], lines[f.Value.Start:f.Value.End])
-	}
-	l.gather(&b.of.frames, b.of.conn.AppendTrailers(l.frame[:0], b.id, l.out.Fields))
+	l.gatherTrailers(&b.of.frames, b.id, lines)
 	b.sendEnd = true
 }
 
@@ -132,9 +124,6 @@ func (l *Loop) pumpCalls(m *upMux) {
 		}
 	}
 }
-
-// callTakes says that more of a request's body may come.
-func (b *call) callTakes() bool { return b.out.len() == 0 && !b.of.congested() }
 
 // callData takes a piece of an answer: to the client, or into the call until that
 // is ready.
@@ -264,7 +253,7 @@ func (l *Loop) dropCall(s *stream, abort bool) {
 	m.free = append(m.free, b.tag)
 	m.open--
 	b.of, b.s = nil, nil
-	l.freedCalls = append(l.freedCalls, b)
+	l.oldCalls.give(b)
 	if m.link.closed {
 		return
 	}

@@ -24,13 +24,13 @@ type upstreamConn struct {
 	connected bool
 	idle      bool
 	http2     bool  // it speaks HTTP/2 once it is connected
-	warm      bool  // nobody asked for it, and it is not there yet
+	warming   bool  // no stream has asked for it, and it is not there yet: see warm.go
 	aging     bool  // idle, and not for long any more
 	private   bool  // it belongs to one client, whom its PROXY header named
 	expires   int64 // when it is not used again; 0: never
 	served    int   // requests
 	series    stats.Slot
-	idleUntil int64 // while idle, or while it is warm
+	idleUntil int64 // while idle; while warming, when the attempt is over
 }
 
 // acquire gets a connection for the attempt at hand: a kept one, a new one, or a
@@ -57,7 +57,7 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 		if id, ok := p.TakeIdle(); ok {
 			c := l.links[id].up
 			c.idle = false
-			c.young()
+			c.endAging()
 			l.assign(s, c)
 			l.warmFine(p)
 			l.cool(p)
@@ -112,10 +112,10 @@ func (l *Loop) turnUp(c *upstreamConn) {
 	}
 	l.roomAgain(c.stream, k)
 	if k.writable && k.out.len() > 0 {
-		moved, drained := l.flushOut(k)
+		moved, empty := l.flushOut(k)
 		if s := c.stream; s != nil && moved > 0 {
 			s.x.Touch(l.now)
-			if drained && !s.x.RequestDone() {
+			if empty && !s.x.RequestDone() {
 				l.makeReady(s.down.link)
 			}
 		}
@@ -168,11 +168,6 @@ func (l *Loop) readUp(c *upstreamConn) {
 	if k.broken && c.stream != nil && !c.stream.tunnel() && !k.readable {
 		l.endUp(c, readReset)
 	}
-}
-
-// wantsAnswer says that the answer may be read: the client takes it.
-func (l *Loop) wantsAnswer(c *upstreamConn) bool {
-	return c.stream != nil && !c.stream.tunnel() && takesAnswer(c.stream)
 }
 
 // consumeUp gives bytes to the codec until it wants more or the answer is
@@ -396,7 +391,7 @@ func (l *Loop) dropIdle(c *upstreamConn) {
 func (l *Loop) closeUp(c *upstreamConn) {
 	c.pool.Closed()
 	c.warmOver()
-	c.young()
+	c.endAging()
 	if c.http2 && !c.connected {
 		c.pool.connecting--
 	}
@@ -408,7 +403,7 @@ func (l *Loop) closeUp(c *upstreamConn) {
 	}
 	l.sayGoodbye(c.link)
 	l.closeLink(c.link)
-	l.giveUp(c)
+	l.oldUps.give(c)
 	l.cool(c.pool)
 }
 
@@ -418,7 +413,7 @@ func (l *Loop) timeUp(c *upstreamConn) {
 		l.timeUpMux(c)
 		return
 	}
-	if c.warm {
+	if c.warming {
 		l.timeUpWarm(c)
 		return
 	}
@@ -426,23 +421,11 @@ func (l *Loop) timeUp(c *upstreamConn) {
 		return // the exchange's deadline is armed on the client's link
 	}
 	if l.now < c.idleUntil {
-		l.ages(c, c.idleUntil)
+		l.beginAging(c, c.idleUntil)
 		l.wheel.arm(c.link, c.idleUntil)
 		return
 	}
 	l.dropIdle(c)
 }
-
-func (l *Loop) takeUp() *upstreamConn {
-	if last := len(l.freeUps) - 1; last >= 0 {
-		c := l.freeUps[last]
-		l.freeUps = l.freeUps[:last]
-		return c
-	}
-	return new(upstreamConn)
-}
-
-// giveUp is giveDown for a connection to an endpoint.
-func (l *Loop) giveUp(c *upstreamConn) { l.freedUps = append(l.freedUps, c) }
 
 func errnoName(errno unix.Errno) string { return unix.ErrnoName(errno) }

@@ -141,7 +141,7 @@ func (l *Loop) connectWarm(p *endpointPool) {
 		l.warmFailed(p)
 		return
 	}
-	c.warm = true
+	c.warming = true
 	p.warm.opening++
 	c.idleUntil = l.now + int64(p.connectTimeout)
 	l.wheel.arm(c.link, c.idleUntil)
@@ -150,8 +150,8 @@ func (l *Loop) connectWarm(p *endpointPool) {
 // warmOver ends the way of a connection that no stream has asked for: it has come,
 // or it will not.
 func (c *upstreamConn) warmOver() {
-	if c.warm {
-		c.warm = false
+	if c.warming {
+		c.warming = false
 		c.pool.warm.opening--
 	}
 }
@@ -212,8 +212,8 @@ func (l *Loop) endedMux(c *upstreamConn) {
 	}
 }
 
-// ages notes that an idle connection ends soon, so that another is opened.
-func (l *Loop) ages(c *upstreamConn, until int64) {
+// beginAging notes that an idle connection ends soon, so that another is opened.
+func (l *Loop) beginAging(c *upstreamConn, until int64) {
 	p := c.pool
 	if !c.aging && p.config.MinIdle > 0 && l.now >= until-p.lead() {
 		c.aging = true
@@ -222,8 +222,8 @@ func (l *Loop) ages(c *upstreamConn, until int64) {
 	}
 }
 
-// young says that a connection's end is not near any more: it is used, or over.
-func (c *upstreamConn) young() {
+// endAging notes that a connection's end is not near any more: it is used, or over.
+func (c *upstreamConn) endAging() {
 	if c.aging {
 		c.aging = false
 		c.pool.warm.aging--

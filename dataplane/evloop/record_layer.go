@@ -22,10 +22,10 @@ const maxUnasked = 4 * highWater
 // errDeaf ends the connection of a peer that does so.
 var errDeaf = errors.New("tls: the peer asks for new keys and reads none")
 
-// session is TLS on a link whose handshake is over. link.out holds what goes on
+// recordLayer is TLS on a link whose handshake is over. link.out holds what goes on
 // the wire, so that what waits is counted alike with and without TLS; bytes are
 // encrypted when they leave the stage.
-type session struct {
+type recordLayer struct {
 	conn *secure.Conn
 	// ahead: crypto/tls may have read bytes that fill has not seen.
 	ahead bool
