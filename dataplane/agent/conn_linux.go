@@ -40,20 +40,9 @@ func pair() (c *conn, peer *os.File, err error) {
 
 // openConn takes an end. It owns fd, also when it fails.
 func openConn(fd int) (*conn, error) {
-	unix.CloseOnExec(fd)
-	f := os.NewFile(uintptr(fd), "vip-agent")
-	if f == nil {
-		return nil, fmt.Errorf("vip-agent: %d is no descriptor", fd)
-	}
-	defer f.Close() // FileConn has a copy
-	c, err := net.FileConn(f)
+	socket, err := handover.OpenSocket(fd, "vip-agent")
 	if err != nil {
-		return nil, fmt.Errorf("vip-agent: descriptor %d: %w", fd, err)
-	}
-	socket, ok := c.(*net.UnixConn)
-	if !ok {
-		c.Close()
-		return nil, fmt.Errorf("vip-agent: descriptor %d is no unix socket", fd)
+		return nil, err
 	}
 	return &conn{socket: socket, oob: make([]byte, unix.CmsgSpace(4*2))}, nil
 }

@@ -38,26 +38,37 @@ func Pair() (c *Conn, peer *os.File, err error) {
 // Open takes an end that this process was started with. It owns fd, also when it
 // fails.
 func Open(fd int) (*Conn, error) {
-	unix.CloseOnExec(fd)
-	f := os.NewFile(uintptr(fd), "hand-over")
-	if f == nil {
-		return nil, fmt.Errorf("hand-over: %d is no descriptor", fd)
-	}
-	defer f.Close() // FileConn has a copy
-	conn, err := net.FileConn(f)
+	socket, err := OpenSocket(fd, "hand-over")
 	if err != nil {
-		return nil, fmt.Errorf("hand-over: descriptor %d: %w", fd, err)
-	}
-	socket, ok := conn.(*net.UnixConn)
-	if !ok {
-		conn.Close()
-		return nil, fmt.Errorf("hand-over: descriptor %d is no unix socket", fd)
+		return nil, err
 	}
 	return &Conn{
 		socket: socket,
 		buf:    make([]byte, 1+MaxText),
 		oob:    make([]byte, unix.CmsgSpace(4*MaxFDs)),
 	}, nil
+}
+
+// OpenSocket makes a connection of the descriptor of a UNIX socket, which no program
+// that is started later gets. It owns fd, also when it fails; name stands before what
+// went wrong.
+func OpenSocket(fd int, name string) (*net.UnixConn, error) {
+	unix.CloseOnExec(fd)
+	f := os.NewFile(uintptr(fd), name)
+	if f == nil {
+		return nil, fmt.Errorf("%s: %d is no descriptor", name, fd)
+	}
+	defer f.Close() // FileConn has a copy
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: descriptor %d: %w", name, fd, err)
+	}
+	socket, ok := conn.(*net.UnixConn)
+	if !ok {
+		conn.Close()
+		return nil, fmt.Errorf("%s: descriptor %d is no unix socket", name, fd)
+	}
+	return socket, nil
 }
 
 // Close ends the conversation. It may be called more than once.
