@@ -15,7 +15,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 		Packages: []floorstest.Package{
 			{Dir: "load", Floor: 0},
 			{Dir: "textdiff", Floor: 0, Pure: true},
-			{Dir: "fleettest", Floor: 0},
+			{Dir: "controlplanetest", Floor: 0},
 			{Dir: "client", Floor: 1},
 			{Dir: "demo", Floor: 2},
 			{Dir: main, Floor: 3},

@@ -16,7 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
-	"github.com/proxyfleet/proxyfleet/cli/fleettest"
+	"github.com/proxyfleet/proxyfleet/cli/controlplanetest"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 )
 
@@ -33,7 +33,7 @@ func connect(t *testing.T, server string) *client.Client {
 }
 
 func TestResourcesLiveTheirLife(t *testing.T) {
-	server := fleettest.New(t)
+	server := controlplanetest.New(t)
 	c := connect(t, server.URL+"/")
 	ctx := t.Context()
 	result, err := c.Apply(ctx, []byte(ping), client.Write{Message: "a message"})
@@ -60,7 +60,7 @@ func TestResourcesLiveTheirLife(t *testing.T) {
 	if d, err := c.Diff(ctx, []byte(ping)); err != nil || d.Configured != 1 {
 		t.Errorf("diff: %+v, %v", d, err)
 	}
-	if result, err = c.Rollback(ctx, 1, client.Write{IfMatch: api.RevisionTag(fleettest.Epoch, 2), Message: "back"}); err != nil || result.Revision != 3 {
+	if result, err = c.Rollback(ctx, 1, client.Write{IfMatch: api.RevisionTag(controlplanetest.Epoch, 2), Message: "back"}); err != nil || result.Revision != 3 {
 		t.Errorf("rollback: %+v, %v", result, err)
 	}
 	if result, err = c.Delete(ctx, "routes", "ping", client.Write{DryRun: true}); err != nil || result.Revision != 3 || !result.DryRun {
@@ -166,7 +166,7 @@ func TestNotReadyIsAnAnswer(t *testing.T) {
 }
 
 func TestEventsAreReadUntilTheReaderOrTheStreamEnds(t *testing.T) {
-	server := fleettest.New(t)
+	server := controlplanetest.New(t)
 	c := connect(t, server.URL)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -191,7 +191,7 @@ func TestEventsAreReadUntilTheReaderOrTheStreamEnds(t *testing.T) {
 
 func TestCloseLeavesNothing(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	server := httptest.NewServer(fleettest.NewHandler())
+	server := httptest.NewServer(controlplanetest.NewHandler())
 	defer server.Close()
 	c, err := client.New(client.Options{Server: server.URL})
 	if err != nil {
@@ -204,7 +204,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 }
 
 func TestAuthorsAreMadePrintable(t *testing.T) {
-	server := fleettest.New(t)
+	server := controlplanetest.New(t)
 	c, err := client.New(client.Options{Server: server.URL, Author: "e v\ne\u00e9" + strings.Repeat("x", 1000)})
 	if err != nil {
 		t.Fatal(err)

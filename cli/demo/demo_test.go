@@ -20,7 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
-	"github.com/proxyfleet/proxyfleet/cli/fleettest"
+	"github.com/proxyfleet/proxyfleet/cli/controlplanetest"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
@@ -211,8 +211,8 @@ func TestDemoSaysWhatItWaitedFor(t *testing.T) {
 func TestDemoKnowsWhichNodesAreMissing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	server := fleettest.New(t)
-	server.SetNodes(fleettest.Node("node-2", api.Synced, 3, 3), fleettest.Node("node-3", api.Synced, 2, 2), fleettest.Node("node-4", api.Updating, 2, 3))
+	server := controlplanetest.New(t)
+	server.SetNodes(controlplanetest.Node("node-2", api.Synced, 3, 3), controlplanetest.Node("node-3", api.Synced, 2, 2), controlplanetest.Node("node-4", api.Updating, 2, 3))
 	looks := 0
 	server.Before(func(*http.Request) *api.Error {
 		if looks++; looks == 2 {
@@ -226,7 +226,7 @@ func TestDemoKnowsWhichNodesAreMissing(t *testing.T) {
 	}
 	defer c.Close()
 	d := demo{client: c, plan: newPlan(defaultLayout(), "/d", "/bin/proxyctl", 4, 1)}
-	missing, err := d.waitForNodes(ctx, api.Version{Epoch: fleettest.Epoch, Revision: 3})
+	missing, err := d.waitForNodes(ctx, api.Version{Epoch: controlplanetest.Epoch, Revision: 3})
 	want := "node-1 (has not said hello), node-3 (SYNCED), node-4 (UPDATING)"
 	if !errors.Is(err, context.Canceled) || missing != want {
 		t.Errorf("got %q, %v, want %q", missing, err, want)

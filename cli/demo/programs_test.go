@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/cli/fleettest"
+	"github.com/proxyfleet/proxyfleet/cli/controlplanetest"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 )
 
@@ -108,7 +108,7 @@ func standIn(name string, args []string) int {
 // standInControlPlane serves the REST contract. Nodes that made their directory
 // run whatever is wanted, unless they play another part.
 func standInControlPlane(ctx context.Context, flags, parts map[string]string) error {
-	fleet := fleettest.NewHandler()
+	fleet := controlplanetest.NewHandler()
 	fleet.Before(func(*http.Request) *api.Error {
 		wanted := fleet.Version().Revision
 		var nodes []api.NodeStatus
@@ -116,14 +116,14 @@ func standInControlPlane(ctx context.Context, flags, parts map[string]string) er
 			_, err := os.Stat(filepath.Join(filepath.Dir(flags["data-dir"]), id))
 			switch {
 			case parts[id] == partGone:
-				nodes = append(nodes, fleettest.Node(id, api.Disconnected, 0, wanted))
+				nodes = append(nodes, controlplanetest.Node(id, api.Disconnected, 0, wanted))
 			case err != nil: // not there yet
 			case parts[id] == partRefusing:
-				n := fleettest.Node(id, api.Rejected, 0, wanted)
+				n := controlplanetest.Node(id, api.Rejected, 0, wanted)
 				n.Problems = []api.Problem{{Kind: "Listener", Name: "web", Got: "port 8080 in use"}}
 				nodes = append(nodes, n)
 			default:
-				nodes = append(nodes, fleettest.Node(id, api.Synced, wanted, wanted))
+				nodes = append(nodes, controlplanetest.Node(id, api.Synced, wanted, wanted))
 			}
 		}
 		fleet.SetNodes(nodes...)

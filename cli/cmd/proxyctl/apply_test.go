@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/cli/fleettest"
+	"github.com/proxyfleet/proxyfleet/cli/controlplanetest"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 )
 
@@ -144,7 +144,7 @@ func TestShrinkingAsksForTheFlag(t *testing.T) {
 
 func TestWaitEndsWhenEveryNodeRunsTheChange(t *testing.T) {
 	sh := newShell(t)
-	sh.server.SetNodes(fleettest.Node("node-1", api.Updating, 0, 1), fleettest.Node("node-2", api.Updating, 0, 1),
+	sh.server.SetNodes(controlplanetest.Node("node-1", api.Updating, 0, 1), controlplanetest.Node("node-2", api.Updating, 0, 1),
 		gone("node-9"))
 	looks := 0
 	sh.server.Before(func(r *http.Request) *api.Error {
@@ -154,9 +154,9 @@ func TestWaitEndsWhenEveryNodeRunsTheChange(t *testing.T) {
 		// The fleet moves on each time it is looked at.
 		switch looks++; looks {
 		case 2:
-			sh.server.SetNodes(fleettest.Node("node-1", api.Synced, 1, 1), fleettest.Node("node-2", api.Updating, 0, 1), gone("node-9"))
+			sh.server.SetNodes(controlplanetest.Node("node-1", api.Synced, 1, 1), controlplanetest.Node("node-2", api.Updating, 0, 1), gone("node-9"))
 		case 3:
-			sh.server.SetNodes(fleettest.Node("node-1", api.Synced, 1, 1), fleettest.Node("node-2", api.Synced, 1, 1), gone("node-9"))
+			sh.server.SetNodes(controlplanetest.Node("node-1", api.Synced, 1, 1), controlplanetest.Node("node-2", api.Synced, 1, 1), gone("node-9"))
 		}
 		return nil
 	})
@@ -169,23 +169,23 @@ func TestWaitEndsWhenEveryNodeRunsTheChange(t *testing.T) {
 
 // gone is a node that is neither here nor expected.
 func gone(id string) api.NodeStatus {
-	n := fleettest.Node(id, api.Disconnected, 0, 1)
+	n := controlplanetest.Node(id, api.Disconnected, 0, 1)
 	n.Expected = false
 	return n
 }
 
 func TestWaitFailsWhenANodeRefuses(t *testing.T) {
 	sh := newShell(t)
-	refusing := fleettest.Node("node-2", api.Rejected, 0, 1)
+	refusing := controlplanetest.Node("node-2", api.Rejected, 0, 1)
 	refusing.Problems = []api.Problem{{Kind: "Listener", Name: "web", Field: "spec.port", Got: "port 8080 in use"}}
-	sh.server.SetNodes(fleettest.Node("node-1", api.Synced, 1, 1), refusing)
+	sh.server.SetNodes(controlplanetest.Node("node-1", api.Synced, 1, 1), refusing)
 	got := sh.fails(statusFailed, "apply", "-f", firstFile, "--wait")
 	contains(t, got, "1 node refused revision 1", "node-2: Listener/web: spec.port: port 8080 in use")
 }
 
 func TestWaitSaysWhichNodesAreLate(t *testing.T) {
 	sh := newShell(t)
-	sh.server.SetNodes(fleettest.Node("node-1", api.Synced, 1, 1), fleettest.Node("node-2", api.Disconnected, 0, 1))
+	sh.server.SetNodes(controlplanetest.Node("node-1", api.Synced, 1, 1), controlplanetest.Node("node-2", api.Disconnected, 0, 1))
 	got := sh.fails(statusFailed, "apply", "-f", firstFile, "--wait", "--timeout", "50ms")
 	contains(t, got, "not every node runs revision 1 after 50ms: node-2 is DISCONNECTED")
 }
@@ -197,7 +197,7 @@ func TestWaitWithoutNodesEndsAtOnce(t *testing.T) {
 
 func TestWaitCanBeInterrupted(t *testing.T) {
 	sh := newShell(t)
-	sh.server.SetNodes(fleettest.Node("node-1", api.Updating, 0, 1))
+	sh.server.SetNodes(controlplanetest.Node("node-1", api.Updating, 0, 1))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	sh.ctx = ctx

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/proxyfleet/proxyfleet/cli/fleettest"
+	"github.com/proxyfleet/proxyfleet/cli/controlplanetest"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 )
 
@@ -147,7 +147,7 @@ func TestEditWithoutAChangeDoesNothing(t *testing.T) {
 
 func TestEditANode(t *testing.T) {
 	sh := newShell(t)
-	sh.server.SetNodes(fleettest.Node("node-1", api.Synced, 1, 1))
+	sh.server.SetNodes(controlplanetest.Node("node-1", api.Synced, 1, 1))
 	sh.editor = func(text string) string { return strings.Replace(text, "expected: true", "expected: false", 1) }
 	contains(t, sh.must("edit", "node/node-1"), "Node/node-1 configured")
 	contains(t, sh.must("get", "node/node-1", "-o", "yaml"), "expected: false")

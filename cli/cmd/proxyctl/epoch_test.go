@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/proxyfleet/proxyfleet/cli/fleettest"
+	"github.com/proxyfleet/proxyfleet/cli/controlplanetest"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 )
 
@@ -13,9 +13,9 @@ import (
 func withHeldEpoch(t *testing.T) *shell {
 	sh := newShell(t)
 	sh.server.SetNodes(
-		fleettest.Holds("node-1", 12, api.Loss{Routes: 50, RoutesLost: 50, VirtualIPs: 2, VirtualIPsLost: 1}),
-		fleettest.Holds("node-2", 11, api.Loss{Routes: 50, RoutesLost: 6}),
-		fleettest.Node("node-3", api.Synced, 0, 0),
+		controlplanetest.Holds("node-1", 12, api.Loss{Routes: 50, RoutesLost: 50, VirtualIPs: 2, VirtualIPsLost: 1}),
+		controlplanetest.Holds("node-2", 11, api.Loss{Routes: 50, RoutesLost: 6}),
+		controlplanetest.Node("node-3", api.Synced, 0, 0),
 	)
 	return sh
 }
@@ -61,7 +61,7 @@ func TestAcceptedBeforehandNobodyHoldsIt(t *testing.T) {
 
 func TestWaitingForNodesThatHoldTheEpochSaysWhatToDo(t *testing.T) {
 	sh := newShell(t)
-	held := fleettest.Holds("node-1", 12, api.Loss{Routes: 50, RoutesLost: 49})
+	held := controlplanetest.Holds("node-1", 12, api.Loss{Routes: 50, RoutesLost: 49})
 	held.Wanted.Revision = 1
 	sh.server.SetNodes(held)
 	got := sh.fails(statusFailed, "apply", "-f", firstFile, "--wait")

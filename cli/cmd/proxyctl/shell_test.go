@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/proxyfleet/proxyfleet/cli/fleettest"
+	"github.com/proxyfleet/proxyfleet/cli/controlplanetest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // shell runs proxyctl in process, against a control plane in memory.
 type shell struct {
 	t        *testing.T
-	server   *fleettest.Server
+	server   *controlplanetest.Server
 	env      map[string]string
 	stdin    string
 	terminal bool
@@ -38,7 +38,7 @@ type result struct {
 
 func newShell(t *testing.T) *shell {
 	t.Helper()
-	server := fleettest.New(t)
+	server := controlplanetest.New(t)
 	sh := &shell{
 		t: t, server: server, ctx: t.Context(),
 		env: map[string]string{"PROXYCTL_CONFIG": filepath.Join(t.TempDir(), "proxyctl.yaml")},

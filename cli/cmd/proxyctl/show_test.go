@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/cli/fleettest"
+	"github.com/proxyfleet/proxyfleet/cli/controlplanetest"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 )
 
@@ -20,13 +20,13 @@ func withFleet(t *testing.T) *shell {
 	sh := newShell(t)
 	sh.must("apply", "-f", firstFile, "-m", "a first fleet")
 	seen := sh.server.Start.Add(9 * time.Minute)
-	good := fleettest.Node("node-1", api.Synced, 1, 1)
+	good := controlplanetest.Node("node-1", api.Synced, 1, 1)
 	good.LastSeen, good.FirstSeen, good.Requests, good.Connections = &seen, &sh.server.Start, 1234, 5
 	good.UptimeSeconds, good.Attested, good.Labels = 540, strings.Repeat("ab", 32), map[string]string{"role": "edge"}
-	bad := fleettest.Node("node-2", api.Rejected, 0, 1)
+	bad := controlplanetest.Node("node-2", api.Rejected, 0, 1)
 	bad.LastSeen = &seen
 	bad.Problems = []api.Problem{{Kind: "Listener", Name: "web", Field: "spec.port", Got: "port 8080 in use", Expected: "a free port"}}
-	sh.server.SetNodes(good, bad, fleettest.Node("node-3", api.Disconnected, 0, 1))
+	sh.server.SetNodes(good, bad, controlplanetest.Node("node-3", api.Disconnected, 0, 1))
 	return sh
 }
 
@@ -86,7 +86,7 @@ func TestStatusShowsWantedRunningAndTheReason(t *testing.T) {
 		t.Errorf("status %d, want %d", r.status, statusFailed)
 	}
 	golden(t, "status", clean(sh, r.stdout))
-	sh.server.SetNodes(fleettest.Node("node-1", api.Synced, 1, 1), gone("node-9"))
+	sh.server.SetNodes(controlplanetest.Node("node-1", api.Synced, 1, 1), gone("node-9"))
 	golden(t, "status_in_sync", clean(sh, sh.must("status")))
 }
 
@@ -104,7 +104,7 @@ func TestStatusColoursOnATerminalOnly(t *testing.T) {
 
 func TestWatchedStatusFollowsTheFleet(t *testing.T) {
 	sh := newShell(t)
-	sh.server.SetNodes(fleettest.Node("node-1", api.Updating, 0, 0))
+	sh.server.SetNodes(controlplanetest.Node("node-1", api.Updating, 0, 0))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	sh.ctx = ctx
@@ -113,7 +113,7 @@ func TestWatchedStatusFollowsTheFleet(t *testing.T) {
 		if r.URL.Path == api.PathNodes {
 			switch looks++; looks {
 			case 2:
-				sh.server.SetNodes(fleettest.Node("node-1", api.Synced, 0, 0))
+				sh.server.SetNodes(controlplanetest.Node("node-1", api.Synced, 0, 0))
 			case 3:
 				cancel()
 			}
@@ -176,7 +176,7 @@ spec: {match: {path: {exact: /new}}, respond: {status: 204}}
 
 func TestTextOfOthersCannotSteerTheTerminal(t *testing.T) {
 	sh := newShell(t)
-	n := fleettest.Node("node\x1b[2J-1", api.Rejected, 0, 0)
+	n := controlplanetest.Node("node\x1b[2J-1", api.Rejected, 0, 0)
 	n.Problems = []api.Problem{{Kind: "Route", Name: "x", Got: "a\x1b]0;title\x07b"}}
 	n.Build = "v\u202e1"
 	sh.server.SetNodes(n)

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/cli/fleettest"
+	"github.com/proxyfleet/proxyfleet/cli/controlplanetest"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 )
 
@@ -19,7 +19,7 @@ func withVIPs(t *testing.T) *shell {
 			Alive: 3, Expected: 6, Needed: 4, Policy: "MAJORITY", ListRevision: 17,
 		}
 	}
-	sh.server.SetNodes(fleettest.Node("node-1", api.Synced, 0, 0))
+	sh.server.SetNodes(controlplanetest.Node("node-1", api.Synced, 0, 0))
 	sh.server.SetVIPs(
 		api.VIPStatus{
 			Name: "edge", Address: "192.0.2.10/32", Alive: 3, Expected: 6, Needed: 4, Policy: "MAJORITY", ListRevision: 17,

@@ -1,4 +1,4 @@
-package fleettest
+package controlplanetest
 
 import (
 	"net/http"
