@@ -161,19 +161,22 @@ func TestCompletion(t *testing.T) {
 		}
 	}
 	for args, want := range map[string][]string{
-		"get ":                       {"route", "upstream", "all"},
-		"get route ":                 {"api", "api-testers", "ping"},
-		"describe route/":            {"route/api", "route/ping"},
-		"delete route/api upstream/": {"upstream/front"},
-		"nodes describe ":            {"node-1", "node-3"},
-		"rollback ":                  {"1"},
-		"set weight ":                {"route/"},
-		"set weight route/api ":      {"api-v1=", "api-v2="},
-		"set weight upstream/front ": {"127.0.0.1:9001="},
-		"context use ":               {"test"},
-		"status --context ":          {"test"},
-		"get -o ":                    {"table", "yaml"},
-		"completion ":                {"bash"},
+		"get ":                        {"route", "upstream", "all"},
+		"get route ":                  {"api", "api-testers", "ping"},
+		"describe route/":             {"route/api", "route/ping"},
+		"delete route/api upstream/":  {"upstream/front"},
+		"nodes describe ":             {"node-1", "node-3"},
+		"rollback ":                   {"1"},
+		"set weight ":                 {"route/"},
+		"set weight route/api ":       {"api-v1=", "api-v2="},
+		"set weight upstream/front ":  {"127.0.0.1:9001="},
+		"context use ":                {"test"},
+		"status --context ":           {"test"},
+		"get -o ":                     {"table", "yaml"},
+		"completion ":                 {"bash"},
+		"create listener --protocol ": {"TCP"},
+		"create route --listener ":    {"web"},
+		"create route --forward ":     {"api-v1", "front"},
 	} {
 		got := sh.must(append([]string{"__complete"}, strings.Split(args, " ")...)...)
 		for _, w := range want {

@@ -76,6 +76,24 @@ func (a *app) completeFlag(cmd *cobra.Command, flag string, f completer) {
 	}
 }
 
+// oneOf completes words that are always the same.
+func oneOf(words ...string) completer {
+	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return words, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeKind completes names of a kind.
+func (a *app) completeKind(kind string) completer {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		k, err := parseKind(kind)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		return a.completeNames(cmd, k, "", nil)
+	}
+}
+
 func (a *app) completeContexts(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	contexts, _, err := a.readContexts()
 	if err != nil {

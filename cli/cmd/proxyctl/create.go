@@ -126,7 +126,8 @@ func (a *app) createListenerCommand() *cobra.Command {
 			var protocol string
 			var addresses []string
 			cmd.Flags().Uint32Var(&port, "port", 0, "port to listen on")
-			cmd.Flags().StringVar(&protocol, "protocol", "HTTP", "protocol")
+			cmd.Flags().StringVar(&protocol, "protocol", "HTTP", "HTTP, TCP or TLS_PASSTHROUGH; HTTPS needs certificates, and so a file")
+			a.completeFlag(cmd, "protocol", oneOf("HTTP", "TCP", "TLS_PASSTHROUGH"))
 			cmd.Flags().StringSliceVar(&addresses, "address", nil, "NODE, vip/NAME or an IP address; may be repeated (default NODE)")
 			_ = cmd.MarkFlagRequired("port")
 			return func(r *fleetv1.Resource) error {
@@ -148,8 +149,9 @@ func (a *app) createUpstreamCommand() *cobra.Command {
 		func(cmd *cobra.Command) func(*fleetv1.Resource) error {
 			var endpoints []string
 			var balancing string
-			cmd.Flags().StringSliceVar(&endpoints, "endpoint", nil, "ADDRESS or ADDRESS=WEIGHT; may be repeated")
-			cmd.Flags().StringVar(&balancing, "balancing", "", "algorithm, such as ROUND_ROBIN or LEAST_REQUEST")
+			cmd.Flags().StringSliceVar(&endpoints, "endpoint", nil, "IP:PORT or unix:/PATH, with =WEIGHT behind it (default 1; 0: no new requests); may be repeated")
+			cmd.Flags().StringVar(&balancing, "balancing", "", "ROUND_ROBIN or LEAST_REQUEST (default ROUND_ROBIN)")
+			a.completeFlag(cmd, "balancing", oneOf("ROUND_ROBIN", "LEAST_REQUEST"))
 			_ = cmd.MarkFlagRequired("endpoint")
 			return func(r *fleetv1.Resource) error {
 				u := &fleetv1.Upstream{}

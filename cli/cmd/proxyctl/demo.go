@@ -14,10 +14,10 @@ func (a *app) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Run a whole fleet on this machine, without root",
 		Long: `Run a whole fleet on this machine, without root: a control plane on embedded
-etcd (127.0.0.1:7400 and 7401), nodes on 127.0.0.11:8080, 127.0.0.12:8080, … and
-a sample backend on 127.0.0.1:9001 to 9005. When every node runs the first
-configuration it says what to try, and shows the fleet until Ctrl-C, which takes
-everything down.`,
+etcd (127.0.0.1:7400 and 7401), nodes on 127.0.0.11:8080, 127.0.0.12:8080, …, of
+which one holds the virtual IP 127.0.0.100:8080, and a sample backend on
+127.0.0.1:9001 to 9005. When every node runs the first configuration it says what
+to try, and shows the fleet until Ctrl-C, which takes everything down.`,
 		Example: `  proxyctl demo
   proxyctl demo --nodes 5 --dir /tmp/fleet`,
 		Args: noSuchCommand,

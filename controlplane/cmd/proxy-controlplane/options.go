@@ -37,7 +37,7 @@ type options struct {
 func (o *options) flags() *pflag.FlagSet {
 	f := pflag.NewFlagSet("proxy-controlplane", pflag.ContinueOnError)
 	f.SortFlags = false
-	f.StringVar(&o.dataDir, "data-dir", defaultDataDir(), "`DIR` for everything that is kept: embedded etcd, and the addresses in use")
+	f.StringVar(&o.dataDir, "data-dir", defaultDataDir(), "`DIR` for everything that is kept: embedded etcd, its seal key, and the addresses in use")
 	f.StringSliceVar(&o.etcdEndpoints, "etcd-endpoints", nil, "etcd to use, as `URL,URL`… (default: an embedded one in the data directory)")
 	f.StringVar(&o.sealKeyFile, "seal-key-file", "", "`FILE` with the key under which private keys are kept in etcd (default: seal.key in the data directory; made with embedded etcd, else it must exist and be the same for all replicas)")
 	f.StringVar(&o.restAddress, "rest-address", defaultREST, "`HOST:PORT` of the REST interface, for proxyctl; port 0 takes a free one")

@@ -30,8 +30,8 @@ type world struct {
 	reload         <-chan os.Signal
 }
 
-const longHelp = `proxy-dataplane is a node of a fleet: it carries HTTP traffic as its control plane
-says, or, with --resources, as a file says.
+const longHelp = `proxy-dataplane is a node of a fleet: it carries traffic as its control plane says,
+or, with --resources, as a file says.
 
 Each flag is also an environment variable (--node-id: PROXYFLEET_NODE_ID) and a
 key of the configuration file (node-id: …). A flag wins over a variable, a
