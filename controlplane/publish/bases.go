@@ -73,15 +73,15 @@ func (p *Publisher) load(ctx context.Context, k *kept) (tree.Tree, bool) {
 	if k.loaded {
 		return k.tree, true
 	}
-	snapshot, _, err := p.c.Store.At(ctx, k.version.Revision)
+	configuration, _, err := p.c.Store.At(ctx, k.version.Revision)
 	if err != nil {
 		p.log.Warn("publish: base not loaded; the node gets the whole configuration", "revision", k.version.Revision, "error", err)
 		return tree.Tree{}, false
 	}
-	if snapshot.Tree.Root() != k.version.Root {
+	if configuration.Tree.Root() != k.version.Root {
 		return tree.Tree{}, false
 	}
-	k.tree, k.loaded = snapshot.Tree, true
+	k.tree, k.loaded = configuration.Tree, true
 	p.counts.basesLoaded.Add(1)
 	return k.tree, true
 }

@@ -33,11 +33,11 @@ func (p *Publisher) Observe(ctx context.Context, node string, running session.Ve
 	if p.knows(running) {
 		return nil
 	}
-	snapshot, err := p.c.Store.Current(ctx)
+	configuration, err := p.c.Store.Current(ctx)
 	if err != nil {
 		return err
 	}
-	head := VersionOf(snapshot)
+	head := VersionOf(configuration)
 	contradicts, err := p.contradicts(ctx, running, head)
 	if err != nil || !contradicts {
 		return err

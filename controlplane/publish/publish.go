@@ -31,13 +31,13 @@ const (
 // Store is what the publisher needs of the store. Errors are the store's own.
 type Store interface {
 	// Current is the head, read linearizably.
-	Current(ctx context.Context) (store.Snapshot, error)
+	Current(ctx context.Context) (store.Configuration, error)
 	// Watch says "look again", coalesced, until ctx ends.
 	Watch(ctx context.Context) <-chan struct{}
 	// History gives changes with a revision below before (0: no bound), newest first.
 	History(ctx context.Context, before uint64, limit int) ([]*fleetv1.Change, error)
 	// At is the configuration as of a revision.
-	At(ctx context.Context, revision uint64) (store.Snapshot, *fleetv1.Change, error)
+	At(ctx context.Context, revision uint64) (store.Configuration, *fleetv1.Change, error)
 }
 
 // Epochs makes a new epoch above seen, unless the one in force is so already, and
@@ -207,8 +207,8 @@ func (p *Publisher) refresh(ctx context.Context) error {
 	return nil
 }
 
-// VersionOf names a snapshot of the store.
-func VersionOf(s store.Snapshot) session.Version {
+// VersionOf names a configuration of the store.
+func VersionOf(s store.Configuration) session.Version {
 	return session.Version{Epoch: s.Epoch, Revision: s.Revision, Root: s.Tree.Root()}
 }
 
@@ -318,7 +318,7 @@ func (p *Publisher) Certificates() iter.Seq2[string, *x509.Certificate] {
 
 // Check compiles a candidate, incrementally from its base, and returns what is
 // wrong with it. The result is kept: publishing the same root costs nothing.
-func (p *Publisher) Check(ctx context.Context, base store.Snapshot, next tree.Tree) []resource.Problem {
+func (p *Publisher) Check(ctx context.Context, base store.Configuration, next tree.Tree) []resource.Problem {
 	p.counts.checks.Add(1)
 	v := session.Version{Epoch: base.Epoch, Revision: base.Revision + 1, Root: next.Root()}
 	return p.compiler.check(ctx, base.Tree.Root(), next, v)

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type history struct {
 	mu       sync.Mutex
 	epoch    uint64
-	versions []store.Snapshot // by revision
+	versions []store.Configuration // by revision
 	watchers []chan struct{}
 	fail     error
 	reads    int
@@ -37,13 +37,13 @@ type history struct {
 }
 
 func newHistory() *history {
-	return &history{epoch: 1, versions: []store.Snapshot{{Epoch: 1}}}
+	return &history{epoch: 1, versions: []store.Configuration{{Epoch: 1}}}
 }
 
-func (h *history) commit(t tree.Tree) store.Snapshot {
+func (h *history) commit(t tree.Tree) store.Configuration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := store.Snapshot{Epoch: h.epoch, Revision: uint64(len(h.versions)), Tree: t}
+	s := store.Configuration{Epoch: h.epoch, Revision: uint64(len(h.versions)), Tree: t}
 	h.versions = append(h.versions, s)
 	h.notify()
 	return s
@@ -64,7 +64,7 @@ func (h *history) set(change func()) {
 	change()
 }
 
-func (h *history) Current(context.Context) (store.Snapshot, error) {
+func (h *history) Current(context.Context) (store.Configuration, error) {
 	h.mu.Lock()
 	blocked := h.blocked
 	h.mu.Unlock()
@@ -75,7 +75,7 @@ func (h *history) Current(context.Context) (store.Snapshot, error) {
 	defer h.mu.Unlock()
 	h.reads++
 	if h.fail != nil {
-		return store.Snapshot{}, h.fail
+		return store.Configuration{}, h.fail
 	}
 	s := h.versions[len(h.versions)-1]
 	s.Epoch, s.Accepted = h.epoch, h.accepted == h.epoch
@@ -114,12 +114,12 @@ func (h *history) History(_ context.Context, before uint64, limit int) ([]*fleet
 	return out, nil
 }
 
-func (h *history) At(_ context.Context, revision uint64) (store.Snapshot, *fleetv1.Change, error) {
+func (h *history) At(_ context.Context, revision uint64) (store.Configuration, *fleetv1.Change, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.loads++
 	if h.fail != nil || revision >= uint64(len(h.versions)) {
-		return store.Snapshot{}, nil, errors.New("not found")
+		return store.Configuration{}, nil, errors.New("not found")
 	}
 	return h.versions[revision], &fleetv1.Change{}, nil
 }
@@ -250,7 +250,7 @@ func TestCheckedCandidateIsPublishedWithoutCompiling(t *testing.T) {
 		h := newHistory()
 		p := start(t, h)
 		synctest.Wait()
-		base := store.Snapshot{Epoch: 1}
+		base := store.Configuration{Epoch: 1}
 		next := config(t, 3, 80)
 		if ps := p.Check(t.Context(), base, next); len(ps) > 0 {
 			t.Fatal(ps)

@@ -27,7 +27,7 @@ type change struct {
 	// revision is If-Match of the fleet revision.
 	revision tags
 	// plan computes the change on a base, as often as the base moves.
-	plan func(ctx context.Context, base store.Snapshot) (plan, error)
+	plan func(ctx context.Context, base store.Configuration) (plan, error)
 }
 
 // plan is what a change makes of one base.
@@ -121,7 +121,7 @@ func checkShrink(base, next tree.Tree, allowed bool) error {
 		next.Len(), base.Len(), api.QueryAllowShrink)
 }
 
-func version(s store.Snapshot) api.Version {
+func version(s store.Configuration) api.Version {
 	return api.Version{Epoch: s.Epoch, Revision: s.Revision, Digest: s.Tree.Root().String()}
 }
 
@@ -170,7 +170,7 @@ func (s *Server) apply(c *gin.Context) error {
 		return err
 	}
 	defer done()
-	ch.plan = func(ctx context.Context, base store.Snapshot) (plan, error) {
+	ch.plan = func(ctx context.Context, base store.Configuration) (plan, error) {
 		return s.planApply(ctx, base, sub), nil
 	}
 	return s.answerChange(c, ch)
@@ -200,7 +200,7 @@ func (s *Server) put(kind string) handle {
 		}
 		var hash tree.Hash
 		existed := false
-		ch.plan = func(ctx context.Context, base store.Snapshot) (plan, error) {
+		ch.plan = func(ctx context.Context, base store.Configuration) (plan, error) {
 			var leaf tree.Leaf
 			leaf, existed = base.Tree.Get(key)
 			if none && existed {
@@ -236,7 +236,7 @@ func (s *Server) remove(kind string) handle {
 		if err != nil {
 			return err
 		}
-		ch.plan = func(ctx context.Context, base store.Snapshot) (plan, error) {
+		ch.plan = func(ctx context.Context, base store.Configuration) (plan, error) {
 			leaf, exists := base.Tree.Get(key)
 			if !exists && !match.sent {
 				return plan{}, api.NewError(api.TypeNotFound, "%s does not exist", key)
@@ -317,7 +317,7 @@ func (s *Server) rollback(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	ch.plan = func(ctx context.Context, base store.Snapshot) (plan, error) {
+	ch.plan = func(ctx context.Context, base store.Configuration) (plan, error) {
 		p := plan{next: target.Tree}
 		if !request.WithCertificates {
 			p.next, p.kept = keepCertificates(base.Tree, target.Tree, s.cfg.Now())

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -19,9 +18,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/goleak"
 
-	"github.com/proxyfleet/proxyfleet/controlplane/embedded"
+	"github.com/proxyfleet/proxyfleet/controlplane/embedded/embeddedtest"
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/controlplane/stream"
@@ -32,31 +30,8 @@ import (
 // etcd is that of all tests, each of which has a prefix of its own.
 var etcd *clientv3.Client
 
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
-
-func runTests(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "rest")
-	if err != nil {
-		log.Print(err)
-		return 1
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	e, err := embedded.Start(context.Background(), embedded.Options{DataDir: dir})
-	if err != nil {
-		log.Print(err)
-		return 1
-	}
-	etcd = e.Client()
-	code := m.Run()
-	if err := e.Close(); err != nil {
-		log.Print(err)
-		return 1
-	}
-	if err := goleak.Find(); err != nil {
-		log.Print(err)
-		return 1
-	}
-	return code
+func TestMain(m *testing.M) {
+	os.Exit(embeddedtest.Main(m, func(c *clientv3.Client) { etcd = c }))
 }
 
 // fleet is a control plane without its main: store, publisher, Sync stream and

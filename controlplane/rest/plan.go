@@ -16,7 +16,7 @@ import (
 // that is wrong with the result: what decoding found, references that lead
 // nowhere, and what the nodes' own compiler refuses. Broken documents are left
 // out of what is compiled, and so is what would be said only because they are.
-func (s *Server) planApply(ctx context.Context, base store.Snapshot, sub *submission) plan {
+func (s *Server) planApply(ctx context.Context, base store.Configuration, sub *submission) plan {
 	p := plan{next: base.Tree, problems: slices.Clone(sub.problems), changed: make([]api.Changed, 0, len(sub.docs))}
 	broken := map[resource.Key]bool{}
 	for i, doc := range sub.docs {
@@ -184,7 +184,7 @@ func (set problemSet) add(p resource.Problem) bool {
 
 // planDelete takes one resource out. What the compiler then says of those that
 // refer to it is the refusal.
-func (s *Server) planDelete(ctx context.Context, base store.Snapshot, key resource.Key) (plan, error) {
+func (s *Server) planDelete(ctx context.Context, base store.Configuration, key resource.Key) (plan, error) {
 	p := plan{
 		next:    base.Tree.Delete(key),
 		changed: []api.Changed{{Kind: key.Kind, Name: key.Name, Action: api.Deleted}},

@@ -215,7 +215,7 @@ func (s *Server) diffRevisions(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	var after store.Snapshot
+	var after store.Configuration
 	if _, ok := c.GetQuery(api.QueryTo); !ok {
 		after, err = s.current(ctx)
 	} else if to, e := numberQuery(c, api.QueryTo, 0, math.MaxUint64); e != nil {

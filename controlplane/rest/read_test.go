@@ -238,7 +238,7 @@ func TestReadinessSaysWhatIsMissing(t *testing.T) {
 // brokenChecker has a bug.
 type brokenChecker struct{ Checker }
 
-func (brokenChecker) Check(context.Context, store.Snapshot, tree.Tree) []resource.Problem {
+func (brokenChecker) Check(context.Context, store.Configuration, tree.Tree) []resource.Problem {
 	panic("a bug")
 }
 
@@ -259,8 +259,8 @@ func TestABugCostsOneRequest(t *testing.T) {
 // silentStore does not answer.
 type silentStore struct{ Store }
 
-func (silentStore) Current(context.Context) (store.Snapshot, error) {
-	return store.Snapshot{}, errors.New("etcd: no leader")
+func (silentStore) Current(context.Context) (store.Configuration, error) {
+	return store.Configuration{}, errors.New("etcd: no leader")
 }
 
 func TestAStoreThatDoesNotAnswerIsUnavailable(t *testing.T) {

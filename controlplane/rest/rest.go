@@ -53,18 +53,18 @@ const (
 )
 
 // Store is the configuration and its history. Its errors are those of package
-// store. Snapshots are immutable and shared.
+// store. Configurations are immutable and shared.
 type Store interface {
-	Current(ctx context.Context) (store.Snapshot, error)
-	Commit(ctx context.Context, base store.Snapshot, next tree.Tree, m store.Meta) (store.Snapshot, error)
+	Current(ctx context.Context) (store.Configuration, error)
+	Commit(ctx context.Context, base store.Configuration, next tree.Tree, m store.Meta) (store.Configuration, error)
 	History(ctx context.Context, before uint64, limit int) ([]*fleetv1.Change, error)
-	At(ctx context.Context, revision uint64) (store.Snapshot, *fleetv1.Change, error)
+	At(ctx context.Context, revision uint64) (store.Configuration, *fleetv1.Change, error)
 }
 
 // Checker says what a node would refuse of a candidate. It is called with
 // candidates that decode without problems, and often with several for one change.
 type Checker interface {
-	Check(ctx context.Context, base store.Snapshot, next tree.Tree) []resource.Problem
+	Check(ctx context.Context, base store.Configuration, next tree.Tree) []resource.Problem
 	// Problems are those of the head, if it does not compile in this build.
 	Problems() []resource.Problem
 }
@@ -200,26 +200,26 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 }
 
 // current is the configuration that is wanted now.
-func (s *Server) current(ctx context.Context) (store.Snapshot, error) {
+func (s *Server) current(ctx context.Context) (store.Configuration, error) {
 	ctx, cancel := context.WithTimeout(ctx, currentTimeout)
 	defer cancel()
-	snapshot, err := s.cfg.Store.Current(ctx)
+	configuration, err := s.cfg.Store.Current(ctx)
 	if err != nil {
-		return store.Snapshot{}, fmt.Errorf("%w: current configuration: %w", errStore, err)
+		return store.Configuration{}, fmt.Errorf("%w: current configuration: %w", errStore, err)
 	}
-	return snapshot, nil
+	return configuration, nil
 }
 
 // at is the configuration at a revision; 0 is the empty beginning.
-func (s *Server) at(ctx context.Context, revision uint64) (store.Snapshot, *fleetv1.Change, error) {
+func (s *Server) at(ctx context.Context, revision uint64) (store.Configuration, *fleetv1.Change, error) {
 	if revision == 0 {
-		return store.Snapshot{}, nil, nil
+		return store.Configuration{}, nil, nil
 	}
-	snapshot, change, err := s.cfg.Store.At(ctx, revision)
+	configuration, change, err := s.cfg.Store.At(ctx, revision)
 	if err != nil {
-		return store.Snapshot{}, nil, fmt.Errorf("%w: revision %d: %w", errStore, revision, err)
+		return store.Configuration{}, nil, fmt.Errorf("%w: revision %d: %w", errStore, revision, err)
 	}
-	return snapshot, change, nil
+	return configuration, change, nil
 }
 
 // handle is the work of one operation. An error becomes a problem document.

@@ -158,7 +158,7 @@ func TestABlobWrittenAgainBeforeItsDeletionStays(t *testing.T) {
 	abandon(t, writer, base.Tree, next)
 	hook := &hookKV{}
 	s := sweeper(t, prefix, hook)
-	var head Snapshot
+	var head Configuration
 	hook.before = func(x hookedTxn) error {
 		if x.deletes() && head.Revision == 0 {
 			head = commit(t, writer, base, next) // after the marking, before the deletion

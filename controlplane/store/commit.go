@@ -30,32 +30,32 @@ type Meta struct {
 // Errors: ErrConflict if the head moved, ErrTooLarge for a resource of more than
 // 256 KiB, ErrUnknown if etcd could not be asked how it ended. After any other
 // error the commit did not and will not take place.
-func (s *Store) Commit(ctx context.Context, base Snapshot, next tree.Tree, m Meta) (Snapshot, error) {
+func (s *Store) Commit(ctx context.Context, base Configuration, next tree.Tree, m Meta) (Configuration, error) {
 	if next.Root() == base.Root() {
 		return base, nil
 	}
 	c, err := s.prepare(base, next, m)
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("store: commit on revision %d: %w", base.Revision, err)
+		return Configuration{}, fmt.Errorf("store: commit on revision %d: %w", base.Revision, err)
 	}
 	at, err := s.commit(ctx, c)
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("store: commit on revision %d: %w", base.Revision, err)
+		return Configuration{}, fmt.Errorf("store: commit on revision %d: %w", base.Revision, err)
 	}
 	s.remember(next)
-	return Snapshot{Epoch: base.Epoch, Revision: c.change.GetRevision(), Tree: next, Accepted: base.Accepted, at: at}, nil
+	return Configuration{Epoch: base.Epoch, Revision: c.change.GetRevision(), Tree: next, Accepted: base.Accepted, at: at}, nil
 }
 
 // candidate is a commit before it took place.
 type candidate struct {
-	base        Snapshot
+	base        Configuration
 	next        tree.Tree
 	change      *fleetv1.Change
 	head        string // encoded
 	changeValue string // encoded
 }
 
-func (s *Store) prepare(base Snapshot, next tree.Tree, m Meta) (*candidate, error) {
+func (s *Store) prepare(base Configuration, next tree.Tree, m Meta) (*candidate, error) {
 	if len(m.Message) > maxMessageBytes {
 		return nil, fmt.Errorf("message: %w: %d bytes, at most %d", ErrTooLarge, len(m.Message), maxMessageBytes)
 	}
@@ -96,7 +96,7 @@ func (s *Store) prepare(base Snapshot, next tree.Tree, m Meta) (*candidate, erro
 
 // genuine holds that the tree is the one of the position: only what differs from
 // it will be written.
-func (s Snapshot) genuine() error {
+func (s Configuration) genuine() error {
 	if s.at == (position{}) {
 		return nil // locate will compare
 	}
@@ -142,7 +142,7 @@ func (s *Store) commit(ctx context.Context, c *candidate) (position, error) {
 }
 
 // locate finds the position of a snapshot that came from the history.
-func (s *Store) locate(ctx context.Context, base Snapshot) (position, error) {
+func (s *Store) locate(ctx context.Context, base Configuration) (position, error) {
 	h, err := s.readHead(ctx)
 	if err != nil {
 		return position{}, err

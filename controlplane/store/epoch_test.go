@@ -62,7 +62,7 @@ func TestAnotherClusterIDBeginsAnEpochAndKeepsTheConfiguration(t *testing.T) {
 	if now.Epoch <= before.Epoch {
 		t.Fatalf("epoch %d after %d", now.Epoch, before.Epoch)
 	}
-	sameSnapshot(t, now, Snapshot{Epoch: now.Epoch, Revision: before.Revision, Tree: before.Tree})
+	sameSnapshot(t, now, Configuration{Epoch: now.Epoch, Revision: before.Revision, Tree: before.Tree})
 	sameSnapshot(t, current(t, s), now)
 	again := current(t, open(t, prefix, nil))
 	sameSnapshot(t, again, now) // once
@@ -97,7 +97,7 @@ func TestNewEpochIsAboveWhatWasSeen(t *testing.T) {
 			t.Fatalf("epochs %d, want %d", epochs, seen+1)
 		}
 	}
-	intact(t, prefix, Snapshot{Epoch: seen + 1, Revision: before.Revision, Tree: before.Tree})
+	intact(t, prefix, Configuration{Epoch: seen + 1, Revision: before.Revision, Tree: before.Tree})
 	if e, err := s.NewEpoch(t.Context(), before.Epoch); err != nil || e != seen+1 {
 		t.Fatalf("an epoch that is over begins a new one: %d, %v", e, err)
 	}

@@ -76,49 +76,49 @@ func changeOf(kv *mvccpb.KeyValue) (*fleetv1.Change, error) {
 //
 // Errors: ErrNotFound for a revision that is not there yet, ErrCompacted for one
 // that is no longer kept.
-func (s *Store) At(ctx context.Context, revision uint64) (Snapshot, *fleetv1.Change, error) {
+func (s *Store) At(ctx context.Context, revision uint64) (Configuration, *fleetv1.Change, error) {
 	snapshot, change, err := s.at(ctx, revision)
 	if err != nil {
-		return Snapshot{}, nil, fmt.Errorf("store: revision %d: %w", revision, err)
+		return Configuration{}, nil, fmt.Errorf("store: revision %d: %w", revision, err)
 	}
 	return snapshot, change, nil
 }
 
-func (s *Store) at(ctx context.Context, revision uint64) (Snapshot, *fleetv1.Change, error) {
+func (s *Store) at(ctx context.Context, revision uint64) (Configuration, *fleetv1.Change, error) {
 	r, err := s.kv.Txn(ctx).Then(
 		clientv3.OpGet(s.keys.head()), clientv3.OpGet(s.keys.sweep()), clientv3.OpGet(s.keys.change(revision)),
 	).Commit()
 	if err != nil {
-		return Snapshot{}, nil, err
+		return Configuration{}, nil, err
 	}
 	h, err := headOf(r)
 	if err != nil {
-		return Snapshot{}, nil, err
+		return Configuration{}, nil, err
 	}
 	if revision == 0 {
 		root := tree.EmptyRoot()
 		change := &fleetv1.Change{Epoch: h.head.GetEpoch(), RootBefore: root[:], RootAfter: root[:]}
-		return Snapshot{Epoch: h.head.GetEpoch()}, change, nil
+		return Configuration{Epoch: h.head.GetEpoch()}, change, nil
 	}
 	kvs := r.Responses[2].GetResponseRange().GetKvs()
 	switch {
 	case len(kvs) == 1:
 	case revision > h.head.GetRevision():
-		return Snapshot{}, nil, ErrNotFound
+		return Configuration{}, nil, ErrNotFound
 	default:
-		return Snapshot{}, nil, ErrCompacted
+		return Configuration{}, nil, ErrCompacted
 	}
 	change, err := changeOf(kvs[0])
 	if err != nil {
-		return Snapshot{}, nil, err
+		return Configuration{}, nil, err
 	}
 	root, err := tree.HashFromBytes(change.GetRootAfter())
 	if err != nil {
-		return Snapshot{}, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return Configuration{}, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	t, err := s.load(ctx, root, false)
 	if err != nil {
-		return Snapshot{}, nil, err
+		return Configuration{}, nil, err
 	}
-	return Snapshot{Epoch: change.GetEpoch(), Revision: revision, Tree: t}, change, nil
+	return Configuration{Epoch: change.GetEpoch(), Revision: revision, Tree: t}, change, nil
 }

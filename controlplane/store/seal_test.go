@@ -28,7 +28,7 @@ func newSealKey(t testing.TB) *seal.Key {
 func withSeal(k *seal.Key) func(*setup) { return func(s *setup) { s.options.Seal = k } }
 
 // putCertificate adds a certificate to what is wanted.
-func putCertificate(t testing.TB, s *Store, name string) (*certificatetest.Pair, Snapshot, error) {
+func putCertificate(t testing.TB, s *Store, name string) (*certificatetest.Pair, Configuration, error) {
 	t.Helper()
 	p := certificatetest.SelfSigned(t, certificatetest.Options{})
 	r := &fleetv1.Resource{

@@ -126,8 +126,8 @@ type Store struct {
 	last    tree.Tree // guarded by mu: the newest tree that was read or written
 }
 
-// Snapshot is one revision of the configuration.
-type Snapshot struct {
+// Configuration is the configuration as of one revision.
+type Configuration struct {
 	Epoch, Revision uint64
 	Tree            tree.Tree
 	// Accepted: somebody accepted the epoch; only Current and Commit tell.
@@ -137,7 +137,7 @@ type Snapshot struct {
 }
 
 // Root is the digest of the snapshot's tree.
-func (s Snapshot) Root() tree.Hash { return s.Tree.Root() }
+func (s Configuration) Root() tree.Hash { return s.Tree.Root() }
 
 // position is what a commit compares. A snapshot that did not come from the head
 // has none.
@@ -170,22 +170,22 @@ func Open(ctx context.Context, client *clientv3.Client, o Options) (*Store, erro
 
 // Current is what is wanted now: the head is read from a majority of etcd, and
 // of its tree only what the newest known tree lacks.
-func (s *Store) Current(ctx context.Context) (Snapshot, error) {
+func (s *Store) Current(ctx context.Context) (Configuration, error) {
 	failed := int64(0) // the head whose tree could not be read
 	for range casAttempts {
 		h, err := s.readHead(ctx)
 		if err != nil {
-			return Snapshot{}, fmt.Errorf("store: head: %w", err)
+			return Configuration{}, fmt.Errorf("store: head: %w", err)
 		}
 		if h.head == nil || !s.knows(h.cluster) {
 			if err := s.establish(ctx); err != nil {
-				return Snapshot{}, fmt.Errorf("store: %w", err)
+				return Configuration{}, fmt.Errorf("store: %w", err)
 			}
 			continue
 		}
 		root, err := tree.HashFromBytes(h.head.GetRoot())
 		if err != nil {
-			return Snapshot{}, fmt.Errorf("store: head: %w: %w", ErrDamaged, err)
+			return Configuration{}, fmt.Errorf("store: head: %w: %w", ErrDamaged, err)
 		}
 		t, err := s.load(ctx, root, true)
 		if errors.Is(err, ErrDamaged) && h.at.head != failed {
@@ -194,15 +194,15 @@ func (s *Store) Current(ctx context.Context) (Snapshot, error) {
 			continue
 		}
 		if err != nil {
-			return Snapshot{}, fmt.Errorf("store: revision %d: %w", h.head.GetRevision(), err)
+			return Configuration{}, fmt.Errorf("store: revision %d: %w", h.head.GetRevision(), err)
 		}
 		s.accept(h.cluster, h.head.GetEpoch())
-		return Snapshot{
+		return Configuration{
 			Epoch: h.head.GetEpoch(), Revision: h.head.GetRevision(), Tree: t,
 			Accepted: h.accepted, at: h.at,
 		}, nil
 	}
-	return Snapshot{}, fmt.Errorf("store: head: %w", ErrConflict)
+	return Configuration{}, fmt.Errorf("store: head: %w", ErrConflict)
 }
 
 // headRead is the head as etcd has it.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"os"
 	"slices"
 	"sync"
@@ -14,9 +13,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/goleak"
 
-	"github.com/proxyfleet/proxyfleet/controlplane/embedded"
+	"github.com/proxyfleet/proxyfleet/controlplane/embedded/embeddedtest"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
@@ -24,32 +22,7 @@ import (
 var client *clientv3.Client
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "store")
-	if err != nil {
-		log.Print(err)
-		return 1
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	etcd, err := embedded.Start(context.Background(), embedded.Options{DataDir: dir})
-	if err != nil {
-		log.Print(err)
-		return 1
-	}
-	client = etcd.Client()
-	code := m.Run()
-	if err := etcd.Close(); err != nil {
-		log.Print(err)
-		return 1
-	}
-	if err := goleak.Find(); err != nil {
-		log.Print(err)
-		return 1
-	}
-	return code
+	os.Exit(embeddedtest.Main(m, func(c *clientv3.Client) { client = c }))
 }
 
 // setup is what a test of a store needs.
@@ -81,7 +54,7 @@ func open(t testing.TB, prefix string, change func(*setup)) *Store {
 	return s
 }
 
-func current(t testing.TB, s *Store) Snapshot {
+func current(t testing.TB, s *Store) Configuration {
 	t.Helper()
 	c, err := s.Current(t.Context())
 	if err != nil {
@@ -90,7 +63,7 @@ func current(t testing.TB, s *Store) Snapshot {
 	return c
 }
 
-func commit(t testing.TB, s *Store, base Snapshot, next tree.Tree) Snapshot {
+func commit(t testing.TB, s *Store, base Configuration, next tree.Tree) Configuration {
 	t.Helper()
 	c, err := s.Commit(t.Context(), base, next, Meta{Author: "test", Message: t.Name()})
 	if err != nil {
@@ -110,7 +83,7 @@ func routes(base tree.Tree, n int, edition string) tree.Tree {
 }
 
 // sameSnapshot compares all that a reader sees, the bytes included.
-func sameSnapshot(t testing.TB, got, want Snapshot) {
+func sameSnapshot(t testing.TB, got, want Configuration) {
 	t.Helper()
 	if got.Epoch != want.Epoch || got.Revision != want.Revision || got.Root() != want.Root() {
 		t.Fatalf("got revision %d/%d with root %s, want %d/%d with %s",
@@ -127,7 +100,7 @@ func sameSnapshot(t testing.TB, got, want Snapshot) {
 }
 
 // intact holds that a replica that knows nothing reads the same from etcd alone.
-func intact(t testing.TB, prefix string, want Snapshot) {
+func intact(t testing.TB, prefix string, want Configuration) {
 	t.Helper()
 	sameSnapshot(t, current(t, open(t, prefix, nil)), want)
 }
@@ -388,7 +361,7 @@ func TestRollbackRestoresByteForByte(t *testing.T) {
 	if back.Revision != bad.Revision+1 || back.Root() != good.Root() {
 		t.Fatalf("revision %d with root %s, want %d with %s", back.Revision, back.Root(), bad.Revision+1, good.Root())
 	}
-	intact(t, prefix, Snapshot{Epoch: good.Epoch, Revision: back.Revision, Tree: good.Tree})
+	intact(t, prefix, Configuration{Epoch: good.Epoch, Revision: back.Revision, Tree: good.Tree})
 }
 
 func TestASnapshotOfTheHistoryIsABaseWhileItIsTheHead(t *testing.T) {

@@ -36,7 +36,7 @@ const patience = 20 * time.Second
 type memory struct {
 	mu       sync.Mutex
 	epoch    uint64
-	versions []store.Snapshot
+	versions []store.Configuration
 	records  map[string]*fleetv1.NodeRecord
 	list     *fleetv1.ListRecord
 	listMod  int64
@@ -48,7 +48,7 @@ type memory struct {
 
 func newMemory() *memory {
 	return &memory{
-		epoch: 1, versions: []store.Snapshot{{Epoch: 1}},
+		epoch: 1, versions: []store.Configuration{{Epoch: 1}},
 		records: map[string]*fleetv1.NodeRecord{}, watchers: map[chan struct{}]struct{}{},
 	}
 }
@@ -57,7 +57,7 @@ func (m *memory) commit(t tree.Tree) uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	revision := uint64(len(m.versions))
-	m.versions = append(m.versions, store.Snapshot{Epoch: m.epoch, Revision: revision, Tree: t})
+	m.versions = append(m.versions, store.Configuration{Epoch: m.epoch, Revision: revision, Tree: t})
 	m.notify()
 	return revision
 }
@@ -71,7 +71,7 @@ func (m *memory) notify() {
 	}
 }
 
-func (m *memory) Current(context.Context) (store.Snapshot, error) {
+func (m *memory) Current(context.Context) (store.Configuration, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.versions[len(m.versions)-1]
@@ -108,11 +108,11 @@ func (m *memory) History(_ context.Context, before uint64, limit int) ([]*fleetv
 	return out, nil
 }
 
-func (m *memory) At(_ context.Context, revision uint64) (store.Snapshot, *fleetv1.Change, error) {
+func (m *memory) At(_ context.Context, revision uint64) (store.Configuration, *fleetv1.Change, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if revision >= uint64(len(m.versions)) {
-		return store.Snapshot{}, nil, errors.New("not found")
+		return store.Configuration{}, nil, errors.New("not found")
 	}
 	return m.versions[revision], nil, nil
 }

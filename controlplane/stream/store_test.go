@@ -32,7 +32,7 @@ func openStore(t testing.TB, dir string) realStore {
 	return realStore{s, stop}
 }
 
-func commit(t testing.TB, s realStore, next tree.Tree) store.Snapshot {
+func commit(t testing.TB, s realStore, next tree.Tree) store.Configuration {
 	t.Helper()
 	base, err := s.Current(t.Context())
 	if err != nil {
@@ -50,7 +50,7 @@ func TestCommitReachesNodesAndARestartCostsThemNothing(t *testing.T) {
 	s := openStore(t, dir)
 	p := newPlane(t, s, "")
 	a, b := newNode(t, "a", p.address), newNode(t, "b", p.address)
-	var head store.Snapshot
+	var head store.Configuration
 	for i := range 30 {
 		head = commit(t, s, config(t, 200, 1000+i))
 	}

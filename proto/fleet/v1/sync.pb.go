@@ -1082,7 +1082,7 @@ func (x *VipStatus) GetNotEligible() string {
 	return ""
 }
 
-// Update turns the base into the target. A full snapshot has an empty base.
+// Update turns the base into the target. A whole configuration has an empty base.
 // A large one comes in parts; the target is applied after the last.
 type Update struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
