@@ -125,21 +125,8 @@ func newFloodField(t *testing.T) *floodField {
 
 // silent is an endpoint that reads and does not answer.
 func silent(t *testing.T, address string) string {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(io.Discard, c); c.Close() }()
-		}
-	}()
-	return address
+	t.Helper()
+	return serveEach(t, address, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 }
 
 // dial opens connections to one port, with TLS or not.

@@ -52,14 +52,7 @@ func TestANodeServesFromItsLastKnownGoodConfigurationWhenNobodyAnswers(t *testin
 			c.damage()
 			begin := time.Now()
 			n := f.StartNode(1)
-			fleettest.Wait(t, 10*time.Second, "the node to serve", func() bool {
-				resp, err := http.Get("http://" + n.Address + ":8080/ping")
-				if err != nil {
-					return false
-				}
-				resp.Body.Close()
-				return resp.StatusCode == http.StatusOK
-			})
+			fleettest.Wait(t, 10*time.Second, "the node to serve", func() bool { return fleettest.Answers("http://" + n.Address + ":8080/ping") })
 			t.Logf("serves %d ms after its start", time.Since(begin).Milliseconds())
 			if code, body, _ := ask(t, n, "x", "/ping"); code != http.StatusOK || body != c.want {
 				t.Errorf("%d %q", code, body)
@@ -149,12 +142,5 @@ func TestADrainedNodeEndsItsConnectionsAndTakesNoNewOnes(t *testing.T) {
 	if stdout, stderr, status := f.Proxyctl("undrain", "node-1"); status != 0 {
 		t.Fatalf("undrain: %d\n%s%s", status, stdout, stderr)
 	}
-	fleettest.Wait(t, 10*time.Second, "the node to serve again", func() bool {
-		resp, err := http.Get("http://" + f.Nodes[0].Address + ":8080/ping")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
+	fleettest.Wait(t, 10*time.Second, "the node to serve again", func() bool { return fleettest.Answers("http://" + f.Nodes[0].Address + ":8080/ping") })
 }

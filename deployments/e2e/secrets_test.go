@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,14 +86,7 @@ func TestAPrivateKeyIsInNoFileOfTheFleet(t *testing.T) {
 	// the session tickets.
 	f.Nodes[0].Kill()
 	n := f.StartNode(1)
-	fleettest.Wait(t, 10*time.Second, "the node to serve", func() bool {
-		resp, err := http.Get("http://" + n.Address + ":8080/ping")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
+	fleettest.Wait(t, 10*time.Second, "the node to serve", func() bool { return fleettest.Answers("http://" + n.Address + ":8080/ping") })
 	if text := n.AdminText(t, "/config?full"); !strings.Contains(text, `"Certificate"`) {
 		t.Errorf("the node has no certificate:\n%s", text)
 	}

@@ -382,10 +382,10 @@ func echoHTTP(t *testing.T) string {
 	return server.Listener.Addr().String()
 }
 
-// serveEach has each connection served until the test ends.
-func serveEach(t *testing.T, serve func(net.Conn)) string {
+// serveEach has each connection to an address served until the test ends.
+func serveEach(t *testing.T, address string, serve func(net.Conn)) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -408,7 +408,7 @@ func serveEach(t *testing.T, serve func(net.Conn)) string {
 // echoBytes gives back what comes, over TLS if there is a configuration.
 func echoBytes(t *testing.T, config *tls.Config) string {
 	t.Helper()
-	return serveEach(t, func(c net.Conn) {
+	return serveEach(t, "127.0.0.1:0", func(c net.Conn) {
 		if config != nil {
 			c = tls.Server(c, config)
 		}
@@ -419,7 +419,7 @@ func echoBytes(t *testing.T, config *tls.Config) string {
 // echoProxied gives the body back if the connection's header names the client.
 func echoProxied(t *testing.T) string {
 	t.Helper()
-	return serveEach(t, func(c net.Conn) {
+	return serveEach(t, "127.0.0.1:0", func(c net.Conn) {
 		r := bufio.NewReader(c)
 		line, err := r.ReadString('\n')
 		if err != nil || !strings.HasPrefix(line, "PROXY TCP4 192.0.2.7 ") {

@@ -1,7 +1,6 @@
 package fleettest
 
 import (
-	"net/http"
 	"path/filepath"
 	"testing"
 )
@@ -33,12 +32,5 @@ func NewEtcd(t testing.TB) *Etcd {
 func (e *Etcd) Start() {
 	e.t.Helper()
 	e.Process = start(e.t, e.dir, "etcd", Binary(e.t, "tools/etcd"), e.args...)
-	Wait(e.t, readyTimeout, "etcd to answer", func() bool {
-		resp, err := http.Get(e.Endpoint + "/health")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
+	Wait(e.t, readyTimeout, "etcd to answer", func() bool { return Answers(e.Endpoint + "/health") })
 }

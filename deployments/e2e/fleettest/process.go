@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -175,6 +176,16 @@ func Wait(t testing.TB, timeout time.Duration, what string, condition func() boo
 		case <-tick.C:
 		}
 	}
+}
+
+// Answers says whether a GET is answered with 200.
+func Answers(url string) bool {
+	resp, err := http.Get(url)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // Run runs a program to its end.

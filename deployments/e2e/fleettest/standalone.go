@@ -1,7 +1,6 @@
 package fleettest
 
 import (
-	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -21,13 +20,6 @@ func Standalone(t testing.TB, resources string, args ...string) *Node {
 		"--node-id", n.ID, "--resources", file, "--listen-address", n.Address, "--admin-address", n.Admin,
 		"--access-log", filepath.Join(dir, "access.log"),
 	}, args...)...)
-	Wait(t, readyTimeout, "a node that serves", func() bool {
-		resp, err := http.Get("http://" + n.Admin + "/readyz")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
+	Wait(t, readyTimeout, "a node that serves", func() bool { return Answers("http://" + n.Admin + "/readyz") })
 	return n
 }
