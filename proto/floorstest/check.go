@@ -56,12 +56,16 @@ type Ban struct {
 }
 
 // Check fails t for every way in which the module around the working directory,
-// which is that of the test, departs from m.
+// which is that of the test, departs from m, and docs/ARCHITECTURE.md, where it is
+// there, from m.
 func Check(t *testing.T, m Module) {
 	t.Helper()
 	problems, err := Problems(".", m)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if page := documented(); page != "" {
+		problems = append(problems, Undocumented(page, m)...)
 	}
 	for _, p := range problems {
 		t.Error(p)

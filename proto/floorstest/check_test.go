@@ -152,3 +152,24 @@ import _ "testing/fstest"`},
 		})
 	}
 }
+
+func TestThePageShowsEveryPackage(t *testing.T) {
+	const page = "| module | packages |\n| `m` | `low` what is pure; `high/deep` the rest |\n\nPure packages (`low`,\n`side`) have no clock.\n"
+	m := Module{Name: "m", Packages: []Package{{Dir: "."}, {Dir: "low", Pure: true}, {Dir: "high/deep"}}}
+	if problems := Undocumented(page, m); len(problems) != 0 {
+		t.Errorf("%q", problems)
+	}
+	for want, p := range map[string]Package{
+		"row of m does not have `new`":                    {Dir: "new"},
+		"list of pure packages is not right about `deep`": {Dir: "high/deep", Pure: true},
+		"list of pure packages is not right about `low`":  {Dir: "low"},
+	} {
+		m := Module{Name: "m", Packages: []Package{p}}
+		if problems := Undocumented(page, m); len(problems) != 1 || !strings.Contains(problems[0], want) {
+			t.Errorf("%q instead of %q", problems, want)
+		}
+	}
+	if problems := Undocumented(page, Module{Name: "other"}); len(problems) != 1 {
+		t.Errorf("%q", problems)
+	}
+}

@@ -1,0 +1,75 @@
+// Package settingstest holds the reference to the flags that programs have.
+package settingstest
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/proxyfleet/proxyfleet/proto/settings"
+)
+
+// Documented fails t unless the table of a program in the reference (a page in
+// Markdown, headed "| PROGRAM | default | |") has a row for each of its flags, with
+// its default, and none for any other. inWords are flags whose default depends on
+// the machine. The flag of the configuration file is the same for all, and stands
+// before the tables. Without the page, as in a module that is built alone, t is
+// skipped.
+func Documented(t *testing.T, page, program string, flags *pflag.FlagSet, inWords ...string) {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("the module is built without the repository around it")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range undocumented(string(text), program, flags, inWords) {
+		t.Errorf("%s: %s", page, problem)
+	}
+}
+
+// undocumented says what is wrong with the table.
+func undocumented(text, program string, flags *pflag.FlagSet, inWords []string) (problems []string) {
+	_, table, found := strings.Cut(text, "| "+program+" | default | |\n|---|---|---|\n")
+	if !found {
+		return []string{"there is no table of " + program}
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	defaults := map[string]string{} // by flag, as the table has them
+	for row := range strings.Lines(table) {
+		row = strings.TrimSpace(row)
+		cells := strings.SplitN(row, "|", 4) // nothing, flag, default, the rest
+		name := ""
+		if len(cells) == 4 {
+			name = strings.Trim(cells[1], "`- ")
+		}
+		if flags.Lookup(name) == nil {
+			problems = append(problems, "the row "+row+" is of no flag of "+program)
+			continue
+		}
+		defaults[name] = strings.TrimSpace(cells[2])
+	}
+	told := map[string]bool{settings.ConfigFlag: true, "help": true}
+	for _, name := range inWords {
+		told[name] = true
+	}
+	flags.VisitAll(func(f *pflag.Flag) {
+		says, has := defaults[f.Name]
+		want := strings.Trim(f.DefValue, "[]")
+		switch {
+		case !has && (f.Name == settings.ConfigFlag || f.Name == "help"):
+		case !has:
+			problems = append(problems, "no row for --"+f.Name+" of "+program)
+		case told[f.Name] || want == "" || want == "0":
+		case want == "false" && says == "off", strings.Contains(says, want):
+		default:
+			problems = append(problems, "the default of --"+f.Name+" is "+want+", not "+says)
+		}
+	})
+	return problems
+}
