@@ -40,11 +40,7 @@ func upper(c net.Conn) {
 func TestCONNECTOpensATunnelToATargetThatIsAllowed(t *testing.T) {
 	n := startNode(t, 1)
 	n.apply(nil, connects(newUpstream("u", rawServer(t, upper)), table.ConnectTarget{Host: "db.test", Port: 5432}))
-	conn, err := net.Dial("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := n.dial()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	fmt.Fprint(conn, "CONNECT DB.test:5432 HTTP/1.1\r\nHost: db.test:5432\r\n\r\nfirst") // bytes may follow at once
 	r := bufio.NewReader(conn)

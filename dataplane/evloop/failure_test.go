@@ -76,11 +76,7 @@ func TestWaitingInVainForAConnectionIsNoConnectTimeout(t *testing.T) {
 	u.Pool.MaxConnections = 1
 	u.ConnectTimeout = 100 * time.Millisecond
 	n.apply(nil, forwardAll(u))
-	c, err := net.Dial("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := n.dial()
 	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	eventually(t, "the connection to be taken", func() bool { f, _, _ := n.engine.EndpointLoad(0); return f == 1 })
 	if resp := n.get("/"); resp.StatusCode != 503 {
@@ -214,11 +210,7 @@ func TestUnderPressureIdleConnectionsGoFirstAndThenWorkIsRefused(t *testing.T) {
 	n.apply(nil, forwardAll(newUpstream("u", startBackend(t, echo))))
 	var conns []net.Conn
 	for i := range 20 {
-		c, err := net.Dial("tcp", n.address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
+		c := n.dial()
 		fmt.Fprintf(c, "GET /%d HTTP/1.1\r\nHost: a\r\n\r\n", i)
 		if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != 200 {
 			t.Fatal(err)

@@ -83,11 +83,7 @@ func TestASlowReaderHoldsABoundedAmount(t *testing.T) {
 	})
 	n := startNode(t, 1)
 	n.apply(nil, forwardAll(newUpstream("u", backend)))
-	c, err := net.Dial("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := n.dial()
 	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	eventually(t, "bytes that wait for the reader", func() bool { return n.engine.BufferBytes() > highWater })
 	select {

@@ -56,11 +56,7 @@ func TestWhatIsUnderWayAtTheEndOfTheDrainIsCutAndRecorded(t *testing.T) {
 	n := startNode(t, 1)
 	n.engine.config.DrainTimeout = 50 * time.Millisecond
 	n.apply(nil, forwardAll(newUpstream("u", halfAnswers(t))))
-	c, err := net.Dial("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := n.dial()
 	fmt.Fprintf(c, "GET /half HTTP/1.1\r\nHost: a\r\n\r\n")
 	if _, err := c.Read(make([]byte, 10)); err != nil {
 		t.Fatal(err)
@@ -76,11 +72,7 @@ func TestWhatIsUnderWayAtTheEndOfTheDrainIsCutAndRecorded(t *testing.T) {
 func TestWhatIsKeptOfReadsIsBounded(t *testing.T) {
 	n := startNode(t, 1)
 	n.apply(nil, forwardAll(newUpstream("u", strictEcho(t))))
-	c, err := net.Dial("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := n.dial()
 	fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1")
 	piece := []byte("\r\nx\r\n" + strings.Repeat("384\r\n"+strings.Repeat("y", 900)+"\r\n", 4) + "1")
 	l := n.engine.loops[0]
@@ -102,11 +94,7 @@ func TestASlotOfARemovedUpstreamNeverLeadsToItsServer(t *testing.T) {
 	n := startNode(t, 1)
 	one, two := answer("ONE"), answer("TWO")
 	n.apply(nil, forwardAll(newUpstream("one", one)))
-	c, err := net.Dial("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := n.dial()
 	r := bufio.NewReader(c)
 	ask := func() (int, string) {
 		fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -140,11 +128,7 @@ func TestARetiredEndpointDoesNotCountForTheNextOwnerOfItsSlot(t *testing.T) {
 	two := startBackend(t, echo)
 	n := startNode(t, 1)
 	n.apply(nil, forwardAll(newUpstream("one", one)))
-	c, err := net.Dial("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := n.dial()
 	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	if _, err := c.Read(make([]byte, 100)); err != nil {
 		t.Fatal(err)
@@ -226,11 +210,7 @@ func TestAWaiterGetsThePlaceOfAnAttemptThatWasGivenUp(t *testing.T) {
 		return
 	}
 	eventually(t, "the first attempt", func() bool { c, _ := endpoint(); return c == 1 })
-	second, err := net.Dial("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer second.Close()
+	second := n.dial()
 	fmt.Fprintf(second, "GET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
 	eventually(t, "a waiter", func() bool { _, w := endpoint(); return w == 1 })
 	first.Close()
@@ -254,11 +234,7 @@ func TestAFinishedAnswerIsNotCutByPressureOrDrain(t *testing.T) {
 			})
 			n := startNode(t, 1)
 			n.apply(nil, forwardAll(newUpstream("u", backend)))
-			c, err := net.Dial("tcp", n.address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
+			c := n.dial()
 			_ = c.(*net.TCPConn).SetReadBuffer(16 << 10)
 			fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")
 			total := 0
@@ -273,6 +249,7 @@ func TestAFinishedAnswerIsNotCutByPressureOrDrain(t *testing.T) {
 			}
 			cut(n)
 			_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+			var err error
 			for err == nil && total < size {
 				var k int
 				k, err = c.Read(buf)
@@ -290,11 +267,7 @@ func TestAnAnswerDuringADrainSaysThatTheConnectionEnds(t *testing.T) {
 	backend := startBackend(t, func(w http.ResponseWriter, _ *http.Request) { <-release; fmt.Fprint(w, "ok") })
 	n := startNode(t, 1)
 	n.apply(nil, forwardAll(newUpstream("u", backend)))
-	c, err := net.Dial("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := n.dial()
 	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	eventually(t, "a request in flight", func() bool { f, _, _ := n.engine.EndpointLoad(0); return f == 1 })
 	if err := n.engine.SetDrained(context.Background(), true); err != nil {

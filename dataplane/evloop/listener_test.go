@@ -20,11 +20,7 @@ import (
 func TestARemovedListenerAnswersWhatCameAndClosesTheRest(t *testing.T) {
 	n := startNode(t, 1)
 	n.apply(nil, forwardAll(newUpstream("u", startBackend(t, echo))))
-	c, err := net.Dial("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := n.dial()
 	r := bufio.NewReader(c)
 	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 200 {

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"sync"
@@ -209,11 +208,7 @@ func TestDrainingEndsHTTP2ConnectionsBetweenRequests(t *testing.T) {
 		answer <- string(body)
 	}()
 	<-begun
-	idle, err := net.Dial("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer idle.Close()
+	idle := n.dial()
 	fmt.Fprint(idle, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
 	eventually(t, "both connections", func() bool { return clientsOpen(n) == 2 })
 	go n.stop()

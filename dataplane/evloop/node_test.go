@@ -134,6 +134,17 @@ func startChanged(t *testing.T, loops int, change func(*Engine)) *node {
 	return n
 }
 
+// dial is a client's connection, which ends with the test.
+func (n *node) dial() net.Conn {
+	n.t.Helper()
+	c, err := net.Dial("tcp", n.address)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { c.Close() })
+	return c
+}
+
 // freePort is a port that nobody listens on. It is none of those that the kernel
 // gives to whoever asks for any, from 32768 on: a connection that is opened
 // meanwhile does not take it.

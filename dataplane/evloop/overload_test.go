@@ -73,11 +73,7 @@ func TestWithoutDescriptorsRequestsWaitForAConnection(t *testing.T) {
 	n.apply(nil, forwardAll(newUpstream("u", startBackend(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))))
 	conns := make([]net.Conn, clients)
 	for i := range conns {
-		c, err := net.Dial("tcp", n.address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
+		c := n.dial()
 		conns[i] = c
 	}
 	eventually(t, "all clients", func() bool { return n.engine.clients() == clients })

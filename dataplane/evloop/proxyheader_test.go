@@ -125,11 +125,7 @@ func TestAPROXYHeaderMayComeByteByByteButNotForEver(t *testing.T) {
 		expects(table.ProxyRequired, loopback)(l)
 		l.Timeouts.RequestHead = 300 * time.Millisecond
 	}, forwardAll(newUpstream("u", startBackend(t, echo))))
-	conn, err := net.Dial("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := n.dial()
 	for _, b := range []byte(header(t, 2, "192.0.2.7:4711", "198.51.100.1:443") + plainRequest) {
 		if _, err := conn.Write([]byte{b}); err != nil {
 			t.Fatal(err)
@@ -140,11 +136,7 @@ func TestAPROXYHeaderMayComeByteByByteButNotForEver(t *testing.T) {
 		t.Fatalf("%v %v", resp, err)
 	}
 	for i, begun := range []string{"", "PROXY TC"} {
-		slow, err := net.Dial("tcp", n.address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer slow.Close()
+		slow := n.dial()
 		fmt.Fprint(slow, begun)
 		_ = slow.SetReadDeadline(time.Now().Add(10 * time.Second))
 		if got, _ := io.ReadAll(slow); len(got) > 0 {
@@ -203,11 +195,7 @@ func TestAnEndpointIsToldTheClientOnceAConnectionAndNoConnectionHasTwoClients(t 
 		u.ProxyProtocol = kind
 		n.apply(nil, forwardAll(u))
 		for client := range 2 {
-			conn, err := net.Dial("tcp", n.address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
+			conn := n.dial()
 			r := bufio.NewReader(conn)
 			for request := range 2 {
 				fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")

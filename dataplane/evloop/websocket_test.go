@@ -152,11 +152,7 @@ func TestUpgradeIsForwardedForAllowedProtocolsOnly(t *testing.T) {
 			if !strings.Contains(fields, "\r\n\r\n") {
 				fields += "\r\n"
 			}
-			conn, err := net.Dial("tcp", n.address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
+			conn := n.dial()
 			fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: a\r\n%s", fields)
 			head := strings.ToLower(<-heads)
 			want := ""
@@ -213,11 +209,7 @@ func TestWhatComesWithTheHeadsIsPartOfTheTunnel(t *testing.T) {
 		_, _ = io.WriteString(c, " last")
 	})
 	n.apply(nil, tunnels(newUpstream("u", address)))
-	conn, err := net.Dial("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := n.dial()
 	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly")
 	r := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(r, nil)
@@ -257,11 +249,7 @@ func TestATunnelHoldsNoMoreThanItsFarEndTakes(t *testing.T) {
 		}
 	})
 	n.apply(nil, tunnels(newUpstream("u", address)))
-	conn, err := net.Dial("tcp", n.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := n.dial()
 	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 	last := int64(-1)
 	still := time.NewTicker(100 * time.Millisecond)
