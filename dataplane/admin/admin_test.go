@@ -337,7 +337,7 @@ func TestEveryMetricAppears(t *testing.T) {
 	f := newFixture(t)
 	set := f.config.Stats
 	slot := set.Endpoints.Acquire(stats.Key{Parent: "u", Name: "e"})
-	set.Loop(0).ServerOpened(slot)
+	set.Loop(0).EndpointOpened(slot)
 	set.Loop(0).Finished(&stats.Finish{Status: 200, Forwarded: true, Answered: true})
 	set.Loop(0).ClientOpened(0)
 	_, body := f.get(t, "/metrics")

@@ -143,7 +143,7 @@ func (l *Loop) opened(c *upstreamConn) {
 	}
 	c.expires = l.lifetime(c.pool)
 	c.series = c.pool.series
-	l.stats.ServerOpened(c.series)
+	l.stats.EndpointOpened(c.series)
 	if c.stream == nil && (c.client != p.client || c.http2 != p.http2) {
 		if c.http2 {
 			p.connecting--

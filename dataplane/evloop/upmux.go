@@ -204,7 +204,7 @@ func (l *Loop) beginCall(s *stream, m *upMux, reused bool) {
 		l.wheel.arm(c.link, m.pingDeadline(c.pool.ping))
 	}
 	if reused {
-		l.stats.ServerReused(c.series)
+		l.stats.EndpointReused(c.series)
 	}
 	l.step(s, exchange.Event{Kind: exchange.EventAcquired, Reused: reused})
 }

@@ -61,7 +61,7 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 			l.assign(s, c)
 			l.warmFine(p)
 			l.cool(p)
-			l.stats.ServerReused(c.series)
+			l.stats.EndpointReused(c.series)
 			l.step(s, exchange.Event{Kind: exchange.EventAcquired, Reused: true})
 			return
 		}
@@ -396,7 +396,7 @@ func (l *Loop) closeUp(c *upstreamConn) {
 		c.pool.connecting--
 	}
 	if c.connected {
-		l.stats.ServerClosed(c.series)
+		l.stats.EndpointClosed(c.series)
 	}
 	if p := c.pool; p.Endpoint().Waiting() > p.Queued() {
 		l.engine.tellOthers(l, mail{kind: mailSlotFree, slot: p.to.Slot})

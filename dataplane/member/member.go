@@ -20,7 +20,7 @@ const (
 	// Draining says that the node gives up what it holds as soon as another can
 	// take it.
 	Draining
-	// Witness says that the node has a vote and never holds anything.
+	// Witness says that the node grants to others and never holds anything.
 	Witness
 
 	allFlags = Eligible | Healthy | Draining | Witness

@@ -142,22 +142,22 @@ func (l *Loop) ClientClosed(listener Slot) {
 	l.clients.closed(listener)
 }
 
-// ServerOpened counts a connection to an endpoint that was established.
-func (l *Loop) ServerOpened(endpoint Slot) {
+// EndpointOpened counts a connection to an endpoint that was established.
+func (l *Loop) EndpointOpened(endpoint Slot) {
 	add(&l.counters[ServersOpen], 1)
 	p := l.servers.at(endpoint)
 	add(&p.row[rowOpened], 1)
 	add(&p.row[rowOpen], 1)
 }
 
-// ServerClosed counts the end of a connection to an endpoint.
-func (l *Loop) ServerClosed(endpoint Slot) {
+// EndpointClosed counts the end of a connection to an endpoint.
+func (l *Loop) EndpointClosed(endpoint Slot) {
 	l.Sub(ServersOpen, 1)
 	l.servers.closed(endpoint)
 }
 
-// ServerReused counts a request that found a kept connection.
-func (l *Loop) ServerReused(endpoint Slot) {
+// EndpointReused counts a request that found a kept connection.
+func (l *Loop) EndpointReused(endpoint Slot) {
 	add(&l.servers.at(endpoint).row[rowReused], 1)
 }
 

@@ -258,7 +258,7 @@ func BenchmarkConnection(b *testing.B) {
 	web := s.Listeners.Acquire(Key{Name: "web"})
 	l := s.Loop(0)
 	for b.Loop() {
-		l.ServerReused(web)
+		l.EndpointReused(web)
 	}
 }
 

@@ -229,7 +229,7 @@ func (g *Grants) office(vip string) *office {
 }
 
 // configure takes over the specs. What a member granted does not depend on them:
-// a node that has not heard of a virtual IP yet has a vote on it all the same.
+// a node that has not heard of a virtual IP yet grants it all the same.
 func (g *Grants) configure(specs []Spec) {
 	wanted := map[string]bool{}
 	for _, spec := range specs {

@@ -157,7 +157,7 @@ func (g *Grants) wait(o *office) {
 
 // ask goes on until a majority granted, or it turns out that none does.
 func (g *Grants) ask(o *office) {
-	g.vote(o)
+	g.answerOwn(o)
 	policy := g.policy(o)
 	asked := g.now - o.began
 	switch {
@@ -195,7 +195,7 @@ func (g *Grants) claim(o *office) {
 
 // hold goes on until there is a reason to let go.
 func (g *Grants) hold(o *office) {
-	g.vote(o)
+	g.answerOwn(o)
 	policy := g.policy(o)
 	switch {
 	case !g.canHold(o):
@@ -270,8 +270,8 @@ func scramble(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// vote has this node, as a member, answer its own request when that is due.
-func (g *Grants) vote(o *office) {
+// answerOwn has this node, as a member, answer its own request when that is due.
+func (g *Grants) answerOwn(o *office) {
 	if !g.sendDue(o) || g.me == nobody {
 		return
 	}
