@@ -66,6 +66,19 @@ func noChildren(t *testing.T) {
 	}
 }
 
+// readResults reads what a run has measured.
+func readResults(t *testing.T, file string) (text []byte, r report.Report) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	return text, r
+}
+
 func TestARunMeasuresAndWritesItsPage(t *testing.T) {
 	dir := t.TempDir()
 	page, results := filepath.Join(dir, "page.md"), filepath.Join(dir, "results.json")
@@ -75,14 +88,7 @@ func TestARunMeasuresAndWritesItsPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	noChildren(t)
-	text, err := os.ReadFile(results)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r report.Report
-	if err := json.Unmarshal(text, &r); err != nil {
-		t.Fatal(err)
-	}
+	text, r := readResults(t, results)
 	for _, want := range []struct {
 		scenario, row string
 		load          report.Load
@@ -130,14 +136,7 @@ func TestWhatIsBeyondPlaintextIsMeasured(t *testing.T) {
 		t.Fatal(err)
 	}
 	noChildren(t)
-	text, err := os.ReadFile(results)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r report.Report
-	if err := json.Unmarshal(text, &r); err != nil {
-		t.Fatal(err)
-	}
+	text, r := readResults(t, results)
 	for _, id := range only {
 		s := r.Scenario(id)
 		if s == nil || len(s.Rows) < 3 {

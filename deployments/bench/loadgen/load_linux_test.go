@@ -87,6 +87,20 @@ func TestAScheduleIsKeptAndEveryAnswerCounted(t *testing.T) {
 	}
 }
 
+// serveEach serves each connection until the listener is closed.
+func serveEach(l net.Listener, serve func(net.Conn)) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			serve(c)
+		}()
+	}
+}
+
 // secured makes a listener of TLS in front of a backend, which it copies to.
 func secured(t *testing.T, backend netip.AddrPort, noTickets ...bool) netip.AddrPort {
 	t.Helper()
@@ -101,24 +115,15 @@ func secured(t *testing.T, backend netip.AddrPort, noTickets ...bool) netip.Addr
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				b, err := net.Dial("tcp", backend.String())
-				if err != nil {
-					return
-				}
-				defer b.Close()
-				go func() { _, _ = io.Copy(b, c); b.Close() }()
-				_, _ = io.Copy(c, b)
-			}()
+	go serveEach(l, func(c net.Conn) {
+		b, err := net.Dial("tcp", backend.String())
+		if err != nil {
+			return
 		}
-	}()
+		defer b.Close()
+		go func() { _, _ = io.Copy(b, c); b.Close() }()
+		_, _ = io.Copy(c, b)
+	})
 	return netip.MustParseAddrPort(l.Addr().String())
 }
 
@@ -268,22 +273,13 @@ func TestFailuresAreCountedAndTheConnectionOpenedAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer c.Close()
-					buf := make([]byte, 4096)
-					if _, err := c.Read(buf); err != nil {
-						return
-					}
-					_, _ = io.WriteString(c, answer)
-				}()
+		go serveEach(l, func(c net.Conn) {
+			buf := make([]byte, 4096)
+			if _, err := c.Read(buf); err != nil {
+				return
 			}
-		}()
+			_, _ = io.WriteString(c, answer)
+		})
 		r, err := Run(Options{
 			Target: netip.MustParseAddrPort(l.Addr().String()), Connections: 2, Requests: [][]byte{Request("a.test", "/")},
 			Rate: 200, Duration: 100 * time.Millisecond, Timeout: 5 * time.Second,
