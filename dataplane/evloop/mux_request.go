@@ -97,8 +97,11 @@ func (l *Loop) startSub(b *sub) {
 // if the stream still is.
 func (l *Loop) refuseSub(d *downstream, ev http2.Event) {
 	l.stats.RefusedHTTP2(d.socket.listener.Series, uint8(ev.Reason))
-	if ev.Code == http2.RefusedStream {
+	switch {
+	case ev.Code == http2.RefusedStream:
 		return // not its request's fault; the client may send it again
+	case ev.Code == http2.EnhanceYourCalm && !ev.Answer:
+		return // the client was told why by answers, and so was the log
 	}
 	// The loop keeps the memory of the head, which may have been a large one.
 	arena := l.muxHead.Arena

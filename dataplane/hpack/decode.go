@@ -1,6 +1,10 @@
 package hpack
 
-import "github.com/proxyfleet/proxyfleet/dataplane/message"
+import (
+	"encoding/binary"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+)
 
 // Problem says what is wrong with a block. After one, the tables of both sides
 // differ and the connection must end (RFC 9113 section 4.3).
@@ -14,11 +18,12 @@ const (
 	BadInteger            // 5.1: larger than any that this decoder takes
 	BadHuffman            // 5.2
 	BadSizeUpdate         // 4.2, 6.3: not at the beginning of a block, or beyond what we allow
+	TooMuch               // 7.3: what is skipped goes into the table more than its caller takes
 
 	problemEnd
 )
 
-var problemNames = [problemEnd]string{"none", "truncated", "bad_index", "bad_integer", "bad_huffman", "bad_size_update"}
+var problemNames = [problemEnd]string{"none", "truncated", "bad_index", "bad_integer", "bad_huffman", "bad_size_update", "too_much"}
 
 // String returns the problem in snake_case.
 func (p Problem) String() string {
@@ -99,7 +104,9 @@ func (d *Decoder) Field(fields, arena []byte) (f message.Field, rest, grown []by
 // Skip decodes a block's remaining fields for the sake of the table alone, when
 // nobody wants them any more. Strings that do not go into the table are not
 // looked at, so the cost is that of the bytes that came, whatever they stand for.
-func (d *Decoder) Skip(fields, scratch []byte) (grown []byte, problem Problem) {
+// Two bytes may put 4,000 into the table, by the name of an entry: at most bytes go
+// there, and then the problem is TooMuch.
+func (d *Decoder) Skip(fields, scratch []byte, most int) (grown []byte, problem Problem) {
 	for len(fields) > 0 && problem == NoProblem {
 		if n := d.shortIndexes(fields); n > 0 {
 			fields = fields[n:]
@@ -113,6 +120,9 @@ func (d *Decoder) Skip(fields, scratch []byte) (grown []byte, problem Problem) {
 			}
 		case first&0x40 != 0:
 			_, fields, scratch, problem = d.Field(fields, scratch[:0])
+			if most -= len(scratch); most < 0 && problem == NoProblem {
+				problem = TooMuch
+			}
 		case first&0x20 != 0:
 			problem = BadSizeUpdate
 		default:
@@ -125,13 +135,82 @@ func (d *Decoder) Skip(fields, scratch []byte) (grown []byte, problem Problem) {
 // shortIndexes is how many bytes at the beginning of fields are whole fields by an
 // index of one byte. A head that is a bomb has thousands of them.
 func (d *Decoder) shortIndexes(fields []byte) int {
-	end := staticEnd + d.table.count
-	for i, c := range fields {
-		if index := uint32(c & 0x7f); c < 0x80 || c == 0xff || index == 0 || index >= end {
-			return i
+	end := min(staticEnd+d.table.count, 0x7f) // 0x7f is followed by the rest of an index
+	i := 0
+	for beyond := ones * uint64(0x80-end); i+8 <= len(fields); i += 8 {
+		w := binary.LittleEndian.Uint64(fields[i:])
+		index := w &^ highs
+		// Each byte has its highest bit, and no index that is 0, or end or more.
+		if w&highs != highs || (index+ones*0x7f)&highs != highs || (index+beyond)&highs != 0 {
+			break
 		}
 	}
-	return len(fields)
+	for ; i < len(fields); i++ {
+		if index := uint32(fields[i] & 0x7f); fields[i] < 0x80 || index == 0 || index >= end {
+			break
+		}
+	}
+	return i
+}
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// Ahead tells how large fields are when they are decoded, as RFC 9113 section 6.5.2
+// counts, and how many, as far as that can be told without decoding them: up to the
+// first that goes into the table, since indexes mean something else behind it, or
+// that is wrong. Strings in Huffman code count as the least that they may stand for.
+// It looks no further when it has counted more than most bytes or count fields.
+func (d *Decoder) Ahead(fields []byte, most, count int) (size, found int) {
+	for len(fields) > 0 && size <= most && found <= count {
+		first := fields[0]
+		var index uint32
+		var problem Problem
+		name, value := 0, 0
+		switch {
+		case first&0x80 != 0:
+			index, fields, problem = integer(fields, 7)
+			name, value = d.lengths(index)
+		case first&0xe0 != 0:
+			return size, found
+		default:
+			index, fields, problem = integer(fields, 4)
+			if name, _ = d.lengths(index); problem == NoProblem && index == 0 {
+				name, fields, problem = leastString(fields)
+			}
+			if problem == NoProblem {
+				value, fields, problem = leastString(fields)
+			}
+		}
+		if problem != NoProblem {
+			return size, found
+		}
+		size += name + value + entryOverhead
+		found++
+	}
+	return size, found
+}
+
+// lengths are those of an entry's name and value; of none, 0.
+func (d *Decoder) lengths(index uint32) (name, value int) {
+	if index < staticEnd {
+		return len(staticTable[index].name), len(staticTable[index].value)
+	}
+	if e := d.table.at(index - staticEnd + 1); e != nil {
+		return int(e.name), int(e.value)
+	}
+	return 0, 0
+}
+
+// leastString cuts a string literal off p, and tells the least that it stands for.
+func leastString(p []byte) (least int, rest []byte, problem Problem) {
+	coded, huffman, rest, problem := stringLiteral(p)
+	if least = len(coded); huffman {
+		least = max(0, 8*least-7) / longest // up to 7 bits are padding
+	}
+	return least, rest, problem
 }
 
 func (d *Decoder) skipLiteral(p []byte) (rest []byte, problem Problem) {

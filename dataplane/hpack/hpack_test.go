@@ -211,7 +211,7 @@ func TestSkipKeepsTheTable(t *testing.T) {
 	if _, problem := decode(t, &read, first); problem != hpack.NoProblem {
 		t.Fatal(problem)
 	}
-	if _, problem := skipped.Skip(first, nil); problem != hpack.NoProblem {
+	if _, problem := skipped.Skip(first, nil, 1<<20); problem != hpack.NoProblem {
 		t.Fatal(problem)
 	}
 	next := unhex(t, "be bf")
@@ -221,9 +221,91 @@ func TestSkipKeepsTheTable(t *testing.T) {
 		t.Errorf("%v, %v, want %v", got, problem, want)
 	}
 	for _, bad := range []string{"80", "ff", "20", "00 01", "7f ff ff ff ff ff", "0f 80 80 80 80 80", "0e 05 61", "0f 7f 01 61"} {
-		if _, problem := skipped.Skip(unhex(t, bad), nil); problem == hpack.NoProblem {
+		if _, problem := skipped.Skip(unhex(t, bad), nil, 1<<20); problem == hpack.NoProblem {
 			t.Errorf("%s was skipped", bad)
 		}
+	}
+}
+
+// TestIndexesOfAByteAreSkippedAsTheyAreDecoded has every byte, at every place among
+// eight, behind and before such indexes.
+func TestIndexesOfAByteAreSkippedAsTheyAreDecoded(t *testing.T) {
+	for entries := range 70 {
+		for c := range 256 {
+			at := (c + entries) % 9
+			block := []byte(strings.Repeat("\x82", at) + string([]byte{byte(c)}) + strings.Repeat("\x83", 10))
+			var read, skipped hpack.Decoder
+			for _, d := range []*hpack.Decoder{&read, &skipped} {
+				d.Init(4096)
+				for range entries {
+					if _, problem := decode(t, d, []byte{0x40, 1, 'a', 0}); problem != hpack.NoProblem {
+						t.Fatal(problem)
+					}
+				}
+			}
+			if c&0xe0 == 0x20 && at == 0 {
+				continue // an update, which Start takes
+			}
+			_, want := decode(t, &read, block)
+			if _, got := skipped.Skip(block, nil, 1<<20); got != want {
+				t.Fatalf("%d entries, %x: skipped with %v, decoded with %v", entries, block, got, want)
+			}
+		}
+	}
+}
+
+// TestWhatIsSkippedPutsNoMoreIntoTheTableThanAllowed puts in 10 bytes.
+func TestWhatIsSkippedPutsNoMoreIntoTheTableThanAllowed(t *testing.T) {
+	block := unhex(t, "40 02 61 61 03 62 62 62 90 7e 03 63 63 63 10 01 78 01 79")
+	for most, want := range map[int]hpack.Problem{10: hpack.NoProblem, 9: hpack.TooMuch, 4: hpack.TooMuch} {
+		var d hpack.Decoder
+		d.Init(4096)
+		if _, problem := d.Skip(block, nil, most); problem != want {
+			t.Errorf("at most %d: %v, want %v", most, problem, want)
+		}
+	}
+}
+
+// ahead holds what Ahead tells of a block against its fields: never more, and just so
+// much where nothing goes into the table and nothing is in Huffman code.
+func ahead(t testing.TB, d *hpack.Decoder, block []byte, exact bool) {
+	size, found := d.Ahead(block, 1<<30, 1<<30)
+	pairs, problem := decode(t, d, block)
+	if problem != hpack.NoProblem {
+		return
+	}
+	want := 0
+	for _, p := range pairs {
+		want += len(p.name) + len(p.value) + 32
+	}
+	if size > want || found > len(pairs) || exact && (size != want || found != len(pairs)) {
+		t.Fatalf("%x: %d bytes in %d fields ahead, %d in %d decoded", block, size, found, want, len(pairs))
+	}
+}
+
+func TestLookingAheadTellsNoMoreThanThereIs(t *testing.T) {
+	for block, exact := range map[string]bool{
+		"82 86 90 00 01 61 03 62 62 62 0f 00 01 78 bf be": true, // two entries are there
+		"82 40 01 61 01 62 be":                            false,
+		"8286 8441 8cf1 e3c2 e5f2 3a6b a0ab 90f4 ff":      false,
+		"04 8c f1e3 c2e5 f23a 6ba0 ab90 f4ff 90 90":       false,
+		"04 81 07 04 82 1fff":                             false,
+		"":                                                true,
+	} {
+		var d hpack.Decoder
+		d.Init(4096)
+		if _, problem := decode(t, &d, unhex(t, "40 02 6e 6e 02 76 76 40 01 6e 00")); problem != hpack.NoProblem {
+			t.Fatal(problem)
+		}
+		ahead(t, &d, unhex(t, block), exact)
+	}
+	var d hpack.Decoder
+	d.Init(4096)
+	if size, found := d.Ahead(unhex(t, "90 90 90 90 90"), 1<<30, 2); size != 3*(15+13+32) || found != 3 {
+		t.Errorf("%d bytes in %d fields, want to stop at the third", size, found)
+	}
+	if size, found := d.Ahead(unhex(t, "90 90 90 90 90"), 60, 1<<30); size != 120 || found != 2 {
+		t.Errorf("%d bytes in %d fields, want to stop at the second", size, found)
 	}
 }
 
@@ -274,8 +356,11 @@ func FuzzDecode(f *testing.F) {
 		for _, block := range [][]byte{first, second, first} {
 			rest, problem := skipper.Start(block)
 			if problem == hpack.NoProblem {
-				_, problem = skipper.Skip(rest, nil)
+				_, problem = skipper.Skip(rest, nil, 1<<20)
 			}
+			var looked hpack.Decoder
+			looked.Init(256)
+			ahead(t, &looked, block, false)
 			if !same(t, &d, other, block) {
 				return
 			}

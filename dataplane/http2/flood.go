@@ -14,6 +14,7 @@ const (
 	floodPriority                  // PRIORITY and PRIORITY_UPDATE
 	floodUnknown                   // frames of types that we do not know
 	floodStray                     // frames of streams that are closed
+	floodAnswer                    // heads that are refused by an answer
 
 	floodEnd
 )
@@ -58,6 +59,10 @@ var budgets = [floodEnd]budget{
 	floodUnknown: {UnknownFrameFlood, 100, 10, 4, 0},
 	// What was on its way when we reset a stream: its window in small frames.
 	floodStray: {StrayFrameFlood, 1000, 100, 4, 0},
+	// Beyond these no connection ends: heads are refused by a reset, and count as
+	// errors. A user reads why one page or the other is not shown, and an answer costs
+	// ten times what a reset does.
+	floodAnswer: {HeadTooLarge, 16, 1, 0, 0},
 }
 
 // maxContinuations bounds the CONTINUATION frames of one field block: a block

@@ -35,14 +35,23 @@ func (s *span) take(v message.Span, repeated Reason) Reason {
 // fieldOverhead is what RFC 9113 section 6.5.2 counts for each field.
 const fieldOverhead = 32
 
+const (
+	// aheadBytes and aheadFields are how much of a head is decoded before it is looked
+	// how large the rest is: more than nearly all have. Of a head beyond the limits,
+	// which may be any times larger than what came of it, no more is decoded.
+	aheadBytes  = 4 << 10
+	aheadFields = 32
+)
+
 // readFields decodes a field block into h, and checks field by field. Whatever is
-// wrong with one, the block is decoded to its end.
+// wrong with one, the table gets what the rest of the block puts there.
 func (c *Conn) readFields(block []byte, h *message.Head, f *facts, trailers bool) (Reason, hpack.Problem) {
 	arena := h.Arena[:0]
 	h.Reset()
 	h.HTTP2, h.Minor, h.KeepAlive = true, 1, true
 	fields := h.Fields
 	size := 0
+	looked := false
 	for len(block) > 0 {
 		var field message.Field
 		var problem hpack.Problem
@@ -68,14 +77,33 @@ func (c *Conn) readFields(block []byte, h *message.Head, f *facts, trailers bool
 			}
 			fields = append(fields, field)
 		}
+		if reason == NoReason && !looked && (size > aheadBytes || len(fields) > aheadFields) {
+			looked, reason = true, c.lookAhead(block, size, len(fields))
+		}
 		if reason != NoReason {
 			h.Arena, h.Fields = arena, fields[:0]
-			_, problem = c.decoder.Skip(block, arena[len(arena):])
+			_, problem = c.decoder.Skip(block, arena[len(arena):], c.mostSkipped())
 			return reason, problem
 		}
 	}
 	h.Arena, h.Fields = arena, fields
 	return NoReason, hpack.NoProblem
+}
+
+// lookAhead tells whether what is left of a block makes a head too large, before it
+// is decoded. It need not tell: then decoding does.
+func (c *Conn) lookAhead(block []byte, size, fields int) Reason {
+	most, count := c.options.HeadBytes-size, c.options.Fields-fields
+	if fields == 0 {
+		count = len(block) // what comes may be pseudo-fields, which do not count
+	}
+	switch more, found := c.decoder.Ahead(block, most, count); {
+	case more > most:
+		return HeadTooLarge
+	case found > count:
+		return TooManyFields
+	}
+	return NoReason
 }
 
 // note checks a field of a head, and records what facts are made of.

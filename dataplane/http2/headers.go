@@ -106,7 +106,7 @@ func (c *Conn) continuationFrame(f *frame, payload []byte, h *message.Head) Even
 func (c *Conn) blockComplete(b *fieldBlock, block []byte, h *message.Head) Event {
 	fields, problem := c.decoder.Start(block)
 	if problem != hpack.NoProblem {
-		return c.fail(BadCompression)
+		return c.failBlock(problem)
 	}
 	s := c.streams.find(b.stream)
 	if s == nil {
@@ -157,11 +157,25 @@ func (c *Conn) blockWithoutStream(b *fieldBlock, fields []byte, h *message.Head)
 	return c.request(b, fields, h)
 }
 
+// mostSkipped is how many bytes a block that nobody wants may put into the table: more
+// than a block can hold, so that only those end a connection that name again and again
+// what the table has.
+func (c *Conn) mostSkipped() int { return 2 * max(maxBlock*c.options.HeadBytes, MaxFrame) }
+
+// failBlock ends the connection for a block whose rest is not decoded: then the tables
+// of both sides differ.
+func (c *Conn) failBlock(problem hpack.Problem) Event {
+	if problem == hpack.TooMuch {
+		return c.fail(BlockTooLarge)
+	}
+	return c.fail(BadCompression)
+}
+
 // skipBlock decodes a block that nobody wants.
 func (c *Conn) skipBlock(fields []byte, h *message.Head, kind flood) Event {
 	var problem hpack.Problem
-	if h.Arena, problem = c.decoder.Skip(fields, h.Arena); problem != hpack.NoProblem {
-		return c.fail(BadCompression)
+	if h.Arena, problem = c.decoder.Skip(fields, h.Arena, c.mostSkipped()); problem != hpack.NoProblem {
+		return c.failBlock(problem)
 	}
 	return c.noted(kind)
 }
@@ -170,8 +184,8 @@ func (c *Conn) skipBlock(fields []byte, h *message.Head, kind flood) Event {
 // told as Refused.
 func (c *Conn) refuseBlock(id uint32, fields []byte, h *message.Head, reason Reason) Event {
 	var problem hpack.Problem
-	if h.Arena, problem = c.decoder.Skip(fields, h.Arena); problem != hpack.NoProblem {
-		return c.fail(BadCompression)
+	if h.Arena, problem = c.decoder.Skip(fields, h.Arena, c.mostSkipped()); problem != hpack.NoProblem {
+		return c.failBlock(problem)
 	}
 	ev := c.failStream(id, reason)
 	if ev.Kind == Noted && reason != ResetStreamFrame {
@@ -185,8 +199,8 @@ func (c *Conn) request(b *fieldBlock, fields []byte, h *message.Head) Event {
 	reason, problem := c.readHead(fields, h, b.end, message.MethodOther)
 	switch {
 	case problem != hpack.NoProblem:
-		return c.fail(BadCompression)
-	case reason != NoReason && reason.Status() == 0:
+		return c.failBlock(problem)
+	case reason != NoReason && (reason.Status() == 0 || !c.floods.spend(floodAnswer, c.now)):
 		return c.refuseBlock(b.stream, nil, h, reason)
 	}
 	s := c.begin(b.stream)
@@ -230,7 +244,7 @@ func (c *Conn) headTaken(s *stream, b *fieldBlock) {
 func (c *Conn) response(s *stream, b *fieldBlock, fields []byte, h *message.Head) Event {
 	reason, problem := c.readHead(fields, h, b.end, s.method)
 	if problem != hpack.NoProblem {
-		return c.fail(BadCompression)
+		return c.failBlock(problem)
 	}
 	if reason == NoReason && h.Status < 200 {
 		if s.interim++; s.interim > MaxInterim {
@@ -277,7 +291,7 @@ func (c *Conn) trailers(s *stream, b *fieldBlock, fields []byte, h *message.Head
 	reason, problem := c.readTrailers(fields, h)
 	switch {
 	case problem != hpack.NoProblem:
-		return c.fail(BadCompression)
+		return c.failBlock(problem)
 	case reason != NoReason:
 		return c.failStream(s.id, reason)
 	}
