@@ -37,7 +37,17 @@ type downstream struct {
 	certificate []byte             // what the client showed, for the endpoint; nil: nothing
 }
 
-// phase is what a client's connection is doing.
+// phase is what a client's connection is doing. greet chooses the first one by the
+// listener, behind a PROXY header if there is to be one:
+//
+//	phaseProxy ──▶ greet ─┬─▶ phaseHead ─▶ phaseBody ─▶ phaseAnswer ─▶ phaseHead …
+//	                      │     └─▶ phaseMux (preface)      └─▶ phaseTunnel (101, CONNECT)
+//	                      ├─▶ phaseShake ─▶ phaseHead, or phaseMux (ALPN)
+//	                      ├─▶ phaseHello ─▶ phaseDial (TLS_PASSTHROUGH)
+//	                      └─▶ phaseDial ──▶ phaseTunnel (TCP)
+//
+// downstream.closing stands beside the phase: nothing more is read, and what is queued
+// still goes. phaseLinger comes after that, where the client may still be sending.
 type phase uint8
 
 const (

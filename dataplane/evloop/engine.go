@@ -41,9 +41,9 @@ type Engine struct {
 	offered     chan *handshake // from a loop to one that waits
 	over        chan struct{}   // closed when all loops have ended; then they end too
 
-	live     table.Live
-	pressure atomic.Uint32 // a pressure.Level
-	probing  atomic.Pointer[probeMark]
+	live     table.Live                // the table in force: loops look at it with each new exchange
+	pressure atomic.Uint32             // a pressure.Level
+	probing  atomic.Pointer[probeMark] // the self-probe that waits for an answer; nil: none
 
 	changing   chan struct{}               // holds a token during a change or a Hold; put in before mu is locked
 	mu         sync.Mutex                  // one Apply at a time

@@ -29,7 +29,8 @@ type link struct {
 	tls   *recordLayer
 	shake *handshake
 
-	// What edges said and was not used up.
+	// What edges said and was not used up. As long as one of the first two is set nobody
+	// may wait for an edge of its kind.
 	readable bool
 	writable bool
 	readHup  bool // the peer sends no more

@@ -13,7 +13,12 @@ import (
 )
 
 // upstreamConn is a connection to an endpoint: a link, a codec, and at most one
-// stream.
+// stream, or with HTTP/2 a mux that has them.
+//
+//	connect, connectWarm ─▶ connectDone ─▶ (beginShakeUp, shakenUp) ─▶ opened
+//	opened ─▶ a stream that waits for it, openedMux, or makeIdle
+//	releaseUp ─▶ makeIdle ─▶ the next stream, or idle in the pool
+//	abortUp, releaseUp, checkIdle, timeUp, retire ─▶ closeUp
 type upstreamConn struct {
 	link      *link
 	reader    http1.Reader
