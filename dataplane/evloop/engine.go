@@ -45,7 +45,7 @@ type Engine struct {
 	pressure atomic.Uint32             // a pressure.Level
 	probing  atomic.Pointer[probeMark] // the self-probe that waits for an answer; nil: none
 
-	changing   chan struct{}               // holds a token during a change or a Hold; put in before mu is locked
+	changing   chan struct{}               // holds a token during a change or while changes are suspended; put in before mu is locked
 	mu         sync.Mutex                  // one Apply at a time
 	bindings   map[netip.AddrPort]*binding // guarded by mu
 	inherit    map[netip.AddrPort][]int    // guarded by mu; sockets that no table has asked for yet
@@ -220,7 +220,7 @@ func (e *Engine) tellOthers(from *Loop, m mail) {
 // force; after it the table is live, and Apply of the same table tries the rest
 // again.
 func (e *Engine) Apply(ctx context.Context, t *table.Table) error {
-	if err := e.Hold(ctx); err != nil {
+	if err := e.Suspend(ctx); err != nil {
 		return err
 	}
 	defer e.Resume()
@@ -232,7 +232,7 @@ func (e *Engine) Apply(ctx context.Context, t *table.Table) error {
 // SetDrained makes the node listen nowhere, whatever tables come, or takes that
 // back. Connections that are open end after the answer at hand.
 func (e *Engine) SetDrained(ctx context.Context, drained bool) error {
-	if err := e.Hold(ctx); err != nil {
+	if err := e.Suspend(ctx); err != nil {
 		return err
 	}
 	defer e.Resume()

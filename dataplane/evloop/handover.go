@@ -16,10 +16,10 @@ import (
 // sockets of EachSocket as its Config.Inherit and takes connections from the same
 // queues as we do, from its first Apply on; then we Release ours.
 
-// Hold makes Apply and SetDrained wait until Resume: while a hand-over is under
+// Suspend makes Apply and SetDrained wait until Resume: while a hand-over is under
 // way the two processes must listen at the same addresses. It waits for those
-// under way, and for another Hold.
-func (e *Engine) Hold(ctx context.Context) error {
+// under way, and for another Suspend.
+func (e *Engine) Suspend(ctx context.Context) error {
 	select {
 	case e.changing <- struct{}{}:
 		return nil
@@ -28,7 +28,7 @@ func (e *Engine) Hold(ctx context.Context) error {
 	}
 }
 
-// Resume ends a Hold.
+// Resume ends a Suspend.
 func (e *Engine) Resume() { <-e.changing }
 
 // EachSocket shows the listening sockets but shared ones, by address. They are valid

@@ -7,8 +7,8 @@ import (
 	"net/netip"
 )
 
-// Hold is never called.
-func (*Engine) Hold(context.Context) error { return nil }
+// Suspend is never called.
+func (*Engine) Suspend(context.Context) error { return nil }
 
 // Resume is never called.
 func (*Engine) Resume() {}

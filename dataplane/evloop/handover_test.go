@@ -151,7 +151,7 @@ func TestAnAddressThatTheNextProcessLeavesEndsAsARemovedListener(t *testing.T) {
 func TestAHeldEngineChangesNothing(t *testing.T) {
 	n := startNode(t, 1)
 	n.apply(nil, respond("one"))
-	if err := n.engine.Hold(context.Background()); err != nil {
+	if err := n.engine.Suspend(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -166,7 +166,7 @@ func TestANodeDoesNotAskItselfWhereAnotherProcessMayAnswer(t *testing.T) {
 	if got := own(); len(got) != 1 || got[0] != n.address {
 		t.Errorf("probed: %q, expected %s alone", got, n.address)
 	}
-	if err := n.engine.Hold(context.Background()); err != nil {
+	if err := n.engine.Suspend(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if got := own(); len(got) != 0 {

@@ -144,7 +144,7 @@ func (n *node) prepareSuccessor(ctx context.Context, s *successor, deadline time
 	}
 	waiting, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	if err := n.engine.Hold(waiting); err != nil {
+	if err := n.engine.Suspend(waiting); err != nil {
 		return err
 	}
 	if err = n.giveSockets(waiting, s.conn); err == nil {

@@ -145,7 +145,7 @@ func (n *node) build() (config admin.Config, err error) {
 	n.drainer = newDrainer(o.nodeID, n.engine, n.vips, n.logger)
 	n.tickets = newTicketKeys(n.engine.SetTicketKeys, n.logger)
 	if n.takeover != nil {
-		if err := n.takeover.hold(n); err != nil {
+		if err := n.takeover.suspend(n); err != nil {
 			return config, err
 		}
 	}

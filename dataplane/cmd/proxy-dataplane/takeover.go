@@ -126,8 +126,8 @@ func (t *takeover) check(n *node, saved lastgood.Saved, ok bool) error {
 	return nil
 }
 
-// hold keeps the engine as the old process has its own, until Go.
-func (t *takeover) hold(n *node) error {
+// suspend keeps the engine as the old process has its own, until Go.
+func (t *takeover) suspend(n *node) error {
 	if t.state.Drained {
 		n.drainer.wanted.Store(true)
 		n.drainer.done.Store(true)
@@ -136,7 +136,7 @@ func (t *takeover) hold(n *node) error {
 			return err
 		}
 	}
-	return n.engine.Hold(context.Background())
+	return n.engine.Suspend(context.Background())
 }
 
 // listenAdmin takes the admin address's socket if the address is still the same.
