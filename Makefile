@@ -143,8 +143,8 @@ testssl: build ## look at an HTTPS listener with all checks of testssl.sh: nothi
 FLOODS ?= 100000
 
 .PHONY: floods
-floods: build ## attack a node in every way we know with FLOODS=100000 frames each, by TCP and TLS; what that costs it and others is logged as a table
-	FLOODS=$(FLOODS) go test -count=1 -v -timeout 0 -run 'FloodsAreEndedCountedAndCheap|SlowClientsAreEnded' ./deployments/e2e
+floods: build ## attack a node in every way we know with FLOODS=100000 frames each, by TCP and TLS; what that costs it and others is logged as a table, and written to PAGE=docs/FLOODS.md
+	FLOODS=$(FLOODS) FLOODS_PAGE=$(abspath $(PAGE)) go test -count=1 -v -timeout 0 -run 'FloodsAreEndedCountedAndCheap|SlowClientsAreEnded|BeyondAClientsShare' ./deployments/e2e
 
 .PHONY: differential
 differential: ## compare DIFFERENTIAL=1000000 generated requests with net/http

@@ -1,9 +1,11 @@
 package attack
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,8 +45,16 @@ type Want struct {
 	Reset  uint32
 	// Status is that of an answer in HTTP/1.1; 0: none has to come.
 	Status int
-	// Counter is the series that counts it.
-	Counter string
+	// Counter is the series that counts it, and Ending the one that counts the
+	// connections that are ended for it, by default the same.
+	Counter, Ending string
+	// Arrives: each frame brings a byte to an endpoint.
+	Arrives bool
+	// Short: a connection ends by its first frames, so what the attack costs is what
+	// connections cost.
+	Short bool
+	// Stops: what is sent and not read makes the target stop reading, if it is enough.
+	Stops bool
 	// Work: what comes is work that somebody may want, and is done: it is not free of
 	// charge for its sender, and need not be for the target.
 	Work bool
@@ -73,9 +83,12 @@ type Options struct {
 // Outcome is what became of a run.
 type Outcome struct {
 	Frames, Connections int64
-	// Ended are the connections that the target ended; Codes, Resets and Statuses
-	// count what it told.
+	// Ended are the connections that the target ended, Spared those that it did not
+	// before all was sent, and Stalled those of which it read no more; Codes, Resets
+	// and Statuses count what it told.
 	Ended    int64
+	Spared   int64
+	Stalled  int64
 	Codes    map[uint32]int
 	Resets   map[uint32]int
 	Statuses map[int]int
@@ -147,7 +160,11 @@ func (r *run) connection(ctx context.Context) error {
 	if !r.Deaf {
 		go l.listen(c)
 	}
-	r.send(ctx, c, l)
+	if stalled := r.send(ctx, c, l); stalled {
+		r.mu.Lock()
+		r.outcome.Stalled++
+		r.mu.Unlock()
+	}
 	if r.Every == 0 && !l.hasTold() {
 		sleep(ctx, settle, l) // what was sent is still to be looked at
 	}
@@ -172,18 +189,26 @@ const settle = 300 * time.Millisecond
 // counted as sent that the target never sees.
 const batch = 2 << 10
 
+// stall is how long a deaf attack waits for the target to read on.
+const stall = 2 * time.Second
+
 // send writes what the attack has, until the target tells that it has had enough.
-func (r *run) send(ctx context.Context, c net.Conn, l *listener) {
+// stalled: of a deaf attack it reads no more.
+func (r *run) send(ctx context.Context, c net.Conn, l *listener) (stalled bool) {
 	buf := append([]byte(nil), r.Open...)
+	frames := r.opening()
 	if r.Piece == nil {
 		_, _ = c.Write(buf)
-		r.frames.Add(1)
+		r.frames.Add(int64(max(frames, 1)))
 		r.pace(ctx, l)
-		return
+		return false
 	}
-	frames := 0
 	flush := func() bool {
+		if r.Deaf {
+			_ = c.SetWriteDeadline(time.Now().Add(stall))
+		}
 		if _, err := c.Write(buf); err != nil {
+			stalled = errors.Is(err, os.ErrDeadlineExceeded)
 			return false
 		}
 		r.frames.Add(int64(frames))
@@ -199,13 +224,28 @@ func (r *run) send(ctx context.Context, c net.Conn, l *listener) {
 			continue
 		}
 		if !flush() || more == 0 {
-			return
+			return stalled
 		}
 		if r.Every > 0 && !sleep(ctx, r.Every, l) {
-			return
+			return stalled
 		}
 	}
 	flush()
+	return stalled
+}
+
+// opening is how many frames there are in Open, but for the SETTINGS that every client
+// sends.
+func (a *Attack) opening() (frames int) {
+	rest, found := bytes.CutPrefix(a.Open, preface()[:magicLen])
+	if !found {
+		return 0
+	}
+	for len(rest) >= frameHeader {
+		frames++
+		rest = rest[min(frameHeader+int(rest[0])<<16|int(rest[1])<<8|int(rest[2]), len(rest)):]
+	}
+	return max(frames-1, 0)
 }
 
 // pace keeps the run below its rate.

@@ -5,6 +5,8 @@ import "encoding/binary"
 // Frames of HTTP/2 (RFC 9113 section 6), with nothing checked.
 const (
 	frameHeader = 9
+	// magicLen is the length of what comes before the frames of a client.
+	magicLen = 24
 
 	frameData         = 0x0
 	frameHeaders      = 0x1

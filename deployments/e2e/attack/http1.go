@@ -23,9 +23,9 @@ func HTTP1() []*Attack {
 		},
 		{
 			Name: "pipelined requests without reading", Deaf: true, Piece: every(1, []byte(get+"\r\n")),
-			Want: Want{Work: true},
+			Want: Want{Work: true, Stops: true},
 		},
-		{Name: "chunks of 1 byte", Open: []byte(post), Piece: every(1, []byte("1\r\nx\r\n")), Want: Want{Work: true}},
+		{Name: "chunks of 1 byte", Open: []byte(post), Piece: every(1, []byte("1\r\nx\r\n")), Want: Want{Work: true, Arrives: true}},
 		{
 			Name: "chunk extensions", Open: []byte(post), Piece: every(1, []byte("1"+ext+"\r\nx\r\n")),
 			Want: Want{Ends: true, Status: 400, Counter: codec("chunk_extension_too_large")},
@@ -58,6 +58,15 @@ func HTTP1() []*Attack {
 			Name: "malformed requests", Piece: every(1, []byte("GET / HTTP/1.1\r\nHost : a\r\n\r\n")),
 			Want: Want{Ends: true, Status: 400, Counter: codec("space_before_colon")},
 		},
+	}
+}
+
+// Connections are more than one client may have: each is refused before a byte of it is
+// read. Its listener must have a limit, which is reached.
+func Connections() *Attack {
+	return &Attack{
+		Name: "connections beyond the client's share",
+		Want: Want{Ends: true, Status: 503, Counter: `proxyfleet_connections_refused_total{limit="client"}`},
 	}
 }
 

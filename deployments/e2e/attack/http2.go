@@ -27,6 +27,11 @@ func calm(reason string) Want {
 	return Want{Ends: true, Code: EnhanceYourCalm, Counter: refusal(reason)}
 }
 
+// refused is how a flood has to end of requests that are refused one by one.
+func refused(reason string) Want {
+	return Want{Ends: true, Code: EnhanceYourCalm, Counter: refusal(reason), Ending: refusal("error_flood")}
+}
+
 // every is a Piece that sends the same frames each time.
 func every(frames int, piece []byte) func([]byte, int) ([]byte, int) {
 	return func(dst []byte, _ int) ([]byte, int) { return append(dst, piece...), frames }
@@ -135,21 +140,28 @@ func fields() []*Attack {
 				}
 				return frame(dst, frameHeaders, flagEndStream|flagEndHeaders, stream(n), bomb.again...), 1
 			},
-			Want: Want{Ends: true, Code: EnhanceYourCalm, Counter: refusal("head_too_large")},
+			Want: refused("head_too_large"),
+		},
+		{
+			Name: "HPACK table turned over",
+			Piece: func(dst []byte, n int) ([]byte, int) {
+				return frame(dst, frameHeaders, flagEndStream|flagEndHeaders, stream(n), bomb.over...), 1
+			},
+			Want: Want{Ends: true, Code: EnhanceYourCalm, Counter: refusal("block_too_large"), Short: true},
 		},
 		{
 			Name: "HPACK table sizes",
 			Piece: func(dst []byte, n int) ([]byte, int) {
 				return frame(dst, frameHeaders, flagEndStream|flagEndHeaders, stream(n), append(sizes, request("GET", Local)...)...), 1
 			},
-			Want: Want{Ends: true, Code: CompressionError, Counter: refusal("bad_compression")},
+			Want: Want{Ends: true, Code: CompressionError, Counter: refusal("bad_compression"), Short: true},
 		},
 		{
 			Name: "2,000 fields",
 			Piece: func(dst []byte, n int) ([]byte, int) {
 				return frame(dst, frameHeaders, flagEndStream|flagEndHeaders, stream(n), many...), 1
 			},
-			Want: Want{Ends: true, Code: EnhanceYourCalm, Counter: refusal("too_many_fields")},
+			Want: refused("too_many_fields"),
 		},
 		{
 			Name: "heads of 80 KiB",
@@ -160,20 +172,24 @@ func fields() []*Attack {
 				}
 				return frame(dst, frameContinuation, flagEndHeaders, stream(n), literal(nil, "y", strings.Repeat("b", 15<<10))...), 5
 			},
-			Want: Want{Ends: true, Code: EnhanceYourCalm, Counter: refusal("head_too_large")},
+			Want: refused("head_too_large"),
 		},
 	}
 }
 
-// bomb is a field of 4,000 bytes that goes into the table, and then a block that
-// names it 4,000 times in as many bytes.
-type bombBlocks struct{ first, again []byte }
+// bombBlocks are a field of 4,000 bytes that goes into the table, and then a block
+// that names it 4,000 times in as many bytes; and a field whose name is as long, that
+// goes there again and again by its number.
+type bombBlocks struct{ first, again, over []byte }
 
 func bombBlock() bombBlocks {
 	insert := text(text([]byte{0x40}, "x"), strings.Repeat("a", 4000)) // RFC 7541 section 6.2.1
 	names := bytes.Repeat([]byte{0x80 | 62}, 4000)                     // the newest entry
 	base := request("GET", Local)
+	wide := append(text([]byte{0x40}, strings.Repeat("a", 4000)), 0)
+	over := append(append(bytes.Clone(base), wide...), bytes.Repeat([]byte{0x40 | 62, 0}, 6000)...)
 	return bombBlocks{
+		over:  over,
 		first: append(append(bytes.Clone(base), insert...), names...),
 		again: append(bytes.Clone(base), names...),
 	}
@@ -227,14 +243,14 @@ func bodies() []*Attack {
 		{
 			Name:  "DATA of 1 byte",
 			Open:  frame(preface(), frameHeaders, flagEndHeaders, 1, request("POST", Big)...),
-			Piece: every(1, frame(nil, frameData, 0, 1, 'x')), Want: Want{Code: NoCode, Work: true},
+			Piece: every(1, frame(nil, frameData, 0, 1, 'x')), Want: Want{Code: NoCode, Work: true, Arrives: true},
 		},
 		{
 			Name: "requests without reading (CVE-2019-9517)", Open: preface(setting(4, math.MaxInt32)...), Deaf: true,
 			Piece: func(dst []byte, n int) ([]byte, int) {
 				return frame(dst, frameHeaders, flagEndStream|flagEndHeaders, stream(n), request("GET", Big)...), 1
 			},
-			Want: Want{Code: NoCode, Work: true},
+			Want: Want{Code: NoCode, Work: true, Stops: true},
 		},
 	}
 }

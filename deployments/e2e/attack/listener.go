@@ -113,8 +113,10 @@ func (l *listener) readAnswer(r *bufio.Reader) error {
 
 // add puts what was read into an outcome.
 func (l *listener) add(o *Outcome) {
-	if l.closed {
+	if l.closed || l.hasCode {
 		o.Ended++
+	} else {
+		o.Spared++
 	}
 	if l.hasCode {
 		o.Codes[l.code]++

@@ -1,0 +1,215 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/cli/load"
+	"github.com/proxyfleet/proxyfleet/deployments/e2e/attack"
+	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
+	"github.com/proxyfleet/proxyfleet/proto/certificate/certificatetest"
+)
+
+const floodDocuments = `
+kind: Listener
+name: web
+spec: {port: 8080, protocol: HTTP}
+---
+kind: Listener
+name: https
+spec: {port: 8443, protocol: HTTPS, tls: {certificates: [site]}}
+---
+kind: Listener
+name: short
+spec: {port: 8081, protocol: HTTP, timeouts: {requestHead: 1s, streamIdle: 1s}}
+---
+kind: Listener
+name: shorts
+spec: {port: 8444, protocol: HTTPS, tls: {certificates: [site]}, timeouts: {requestHead: 1s, streamIdle: 1s}}
+---
+kind: Listener
+name: few
+spec: {port: 8082, protocol: HTTP, limits: {connectionsPerClient: 10}}
+---
+kind: Route
+name: local
+spec: {hosts: [attack.test], match: {path: {exact: /local}}, respond: {status: 200, body: "here\n"}}
+---
+kind: Route
+name: slow
+spec: {hosts: [attack.test], match: {path: {exact: /slow}}, forward: [{upstream: slow}]}
+---
+kind: Route
+name: big
+spec: {hosts: [attack.test], match: {path: {exact: /big}}, forward: [{upstream: big}]}
+---
+kind: Upstream
+name: slow
+spec: {endpoints: [{address: %q}]}
+---
+kind: Upstream
+name: big
+spec: {endpoints: [{address: %q}]}
+---
+`
+
+// floodField is a node and what others see of it while it is attacked.
+type floodField struct {
+	*fleettest.Fleet
+	node   *fleettest.Node
+	frames int64
+	rate   float64
+	long   bool
+	others *others
+	big    atomic.Int64 // bytes of bodies that came to an endpoint
+	rows   []string
+
+	apart bool     // the node has a processor of its own
+	quiet sighting // the last without an attack
+}
+
+// sighting is what others waited and were answered, and the node used, while something
+// ran.
+type sighting struct {
+	p99      time.Duration
+	answered float64
+	used
+}
+
+func newFloodField(t *testing.T) *floodField {
+	f := &floodField{Fleet: fleettest.New(t, fleettest.Options{Nodes: 1}), frames: floodFrames, rate: floodRateShort}
+	rate := 100.0
+	if n, err := strconv.ParseInt(os.Getenv("FLOODS"), 10, 64); err == nil {
+		f.frames, f.long, f.rate, rate = n, true, floodRate, 1000
+	}
+	f.node = f.Nodes[0]
+	big := f.Backend(9102, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, countedReader{r.Body, &f.big})
+		piece := make([]byte, 64<<10)
+		for range 64 {
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+	}))
+	site := certificatetest.SelfSigned(t, certificatetest.Options{Names: []string{"attack.test"}})
+	endpoints := []string{f.Net + ".1:9104", f.Net + ".1:9105"}
+	f.Apply(certificateDocument(t, "site", site) + fmt.Sprintf(floodDocuments, silent(t, f.Net+".1:9103"), big) +
+		loadDocuments(0, endpoints[0], endpoints[1]))
+	f.WaitNodes()
+	f.others = newOthers(t, othersOptions{Backends: endpoints, Load: load.Options{
+		Targets: []string{f.node.Address + ":8080"}, Shapes: []load.Shape{{Host: "load.test", Path: "/a", Answer: 1 << 10}},
+		Workers: 16, Rate: rate, Timeout: 20 * time.Second, Seed: 7, Duration: 24 * time.Hour,
+	}})
+	if f.long {
+		f.apart = separate(t, f.node, f.others)
+		f.quiet = f.look(t, floodQuiet) // connections begin here
+		f.quiet = f.look(t, floodQuiet)
+	}
+	return f
+}
+
+// look is how it is without an attack.
+func (f *floodField) look(t *testing.T, d time.Duration) sighting {
+	return f.see(t, func() { pause(t.Context(), d) })
+}
+
+// see has others ask while something runs.
+func (f *floodField) see(t *testing.T, run func()) (s sighting) {
+	r := f.others.beside(t, func() { s.used = f.watch(run) })
+	s.p99, s.answered = time.Duration(r.Latency.P99)*time.Microsecond, float64(r.Succeeded)
+	return s
+}
+
+// countedReader counts what is read.
+type countedReader struct {
+	io.Reader
+	n *atomic.Int64
+}
+
+func (r countedReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.n.Add(int64(n))
+	return n, err
+}
+
+// silent is an endpoint that reads and does not answer.
+func silent(t *testing.T, address string) string {
+	t.Helper()
+	return serveEach(t, address, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+}
+
+// dial opens connections to one port, with TLS or not.
+func (f *floodField) dial(port int, secure bool, protocol string) func(context.Context) (net.Conn, error) {
+	address := fmt.Sprintf("%s:%d", f.node.Address, port)
+	sessions := tls.NewLRUClientSessionCache(8)
+	return func(ctx context.Context) (net.Conn, error) {
+		if !secure {
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		}
+		d := tls.Dialer{Config: &tls.Config{
+			ServerName: attack.Host, NextProtos: []string{protocol}, ClientSessionCache: sessions, MinVersion: tls.VersionTLS13,
+			InsecureSkipVerify: true,
+		}}
+		return d.DialContext(ctx, "tcp", address)
+	}
+}
+
+// counter reads a series of the node.
+func (f *floodField) counter(t *testing.T, series string) float64 {
+	t.Helper()
+	s := bufio.NewScanner(strings.NewReader(f.node.AdminText(t, "/metrics")))
+	for s.Scan() {
+		if value, ok := strings.CutPrefix(s.Text(), series+" "); ok {
+			v, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+	}
+	t.Fatalf("no series %s", series)
+	return 0
+}
+
+// used is what a node used while something ran.
+type used struct {
+	cpu  time.Duration
+	grew int64
+}
+
+// watch runs something and says what the node used meanwhile.
+func (f *floodField) watch(run func()) used {
+	before, cpu := f.node.Resident(), f.node.Used()
+	most := before
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				most = max(most, f.node.Resident())
+			}
+		}
+	})
+	run()
+	close(done)
+	wg.Wait()
+	return used{cpu: f.node.Used() - cpu, grew: max(most, f.node.Resident()) - before}
+}
