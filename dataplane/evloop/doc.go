@@ -75,9 +75,9 @@
 // Registration is edge-triggered and for life. A read that got less than it
 // asked for ends the edge; whatever stops before that (a budget, back-pressure)
 // leaves link.readable set and puts the link on the ready list, or is resumed by
-// the side it waits for (backpressure.go). Whoever queues bytes goes through send,
-// which either writes them in this turn or leaves them in link.out for the next
-// writable edge: there is no third way.
+// the side it waits for (backpressure.go). Whoever queues bytes goes through send:
+// they are written when all links at hand have had their turns (stage.go), or wait in
+// link.out for the next writable edge: there is no third way.
 //
 // # TLS
 //

@@ -84,12 +84,7 @@ func (l *Loop) flushFrames(f *frames) {
 	if f.out.len() == 0 || k.closed {
 		return
 	}
-	l.flushStage()
-	if k.tls != nil || k.out.len() == 0 && k.writable {
-		l.flushWith(k, f.out.bytes())
-	} else {
-		k.out.add(&l.buffers, f.out.bytes())
-	}
+	l.write(k, l.stage.take(k), f.out.bytes())
 	f.out.release(&l.buffers)
 	if f.stalled && !f.congested() {
 		l.makeReady(k) // whose turn it is that goes on

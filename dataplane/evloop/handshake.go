@@ -150,7 +150,6 @@ func (l *Loop) readReports() {
 				l.shaken(h)
 			}
 		}
-		l.flushStage()
 	}
 }
 

@@ -44,7 +44,8 @@ type link struct {
 	ended, endTold bool
 
 	closed bool
-	ready  bool // on the ready list
+	ready  bool  // on the ready list
+	staged int32 // the number of its piece on the stage, from 1; 0: it has none
 
 	in    queue // read and not yet understood
 	out   queue // to be written, as it goes on the wire
@@ -113,83 +114,6 @@ func (l *Loop) keep(k *link, data []byte, consumed int) {
 	if rest := data[consumed:]; len(rest) > 0 {
 		k.in.add(&l.buffers, rest)
 	}
-}
-
-// send hands bytes to a link. Small pieces for one link are gathered and written
-// together by flushStage at the end of the turn's work; what the kernel does not
-// take waits in link.out for the next writable edge.
-func (l *Loop) send(k *link, p []byte) {
-	if len(p) == 0 || k.closed {
-		return
-	}
-	if k.tls == nil && (k.out.len() > 0 || !k.writable) {
-		l.unstage(k)
-		k.out.add(&l.buffers, p)
-		return
-	}
-	if l.staged != k {
-		l.flushStage()
-		l.staged = k
-	}
-	if len(l.stage)+len(p) <= stageSize {
-		l.stage = append(l.stage, p...)
-		return
-	}
-	l.flushWith(k, p)
-}
-
-// stageSize bounds what is gathered: above it copying costs more than a second
-// slice in the call.
-const stageSize = 16 << 10
-
-// unstage moves what is gathered for k behind what waits already.
-func (l *Loop) unstage(k *link) {
-	if l.staged == k {
-		l.flushStage()
-	}
-}
-
-// flushStage writes what is gathered.
-func (l *Loop) flushStage() {
-	k := l.staged
-	if k == nil {
-		return
-	}
-	l.staged = nil
-	switch {
-	case k.closed:
-	case k.tls != nil:
-		l.seal(k, l.stage, nil)
-	default:
-		n, errno := sysWrite(k.fd, l.stage)
-		l.wrote(k, len(l.stage), n, errno)
-		k.out.add2(&l.buffers, l.stage[n:], nil)
-	}
-	l.stage = l.stage[:0]
-}
-
-// flushWith writes what is gathered and p by one call.
-func (l *Loop) flushWith(k *link, p []byte) {
-	l.staged = nil
-	head := l.stage
-	l.stage = l.stage[:0]
-	if k.tls != nil {
-		l.seal(k, head, p)
-		return
-	}
-	if len(head) == 0 {
-		n, errno := sysWrite(k.fd, p)
-		l.wrote(k, len(p), n, errno)
-		k.out.add2(&l.buffers, nil, p[n:])
-		return
-	}
-	n, errno := sysWrite2(k.fd, head, p)
-	l.wrote(k, len(head)+len(p), n, errno)
-	if n < len(head) {
-		k.out.add2(&l.buffers, head[n:], p)
-		return
-	}
-	k.out.add2(&l.buffers, nil, p[n-len(head):])
 }
 
 // wrote notes what a write told: a short one has filled the socket, so a

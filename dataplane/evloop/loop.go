@@ -79,8 +79,7 @@ type Loop struct {
 	readBuf   []byte // what fill read
 	cipherBuf []byte // what was read of links with TLS, before it is decrypted
 	wire      []byte // what is written to them, encrypted
-	staged    *link  // whose bytes are in stage: see send
-	stage     []byte
+	stage     stage  // what is written when the links at hand have had their turns
 
 	// What the table says.
 	table  *table.Table    // of the last turn that looked
@@ -143,7 +142,7 @@ func newLoop(e *Engine, id int) (*Loop, error) {
 		reports:   make(chan *handshake, maxHandshakes+maxShedding),
 		readBuf:   make([]byte, readSize),
 		cipherBuf: make([]byte, cipherSize),
-		stage:     make([]byte, 0, stageSize),
+		stage:     stage{bytes: make([]byte, 0, stageSize)},
 	}
 	l.picker = upstream.NewPicker(e.registry, l.random)
 	l.env.Picker, l.env.Budget = l.picker, l.picker
@@ -279,6 +278,7 @@ func (l *Loop) takeTurns() {
 		}
 	}
 	l.spare = list[:0]
+	l.flushStage()
 	if l.acceptAgain > 0 && l.now >= l.acceptAgain {
 		l.acceptAgain = 0
 		for _, s := range l.sockets {
@@ -301,7 +301,6 @@ func (l *Loop) turn(k *link) {
 	case k.up != nil:
 		l.turnUp(k.up)
 	}
-	l.flushStage()
 }
 
 // expire serves the links whose time has come.
@@ -313,7 +312,6 @@ func (l *Loop) expire() {
 		case k.up != nil:
 			l.timeUp(k.up)
 		}
-		l.flushStage()
 	}
 }
 
@@ -322,6 +320,7 @@ func (l *Loop) endTurn(started int64) {
 	if l.warmAt > 0 && l.now >= l.warmAt {
 		l.warm()
 	}
+	l.flushStage()
 	l.flushFramed()
 	l.recycle()
 	if l.flushAt > 0 && l.now >= l.flushAt {

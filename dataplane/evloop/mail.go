@@ -76,7 +76,6 @@ func (l *Loop) readMail() (stop bool) {
 		case mailStop:
 			return true
 		}
-		l.flushStage()
 	}
 	return false
 }

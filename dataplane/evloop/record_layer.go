@@ -137,10 +137,7 @@ func (l *Loop) sayGoodbye(k *link) {
 	}
 	k.tls.told = true
 	wire := l.wire[:0]
-	if l.staged == k {
-		wire = l.sealed(k, wire, l.stage, nil)
-		l.staged, l.stage = nil, l.stage[:0]
-	}
+	wire = l.sealed(k, wire, l.stage.take(k), nil)
 	if !k.broken {
 		wire = k.tls.conn.SealEnd(wire)
 	}

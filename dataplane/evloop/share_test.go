@@ -130,6 +130,9 @@ func TestConnectionsOfASocketThatWasTakenAwayEndAfterTheirAnswer(t *testing.T) {
 	idle, busy := dialKept(t, n.vip()), dialKept(t, n.vip())
 	idle.get(t)
 	fmt.Fprintf(busy, "GET / HTTP/1.1\r\nHost: a\r\n")
+	eventually(t, "both connections are accepted", func() bool { // those in the queue end with the socket
+		return n.engine.stats.LoopCounter(0, stats.ClientsOpen)+n.engine.stats.LoopCounter(1, stats.ClientsOpen) == 2
+	})
 	if err := unix.Shutdown(fd, unix.SHUT_RDWR); err != nil {
 		t.Fatal(err)
 	}
