@@ -44,6 +44,9 @@ func run(in io.Reader, out io.Writer) error {
 	}
 	p := &page{told: map[protoreflect.FullName]bool{}}
 	p.write(root.(protoreflect.MessageDescriptor))
+	if len(p.silent) > 0 {
+		return fmt.Errorf("no comment says what these fields are: %s", strings.Join(p.silent, ", "))
+	}
 	_, err = io.WriteString(out, p.text.String())
 	return err
 }
@@ -53,6 +56,9 @@ type page struct {
 	text strings.Builder
 	told map[protoreflect.FullName]bool
 	next []protoreflect.MessageDescriptor // messages that the kind at hand refers to
+	// silent are fields that a build takes, that hold no message with a comment of its
+	// own, and of which nothing is said.
+	silent []string
 }
 
 const preamble = `# Resources
@@ -140,7 +146,7 @@ func (p *page) kindOf(f protoreflect.FieldDescriptor) string {
 	case formats[option[fleetv1.Format](f, fleetv1.E_Format)] != "":
 		name = formats[option[fleetv1.Format](f, fleetv1.E_Format)]
 	case option[string](f, fleetv1.E_Ref) != "":
-		name = "name of a " + option[string](f, fleetv1.E_Ref)
+		name = "name of " + article(option[string](f, fleetv1.E_Ref))
 	case f.Kind() == protoreflect.EnumKind:
 		name = values(f.Enum())
 	case f.Kind() == protoreflect.MessageKind && f.Message().FullName() == "fleet.v1.Rate":
@@ -158,6 +164,14 @@ func (p *page) kindOf(f protoreflect.FieldDescriptor) string {
 		return "list of " + name
 	}
 	return name
+}
+
+// article puts one before a kind's name.
+func article(kind string) string {
+	if strings.ContainsRune("AEIOU", rune(kind[0])) {
+		return "an " + kind
+	}
+	return "a " + kind
 }
 
 // values lists the values of an enum; those that no build takes are told apart.
@@ -187,19 +201,41 @@ func values(e protoreflect.EnumDescriptor) string {
 // about is what the comment and the options say of a field.
 func (p *page) about(f protoreflect.FieldDescriptor) string {
 	var parts []string
-	if since := option[uint32](f, fleetv1.E_Since); since == 0 || since > resource.SchemaLevel {
+	since := option[uint32](f, fleetv1.E_Since)
+	taken := since > 0 && since <= resource.SchemaLevel
+	if !taken {
 		parts = append(parts, "**Not yet.**")
 	}
 	if option[bool](f, fleetv1.E_Required) {
 		parts = append(parts, "Required.")
 	}
-	if c := comment(f); c != "" {
+	c := comment(f)
+	if c != "" {
 		parts = append(parts, strings.ReplaceAll(c, "\n", " "))
+	}
+	if sub := subject(f); taken && c == "" && (sub == nil || comment(sub) == "") {
+		p.silent = append(p.silent, strings.TrimPrefix(string(f.FullName()), "fleet.v1."))
+	}
+	if f.Kind() == protoreflect.EnumKind {
+		parts = append(parts, meanings(f.Enum())...)
 	}
 	if proto.HasExtension(f.Options(), fleetv1.E_Max) && !proto.HasExtension(f.Options(), fleetv1.E_Format) {
 		parts = append(parts, fmt.Sprintf("At most %d.", option[int64](f, fleetv1.E_Max)))
 	}
 	return strings.NewReplacer("|", "\\|", "<", "&lt;").Replace(strings.Join(parts, " "))
+}
+
+// meanings is what the comments of an enum's values say, of those that builds take.
+func meanings(e protoreflect.EnumDescriptor) (parts []string) {
+	for i := range e.Values().Len() {
+		v := e.Values().Get(i)
+		c := comment(v)
+		since := proto.GetExtension(v.Options(), fleetv1.E_ValueSince).(uint32)
+		if c != "" && since > 0 && since <= resource.SchemaLevel {
+			parts = append(parts, "`"+string(v.Name())+"`: "+strings.ReplaceAll(c, "\n", " "))
+		}
+	}
+	return parts
 }
 
 // comment is what stands above a declaration.

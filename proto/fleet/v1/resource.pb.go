@@ -31,7 +31,8 @@ const (
 	Listener_PROTOCOL_UNSPECIFIED Listener_Protocol = 0
 	// HTTP/1.0, HTTP/1.1, and HTTP/2 of clients that begin with its preface (prior
 	// knowledge).
-	Listener_HTTP  Listener_Protocol = 1
+	Listener_HTTP Listener_Protocol = 1
+	// HTTP over TLS, whose clients choose HTTP/1.1 or HTTP/2 by ALPN.
 	Listener_HTTPS Listener_Protocol = 2
 	// Connections are passed on as they are, by the routes that name the listener.
 	Listener_TCP Listener_Protocol = 3
@@ -398,7 +399,7 @@ type LoadBalancing_Algorithm int32
 
 const (
 	LoadBalancing_ALGORITHM_UNSPECIFIED LoadBalancing_Algorithm = 0
-	// Smooth weighted round robin, each loop with its own cursor. The default.
+	// Smooth weighted round robin, each loop with its own cursor.
 	LoadBalancing_ROUND_ROBIN LoadBalancing_Algorithm = 1
 	// The better of two random endpoints by (in flight + 1) / weight, counted per node.
 	LoadBalancing_LEAST_REQUEST LoadBalancing_Algorithm = 2
@@ -881,26 +882,33 @@ func (*Resource_Node) isResource_Spec() {}
 // Listener is a port on which nodes accept connections.
 type Listener struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Port, 1 to 65535.
+	// Of TCP, from 1 on.
 	Port *uint32 `protobuf:"varint,1,opt,name=port" json:"port,omitempty"`
 	// Where to listen: NODE (the node's --listen-address), vip/<name>, or a
 	// literal address that the node has. Default: NODE and every VirtualIP.
-	Addresses []string           `protobuf:"bytes,2,rep,name=addresses" json:"addresses,omitempty"`
-	Protocol  *Listener_Protocol `protobuf:"varint,3,opt,name=protocol,enum=fleet.v1.Listener_Protocol" json:"protocol,omitempty"`
+	Addresses []string `protobuf:"bytes,2,rep,name=addresses" json:"addresses,omitempty"`
+	// What clients speak.
+	Protocol *Listener_Protocol `protobuf:"varint,3,opt,name=protocol,enum=fleet.v1.Listener_Protocol" json:"protocol,omitempty"`
 	// Of protocol HTTPS, which needs it.
-	Tls      *ListenerTLS      `protobuf:"bytes,4,opt,name=tls" json:"tls,omitempty"`
+	Tls *ListenerTLS `protobuf:"bytes,4,opt,name=tls" json:"tls,omitempty"`
+	// What one client may make a node hold.
 	Limits   *Limits           `protobuf:"bytes,5,opt,name=limits" json:"limits,omitempty"`
 	Timeouts *ListenerTimeouts `protobuf:"bytes,6,opt,name=timeouts" json:"timeouts,omitempty"`
 	// Length of the kernel's accept queue. Default 4096.
-	Backlog      *uint32    `protobuf:"varint,7,opt,name=backlog" json:"backlog,omitempty"`
+	Backlog *uint32 `protobuf:"varint,7,opt,name=backlog" json:"backlog,omitempty"`
+	// Of connections with clients.
 	TcpKeepAlive *KeepAlive `protobuf:"bytes,8,opt,name=tcp_keep_alive,json=tcpKeepAlive" json:"tcp_keep_alive,omitempty"`
 	// Unacknowledged data older than this ends a connection. Default: the kernel's.
 	TcpUserTimeout *int64 `protobuf:"varint,9,opt,name=tcp_user_timeout,json=tcpUserTimeout" json:"tcp_user_timeout,omitempty"`
-	// Buffers of a connection's socket (SO_RCVBUF, SO_SNDBUF); the kernel doubles
-	// them and no more tunes them itself. Default: the kernel's.
+	// Receive buffer of a connection's socket (SO_RCVBUF); the kernel doubles it and no
+	// more tunes it itself. Default: the kernel's.
 	ReceiveBuffer *uint64 `protobuf:"varint,10,opt,name=receive_buffer,json=receiveBuffer" json:"receive_buffer,omitempty"`
-	SendBuffer    *uint64 `protobuf:"varint,11,opt,name=send_buffer,json=sendBuffer" json:"send_buffer,omitempty"`
-	// Peers whose X-Forwarded-* and Forwarded fields are believed. Default: none.
+	// Send buffer of a connection's socket (SO_SNDBUF), likewise.
+	SendBuffer *uint64 `protobuf:"varint,11,opt,name=send_buffer,json=sendBuffer" json:"send_buffer,omitempty"`
+	// Peers whose word counts: X-Forwarded-For says who the client is, and is continued;
+	// X-Request-Id, X-Forwarded-Proto, -Host and -Port, Forwarded, X-Real-IP, Client-Cert
+	// and Client-Cert-Chain go up as they came. From others they are dropped. Default:
+	// none.
 	TrustedProxies []string `protobuf:"bytes,12,rep,name=trusted_proxies,json=trustedProxies" json:"trusted_proxies,omitempty"`
 	// Whether connections begin with a header of the PROXY protocol, version 1 or 2,
 	// that says who the client is. It is taken from the peers in trustedProxies only,
@@ -1218,6 +1226,7 @@ func (x *Limits) GetConnectionsPerClient() uint32 {
 	return 0
 }
 
+// ListenerTimeouts bound how long a client may take, and a connection be idle.
 type ListenerTimeouts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// From the first byte of a request to the end of its head; from the beginning of
@@ -1282,12 +1291,15 @@ func (x *ListenerTimeouts) GetStreamIdle() int64 {
 	return 0
 }
 
-// KeepAlive is TCP keep-alive (RFC 1122 section 4.2.3.6). Default 60s, 10s, 3.
+// KeepAlive is TCP keep-alive (RFC 1122 section 4.2.3.6).
 type KeepAlive struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Idle          *int64                 `protobuf:"varint,1,opt,name=idle" json:"idle,omitempty"`
-	Interval      *int64                 `protobuf:"varint,2,opt,name=interval" json:"interval,omitempty"`
-	Probes        *uint32                `protobuf:"varint,3,opt,name=probes" json:"probes,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long nothing came before the peer is asked. Default 60s.
+	Idle *int64 `protobuf:"varint,1,opt,name=idle" json:"idle,omitempty"`
+	// Between two questions. Default 10s.
+	Interval *int64 `protobuf:"varint,2,opt,name=interval" json:"interval,omitempty"`
+	// Questions without an answer after which the connection is over. Default 3.
+	Probes        *uint32 `protobuf:"varint,3,opt,name=probes" json:"probes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1346,7 +1358,7 @@ func (x *KeepAlive) GetProbes() uint32 {
 // Ping finds connections of HTTP/2 whose other end is gone or hangs, by PING frames.
 type Ping struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A PING is sent when a request is under way and nothing came for so long. Required.
+	// A PING is sent when a request is under way and nothing came for so long.
 	Interval *int64 `protobuf:"varint,1,opt,name=interval" json:"interval,omitempty"`
 	// The connection is over when nothing comes for so long after a PING. Requests without
 	// an answer by then may be tried elsewhere, as after a reset. Default 15s.
@@ -1409,14 +1421,22 @@ type Route struct {
 	Listeners []string `protobuf:"bytes,1,rep,name=listeners" json:"listeners,omitempty"`
 	// Host names; "*.shop.test" is one or more labels and then the rest. Default: any host.
 	Hosts []string `protobuf:"bytes,2,rep,name=hosts" json:"hosts,omitempty"`
-	Match *Match   `protobuf:"bytes,3,opt,name=match" json:"match,omitempty"`
+	// What is asked of a request besides listener and host. Default: nothing.
+	Match *Match `protobuf:"bytes,3,opt,name=match" json:"match,omitempty"`
 	// Higher is tried first among the routes of one host class. Default 0.
-	Priority        *int32         `protobuf:"varint,4,opt,name=priority" json:"priority,omitempty"`
-	Forward         []*Forward     `protobuf:"bytes,5,rep,name=forward" json:"forward,omitempty"`
-	Redirect        *Redirect      `protobuf:"bytes,6,opt,name=redirect" json:"redirect,omitempty"`
-	Respond         *Respond       `protobuf:"bytes,7,opt,name=respond" json:"respond,omitempty"`
-	Rewrite         *Rewrite       `protobuf:"bytes,8,opt,name=rewrite" json:"rewrite,omitempty"`
-	RequestHeaders  *HeaderChanges `protobuf:"bytes,9,opt,name=request_headers,json=requestHeaders" json:"request_headers,omitempty"`
+	Priority *int32 `protobuf:"varint,4,opt,name=priority" json:"priority,omitempty"`
+	// The action: exactly one of forward, redirect and respond. Requests are divided
+	// among the upstreams by weight.
+	Forward []*Forward `protobuf:"bytes,5,rep,name=forward" json:"forward,omitempty"`
+	// The client is sent elsewhere.
+	Redirect *Redirect `protobuf:"bytes,6,opt,name=redirect" json:"redirect,omitempty"`
+	// The node answers itself.
+	Respond *Respond `protobuf:"bytes,7,opt,name=respond" json:"respond,omitempty"`
+	// With forward: what goes up instead of the request's host and path.
+	Rewrite *Rewrite `protobuf:"bytes,8,opt,name=rewrite" json:"rewrite,omitempty"`
+	// Of what goes up.
+	RequestHeaders *HeaderChanges `protobuf:"bytes,9,opt,name=request_headers,json=requestHeaders" json:"request_headers,omitempty"`
+	// Of what goes down.
 	ResponseHeaders *HeaderChanges `protobuf:"bytes,10,opt,name=response_headers,json=responseHeaders" json:"response_headers,omitempty"`
 	Timeouts        *RouteTimeouts `protobuf:"bytes,11,opt,name=timeouts" json:"timeouts,omitempty"`
 	// Default: two attempts, as Retry says.
@@ -1637,7 +1657,8 @@ func (x *Connect) GetTargets() []string {
 
 type Match struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Path  *PathMatch             `protobuf:"bytes,1,opt,name=path" json:"path,omitempty"`
+	// Default: any path.
+	Path *PathMatch `protobuf:"bytes,1,opt,name=path" json:"path,omitempty"`
 	// Any of them. Default: any method.
 	Methods []string `protobuf:"bytes,2,rep,name=methods" json:"methods,omitempty"`
 	// All of them.
@@ -1782,12 +1803,17 @@ func (x *PathMatch) GetRegex() string {
 // HeaderMatch holds for a field if any line of that name fits. At most one of
 // exact, prefix, regex and present; none means present.
 type HeaderMatch struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Name    *string                `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
-	Exact   *string                `protobuf:"bytes,2,opt,name=exact" json:"exact,omitempty"`
-	Prefix  *string                `protobuf:"bytes,3,opt,name=prefix" json:"prefix,omitempty"`
-	Regex   *string                `protobuf:"bytes,4,opt,name=regex" json:"regex,omitempty"`
-	Present *bool                  `protobuf:"varint,5,opt,name=present" json:"present,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the field, in any case.
+	Name *string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	// The whole value.
+	Exact *string `protobuf:"bytes,2,opt,name=exact" json:"exact,omitempty"`
+	// The beginning of the value.
+	Prefix *string `protobuf:"bytes,3,opt,name=prefix" json:"prefix,omitempty"`
+	// Over the whole value.
+	Regex *string `protobuf:"bytes,4,opt,name=regex" json:"regex,omitempty"`
+	// true: any value.
+	Present *bool `protobuf:"varint,5,opt,name=present" json:"present,omitempty"`
 	// Turns the answer round. Default false.
 	Invert        *bool `protobuf:"varint,6,opt,name=invert" json:"invert,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1868,13 +1894,19 @@ func (x *HeaderMatch) GetInvert() bool {
 
 // QueryMatch holds if any value of that name fits, after decoding % and +.
 type QueryMatch struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          *string                `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
-	Exact         *string                `protobuf:"bytes,2,opt,name=exact" json:"exact,omitempty"`
-	Prefix        *string                `protobuf:"bytes,3,opt,name=prefix" json:"prefix,omitempty"`
-	Regex         *string                `protobuf:"bytes,4,opt,name=regex" json:"regex,omitempty"`
-	Present       *bool                  `protobuf:"varint,5,opt,name=present" json:"present,omitempty"`
-	Invert        *bool                  `protobuf:"varint,6,opt,name=invert" json:"invert,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the parameter.
+	Name *string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	// The whole value.
+	Exact *string `protobuf:"bytes,2,opt,name=exact" json:"exact,omitempty"`
+	// The beginning of the value.
+	Prefix *string `protobuf:"bytes,3,opt,name=prefix" json:"prefix,omitempty"`
+	// Over the whole value.
+	Regex *string `protobuf:"bytes,4,opt,name=regex" json:"regex,omitempty"`
+	// true: any value.
+	Present *bool `protobuf:"varint,5,opt,name=present" json:"present,omitempty"`
+	// Turns the answer round. Default false.
+	Invert        *bool `protobuf:"varint,6,opt,name=invert" json:"invert,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1952,8 +1984,9 @@ func (x *QueryMatch) GetInvert() bool {
 }
 
 type Forward struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Upstream *string                `protobuf:"bytes,1,opt,name=upstream" json:"upstream,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who gets the requests.
+	Upstream *string `protobuf:"bytes,1,opt,name=upstream" json:"upstream,omitempty"`
 	// Share of the requests, against the sum. Default 1; 0 gets none.
 	Weight        *uint32 `protobuf:"varint,2,opt,name=weight" json:"weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2006,11 +2039,14 @@ func (x *Forward) GetWeight() uint32 {
 
 // Redirect answers with a Location. What is not set stays as requested.
 type Redirect struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Scheme *string                `protobuf:"bytes,1,opt,name=scheme" json:"scheme,omitempty"`
-	Host   *string                `protobuf:"bytes,2,opt,name=host" json:"host,omitempty"`
-	Port   *uint32                `protobuf:"varint,3,opt,name=port" json:"port,omitempty"`
-	// Replaces the whole path; the query is dropped unless keep_query.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// http or https.
+	Scheme *string `protobuf:"bytes,1,opt,name=scheme" json:"scheme,omitempty"`
+	// Without a port.
+	Host *string `protobuf:"bytes,2,opt,name=host" json:"host,omitempty"`
+	// Of Location.
+	Port *uint32 `protobuf:"varint,3,opt,name=port" json:"port,omitempty"`
+	// Replaces the whole path; the query is dropped unless keepQuery.
 	Path *string `protobuf:"bytes,4,opt,name=path" json:"path,omitempty"`
 	// Replaces the part of the path that the route's prefix matched.
 	Prefix *string `protobuf:"bytes,5,opt,name=prefix" json:"prefix,omitempty"`
@@ -2107,7 +2143,8 @@ type Respond struct {
 	// 200 to 599.
 	Status *uint32 `protobuf:"varint,1,opt,name=status" json:"status,omitempty"`
 	// At most 64 KiB.
-	Body          *string           `protobuf:"bytes,2,opt,name=body" json:"body,omitempty"`
+	Body *string `protobuf:"bytes,2,opt,name=body" json:"body,omitempty"`
+	// Fields of the answer, such as content-type.
 	Headers       map[string]string `protobuf:"bytes,3,rep,name=headers" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2169,9 +2206,11 @@ type Rewrite struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Replaces Host.
 	Host *string `protobuf:"bytes,1,opt,name=host" json:"host,omitempty"`
+	// Replaces the whole path.
 	Path *string `protobuf:"bytes,2,opt,name=path" json:"path,omitempty"`
 	// Replaces the part of the path that the route's prefix matched.
-	Prefix        *string       `protobuf:"bytes,3,opt,name=prefix" json:"prefix,omitempty"`
+	Prefix *string `protobuf:"bytes,3,opt,name=prefix" json:"prefix,omitempty"`
+	// Replaces every match of a pattern in the path.
 	Regex         *RegexRewrite `protobuf:"bytes,4,opt,name=regex" json:"regex,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2236,8 +2275,9 @@ func (x *Rewrite) GetRegex() *RegexRewrite {
 }
 
 type RegexRewrite struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Pattern *string                `protobuf:"bytes,1,opt,name=pattern" json:"pattern,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Looked for in the path, in normal form.
+	Pattern *string `protobuf:"bytes,1,opt,name=pattern" json:"pattern,omitempty"`
 	// $1 and ${name} are the pattern's groups.
 	Substitution  *string `protobuf:"bytes,2,opt,name=substitution" json:"substitution,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2290,10 +2330,13 @@ func (x *RegexRewrite) GetSubstitution() string {
 
 // HeaderChanges are applied in the order remove, set, add.
 type HeaderChanges struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Set           map[string]string      `protobuf:"bytes,1,rep,name=set" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Add           map[string]string      `protobuf:"bytes,2,rep,name=add" json:"add,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Remove        []string               `protobuf:"bytes,3,rep,name=remove" json:"remove,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Fields that replace those of their name.
+	Set map[string]string `protobuf:"bytes,1,rep,name=set" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Fields that come beside those of their name.
+	Add map[string]string `protobuf:"bytes,2,rep,name=add" json:"add,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Names of fields that are left out.
+	Remove        []string `protobuf:"bytes,3,rep,name=remove" json:"remove,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2349,6 +2392,7 @@ func (x *HeaderChanges) GetRemove() []string {
 	return nil
 }
 
+// RouteTimeouts bound how long an exchange may take.
 type RouteTimeouts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// From the end of the request's head to the end of the answer. Default 15s.
@@ -2682,21 +2726,25 @@ func (x *Policy) GetRateLimits() []string {
 
 // Upstream is a set of servers that give the same answers.
 type Upstream struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Endpoints []*Endpoint            `protobuf:"bytes,1,rep,name=endpoints" json:"endpoints,omitempty"`
-	Dns       *DNS                   `protobuf:"bytes,2,opt,name=dns" json:"dns,omitempty"`
-	Protocol  *Upstream_Protocol     `protobuf:"varint,3,opt,name=protocol,enum=fleet.v1.Upstream_Protocol" json:"protocol,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where requests go.
+	Endpoints []*Endpoint `protobuf:"bytes,1,rep,name=endpoints" json:"endpoints,omitempty"`
+	Dns       *DNS        `protobuf:"bytes,2,opt,name=dns" json:"dns,omitempty"`
+	// What endpoints speak. Default HTTP1.
+	Protocol *Upstream_Protocol `protobuf:"varint,3,opt,name=protocol,enum=fleet.v1.Upstream_Protocol" json:"protocol,omitempty"`
 	// Speak TLS with the endpoints. Default: no TLS.
-	Tls              *UpstreamTLS      `protobuf:"bytes,4,opt,name=tls" json:"tls,omitempty"`
+	Tls *UpstreamTLS `protobuf:"bytes,4,opt,name=tls" json:"tls,omitempty"`
+	// How an endpoint is chosen. Default ROUND_ROBIN.
 	LoadBalancing    *LoadBalancing    `protobuf:"bytes,5,opt,name=load_balancing,json=loadBalancing" json:"load_balancing,omitempty"`
 	HealthCheck      *HealthCheck      `protobuf:"bytes,6,opt,name=health_check,json=healthCheck" json:"health_check,omitempty"`
 	OutlierDetection *OutlierDetection `protobuf:"bytes,7,opt,name=outlier_detection,json=outlierDetection" json:"outlier_detection,omitempty"`
 	CircuitBreaker   *CircuitBreaker   `protobuf:"bytes,8,opt,name=circuit_breaker,json=circuitBreaker" json:"circuit_breaker,omitempty"`
 	Pool             *Pool             `protobuf:"bytes,9,opt,name=pool" json:"pool,omitempty"`
-	TcpKeepAlive     *KeepAlive        `protobuf:"bytes,10,opt,name=tcp_keep_alive,json=tcpKeepAlive" json:"tcp_keep_alive,omitempty"`
-	Timeouts         *UpstreamTimeouts `protobuf:"bytes,11,opt,name=timeouts" json:"timeouts,omitempty"`
-	Ttl              *int64            `protobuf:"varint,12,opt,name=ttl" json:"ttl,omitempty"`
-	SlowStart        *int64            `protobuf:"varint,13,opt,name=slow_start,json=slowStart" json:"slow_start,omitempty"`
+	// Of connections with endpoints.
+	TcpKeepAlive *KeepAlive        `protobuf:"bytes,10,opt,name=tcp_keep_alive,json=tcpKeepAlive" json:"tcp_keep_alive,omitempty"`
+	Timeouts     *UpstreamTimeouts `protobuf:"bytes,11,opt,name=timeouts" json:"timeouts,omitempty"`
+	Ttl          *int64            `protobuf:"varint,12,opt,name=ttl" json:"ttl,omitempty"`
+	SlowStart    *int64            `protobuf:"varint,13,opt,name=slow_start,json=slowStart" json:"slow_start,omitempty"`
 	// Begin each connection with a header of the PROXY protocol that says who the
 	// client is. Such a connection belongs to one client, so it serves one request
 	// and is not pooled. Default: none.
@@ -2854,8 +2902,9 @@ func (x *Upstream) GetPing() *Ping {
 }
 
 type Endpoint struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Address *string                `protobuf:"bytes,1,opt,name=address" json:"address,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 10.0.0.1:80, [2001:db8::1]:80, or unix: and the path of a UNIX socket.
+	Address *string `protobuf:"bytes,1,opt,name=address" json:"address,omitempty"`
 	// Share of the requests, against the sum. Default 1; 0 gets none.
 	Weight        *uint32 `protobuf:"varint,2,opt,name=weight" json:"weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3050,6 +3099,7 @@ func (x *UpstreamTLS) GetSkipVerify() bool {
 	return false
 }
 
+// UpstreamTimeouts bound how long an endpoint may take.
 type UpstreamTimeouts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// To open a connection. Default 5s.
@@ -3096,7 +3146,8 @@ func (x *UpstreamTimeouts) GetConnect() int64 {
 }
 
 type LoadBalancing struct {
-	state         protoimpl.MessageState   `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default ROUND_ROBIN.
 	Algorithm     *LoadBalancing_Algorithm `protobuf:"varint,1,opt,name=algorithm,enum=fleet.v1.LoadBalancing_Algorithm" json:"algorithm,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3754,7 +3805,7 @@ func (x *NodeSelector) GetLabels() map[string]string {
 }
 
 // Certificate is a chain and its key. The key is written and never shown: what
-// is shown has key_fingerprint in its place.
+// is shown has keyFingerprint in its place.
 type Certificate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// PEM: the certificate of the server first, then each one's issuer. At most 10.
