@@ -26,6 +26,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // duplex is a stream of HTTP/2 that became a tunnel.
@@ -479,4 +480,75 @@ func TestATunnelThatNobodyReadsStopsNoOtherStream(t *testing.T) {
 		_ = d.end()
 	}
 	n.records.wait(t, 2)
+}
+
+// connectBlock is the field block of an extended CONNECT for "/" at "a".
+func connectBlock(protocol string) []byte {
+	block := append(requestBlock("CONNECT"), 0x00, 9)
+	block = append(append(block, ":protocol"...), byte(len(protocol)))
+	return append(block, protocol...)
+}
+
+// TestACONNECTThatIsRefusedIsOverWithItsAnswer though its client has not ended its
+// half: the stream is reset without an error (RFC 9113 section 8.1). The answer is of
+// the endpoint, with a body for which the client has no window at first; of the node,
+// since nobody is there; and of the route.
+func TestACONNECTThatIsRefusedIsOverWithItsAnswer(t *testing.T) {
+	n := startNode(t, 1)
+	nobody := newUpstream("nobody", fmt.Sprintf("127.0.0.1:%d", freePort(t)))
+	for i, c := range []struct {
+		route  *table.Route
+		status string
+		body   int
+	}{
+		{tunnels(newUpstream("u", startBackend(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write(make([]byte, 100_000))
+		}))), "404", 100_000},
+		{tunnels(nobody), "502", -1},
+		{&table.Route{
+			Name: "none", Path: table.PathMatch{Kind: table.PathPrefix, Text: "/"}, Action: table.ActionRespond,
+			Respond: &table.Respond{Status: 404, Body: []byte("none")},
+		}, "404", 4},
+	} {
+		n.apply(nil, c.route)
+		conn, f := n.framesTo()
+		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+		if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: connectBlock("websocket"), EndHeaders: true}); err != nil {
+			t.Fatal(err)
+		}
+		status, body, ended := "", 0, false
+		for reset := false; !reset; {
+			frame, err := f.ReadFrame()
+			if err != nil {
+				t.Fatalf("%d: %v, after status %s, %d bytes, end %t", i, err, status, body, ended)
+			}
+			switch frame := frame.(type) {
+			case *http2.MetaHeadersFrame:
+				status, ended = frame.PseudoValue("status"), frame.StreamEnded()
+			case *http2.DataFrame:
+				body += len(frame.Data())
+				ended = frame.StreamEnded()
+				if len(frame.Data()) > 0 {
+					_ = f.WriteWindowUpdate(0, uint32(len(frame.Data())))
+					_ = f.WriteWindowUpdate(1, uint32(len(frame.Data())))
+				}
+			case *http2.RSTStreamFrame:
+				if reset = true; frame.ErrCode != http2.ErrCodeNo {
+					t.Errorf("%d: reset with %s", i, frame.ErrCode)
+				}
+			}
+		}
+		if status != c.status || c.body >= 0 && body != c.body || !ended {
+			t.Errorf("%d: status %s, %d bytes, end %t", i, status, body, ended)
+		}
+		eventually(t, "the stream's place", func() bool { return n.engine.loops[0].carried.Load() == clientsOpen(n) })
+	}
+	// The connection of HTTP/1.1 ends likewise: what comes behind is no request.
+	n.apply(nil, connects(nobody, table.ConnectTarget{Host: "a", Port: 443}))
+	if got := n.talk("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"); strings.Count(got, "HTTP/1.1 ") != 1 ||
+		!strings.HasPrefix(got, "HTTP/1.1 502") {
+		t.Errorf("HTTP/1.1: %q", got)
+	}
 }

@@ -252,7 +252,7 @@ func (x *Exchange) inStream(now int64, ev Event) Actions {
 		}
 		// An answer that came before the request was complete ends the
 		// connection: what is left of the body has nowhere to go.
-		if x.close || !x.requestDone {
+		if x.close || !x.requestDone || x.asksTunnel() {
 			actions |= ActCloseClient
 		}
 		return actions
@@ -461,7 +461,7 @@ func (x *Exchange) reply() Actions {
 	if x.raw { // what would be an answer is not known
 		return ActAbortClient | ActFinish
 	}
-	if !x.requestDone || (x.reason != ReasonNone && x.reason.Source() == SourceDownstream) {
+	if !x.requestDone || x.asksTunnel() || (x.reason != ReasonNone && x.reason.Source() == SourceDownstream) {
 		x.close = true
 	}
 	if x.close {

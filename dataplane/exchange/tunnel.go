@@ -62,6 +62,12 @@ func (x *Exchange) seekConnect(t *table.Tunnel) bool {
 	return true
 }
 
+// asksTunnel says that a request is a CONNECT, of either kind. Where it opens no
+// tunnel its client may have spoken into it already, which must not be read as a
+// request (RFC 9931), and leaves its half of a stream of HTTP/2 open, which nobody
+// needs (RFC 9113 section 8.1): both end with the answer.
+func (x *Exchange) asksTunnel() bool { return x.head.Method == message.MethodConnect }
+
 // port is that of an authority; 0 without a valid one.
 func port(authority []byte) uint16 {
 	n, digits := uint32(0), 0
