@@ -45,6 +45,10 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 		return x.refuse(Failure{Reason: ReasonConnectDenied})
 	}
 	if route.Action != table.ActionForward {
+		if x.asksTunnel() && route.Action == table.ActionRespond && route.Respond.Status/100 == 2 {
+			// Its client would take it for the tunnel (RFC 9110 section 9.3.6, RFC 8441 section 5).
+			return x.refuse(Failure{Reason: ReasonConnectDenied, Detail: "route_answers"})
+		}
 		return x.reply()
 	}
 	x.seekUpgrade(route.Tunnel)

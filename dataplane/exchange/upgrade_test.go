@@ -29,3 +29,51 @@ func TestAnEmptyBodyIsNoPartOfATunnelByHTTP2(t *testing.T) {
 		pass(x, env)
 	}
 }
+
+// TestARouteThatAnswersOpensNoTunnel: a 2xx to a CONNECT of either kind would say that
+// there is one (RFC 9110 section 9.3.6, RFC 8441 section 5). Other answers say that
+// there is none, and all of them end the stream.
+func TestARouteThatAnswersOpensNoTunnel(t *testing.T) {
+	const connect = "CONNECT"
+	for _, c := range []struct {
+		method, protocol string
+		respond          uint16 // 0: the route redirects
+		status           uint16
+		reason           Reason
+		ends             bool
+	}{
+		{connect, "websocket", 200, 403, ReasonConnectDenied, true},
+		{connect, "websocket", 204, 403, ReasonConnectDenied, true},
+		{connect, "connect-udp", 299, 403, ReasonConnectDenied, true},
+		{connect, "", 200, 403, ReasonConnectDenied, true},
+		{connect, "websocket", 404, 404, ReasonNone, true},
+		{connect, "websocket", 503, 503, ReasonNone, true},
+		{connect, "websocket", 0, 308, ReasonNone, true},
+		{"GET", "", 200, 200, ReasonNone, false},
+	} {
+		env := testEnv(t, func(_ *table.Listener, r *table.Route) {
+			r.Tunnel = &table.Tunnel{Upgrades: []string{"websocket"}, Connect: []table.ConnectTarget{{Host: "shop.test", Port: 8080}}}
+			r.Action, r.Respond = table.ActionRespond, &table.Respond{Status: c.respond, Body: []byte("hello")}
+			if c.respond == 0 {
+				r.Action, r.Respond, r.Redirect = table.ActionRedirect, nil, &table.Redirect{Status: 308}
+			}
+		})
+		h := request(c.method, "/")
+		h.HTTP2 = true
+		if c.protocol != "" {
+			start := uint32(len(h.Arena))
+			h.Arena = append(h.Arena, c.protocol...)
+			h.Protocol = message.Span{Start: start, End: uint32(len(h.Arena))}
+		}
+		x, got := begin(env, h)
+		if got&(ActReply|ActFinish) != ActReply|ActFinish || got&ActCloseClient != 0 != c.ends {
+			t.Errorf("%+v: actions %b", c, got)
+		}
+		var out message.Out
+		x.Reply(env, &out)
+		var r Record
+		if x.Record(20, &r); out.Status != c.status || r.Status != c.status || r.Reason != c.reason {
+			t.Errorf("%+v: %d; the record says %d %s %s", c, out.Status, r.Status, r.Reason, r.Detail)
+		}
+	}
+}
