@@ -82,10 +82,10 @@ type Loop struct {
 	stage     stage  // what is written when the links at hand have had their turns
 
 	// What the table says.
-	table  *table.Table    // of the last turn that looked
-	pools  []*endpointPool // by the endpoint's slot
-	cold   []*endpointPool // those that lack connections: see warm.go
-	warmAt int64           // when these are looked at; 0: there are none
+	table   *table.Table    // of the last turn that looked
+	pools   []*endpointPool // by the endpoint's slot
+	lacking []*endpointPool // those that lack connections: see warm.go
+	warmAt  int64           // when these are looked at; 0: there are none
 
 	// Scratch of one step: valid until the next step of any exchange.
 	env    exchange.Env

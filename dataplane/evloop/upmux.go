@@ -344,7 +344,7 @@ func (l *Loop) eventUpMux(c *upstreamConn, ev http2.Event, in []byte) {
 	case http2.GoAway:
 		m.leave()
 		l.endedMux(c)
-		l.cool(c.pool)
+		l.listLacking(c.pool)
 	case http2.Failed:
 		l.flushFrames(&m.frames)
 		l.failCalls(c, exchange.ReasonUpstreamMalformed, ev.Reason.String())

@@ -65,7 +65,7 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 			c.endAging()
 			l.assign(s, c)
 			l.warmFine(p)
-			l.cool(p)
+			l.listLacking(p)
 			l.stats.EndpointReused(c.series)
 			l.step(s, exchange.Event{Kind: exchange.EventAcquired, Reused: true})
 			return
@@ -409,7 +409,7 @@ func (l *Loop) closeUp(c *upstreamConn) {
 	l.sayGoodbye(c.link)
 	l.closeLink(c.link)
 	l.oldUps.give(c)
-	l.cool(c.pool)
+	l.listLacking(c.pool)
 }
 
 // timeUp closes an idle connection that was idle for long enough.

@@ -64,13 +64,13 @@ func (p *endpointPool) lead() int64 {
 	return min(int64(p.config.IdleTimeout)/warmShare, warmLead)
 }
 
-// cool says that a pool may lack connections.
-func (l *Loop) cool(p *endpointPool) {
+// listLacking puts a pool on the list of those that lack connections, if it does.
+func (l *Loop) listLacking(p *endpointPool) {
 	if p.config.MinIdle == 0 || p.warm.listed || p.lacks() <= 0 {
 		return
 	}
 	p.warm.listed = true
-	l.cold = append(l.cold, p)
+	l.lacking = append(l.lacking, p)
 	l.warmSoon(p.warm.at)
 }
 
@@ -85,7 +85,7 @@ func (l *Loop) warmSoon(at int64) {
 func (l *Loop) warmUp(upstreams []*table.Upstream) {
 	for _, u := range upstreams {
 		for i := range u.Endpoints {
-			l.cool(l.pool(u, &u.Endpoints[i]))
+			l.listLacking(l.pool(u, &u.Endpoints[i]))
 		}
 	}
 }
@@ -94,8 +94,8 @@ func (l *Loop) warmUp(upstreams []*table.Upstream) {
 func (l *Loop) warm() {
 	l.warmAt = 0
 	left := warmBurst
-	kept := l.cold[:0]
-	for _, p := range l.cold {
+	kept := l.lacking[:0]
+	for _, p := range l.lacking {
 		if p.lacks() > 0 && len(l.sockets) > 0 && !l.draining { // else it is listed again when that changes
 			if left > 0 && l.now >= p.warm.at {
 				left = l.warmPool(p, left)
@@ -108,8 +108,8 @@ func (l *Loop) warm() {
 		}
 		p.warm.listed = false
 	}
-	clear(l.cold[len(kept):])
-	l.cold = kept
+	clear(l.lacking[len(kept):])
+	l.lacking = kept
 }
 
 // warmPool opens what a pool lacks, at most left connections.
@@ -161,7 +161,7 @@ func (l *Loop) warmFailed(p *endpointPool) {
 	w := &p.warm
 	w.pause = min(max(2*w.pause, warmFirst), warmMost)
 	w.at = l.now + w.pause/2 + int64(l.random.Uint64()%uint64(w.pause/2))
-	l.cool(p)
+	l.listLacking(p)
 }
 
 // warmFine forgets earlier failures of a pool's endpoint.
@@ -218,7 +218,7 @@ func (l *Loop) beginAging(c *upstreamConn, until int64) {
 	if !c.aging && p.config.MinIdle > 0 && l.now >= until-p.lead() {
 		c.aging = true
 		p.warm.aging++
-		l.cool(p)
+		l.listLacking(p)
 	}
 }
 

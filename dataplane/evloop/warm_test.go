@@ -213,8 +213,8 @@ func TestAConnectionIsReplacedBeforeItsTimeIsOver(t *testing.T) {
 		t.Error("replaced too early")
 	}
 	l.now++
-	if l.timeUp(c); p.lacks() != 1 || !c.idle || len(l.cold) != 1 {
-		t.Errorf("%d are lacking, idle %t, %d cold pools", p.lacks(), c.idle, len(l.cold))
+	if l.timeUp(c); p.lacks() != 1 || !c.idle || len(l.lacking) != 1 {
+		t.Errorf("%d are lacking, idle %t, %d lacking pools", p.lacks(), c.idle, len(l.lacking))
 	}
 	l.now = c.idleUntil
 	if l.timeUp(c); c.idle || p.warm.aging != 0 || p.Idle() != 0 || p.lacks() != 1 {
@@ -263,8 +263,8 @@ func TestPausesGrowAndEnd(t *testing.T) {
 		}
 		last = pause
 	}
-	if last > warmMost || !p.warm.listed || len(l.cold) != 1 || l.warmAt == 0 {
-		t.Errorf("%s, %d cold pools, next at %d", time.Duration(last), len(l.cold), l.warmAt)
+	if last > warmMost || !p.warm.listed || len(l.lacking) != 1 || l.warmAt == 0 {
+		t.Errorf("%s, %d lacking pools, next at %d", time.Duration(last), len(l.lacking), l.warmAt)
 	}
 	l.now = p.warm.at - 1
 	if l.warm(); p.Open() != 0 {
@@ -275,7 +275,7 @@ func TestPausesGrowAndEnd(t *testing.T) {
 		t.Error("an endpoint that is there waits")
 	}
 	p.retired = true
-	if l.warm(); len(l.cold) != 0 || p.warm.listed {
+	if l.warm(); len(l.lacking) != 0 || p.warm.listed {
 		t.Error("a pool that is gone stays on the list")
 	}
 }
