@@ -138,17 +138,22 @@ func (l *Loop) offerCall(s *stream, m *upMux, reused bool) {
 // maxUnready bounds them as a pool bounds those that wait for a connection.
 const maxUnready = 1024
 
-// settleCalls goes on with attempts that waited for an endpoint's SETTINGS. None
-// begins to wait for them any more.
+// settleCalls goes on with attempts that waited for an endpoint's SETTINGS.
 func (l *Loop) settleCalls(m *upMux) {
-	waiting := m.unready
-	m.unready = nil
-	for _, s := range waiting {
+	for _, s := range m.takeUnready() {
 		if s.unready == m { // else one before it has ended it
 			l.leaveUnready(s)
 			l.acquireCall(s, m.of.pool)
 		}
 	}
+}
+
+// takeUnready empties the list of those that wait, so that each of them leaves it at
+// no cost. None begins to wait any more: the SETTINGS are there, or will not come.
+func (m *upMux) takeUnready() []*stream {
+	waiting := m.unready
+	m.unready = nil
+	return waiting
 }
 
 // leaveUnready takes an attempt out of those that wait for SETTINGS.
@@ -356,8 +361,10 @@ func (l *Loop) failCalls(c *upstreamConn, reason exchange.Reason, detail string)
 	m := c.mux
 	m.leave()
 	l.endedMux(c)
-	for len(m.unready) > 0 {
-		s := m.unready[0]
+	for _, s := range m.takeUnready() {
+		if s.unready != m { // one before it has ended it
+			continue
+		}
 		l.leaveUnready(s)
 		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
 			Reason: exchange.ReasonConnectFailure, Detail: detail, Retry: exchange.RetryNothingSent,
