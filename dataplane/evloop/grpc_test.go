@@ -111,8 +111,13 @@ func TestACallThatItsServerCancelsIsCancelledForItsClient(t *testing.T) {
 		var block bytes.Buffer
 		encoder := hpack.NewEncoder(&block)
 		for _, f := range [][2]string{
-			{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "a"},
-			{"content-type", "application/grpc"}, {"te", "trailers"}, {"grpc-timeout", "20m"},
+			{":method", "POST"},
+			{":scheme", "http"},
+			{":path", method},
+			{":authority", "a"},
+			{"content-type", "application/grpc"},
+			{"te", "trailers"},
+			{"grpc-timeout", "20m"},
 		} {
 			if err := encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
 				t.Fatal(err)
