@@ -104,8 +104,8 @@ func (d *Decoder) Field(fields, arena []byte) (f message.Field, rest, grown []by
 // Skip decodes a block's remaining fields for the sake of the table alone, when
 // nobody wants them any more. Strings that do not go into the table are not
 // looked at, so the cost is that of the bytes that came, whatever they stand for.
-// Two bytes may put 4,000 into the table, by the name of an entry: at most bytes go
-// there, and then the problem is TooMuch.
+// Two bytes may put 4,000 into the table, by the name of an entry: where more than most
+// bytes go there beyond those that came, the problem is TooMuch.
 func (d *Decoder) Skip(fields, scratch []byte, most int) (grown []byte, problem Problem) {
 	for len(fields) > 0 && problem == NoProblem {
 		if n := d.shortIndexes(fields); n > 0 {
@@ -119,8 +119,9 @@ func (d *Decoder) Skip(fields, scratch []byte, most int) (grown []byte, problem 
 				problem = BadIndex
 			}
 		case first&0x40 != 0:
+			came := len(fields)
 			_, fields, scratch, problem = d.Field(fields, scratch[:0])
-			if most -= len(scratch); most < 0 && problem == NoProblem {
+			if most -= len(scratch) - (came - len(fields)); most < 0 && problem == NoProblem {
 				problem = TooMuch
 			}
 		case first&0x20 != 0:

@@ -254,15 +254,23 @@ func TestIndexesOfAByteAreSkippedAsTheyAreDecoded(t *testing.T) {
 	}
 }
 
-// TestWhatIsSkippedPutsNoMoreIntoTheTableThanAllowed puts in 10 bytes.
+// TestWhatIsSkippedPutsNoMoreIntoTheTableThanAllowed has a name of 20 bytes, and then
+// fields of two bytes each that have it too.
 func TestWhatIsSkippedPutsNoMoreIntoTheTableThanAllowed(t *testing.T) {
-	block := unhex(t, "40 02 61 61 03 62 62 62 90 7e 03 63 63 63 10 01 78 01 79")
-	for most, want := range map[int]hpack.Problem{10: hpack.NoProblem, 9: hpack.TooMuch, 4: hpack.TooMuch} {
+	block := append(unhex(t, "40 14"), strings.Repeat("a", 20)+"\x00"+strings.Repeat("\x7e\x00", 10)+"\x10\x01x\x01y"...)
+	const beyond = 10*(20-2) - 3 // what came of the first is not in the table: its lengths
+	for most, want := range map[int]hpack.Problem{beyond: hpack.NoProblem, beyond - 1: hpack.TooMuch, 4: hpack.TooMuch} {
 		var d hpack.Decoder
 		d.Init(4096)
 		if _, problem := d.Skip(block, nil, most); problem != want {
 			t.Errorf("at most %d: %v, want %v", most, problem, want)
 		}
+	}
+	var d hpack.Decoder
+	d.Init(4096)
+	plain := []byte(strings.Repeat("\x40\x03abc\x03def", 5000))
+	if _, problem := d.Skip(plain, nil, 0); problem != hpack.NoProblem {
+		t.Errorf("what came in full: %v", problem)
 	}
 }
 

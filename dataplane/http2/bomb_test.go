@@ -60,6 +60,7 @@ func TestOfAHeadThatIsTooLargeNoMoreIsDecodedThanShowsIt(t *testing.T) {
 		want  http2.Reason
 	}{
 		"a large entry, named again":    {block([]byte{0x80 | 62}, 4000), http2.HeadTooLarge},
+		"one that came with it":         {append(append(bytes.Clone(plain), wide...), bytes.Repeat([]byte{0x80 | 62}, 4000)...), http2.HeadTooLarge},
 		"small ones, any number":        {block([]byte{0x90}, 2000), http2.TooManyFields},
 		"large values, never indexed":   {block(append([]byte{0x10, 1, 'x', 127, 0x80 | 0x21, 30}, strings.Repeat("v", 4000)...), 17)[:16000], http2.NoReason},
 		"as many fields as are allowed": {block([]byte{0x90}, http2.DefaultFields), http2.NoReason},

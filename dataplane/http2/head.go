@@ -36,11 +36,15 @@ func (s *span) take(v message.Span, repeated Reason) Reason {
 const fieldOverhead = 32
 
 const (
-	// aheadBytes and aheadFields are how much of a head is decoded before it is looked
-	// how large the rest is: more than nearly all have. Of a head beyond the limits,
-	// which may be any times larger than what came of it, no more is decoded.
-	aheadBytes  = 4 << 10
-	aheadFields = 32
+	// aheadBlock is how long a field block is that is looked at before it is decoded,
+	// for what it comes to: longer than nearly all requests' but the first's. So nothing
+	// is decoded of a head beyond the limits, which may be any times larger than its block.
+	aheadBlock = 1 << 10
+	// aheadBytes is how much is decoded before the rest is looked at, again when that
+	// has doubled: what goes into the table hides what is behind it.
+	aheadBytes = 4 << 10
+	// pseudoFields are those that a head may have.
+	pseudoFields = 5
 )
 
 // readFields decodes a field block into h, and checks field by field. Whatever is
@@ -50,8 +54,14 @@ func (c *Conn) readFields(block []byte, h *message.Head, f *facts, trailers bool
 	h.Reset()
 	h.HTTP2, h.Minor, h.KeepAlive = true, 1, true
 	fields := h.Fields
-	size := 0
-	looked := false
+	size, look := 0, aheadBytes
+	if len(block) > aheadBlock {
+		if reason := c.lookAhead(block, 0, 0); reason != NoReason {
+			h.Arena, h.Fields = arena, fields[:0]
+			_, problem := c.decoder.Skip(block, arena, c.mostSkipped())
+			return reason, problem
+		}
+	}
 	for len(block) > 0 {
 		var field message.Field
 		var problem hpack.Problem
@@ -63,7 +73,11 @@ func (c *Conn) readFields(block []byte, h *message.Head, f *facts, trailers bool
 		size += field.Name.Len() + field.Value.Len() + fieldOverhead
 		var reason Reason
 		pseudo := false
+		if size > look {
+			look, reason = 2*size, c.lookAhead(block, size, len(fields))
+		}
 		switch {
+		case reason != NoReason:
 		case size > c.options.HeadBytes:
 			reason = HeadTooLarge
 		case trailers:
@@ -76,9 +90,6 @@ func (c *Conn) readFields(block []byte, h *message.Head, f *facts, trailers bool
 				reason = TooManyFields
 			}
 			fields = append(fields, field)
-		}
-		if reason == NoReason && !looked && (size > aheadBytes || len(fields) > aheadFields) {
-			looked, reason = true, c.lookAhead(block, size, len(fields))
 		}
 		if reason != NoReason {
 			h.Arena, h.Fields = arena, fields[:0]
@@ -95,7 +106,7 @@ func (c *Conn) readFields(block []byte, h *message.Head, f *facts, trailers bool
 func (c *Conn) lookAhead(block []byte, size, fields int) Reason {
 	most, count := c.options.HeadBytes-size, c.options.Fields-fields
 	if fields == 0 {
-		count = len(block) // what comes may be pseudo-fields, which do not count
+		count += pseudoFields // which do not count, and may come yet
 	}
 	switch more, found := c.decoder.Ahead(block, most, count); {
 	case more > most:

@@ -157,10 +157,9 @@ func (c *Conn) blockWithoutStream(b *fieldBlock, fields []byte, h *message.Head)
 	return c.request(b, fields, h)
 }
 
-// mostSkipped is how many bytes a block that nobody wants may put into the table: more
-// than a block can hold, so that only those end a connection that name again and again
-// what the table has.
-func (c *Conn) mostSkipped() int { return 2 * max(maxBlock*c.options.HeadBytes, MaxFrame) }
+// mostSkipped is how many bytes a block that nobody wants may put into the table beyond
+// its own: so only those end a connection that name again and again what the table has.
+func (c *Conn) mostSkipped() int { return max(c.options.HeadBytes, MaxFrame) }
 
 // failBlock ends the connection for a block whose rest is not decoded: then the tables
 // of both sides differ.
