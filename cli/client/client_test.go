@@ -97,7 +97,7 @@ func TestNamesAreEscapedInPaths(t *testing.T) {
 	}
 }
 
-func TestNoServer(t *testing.T) {
+func TestAServerThatGivesNoAnswerIsToldFromOneThatRefuses(t *testing.T) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -219,7 +219,7 @@ func TestAuthorsAreMadePrintable(t *testing.T) {
 	}
 }
 
-func TestContextFile(t *testing.T) {
+func TestTheContextFileIsReadAsItWasWrittenByItsOwnerOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "proxyctl.yaml")
 	c, err := client.ReadContexts(path)
 	if err != nil || len(c.Contexts) != 0 {

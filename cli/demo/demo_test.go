@@ -300,7 +300,7 @@ func TestTheFirstConfigurationIsSupported(t *testing.T) {
 	}
 }
 
-func TestPlan(t *testing.T) {
+func TestAPlanNamesEveryProcessAndPort(t *testing.T) {
 	l := defaultLayout()
 	l.gossip = 0
 	p := newPlan(l, "/d", "/bin/proxyctl", 3, 2)

@@ -263,7 +263,7 @@ func TestWarmupIsNotInTheLatencies(t *testing.T) {
 	}
 }
 
-func TestSchedules(t *testing.T) {
+func TestGapsHaveTheMeanAndSpreadOfTheirSchedule(t *testing.T) {
 	for _, tt := range []struct {
 		schedule Schedule
 		spread   float64 // of the gaps, of their mean

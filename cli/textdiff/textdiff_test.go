@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestUnified(t *testing.T) {
+func TestDifferencesReadAsThoseOfDiffU(t *testing.T) {
 	lines := func(s string) string { return strings.ReplaceAll(s, " ", "\n") + "\n" }
 	for _, c := range []struct{ name, before, after, want string }{
 		{"equal texts differ in nothing", "a\n", "a\n", ""},

@@ -12,12 +12,12 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
-// TestScenarios runs testdata/*.txt. A line is a command, and what follows "=>"
+// TestSessionsAnswerAsTheScriptsSay runs testdata/*.txt. A line is a command, and what follows "=>"
 // is what the session must answer: "send BASE TARGET" or "-", and its state. "want"
 // and "send" say "accepted" when the epoch is.
 // Versions are written epoch/revision/content, "none" is no version; a base is
 // written as content, "whole" when it is empty.
-func TestScenarios(t *testing.T) {
+func TestSessionsAnswerAsTheScriptsSay(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scenarios: %v", err)

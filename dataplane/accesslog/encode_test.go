@@ -29,7 +29,7 @@ func sample() exchange.Record {
 	}
 }
 
-func TestLine(t *testing.T) {
+func TestALineHasItsKeysInOrderAndLeavesOutWhatIsEmpty(t *testing.T) {
 	full := sample()
 	full.TraceID, full.SpanID = []byte("0af7651916cd43dd8448eb211c80319c"), []byte("b7ad6b7169203331")
 	full.Status, full.Reason, full.Detail, full.Attempts = 502, exchange.ReasonConnectFailure, "ECONNREFUSED", 2
@@ -67,7 +67,7 @@ func TestLine(t *testing.T) {
 	}
 }
 
-func TestEscapes(t *testing.T) {
+func TestNothingThatATerminalObeysIsInALine(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
 		{`plain /a?b=c&d<e>`, `plain /a?b=c&d<e>`},
 		{`say "hi" \ bye`, `say \"hi\" \\ bye`},

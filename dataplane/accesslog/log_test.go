@@ -178,7 +178,7 @@ func TestAFullDiskDropsAndCountsAndIsTriedAgain(t *testing.T) {
 	}
 }
 
-func TestDevFull(t *testing.T) {
+func TestWhatADeviceRefusesIsCountedAsDropped(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip("no /dev/full here")
 	}

@@ -147,7 +147,7 @@ func (f *fixture) get(t *testing.T, path string, header ...string) (int, string)
 	return w.Code, w.Body.String()
 }
 
-func TestReadiness(t *testing.T) {
+func TestANodeIsReadyWithAConfigurationAndNoFailingCheck(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(*fixture)
@@ -175,7 +175,7 @@ func TestReadiness(t *testing.T) {
 	}
 }
 
-func TestConfig(t *testing.T) {
+func TestTheConfigurationPageTellsWhatRunsAndWhatIsWanted(t *testing.T) {
 	f := newFixture(t)
 	f.status.Wanted.Revision = 43
 	f.status.Problems = []resource.Problem{{Kind: "Route", Name: "r", Expected: "an Upstream"}}
@@ -268,7 +268,7 @@ func TestConfigFullReadsBackAsItWasApplied(t *testing.T) {
 	}
 }
 
-func TestMetrics(t *testing.T) {
+func TestMetricsShowWhatWasCounted(t *testing.T) {
 	f := newFixture(t)
 	set := f.config.Stats
 	web := set.Listeners.Acquire(stats.Key{Name: "web"})
@@ -467,7 +467,7 @@ func TestTooManyAnswersAreRefused(t *testing.T) {
 	}
 }
 
-func TestFeedStatus(t *testing.T) {
+func TestTheFeedsStateIsShownAsItIs(t *testing.T) {
 	root := tree.Sum([]byte("x"))
 	got := FeedStatus(func() feed.State {
 		return feed.State{ControlPlane: "cp", Connected: true, Running: feed.Version{Epoch: 1, Revision: 2, Root: root}}

@@ -130,7 +130,7 @@ func TestPeekSaysWhatCryptoTLSReads(t *testing.T) {
 	}
 }
 
-func TestWhatIsRefused(t *testing.T) {
+func TestWhatTwoReadersCouldReadDifferentlyIsRefused(t *testing.T) {
 	ok := hello(sni("a.test"))
 	long := slices.Concat(ok[:5], ok[5:])
 	cases := []struct {

@@ -103,7 +103,7 @@ func TestHopByHop(t *testing.T) {
 	}
 }
 
-func TestMethods(t *testing.T) {
+func TestEveryMethodIsFoundByItsNameAndSafeOnesAreIdempotent(t *testing.T) {
 	for m := MethodGet; m < methodEnd; m++ {
 		if got := LookupMethod([]byte(m.String())); got != m {
 			t.Errorf("%v: %v", m, got)

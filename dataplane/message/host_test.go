@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestNormalHost(t *testing.T) {
+func TestHostsHaveOneNormalForm(t *testing.T) {
 	for raw, want := range map[string]string{
 		"shop.test":              "shop.test",
 		"Shop.TEST":              "shop.test",

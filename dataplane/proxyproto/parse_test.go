@@ -124,7 +124,7 @@ func check(t *testing.T, c headerCase, got proxyproto.Result) {
 	}
 }
 
-func TestHeaders(t *testing.T) {
+func TestHeadersAreReadOrRefusedAsTheSpecificationSays(t *testing.T) {
 	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) { check(t, c, proxyproto.Parse([]byte(c.in))) })
 	}

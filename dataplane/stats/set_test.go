@@ -227,7 +227,7 @@ func TestARequestWithoutARouteCountsForNone(t *testing.T) {
 	}
 }
 
-func TestClasses(t *testing.T) {
+func TestAStatusWithoutAClassCountsAs5xx(t *testing.T) {
 	got := []string{}
 	for _, status := range []uint16{0, 99, 100, 204, 301, 499, 503, 600} {
 		got = append(got, ClassOf(status).String())

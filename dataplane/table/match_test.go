@@ -51,7 +51,7 @@ func TestPrefixesMatchAtSegmentBorders(t *testing.T) {
 	}
 }
 
-func TestConditions(t *testing.T) {
+func TestTheFirstConditionThatFailsIsNamed(t *testing.T) {
 	regex := func(s string) *regexp.Regexp { return regexp.MustCompile(`\A(?:` + s + `)\z`) }
 	head := &message.Head{}
 	addField(head, "X-Group", "a")

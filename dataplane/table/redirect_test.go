@@ -10,7 +10,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
 )
 
-func TestLocation(t *testing.T) {
+func TestALocationSaysNoMoreThanItMust(t *testing.T) {
 	for _, tc := range []struct {
 		name      string
 		redirect  Redirect

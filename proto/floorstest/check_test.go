@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestProblems(t *testing.T) {
+func TestEveryDepartureFromTheTableIsTold(t *testing.T) {
 	table := Module{
 		Name: "m",
 		Packages: []Package{

@@ -154,7 +154,7 @@ func TestQuantitiesRefuseAndSuggest(t *testing.T) {
 	}
 }
 
-func TestNamesAndLabels(t *testing.T) {
+func TestNamesAndLabelsKeepToTheirAlphabets(t *testing.T) {
 	for name, want := range map[string]bool{
 		"a": true, "api-v1": true, "a.b": true, "9": true, strings.Repeat("a", 253): true,
 		"": false, "A": false, "-a": false, "a-": false, "a..b": false, ".a": false, "a_b": false, "a/b": false, "a b": false, strings.Repeat("a", 254): false, "\u00e9": false,

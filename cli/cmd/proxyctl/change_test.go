@@ -75,7 +75,7 @@ func TestDeleteFollowsReferences(t *testing.T) {
 	sh.must("get", "route", "ping")
 }
 
-func TestDeleteNodes(t *testing.T) {
+func TestNodesAreForgottenByEitherCommand(t *testing.T) {
 	sh := withFleet(t)
 	contains(t, sh.must("nodes", "delete", "node-2"), "Node/node-2 deleted")
 	contains(t, sh.fails(statusFailed, "nodes", "delete", "node-2", "node-4"), "Node/node-2: there is no", "Node/node-4: there is no")
@@ -145,7 +145,7 @@ func TestEditWithoutAChangeDoesNothing(t *testing.T) {
 	}
 }
 
-func TestEditANode(t *testing.T) {
+func TestANodeIsEditedAsAResourceIs(t *testing.T) {
 	sh := newShell(t)
 	sh.server.SetNodes(controlplanetest.Node("node-1", api.Synced, 1, 1))
 	sh.editor = func(text string) string { return strings.Replace(text, "expected: true", "expected: false", 1) }
@@ -153,7 +153,7 @@ func TestEditANode(t *testing.T) {
 	contains(t, sh.must("get", "node/node-1", "-o", "yaml"), "expected: false")
 }
 
-func TestCompletion(t *testing.T) {
+func TestWhatTheFleetHasCompletesWords(t *testing.T) {
 	sh := withFleet(t)
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
 		if got := sh.must("completion", shell); !strings.Contains(got, "proxyctl") {

@@ -9,7 +9,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/api"
 )
 
-func TestExitStatus(t *testing.T) {
+func TestEachKindOfFailureHasItsExitStatus(t *testing.T) {
 	nobody := httptest.NewServer(nil)
 	nobody.Close()
 	stranger := httptest.NewServer(http.NotFoundHandler())

@@ -30,7 +30,7 @@ func withFleet(t *testing.T) *shell {
 	return sh
 }
 
-func TestTables(t *testing.T) {
+func TestWhatIsShownLooksAsItDid(t *testing.T) {
 	sh := withFleet(t)
 	for name, args := range map[string]string{
 		"get_routes":      "get routes",
@@ -187,7 +187,7 @@ func TestTextOfOthersCannotSteerTheTerminal(t *testing.T) {
 	}
 }
 
-func TestContexts(t *testing.T) {
+func TestTheContextInUseSaysWhichServerIsAsked(t *testing.T) {
 	sh := newShell(t)
 	sh.must("context", "set", "other", "https://fleet.example.net/base/")
 	contains(t, sh.must("context", "show"), "test", sh.server.URL)
