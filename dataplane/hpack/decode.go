@@ -138,11 +138,10 @@ func (d *Decoder) Skip(fields, scratch []byte, most int) (grown []byte, problem 
 func (d *Decoder) shortIndexes(fields []byte) int {
 	end := min(staticEnd+d.table.count, 0x7f) // 0x7f is followed by the rest of an index
 	i := 0
-	for beyond := ones * uint64(0x80-end); i+8 <= len(fields); i += 8 {
-		w := binary.LittleEndian.Uint64(fields[i:])
-		index := w &^ highs
-		// Each byte has its highest bit, and no index that is 0, or end or more.
-		if w&highs != highs || (index+ones*0x7f)&highs != highs || (index+beyond)&highs != 0 {
+	for beyond := ones * uint64(0x80-end); i+32 <= len(fields); i += 32 {
+		p := fields[i : i+32]
+		if (others(binary.LittleEndian.Uint64(p), beyond)|others(binary.LittleEndian.Uint64(p[8:]), beyond)|
+			others(binary.LittleEndian.Uint64(p[16:]), beyond)|others(binary.LittleEndian.Uint64(p[24:]), beyond))&highs != 0 {
 			break
 		}
 	}
@@ -152,6 +151,13 @@ func (d *Decoder) shortIndexes(fields []byte) int {
 		}
 	}
 	return i
+}
+
+// others has the highest bit of each of eight bytes that is no index: that has not its
+// own, or whose others are 0, or end or more; beyond is what makes that overflow.
+func others(w, beyond uint64) uint64 {
+	index := w &^ highs
+	return ^w | ^(index + ones*0x7f) | (index + beyond)
 }
 
 const (

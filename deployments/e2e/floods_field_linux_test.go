@@ -48,6 +48,10 @@ name: local
 spec: {hosts: [attack.test], match: {path: {exact: /local}}, respond: {status: 200, body: "here\n"}}
 ---
 kind: Route
+name: held
+spec: {hosts: [attack.test], match: {path: {exact: /held}}, respond: {status: 200, body: %q}}
+---
+kind: Route
 name: slow
 spec: {hosts: [attack.test], match: {path: {exact: /slow}}, forward: [{upstream: slow}]}
 ---
@@ -106,7 +110,7 @@ func newFloodField(t *testing.T) *floodField {
 	}))
 	site := certificatetest.SelfSigned(t, certificatetest.Options{Names: []string{"attack.test"}})
 	endpoints := []string{f.Net + ".1:9104", f.Net + ".1:9105"}
-	f.Apply(certificateDocument(t, "site", site) + fmt.Sprintf(floodDocuments, silent(t, f.Net+".1:9103"), big) +
+	f.Apply(certificateDocument(t, "site", site) + fmt.Sprintf(floodDocuments, strings.Repeat("x", 1000), silent(t, f.Net+".1:9103"), big) +
 		loadDocuments(0, endpoints[0], endpoints[1]))
 	f.WaitNodes()
 	f.others = newOthers(t, othersOptions{Backends: endpoints, Load: load.Options{

@@ -12,6 +12,7 @@ const (
 	Local = "/local" // answered by the target itself
 	Slow  = "/slow"  // an endpoint takes requests and answers none
 	Big   = "/big"   // an endpoint answers with much
+	Held  = "/held"  // answered by the target itself, with some 1,000 bytes
 )
 
 // refusal is the series that counts what the codec of HTTP/2 refused.
@@ -30,6 +31,12 @@ func calm(reason string) Want {
 // refused is how a flood has to end of requests that are refused one by one.
 func refused(reason string) Want {
 	return Want{Ends: true, Code: EnhanceYourCalm, Counter: refusal(reason), Ending: refusal("error_flood")}
+}
+
+// atOnce is how a flood has to end by its first frames.
+func atOnce(w Want) Want {
+	w.Short = true
+	return w
 }
 
 // every is a Piece that sends the same frames each time.
@@ -147,7 +154,7 @@ func fields() []*Attack {
 			Piece: func(dst []byte, n int) ([]byte, int) {
 				return frame(dst, frameHeaders, flagEndStream|flagEndHeaders, stream(n), bomb.over...), 1
 			},
-			Want: Want{Ends: true, Code: EnhanceYourCalm, Counter: refusal("block_too_large"), Short: true},
+			Want: atOnce(calm("block_too_large")),
 		},
 		{
 			Name: "HPACK table sizes",
@@ -197,15 +204,20 @@ func bombBlock() bombBlocks {
 
 // controls are floods of frames that carry no message.
 func controls() []*Attack {
-	wide, narrow := setting(4, 65535), setting(4, 1)
-	open := preface()
+	open := preface(setting(4, 0)...)
 	for n := range 90 {
-		open = frame(open, frameHeaders, flagEndStream|flagEndHeaders, stream(n), request("GET", Slow)...)
+		open = frame(open, frameHeaders, flagEndStream|flagEndHeaders, stream(n), request("GET", Held)...)
 	}
 	return []*Attack{
 		{Name: "SETTINGS (CVE-2019-9515)", Piece: every(1, frame(nil, frameSettings, 0, 0)), Want: calm("settings_flood")},
-		{Name: "SETTINGS of 2,700 parameters", Piece: every(1, frame(nil, frameSettings, 0, 0, bytes.Repeat(setting(0xff, 1), 2700)...)), Want: calm("settings_flood")},
-		{Name: "SETTINGS that move 90 windows", Open: open, Piece: every(2, frame(frame(nil, frameSettings, 0, 0, wide...), frameSettings, 0, 0, narrow...)), Want: calm("settings_flood")},
+		{Name: "SETTINGS of 2,700 parameters", Piece: every(1, frame(nil, frameSettings, 0, 0, bytes.Repeat(setting(0xff, 1), 2700)...)), Want: atOnce(calm("settings_flood"))},
+		{
+			Name: "SETTINGS that open 90 windows by a byte", Open: open,
+			Piece: func(dst []byte, n int) ([]byte, int) {
+				return frame(dst, frameSettings, 0, 0, setting(4, uint32(n+1))...), 1
+			},
+			Want: calm("settings_flood"),
+		},
 		{Name: "acknowledgements of SETTINGS", Piece: every(1, frame(nil, frameSettings, flagAck, 0)), Want: calm("settings_flood")},
 		{Name: "PING (CVE-2019-9512)", Piece: every(1, frame(nil, framePing, 0, 0, make([]byte, 8)...)), Want: calm("ping_flood")},
 		{Name: "acknowledgements of PING", Piece: every(1, frame(nil, framePing, flagAck, 0, make([]byte, 8)...)), Want: calm("ping_flood")},
