@@ -91,12 +91,3 @@ func gcPause(t *testing.T, n *fleettest.Node, quantile string) time.Duration {
 	}
 	return time.Duration(seconds * float64(time.Second))
 }
-
-func runLoad(t *testing.T, o load.Options) *load.Result {
-	t.Helper()
-	r, err := load.Run(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -82,19 +81,10 @@ func TestADrainedNodeEndsItsConnectionsAndTakesNoNewOnes(t *testing.T) {
 	// A client that keeps its connection and sends again when it was closed between
 	// requests, as RFC 9112 section 9.3.1 has it; the refused connects that follow
 	// are the drain's purpose.
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	results := make(chan *load.Result, 1)
-	go func() {
-		r, err := load.Run(ctx, load.Options{
-			Targets: []string{f.Nodes[0].Address + ":8080"}, Shapes: mixedShapes(), Workers: 8, Rate: 500,
-			Duration: time.Minute, RetryClosed: true, Seed: 2,
-		})
-		if err != nil {
-			t.Error(err)
-		}
-		results <- r
-	}()
+	stop := startLoad(t, load.Options{
+		Targets: []string{f.Nodes[0].Address + ":8080"}, Shapes: mixedShapes(), Workers: 8, Rate: 500,
+		Duration: time.Minute, RetryClosed: true, Seed: 2,
+	})
 	fleettest.Wait(t, 20*time.Second, "load", func() bool { return backend.Requests() > 500 })
 	if stdout, stderr, status := f.Proxyctl("drain", "node-1", "--wait"); status != 0 {
 		t.Fatalf("drain: %d\n%s%s", status, stdout, stderr)
@@ -106,8 +96,7 @@ func TestADrainedNodeEndsItsConnectionsAndTakesNoNewOnes(t *testing.T) {
 		}
 		return err != nil
 	})
-	stop()
-	r := <-results
+	r := stop()
 	for class, n := range r.Failures {
 		if class != load.Refused && class != load.Closed {
 			t.Errorf("%d requests failed as %s: %+v", n, class, r.Samples)

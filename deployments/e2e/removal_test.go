@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"net"
 	"testing"
 	"time"
@@ -88,31 +87,12 @@ func listens(address string) bool {
 // not.
 func endlessLoad(t *testing.T, address string) (finish func() *load.Result) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	results := make(chan *load.Result, 1)
-	go func() {
-		defer close(results)
-		r, err := load.Run(ctx, load.Options{
-			Targets: []string{address}, Workers: 16, Rate: 1000, NewConnections: 0.5, RetryClosed: true,
-			Shapes: []load.Shape{
-				{Host: "load.test", Path: "/a", Answer: 1 << 10, Weight: 4},
-				{Host: "load.test", Path: "/b", Answer: 100 << 10, AnswerChunked: true},
-			},
-			Duration: time.Minute, Timeout: 20 * time.Second, Seed: 5,
-		})
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		results <- r
-	}()
-	return func() *load.Result {
-		t.Helper()
-		cancel()
-		r := <-results
-		if r == nil {
-			t.FailNow()
-		}
-		return r
-	}
+	return startLoad(t, load.Options{
+		Targets: []string{address}, Workers: 16, Rate: 1000, NewConnections: 0.5, RetryClosed: true,
+		Shapes: []load.Shape{
+			{Host: "load.test", Path: "/a", Answer: 1 << 10, Weight: 4},
+			{Host: "load.test", Path: "/b", Answer: 100 << 10, AnswerChunked: true},
+		},
+		Duration: time.Minute, Timeout: 20 * time.Second, Seed: 5,
+	})
 }

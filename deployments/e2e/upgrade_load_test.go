@@ -21,7 +21,7 @@ func upgradeTwice(t *testing.T, loops string) {
 	backend := newBackend(t, f, 9101)
 	f.Apply(loadListener + loadDocuments(0, backend.Addr(), newBackend(t, f, 9102).Addr()))
 	f.WaitNodes()
-	stop := startLoad(t, f, 3)
+	stop := upgradeLoad(t, f, 3)
 	served := func(more uint64) {
 		t.Helper()
 		from := backend.Requests()

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -47,32 +46,13 @@ func gone(pid int) bool {
 	return err != nil || len(line) == 0
 }
 
-// startLoad sends to the first node until stop, which gives the result.
-func startLoad(t *testing.T, f *fleettest.Fleet, seed uint64) (stop func() *load.Result) {
+// upgradeLoad sends to the first node until stop.
+func upgradeLoad(t *testing.T, f *fleettest.Fleet, seed uint64) (stop func() *load.Result) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	t.Cleanup(cancel)
-	results := make(chan *load.Result, 1)
-	go func() {
-		defer close(results)
-		r, err := load.Run(ctx, load.Options{
-			Targets: []string{f.Nodes[0].Address + ":8080"}, Shapes: mixedShapes(), Workers: 16, Rate: 500,
-			NewConnections: 0.3, Duration: 2 * time.Minute, Timeout: 20 * time.Second, RetryClosed: true, Seed: seed,
-		})
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		results <- r
-	}()
-	return func() *load.Result {
-		cancel()
-		r := <-results
-		if r == nil {
-			t.FailNow()
-		}
-		return r
-	}
+	return startLoad(t, load.Options{
+		Targets: []string{f.Nodes[0].Address + ":8080"}, Shapes: mixedShapes(), Workers: 16, Rate: 500,
+		NewConnections: 0.3, Duration: 2 * time.Minute, Timeout: 20 * time.Second, RetryClosed: true, Seed: seed,
+	})
 }
 
 func checkNoneFailed(t *testing.T, r *load.Result) {
@@ -123,7 +103,7 @@ func TestANodeWhoseUpgradeFailsGoesOn(t *testing.T) {
 	backend := newBackend(t, f, 9101)
 	f.Apply(loadListener + loadDocuments(0, backend.Addr(), newBackend(t, f, 9102).Addr()))
 	f.WaitNodes()
-	stop := startLoad(t, f, 4)
+	stop := upgradeLoad(t, f, 4)
 	fleettest.Wait(t, 30*time.Second, "load", func() bool { return backend.Requests() > 200 })
 	sleeper := filepath.Join(f.Dir, "sleeper")
 	if err := os.WriteFile(sleeper, []byte("#!/bin/sh\nexec sleep 60\n"), 0o700); err != nil {

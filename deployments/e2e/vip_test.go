@@ -135,29 +135,10 @@ func answersWithin(t *testing.T, address string, begin time.Time) time.Duration 
 // back.
 func vipLoad(t *testing.T, f *fleettest.Fleet) (stop func() *load.Result) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	t.Cleanup(cancel)
-	results := make(chan *load.Result, 1)
-	go func() {
-		defer close(results)
-		r, err := load.Run(ctx, load.Options{
-			Targets: []string{f.VIP() + ":8080"}, Shapes: []load.Shape{{Path: "/ping", Foreign: true}},
-			Rate: 300, NewConnections: 0.5, Workers: 128, Duration: 5 * time.Minute, Timeout: time.Second, Seed: 1,
-		})
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		results <- r
-	}()
-	return func() *load.Result {
-		cancel()
-		if r := <-results; r != nil {
-			return r
-		}
-		t.FailNow()
-		return nil
-	}
+	return startLoad(t, load.Options{
+		Targets: []string{f.VIP() + ":8080"}, Shapes: []load.Shape{{Path: "/ping", Foreign: true}},
+		Rate: 300, NewConnections: 0.5, Workers: 128, Duration: 5 * time.Minute, Timeout: time.Second, Seed: 1,
+	})
 }
 
 // checkTimes logs how long failovers took, and holds them against their bounds. Where
