@@ -29,6 +29,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/api"
@@ -501,7 +502,7 @@ func BenchmarkScrapeOf4000Routes(b *testing.B) {
 }
 
 // What operators look up stands in the reference.
-func TestTheReferenceNamesEveryMetricAndReason(t *testing.T) {
+func TestTheReferenceNamesEveryMetricReasonAndResult(t *testing.T) {
 	text, err := os.ReadFile("../../docs/REFERENCE.md")
 	if errors.Is(err, fs.ErrNotExist) {
 		t.Skip("the module is built without the repository around it")
@@ -518,6 +519,13 @@ func TestTheReferenceNamesEveryMetricAndReason(t *testing.T) {
 	for _, r := range exchange.Reasons() {
 		if row := fmt.Sprintf("| `%s` | %d |", r, r.Status()); !strings.Contains(string(text), row) {
 			t.Errorf("docs/REFERENCE.md has no row that begins with\n%s", row)
+		}
+	}
+	_, results, _ := strings.Cut(string(text), "\n| result | meaning |\n")
+	results, _, _ = strings.Cut(results, "\n\n")
+	for r := range secure.Result(secure.Results) {
+		if !strings.Contains(results, "`"+r.String()+"`") {
+			t.Errorf("docs/REFERENCE.md does not tell the result %s of handshakes", r)
 		}
 	}
 }
