@@ -4,6 +4,7 @@ package evloop
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
@@ -67,10 +68,10 @@ const (
 	// A client that still sends when its answer ends the connection would see a
 	// reset, and perhaps not the answer, if we closed at once (RFC 9112 section
 	// 9.6). So we shut our side and read on for a while.
-	lingerTime  = int64(2e9)
+	lingerTime  = int64(2 * time.Second)
 	lingerBytes = 1 << 20
 	// lastChance is how long a connection without a request outlives its listener.
-	lastChance = int64(1e9)
+	lastChance = int64(time.Second)
 )
 
 // newDown begins a client's connection.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
@@ -20,7 +21,7 @@ const (
 	acceptBurst = 64
 	// acceptPause is how long a loop without descriptors waits before it tries
 	// again: the edge that told of the connection is gone for good.
-	acceptPause = int64(10e6)
+	acceptPause = int64(10 * time.Millisecond)
 )
 
 // binding is a listening address of the node: at least one socket in each loop.

@@ -5,6 +5,7 @@ package evloop
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
@@ -30,11 +31,11 @@ const (
 	// shedEvery is how often idle connections are looked through under pressure,
 	// and shedShare the part of all that is closed each time: a node full of idle
 	// ones is rid of them in about a second.
-	shedEvery = int64(50e6)
+	shedEvery = int64(50 * time.Millisecond)
 	shedShare = 20
 	// shedIdle is how long a connection has been idle before it makes room for
 	// another one: who has come a moment ago is about to ask.
-	shedIdle = int64(1e9)
+	shedIdle = int64(time.Second)
 	// shedLeast keeps a node with few connections from shedding none.
 	shedLeast = 16
 

@@ -4,6 +4,7 @@ package evloop
 
 import (
 	"math"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
@@ -41,7 +42,7 @@ const (
 	// gets less, and copies: with few slots each call moves little.
 	pipeSize = 1 << 20
 	// pipePause is how long a loop that got no pipe copies before it asks again.
-	pipePause = int64(1e9)
+	pipePause = int64(time.Second)
 )
 
 // pipe is what bytes go through. The zero value is closed.

@@ -3,6 +3,8 @@
 package evloop
 
 import (
+	"time"
+
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
@@ -267,4 +269,4 @@ func (l *Loop) dropCall(s *stream, abort bool) {
 
 // deafTime is how long nothing may come on a connection before an attempt that is
 // given up speaks against it.
-const deafTime = int64(1e9)
+const deafTime = int64(time.Second)

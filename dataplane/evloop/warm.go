@@ -3,6 +3,8 @@
 package evloop
 
 import (
+	"time"
+
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
@@ -21,19 +23,19 @@ const (
 	// warmBurst is how many connections a loop begins in one go, for all pools: a push
 	// of a thousand upstreams must not make it late. warmGap is the time to the next.
 	warmBurst = 16
-	warmGap   = int64(2e6)
+	warmGap   = int64(2 * time.Millisecond)
 	// warmFirst and warmMost bound the pause after a failure, which doubles each time;
 	// up to half of it is random.
-	warmFirst = int64(250e6)
-	warmMost  = int64(30e9)
+	warmFirst = int64(250 * time.Millisecond)
+	warmMost  = int64(30 * time.Second)
 	// warmBusy is the pause of a loop that has other worries.
-	warmBusy = int64(1e9)
+	warmBusy = int64(time.Second)
 	// warmYoung is how old an unused connection must be for its end to be no failure.
-	warmYoung = int64(1e9)
+	warmYoung = int64(time.Second)
 	// warmShare and warmLead are how long before its time a connection is replaced: one
 	// in so many of the idle timeout, at most a second.
 	warmShare = 8
-	warmLead  = int64(1e9)
+	warmLead  = int64(time.Second)
 )
 
 // warmth is what a pool has for it.
