@@ -197,7 +197,7 @@ type options struct {
 	measure.Config
 	proxyfleet, goProxy, only, saturate string
 	page, json, from                    string
-	check, ci, method                   bool
+	check, ci, method, add              bool
 }
 
 func (o *options) define(f *flag.FlagSet) {
@@ -217,6 +217,7 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.Dir, "dir", "", "`DIR` for configurations and logs, which stay there (default: a new one, removed afterwards)")
 	f.StringVar(&o.page, "page", "", "`FILE` for the page (default: standard output)")
 	f.StringVar(&o.json, "json", "", "`FILE` for the results")
+	f.BoolVar(&o.add, "add", false, "keep what the FILE of --json has of other scenarios, if the machine, the settings and the programs are the same")
 	f.StringVar(&o.from, "from", "", "measure nothing: write the page from the results in `FILE`")
 	f.BoolVar(&o.method, "method", false, "measure nothing: write the page without results")
 	f.BoolVar(&o.check, "check", false, fmt.Sprintf("exit with %d if a bar is missed", exitMissed))
@@ -231,17 +232,12 @@ func drive(ctx context.Context, args []string) error {
 		return err
 	}
 	var r *report.Report
-	var measured error
+	var measured, err error
 	switch {
 	case o.method:
 	case o.from != "":
-		text, err := os.ReadFile(o.from)
-		if err != nil {
+		if r, err = read(o.from); err != nil {
 			return err
-		}
-		r = &report.Report{}
-		if err := json.Unmarshal(text, r); err != nil {
-			return fmt.Errorf("%s: %w", o.from, err)
 		}
 	default:
 		// What was whole before something failed is shown too, but not published.
@@ -292,6 +288,11 @@ func (o *options) measure(ctx context.Context) (*report.Report, error) {
 	if o.H2load, err = measure.FindTool(ctx, measure.H2load); err != nil {
 		return nil, err
 	}
+	if o.add {
+		if o.Earlier, err = read(o.json); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
 	if o.only != "" {
 		o.Only = strings.Split(o.only, ",")
 	}
@@ -340,6 +341,19 @@ func (o *options) verdict(r *report.Report) error {
 		return fmt.Errorf("%w: %d of them", errMissed, missed)
 	}
 	return nil
+}
+
+// read is the results of an earlier run.
+func read(path string) (*report.Report, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r := &report.Report{}
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
 }
 
 // write makes a file whole, or leaves the one that was there.

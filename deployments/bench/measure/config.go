@@ -40,6 +40,8 @@ type Config struct {
 	Dir string
 	// Only are the scenarios that are measured; empty: all.
 	Only []string
+	// Earlier is a run that this one goes on with; nil: none.
+	Earlier *report.Report
 	// Say is told what happens.
 	Say func(string)
 }

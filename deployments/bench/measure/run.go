@@ -49,6 +49,11 @@ func Run(ctx context.Context, c Config, now func() time.Time) (*report.Report, e
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
 	result := &report.Report{Started: started, Machine: r.machine(), Settings: r.settings(), Programs: r.programs()}
+	if c.Earlier != nil {
+		if err := result.Continue(c.Earlier); err != nil {
+			return nil, err
+		}
+	}
 	for _, d := range report.Definitions() {
 		if len(c.Only) > 0 && !slices.Contains(c.Only, d.ID) {
 			continue
@@ -63,8 +68,7 @@ func Run(ctx context.Context, c Config, now func() time.Time) (*report.Report, e
 			return result, fmt.Errorf("%s: %w", d.ID, err)
 		}
 		s.ID, s.Took = d.ID, now().Sub(begun)
-		result.Scenarios = append(result.Scenarios, *s)
-		result.Took = now().Sub(started)
+		result.Put(*s)
 	}
 	return result, nil
 }

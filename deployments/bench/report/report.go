@@ -1,6 +1,9 @@
 package report
 
 import (
+	"errors"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/deployments/bench/figure"
@@ -166,4 +169,41 @@ func (r *Report) Scenario(id string) *Scenario {
 		}
 	}
 	return nil
+}
+
+// Continue begins a run with what an earlier one measured. That must have been the
+// same programs on the same machine, for as long.
+func (r *Report) Continue(earlier *Report) error {
+	mine, theirs := r.Settings, earlier.Settings
+	mine.OnlyScenarios, theirs.OnlyScenarios = nil, nil
+	switch {
+	case r.Machine != earlier.Machine:
+		return errors.New("the earlier run was made on another machine, or on other cores of it")
+	case !reflect.DeepEqual(mine, theirs):
+		return errors.New("the earlier run has other settings")
+	case !slices.Equal(r.Programs, earlier.Programs):
+		return errors.New("the earlier run has other versions of the programs")
+	}
+	r.Started, r.Took = earlier.Started, earlier.Took
+	r.Scenarios = slices.Clone(earlier.Scenarios)
+	return nil
+}
+
+// Put adds a scenario, in place of an earlier result of it, and tells in the settings
+// which were measured.
+func (r *Report) Put(s Scenario) {
+	r.Scenarios = slices.DeleteFunc(r.Scenarios, func(old Scenario) bool { return old.ID == s.ID })
+	r.Scenarios = append(r.Scenarios, s)
+	r.Took += s.Took
+	place := map[string]int{}
+	for i, d := range Definitions() {
+		place[d.ID] = i
+	}
+	slices.SortFunc(r.Scenarios, func(a, b Scenario) int { return place[a.ID] - place[b.ID] })
+	r.Settings.OnlyScenarios = nil
+	if len(r.Scenarios) < len(place) {
+		for _, s := range r.Scenarios {
+			r.Settings.OnlyScenarios = append(r.Settings.OnlyScenarios, s.ID)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -275,6 +276,43 @@ func TestASmokeRunIsNamed(t *testing.T) {
 		spoil(&s)
 		if s.Smoke() == "" {
 			t.Errorf("%s: %+v counts", name, s)
+		}
+	}
+}
+
+// byPlace compares scenarios by their places on the page.
+func byPlace(a, b string) int {
+	place := func(id string) int {
+		return slices.IndexFunc(Definitions(), func(d Definition) bool { return d.ID == id })
+	}
+	return place(a) - place(b)
+}
+
+func TestARunGoesOnWithAnEarlierOneOfTheSame(t *testing.T) {
+	earlier := example()
+	r := &Report{Machine: earlier.Machine, Settings: earlier.Settings, Programs: earlier.Programs}
+	if err := r.Continue(earlier); err != nil {
+		t.Fatal(err)
+	}
+	count, took := len(r.Scenarios), r.Took
+	again := r.Scenarios[0]
+	again.Took, again.FixedRate = time.Minute, 7
+	r.Put(again)
+	r.Put(Scenario{ID: Loss, Took: time.Minute})
+	if len(r.Scenarios) != count+1 || r.Scenario(again.ID).FixedRate != 7 || r.Took != took+2*time.Minute || !r.Started.Equal(earlier.Started) {
+		t.Errorf("%d scenarios after %d, took %v", len(r.Scenarios), count, r.Took)
+	}
+	if only := r.Settings.OnlyScenarios; len(only) != count+1 || !slices.Contains(only, Loss) || !slices.IsSortedFunc(only, byPlace) {
+		t.Errorf("measured: %v", only)
+	}
+	for name, spoil := range map[string]func(*Report){
+		"machine":  func(r *Report) { r.Machine.Kernel = "other" },
+		"settings": func(r *Report) { r.Settings.Round++ },
+		"programs": func(r *Report) { r.Programs = r.Programs[1:] },
+	} {
+		other := &Report{Machine: earlier.Machine, Settings: earlier.Settings, Programs: earlier.Programs}
+		if spoil(other); other.Continue(earlier) == nil {
+			t.Errorf("%s: a run of another is gone on with", name)
 		}
 	}
 }
