@@ -145,6 +145,9 @@ func (r *run) connection(ctx context.Context) error {
 		return err
 	}
 	defer c.Close()
+	if r.Deaf {
+		squeeze(c)
+	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
 	r.mu.Lock()
@@ -172,6 +175,7 @@ func (r *run) connection(ctx context.Context) error {
 		return nil
 	}
 	if !r.Want.Ends || r.Every == 0 && !l.hasTold() {
+		l.left.Store(true)
 		c.Close() // it had not enough to be ended
 	}
 	_ = c.SetReadDeadline(time.Now().Add(r.o.Patience))
@@ -180,6 +184,17 @@ func (r *run) connection(ctx context.Context) error {
 	defer r.mu.Unlock()
 	l.add(&r.outcome)
 	return nil
+}
+
+// squeeze has the kernel take little of what is not read.
+func squeeze(c net.Conn) {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = t.NetConn()
+	}
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetReadBuffer(4 << 10)
+		_ = t.SetWriteBuffer(16 << 10)
+	}
 }
 
 // settle is how long a connection stays when all is sent, for the target to read it.

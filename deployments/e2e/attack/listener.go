@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 )
 
 // listener reads what the target says on a connection.
@@ -18,6 +19,7 @@ type listener struct {
 	byReset bool
 	told    chan struct{} // closed when the target has said that it is over
 	ended   chan struct{} // closed when no more is read
+	left    atomic.Bool   // we end it
 
 	// Owned by listen, until ended is closed.
 	once     sync.Once
@@ -60,7 +62,7 @@ func (l *listener) listen(c net.Conn) {
 			_, err = io.Copy(io.Discard, r)
 		}
 		// Our own end, and the end of patience, are not the target's.
-		l.closed = !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded)
+		l.closed = !l.left.Load() && !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded)
 		return
 	}
 }
