@@ -53,8 +53,6 @@ type Want struct {
 	// Short: a connection ends by its first frames, so what the attack costs is what
 	// connections cost.
 	Short bool
-	// Stops: what is sent and not read makes the target stop reading, if it is enough.
-	Stops bool
 	// Work: what comes is work that somebody may want, and is done: it is not free of
 	// charge for its sender, and need not be for the target.
 	Work bool
