@@ -12,8 +12,9 @@ package evloop
 //	a client      takesAnswer      in the endpoint's socket or in     turnDown or pumpSub has sent what
 //	                               call.in, likewise                  waited, and made the endpoint's link
 //	                                                                  ready
-//	our frames    not congested    in the socket that asks for them   flushFrames finds room, and makes that
-//	                                                                  link ready itself (frames.stalled)
+//	our frames    not congested,   in sub.out or call.out; and in     flushFrames finds room, and makes that
+//	              and asked for    the socket that asks for them      link ready itself (frames.stalled)
+//	              while not deaf
 //
 // What was not read has link.readable set, so no edge will come for it: whoever makes
 // room makes the other link ready. Where that is forgotten a transfer stands still

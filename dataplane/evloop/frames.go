@@ -21,7 +21,7 @@ type frames struct {
 	pinged int64 // when a PING was sent to which nothing has come; 0: none was
 
 	listed  bool // it is on the loop's list of those that have some
-	stalled bool // something stopped since too much waits for the socket
+	stalled bool // a body, or reading, stopped since too much waits for the socket
 }
 
 // gather keeps frames for the end of the turn. They are in the memory of l.frame.
@@ -108,7 +108,7 @@ func (f *frames) pingDeadline(p table.Ping) int64 {
 func (l *Loop) turnPing(f *frames, p table.Ping) (dead bool) {
 	switch {
 	case l.now < f.pingDeadline(p):
-	case f.link.readable || f.congested():
+	case f.link.readable || f.deaf():
 		f.heard, f.pinged = l.now, 0
 	case f.pinged > 0:
 		return true
@@ -126,9 +126,23 @@ const pingAsk = 1
 // hear notes that bytes came.
 func (f *frames) hear(now int64) { f.heard, f.pinged = now, 0 }
 
-// congested says that the socket has enough to do, and notes that somebody asked.
-func (f *frames) congested() bool {
-	if f.out.len()+f.link.out.len() <= highWater {
+// congested says that the socket has enough to do: no more of a body is given to it.
+// It notes that somebody asked.
+func (f *frames) congested() bool { return f.waits(highWater) }
+
+// deaf says that so much waits for the socket that nothing may be read either: what
+// is read is answered, by PING acknowledgements or by answers of our own, and who does
+// not take these must not make us keep them (CVE-2019-9517). Up to there we read on,
+// though no body goes out. Another node at the other end does as we do: if both
+// stopped reading when their writes are full, neither would ever write again.
+func (f *frames) deaf() bool { return f.waits(deafWater) }
+
+// deafWater has room for what congested lets in, which is highWater and one read of a
+// body, and as much again for answers.
+const deafWater = 4 * highWater
+
+func (f *frames) waits(most int) bool {
+	if f.out.len()+f.link.out.len() <= most {
 		return false
 	}
 	f.stalled = true

@@ -130,7 +130,7 @@ func (l *Loop) turnMux(d *downstream) {
 func (l *Loop) readMux(d *downstream) {
 	k, m := d.link, d.mux
 	l.events = min(l.events, muxFrames)
-	wants := func() bool { return !k.closed && !d.closing && !m.congested() }
+	wants := func() bool { return !k.closed && !d.closing && !m.deaf() }
 	if wants() {
 		l.consumeMux(d, k.in.bytes())
 	}
@@ -154,7 +154,7 @@ func (l *Loop) readMux(d *downstream) {
 	case k.closed || d.closing:
 	case l.events <= 0:
 		l.makeReady(k)
-	case k.readHup && !k.readable && !m.congested():
+	case k.readHup && !k.readable && !m.deaf():
 		l.goneDown(d)
 	}
 }
@@ -174,7 +174,7 @@ func (l *Loop) consumeMux(d *downstream, data []byte) {
 // consumeFrames handles the frames in data, and says how much of it they were.
 func (l *Loop) consumeFrames(d *downstream, data []byte) (used int) {
 	k, m := d.link, d.mux
-	for l.events > 0 && !m.congested() {
+	for l.events > 0 && !m.deaf() {
 		ev, made := m.conn.Next(l.now, data[used:], &l.muxHead, l.frame[:0])
 		l.gather(&m.frames, made)
 		if ev.Kind == http2.NeedMore {

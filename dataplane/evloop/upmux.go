@@ -236,7 +236,7 @@ func (l *Loop) turnUpMux(c *upstreamConn) {
 	if k.writable && k.out.len() > 0 {
 		l.flushOut(k)
 	}
-	if m.stalled { // bodies may have stopped for it
+	if m.stalled && !m.congested() { // bodies may have stopped for it
 		m.stalled = false
 		for _, b := range m.calls {
 			if b != nil && (!b.s.x.RequestDone() || b.s.tunnel()) {
@@ -262,10 +262,10 @@ func (l *Loop) readUpMux(c *upstreamConn) {
 		k.out.release(&l.buffers)
 		m.out.release(&l.buffers)
 	}
-	if !k.closed && !m.congested() {
+	if !k.closed && !m.deaf() {
 		l.consumeUpMux(c, k.in.bytes())
 	}
-	for budget := readSize; !k.closed && k.readable && l.events > 0 && !m.congested(); {
+	for budget := readSize; !k.closed && k.readable && l.events > 0 && !m.deaf(); {
 		if budget <= 0 {
 			l.makeReady(k)
 			return
@@ -302,7 +302,7 @@ const upMuxFrames = 64
 func (l *Loop) consumeUpMux(c *upstreamConn, data []byte) {
 	k, m := c.link, c.mux
 	used := 0
-	for l.events > 0 && !m.congested() {
+	for l.events > 0 && !m.deaf() {
 		ev, made := m.conn.Next(l.now, data[used:], &l.muxHead, l.frame[:0])
 		l.gather(&m.frames, made)
 		if ev.Kind == http2.NeedMore {
