@@ -6,12 +6,15 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
-// clientele counts the open connections of each client of one listener, on all
-// loops, while the listener has a limit for them. An entry lives as long as a
-// connection of its client, so there are never more than the node has connections.
+// clientele counts the open connections of one listener, on all its addresses and all
+// loops; and those of each client, while the listener has a limit for them. An entry
+// lives as long as a connection of its client, so there are never more than the node
+// has connections.
 type clientele struct {
+	open   atomic.Int64 // connections
 	shards [clienteleShards]clienteleShard
 }
 

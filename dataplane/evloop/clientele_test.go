@@ -155,6 +155,45 @@ func TestWhoHasTooManyConnectionsIsToldByAnAlertWhereTLSIsSpoken(t *testing.T) {
 	}
 }
 
+// TestTheLimitOfConnectionsIsTheListenersNotAnAddresss has a listener on two addresses.
+func TestTheLimitOfConnectionsIsTheListenersNotAnAddresss(t *testing.T) {
+	n := startNode(t, 1)
+	limit := func(most int) {
+		n.apply(func(l *table.Listener) {
+			l.Addresses = []table.Address{
+				{Kind: table.AddressLiteral, IP: netip.MustParseAddr("127.0.0.1")},
+				{Kind: table.AddressLiteral, IP: netip.MustParseAddr("127.0.0.2")},
+			}
+			l.Limits.Connections = most
+		}, forwardAll(newUpstream("u", startBackend(t, echo))))
+	}
+	limit(2)
+	second := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), n.port).String()
+	open := func(address string) net.Conn {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		return c
+	}
+	first := open(n.address)
+	n.wantStatus("the first", first, "", 200)
+	n.wantStatus("the second, at the other address", open(second), "", 200)
+	n.wantStatus("one too many", open(n.address), "", 503)
+	n.wantStatus("one too many at the other address", open(second), "", 503)
+	if got := n.engine.stats.Counter(stats.ClientsOverLimit); got != 2 {
+		t.Errorf("%d were counted as refused", got)
+	}
+	first.Close()
+	eventually(t, "one to have left", func() bool { return clientsOpen(n) == 1 })
+	n.wantStatus("in its place, at the other address", open(second), "", 200)
+	limit(3)
+	n.wantStatus("within a higher limit", open(n.address), "", 200)
+	n.wantStatus("above it", open(second), "", 503)
+}
+
 // TestATrustedProxyIsNoClientButWhomItNamesIs has two clients behind one proxy.
 func TestATrustedProxyIsNoClientButWhomItNamesIs(t *testing.T) {
 	n := startNode(t, 1)

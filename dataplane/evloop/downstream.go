@@ -94,7 +94,7 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 	*d = downstream{link: k, socket: s, peer: peer, since: l.now, counted: counted}
 	k.down = d
 	l.clientsChanged(1)
-	s.binding.clients.Add(1)
+	s.binding.clientele.open.Add(1)
 	d.series = s.listener.Series
 	l.stats.ClientOpened(d.series)
 	if s.listener.ProxyProtocol != table.ProxyOff {
@@ -448,7 +448,7 @@ func (l *Loop) closeDown(d *downstream) {
 		return
 	}
 	l.clientsChanged(-1)
-	d.socket.binding.clients.Add(-1)
+	d.socket.binding.clientele.open.Add(-1)
 	l.leaveClientele(d)
 	l.stats.ClientClosed(d.series)
 	l.sayGoodbye(k)

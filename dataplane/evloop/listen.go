@@ -5,7 +5,6 @@ package evloop
 import (
 	"fmt"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
@@ -27,11 +26,10 @@ const (
 // binding is a listening address of the node: at least one socket in each loop.
 type binding struct {
 	address netip.AddrPort
-	shared  bool         // its sockets are copies of one that another process opened
-	sockets []*socket    // immutable; what their loops own of them is theirs
-	clients atomic.Int64 // open connections, in all loops
-	// clientele has them by client, if the listener has a limit for that. It is that
-	// of all bindings of the listener that opened this one.
+	shared  bool      // its sockets are copies of one that another process opened
+	sockets []*socket // immutable; what their loops own of them is theirs
+	// clientele counts the connections. It is that of all bindings of the listener that
+	// opened this one: limits are the listener's, however many addresses it has.
 	clientele *clientele
 }
 
@@ -311,7 +309,7 @@ func (l *Loop) accept(s *socket) {
 		if l.answerProbe(fd, peer) {
 			continue
 		}
-		if limit := s.listener.Limits.Connections; limit > 0 && s.binding.clients.Load() >= int64(limit) {
+		if limit := s.listener.Limits.Connections; limit > 0 && s.binding.clientele.open.Load() >= int64(limit) {
 			l.stats.Add(stats.ClientsOverLimit, 1)
 			refuse(fd, s)
 			continue

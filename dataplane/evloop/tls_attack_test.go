@@ -207,8 +207,8 @@ func TestARecordThatIsNoneEndsTheConnection(t *testing.T) {
 }
 
 func clientsOpen(n *node) (open int64) {
-	for _, b := range n.engine.bindings {
-		open += b.clients.Load()
+	for _, c := range n.engine.clienteles {
+		open += c.open.Load()
 	}
 	return open
 }

@@ -1151,7 +1151,8 @@ type Limits struct {
 	HeaderFields *uint32 `protobuf:"varint,2,opt,name=header_fields,json=headerFields" json:"header_fields,omitempty"`
 	// Bytes of a request's body. Default: no limit. More: 413.
 	Body *uint64 `protobuf:"varint,3,opt,name=body" json:"body,omitempty"`
-	// Open client connections on one node. Default: no limit but the node's.
+	// Open client connections on one node, on all addresses of the listener together.
+	// More: 503 and the end. Default: no limit but the node's.
 	Connections *uint32 `protobuf:"varint,4,opt,name=connections" json:"connections,omitempty"`
 	// Open connections of one client on one node: of one IPv4 address, or of one /64 of
 	// IPv6. More: 503 and the end. Default: no limit. A trusted proxy is no client: its
