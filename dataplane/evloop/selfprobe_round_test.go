@@ -21,10 +21,11 @@ type probes struct {
 	fails     map[netip.AddrPort]error
 	asked     []netip.AddrPort // in the last round
 	meanwhile func()           // called by each probe, unless nil
+	ctx       context.Context  //nolint:containedctx // of the rounds
 }
 
 func probesOf(t *testing.T, addresses int) *probes {
-	s := &probes{t: t, fails: map[netip.AddrPort]error{}}
+	s := &probes{t: t, fails: map[netip.AddrPort]error{}, ctx: t.Context()}
 	for i := range addresses {
 		s.all = append(s.all, place{fmt.Sprint("l", i), netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(1000+i))}) //nolint:gosec // a few
 	}
@@ -51,7 +52,7 @@ func probesOf(t *testing.T, addresses int) *probes {
 func (s *probes) expect(when string, fault bool) {
 	s.t.Helper()
 	s.asked = nil
-	s.take(s.round(context.Background()))
+	s.take(s.round(s.ctx))
 	if got := s.Fault() != ""; got != fault {
 		s.t.Errorf("%s: fault %q", when, s.Fault())
 	}
@@ -140,5 +141,53 @@ func TestAFailureThatAChangeMayHaveMadeSaysNothing(t *testing.T) {
 			s.meanwhile = func() { c.change(s); s.meanwhile = nil }
 			s.expect(c.name, before)
 		}
+	}
+}
+
+func TestOneFailureIsNoFaultIfTheNextAttemptIsAnswered(t *testing.T) {
+	s := probesOf(t, 1)
+	at := s.all[0].address
+	s.fails[at] = errDead
+	s.meanwhile = func() {
+		if len(s.asked) == 2 {
+			s.fails[at] = nil
+		}
+	}
+	s.expect("it failed once", false)
+	if len(s.asked) != 2 {
+		t.Errorf("asked %d times", len(s.asked))
+	}
+}
+
+func TestAFaultNamesListenerAndAddress(t *testing.T) {
+	s := probesOf(t, 2)
+	s.fails[s.all[0].address] = errDead
+	s.expect("the first fails", true)
+	s.fails[s.all[0].address], s.fails[s.all[1].address] = nil, errDead
+	s.expect("the second does in its place", true)
+	if got, want := s.Fault(), `listener "l1": 127.0.0.1:1001: dead`; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	// Whose fault it is now is who must answer.
+	s.fails[s.all[1].address] = errUnasked
+	s.expect("the second cannot be asked, the first answers", true)
+	s.fails[s.all[1].address] = nil
+	s.expect("both answer", false)
+}
+
+func TestTheEndOfTheProberIsNoFault(t *testing.T) {
+	s := probesOf(t, 1)
+	s.fails[s.all[0].address] = errDead
+	ctx, end := context.WithCancel(t.Context())
+	s.ctx, s.meanwhile = ctx, end
+	s.expect("it was stopped while it asked", false)
+}
+
+func TestWhoCannotBeAskedIsNotAskedAgainInThatRound(t *testing.T) {
+	s := probesOf(t, 1)
+	s.fails[s.all[0].address] = fmt.Errorf("%w: no descriptor", errUnasked)
+	s.expect("nobody was asked", false)
+	if len(s.asked) != 1 {
+		t.Errorf("tried %d times", len(s.asked))
 	}
 }
