@@ -151,6 +151,21 @@ func TestWhatIsBeyondPlaintextIsMeasured(t *testing.T) {
 	}
 }
 
+func TestThePageSaysWhatRoundsOfTheUsualLengthTake(t *testing.T) {
+	var written bytes.Buffer
+	if err := new(options).render(&written, nil); err != nil {
+		t.Fatal(err)
+	}
+	committed, err := os.ReadFile("../../docs/PERFORMANCE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := regexp.MustCompile(`Rounds and waits add up to .* min`)
+	if want := said.Find(written.Bytes()); want == nil || !bytes.Contains(committed, want) {
+		t.Errorf("the program says %q, docs/PERFORMANCE.md %q", want, said.Find(committed))
+	}
+}
+
 func TestTheNodeTellsTheCommitThatItWasBuiltFrom(t *testing.T) {
 	if err := exec.Command("git", "rev-parse", "HEAD").Run(); err != nil {
 		t.Skip("this is no git repository")

@@ -317,8 +317,10 @@ func (o *options) measure(ctx context.Context) (*report.Report, error) {
 }
 
 func (o *options) render(w io.Writer, r *report.Report) error {
+	var usual options
+	usual.define(flag.NewFlagSet("", flag.ContinueOnError)) // sets what no flag changed
 	text, err := report.Page(report.Defaults{
-		Rounds: 5, Round: 20 * time.Second, Warmup: 2 * time.Second,
+		Rounds: usual.Rounds, Round: usual.Round, Warmup: usual.Warmup, Takes: measure.Takes(usual.Config),
 		AnswerBytes: measure.AnswerBytes, FixedShare: measure.FixedShare,
 	}, r)
 	if err != nil {

@@ -12,6 +12,24 @@ import (
 	"github.com/proxyfleet/proxyfleet/deployments/bench/rivals"
 )
 
+func TestARunTakesWhatItsRoundsAndWaitsAddUpTo(t *testing.T) {
+	c := Config{IdleTo: 15_000, Rounds: 5, Round: 20 * time.Second, Warmup: 2 * time.Second, Settle: time.Minute}
+	whole := Takes(c)
+	c.Settle = 0
+	if waits := whole - Takes(c); waits != 6*time.Minute {
+		t.Errorf("three scenarios wait for %v, want two minutes each", waits)
+	}
+	rounds := Takes(c) - c.Round // one in which pauses are traced
+	c.Rounds *= 2
+	if twice := Takes(c) - c.Round; twice != 2*rounds {
+		t.Errorf("twice the rounds take %v instead of %v", twice, rounds)
+	}
+	// Bare alone: four proxies, by both loads.
+	if bare := 2 * 4 * 5 * 22 * time.Second; rounds < bare {
+		t.Errorf("all rounds take %v, those of one scenario %v", rounds, bare)
+	}
+}
+
 func TestWhatWrkSaysIsRead(t *testing.T) {
 	const good = `Running 4s test @ http://127.91.1.2:8080/
   1 threads and 64 connections

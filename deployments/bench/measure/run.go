@@ -73,6 +73,30 @@ func Run(ctx context.Context, c Config, now func() time.Time) (*report.Report, e
 	return result, nil
 }
 
+// Takes is what rounds and waits of a run add up to where every rival is installed.
+// Starting proxies and counting allocations come on top.
+func Takes(c Config) (sum time.Duration) {
+	all := plans(c.IdleTo)
+	round := c.Warmup + c.Round
+	for _, d := range report.Definitions() {
+		switch d.ID {
+		case report.Allocations:
+			sum += c.Round // in which pauses are traced
+		case report.Loss:
+			sum += time.Duration(c.Rounds*len(three())*len(ways())) * round
+		case report.IdleMemory, report.IdleTLS, report.IdleTLSPost:
+			sum += 2 * c.Settle // with few connections, and with many
+		default:
+			rounds := c.Rounds * len(all[d.ID].contenders)
+			if all[d.ID].fixed {
+				rounds *= 2
+			}
+			sum += time.Duration(rounds) * round
+		}
+	}
+	return sum
+}
+
 func (r *run) scenario(ctx context.Context, id string) (*report.Scenario, error) {
 	switch id {
 	case report.Allocations:

@@ -17,6 +17,7 @@ var pageText string
 type Defaults struct {
 	Rounds        int
 	Round, Warmup time.Duration
+	Takes         time.Duration // all rounds and waits
 	AnswerBytes   int
 	FixedShare    float64
 }
@@ -26,6 +27,7 @@ type page struct {
 	Rounds      int
 	Round       string
 	Warmup      string
+	Takes       string
 	AnswerBytes int
 	FixedShare  string
 	Slacks      string
@@ -36,7 +38,7 @@ type page struct {
 // Page writes the page; without a report, it tells only how it is measured.
 func Page(d Defaults, r *Report) ([]byte, error) {
 	p := page{
-		Rounds: d.Rounds, Round: words(d.Round), Warmup: words(d.Warmup), AnswerBytes: d.AnswerBytes,
+		Rounds: d.Rounds, Round: words(d.Round), Warmup: words(d.Warmup), Takes: hours(d.Takes), AnswerBytes: d.AnswerBytes,
 		FixedShare: percent(d.FixedShare), Report: r,
 		Slacks: fmt.Sprintf("%s of costs, %s of memory, %s of latencies and differences, %s of pauses",
 			percent(2*slackCost), percent(2*slackMemory), percent(2*slackP99), percent(2*slackPause)),

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-var defaults = Defaults{Rounds: 5, Round: 20 * time.Second, Warmup: 2 * time.Second, AnswerBytes: 1024, FixedShare: 0.6}
+var defaults = Defaults{Rounds: 5, Round: 20 * time.Second, Warmup: 2 * time.Second, Takes: 3*time.Hour + 15*time.Minute, AnswerBytes: 1024, FixedShare: 0.6}
 
 // example is a run with something of everything: met, missed, equal, absent,
 // failed, disturbed.

@@ -238,6 +238,12 @@ func words(d time.Duration) string {
 	return d.String()
 }
 
+// hours tells of a long time, to the minute.
+func hours(d time.Duration) string {
+	minutes := int(d.Round(time.Minute) / time.Minute)
+	return fmt.Sprintf("%d h %02d min", minutes/60, minutes%60)
+}
+
 // String tells a judgement in a line.
 func (j Judgement) String() string {
 	return fmt.Sprintf("%s: %s: %s, want %s", j.Scenario, barFigure(j), barMeasured(j), barBound(j))
