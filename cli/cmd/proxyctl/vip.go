@@ -263,7 +263,7 @@ func nodesOfVIP(v api.VIPStatus, colour bool, now time.Time) string {
 		}
 		text := string(n.State)
 		if n.Stale {
-			text, state = text+" (stale)", yellow
+			text, state = fmt.Sprintf("%s (stale, said %s)", text, ago(&n.Reported, now)), yellow
 		}
 		rows = append(rows, []cell{
 			{text: n.Node},

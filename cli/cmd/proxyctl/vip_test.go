@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -67,5 +68,19 @@ func TestStatusNamesAVIPWithoutHolder(t *testing.T) {
 	contains(t, r.stdout, "VirtualIP/edge: nobody holds it: alive 3 of 6 expected, 4 needed", "VirtualIP/pair: node-1 and node-2 say that they hold it")
 	if r.status != statusDone {
 		t.Errorf("status %d: what nodes run is in sync", r.status)
+	}
+}
+
+// TestWhoHasSaidNothingSinceAnotherTookOverIsShownAsStaleWithItsAge has a holder that
+// was stopped.
+func TestWhoHasSaidNothingSinceAnotherTookOverIsShownAsStaleWithItsAge(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	text := nodesOfVIP(api.VIPStatus{Holder: "node-2", Nodes: []api.VIPReport{
+		{Node: "node-1", State: api.VIPHolding, Holds: true, Stale: true, Reported: now.Add(-7 * time.Second)},
+		{Node: "node-2", State: api.VIPHolding, Holds: true, Reported: now.Add(-time.Second)},
+	}}, false, now)
+	contains(t, text, string(api.VIPHolding)+" (stale, said 7s ago)")
+	if strings.Count(text, "stale") != 1 {
+		t.Errorf("the holder is not stale:\n%s", text)
 	}
 }
