@@ -12,10 +12,14 @@ import (
 	"net/http/httptest"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure/securetest"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
@@ -207,5 +211,59 @@ func TestHTTP2ToEndpointsByALPN(t *testing.T) {
 	}
 	if r := n.records.wait(t, 2); r.Reason != exchange.ReasonUpstreamTLS {
 		t.Errorf("%v %s", r.Reason, r.Detail)
+	}
+}
+
+// TestClientsThatDoNotReadStopNoOtherAtTheSameEndpoint has as many of them as can
+// share the endpoint's one connection with another request.
+func TestClientsThatDoNotReadStopNoOtherAtTheSameEndpoint(t *testing.T) {
+	n := startNode(t, 1)
+	u, conns := h2backend(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/long" {
+			fmt.Fprint(w, "short")
+			return
+		}
+		for piece := make([]byte, 64<<10); ; {
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+	})
+	u.Pool.MaxConnections = 1
+	n.apply(func(l *table.Listener) { l.SendBuffer = 16 << 10 }, forwardAll(u))
+	for range http2.DefaultStreams - 1 {
+		c, err := (&net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+			return raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<10) })
+		}}).Dial("tcp", n.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		fmt.Fprint(c, "GET /long HTTP/1.1\r\nHost: a\r\n\r\n")
+		if _, err := c.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// All that the endpoint may send has come when what the node holds grows no more.
+	held := func() int64 { return n.engine.loops[0].held.Load() }
+	eventually(t, "every answer fills what it may", func() bool {
+		before := held()
+		time.Sleep(50 * time.Millisecond)
+		return before > 0 && held() == before
+	})
+	client := &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second}
+	defer client.CloseIdleConnections()
+	for range 3 {
+		resp, err := client.Get("http://" + n.address + "/short")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		if resp.Body.Close(); err != nil || string(got) != "short" {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	if got := conns.Load(); got != 1 {
+		t.Errorf("%d connections to the endpoint", got)
 	}
 }

@@ -64,7 +64,7 @@ const maxPings = 8
 func (c *Conn) Init(role Role, o Options) {
 	*c = Conn{
 		role:        role,
-		options:     o.withDefaults(),
+		options:     o.withDefaults(role),
 		sendWindow:  initialWindow,
 		recvWindow:  initialWindow,
 		recvInitial: initialWindow,
@@ -82,7 +82,7 @@ func (c *Conn) Init(role Role, o Options) {
 // is not told: what it was told is advice (RFC 9113 section 6.5.2).
 func (c *Conn) SetLimits(headBytes, fields int) {
 	c.options.HeadBytes, c.options.Fields = headBytes, fields
-	c.options = c.options.withDefaults()
+	c.options = c.options.withDefaults(c.role)
 }
 
 // Streams is the number of streams that are not over.

@@ -63,7 +63,7 @@ type Event struct {
 type Options struct {
 	Streams         int    // at a time; 0: DefaultStreams. Client: that we open
 	StreamWindow    int    // bytes of a body that may come unasked; 0: DefaultStreamWindow
-	ConnWindow      int    // the same for all streams together; 0: DefaultConnWindow
+	ConnWindow      int    // the same for all streams together; 0: DefaultConnWindow. Client: and Streams times StreamWindow
 	HeadBytes       int    // of a head, as RFC 9113 section 6.5.2 counts; 0: DefaultHeadBytes
 	Fields          int    // field lines of a head; 0: DefaultFields
 	ExtendedConnect bool   // Server: take RFC 8441
@@ -80,7 +80,9 @@ const (
 	// connection: a stream does 1.3 MB/s at a round trip of 50 ms.
 	DefaultStreamWindow = 64 << 10
 
-	// DefaultConnWindow bounds what a connection makes its caller hold.
+	// DefaultConnWindow bounds what a client makes its server hold. A server's streams
+	// belong to different people when its client is a proxy, so a client adds the
+	// windows of all: streams that nobody reads stop no other.
 	DefaultConnWindow = 1 << 20
 
 	// DefaultHeadBytes is that of package http1. RFC 9113 counts 32 bytes more
@@ -94,14 +96,13 @@ const (
 	MaxInterim = 32
 )
 
-func (o Options) withDefaults() Options {
+func (o Options) withDefaults(role Role) Options {
 	for _, f := range []struct {
 		field    *int
 		standard int
 	}{
 		{&o.Streams, DefaultStreams},
 		{&o.StreamWindow, DefaultStreamWindow},
-		{&o.ConnWindow, DefaultConnWindow},
 		{&o.HeadBytes, DefaultHeadBytes},
 		{&o.Fields, DefaultFields},
 	} {
@@ -111,6 +112,13 @@ func (o Options) withDefaults() Options {
 	}
 	o.Streams = min(o.Streams, maxSlots)
 	o.StreamWindow = min(o.StreamWindow, maxWindow)
+	switch {
+	case o.ConnWindow > 0:
+	case role == Client:
+		o.ConnWindow = o.Streams*o.StreamWindow + DefaultConnWindow
+	default:
+		o.ConnWindow = DefaultConnWindow
+	}
 	// Nothing can take back the window that a connection begins with.
 	o.ConnWindow = min(max(o.ConnWindow, initialWindow), maxWindow)
 	return o

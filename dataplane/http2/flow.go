@@ -24,10 +24,11 @@ func (c *Conn) AppendConsumed(dst []byte, stream uint32, n int) []byte {
 	return dst
 }
 
-// giveBack returns bytes to the window of the connection.
+// giveBack returns bytes to the window of the connection. Of a large one, of which
+// streams may hold most for long, the rest must be enough to go on with.
 func (c *Conn) giveBack(n int32) {
 	c.owed += n
-	if c.owed >= int32(c.options.ConnWindow/2) {
+	if c.owed >= int32(min(c.options.ConnWindow, DefaultConnWindow)/2) {
 		c.out = appendWindowUpdate(c.out, 0, uint32(c.owed))
 		c.recvWindow += c.owed
 		c.owed = 0
