@@ -192,9 +192,13 @@ func (r *Report) Continue(earlier *Report) error {
 // Put adds a scenario, in place of an earlier result of it, and tells in the settings
 // which were measured.
 func (r *Report) Put(s Scenario) {
-	r.Scenarios = slices.DeleteFunc(r.Scenarios, func(old Scenario) bool { return old.ID == s.ID })
-	r.Scenarios = append(r.Scenarios, s)
-	r.Took += s.Took
+	if old := r.Scenario(s.ID); old != nil {
+		r.Took += s.Took - old.Took
+		*old = s
+	} else {
+		r.Took += s.Took
+		r.Scenarios = append(r.Scenarios, s)
+	}
 	place := map[string]int{}
 	for i, d := range Definitions() {
 		place[d.ID] = i
