@@ -136,8 +136,7 @@ func (l *Loop) sayGoodbye(k *link) {
 		return
 	}
 	k.tls.told = true
-	wire := l.wire[:0]
-	wire = l.sealed(k, wire, l.stage.take(k), nil)
+	wire := l.sealed(k, l.wire[:0], l.stage.take(k), nil)
 	if !k.broken {
 		wire = k.tls.conn.SealEnd(wire)
 	}

@@ -240,7 +240,7 @@ func (l *Loop) dropCall(s *stream, abort bool) {
 	if !m.link.closed {
 		l.gather(&m.frames, m.conn.AppendReset(l.frame[:0], b.id, http2.Cancel))
 	}
-	if abort && m.heard < b.begun && l.now-b.begun > deafTime {
+	if abort && m.heard < b.begun && l.now-b.begun > silentTime {
 		m.leave()
 	}
 	if b.out.len() > 0 {
@@ -267,6 +267,6 @@ func (l *Loop) dropCall(s *stream, abort bool) {
 	}
 }
 
-// deafTime is how long nothing may come on a connection before an attempt that is
+// silentTime is how long nothing may come on a connection before an attempt that is
 // given up speaks against it.
-const deafTime = int64(time.Second)
+const silentTime = int64(time.Second)

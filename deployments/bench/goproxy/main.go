@@ -1,4 +1,4 @@
-// Goproxy is the standard library's reverse proxy as people run it: as its
+// Command goproxy is the standard library's reverse proxy as people run it: as its
 // documentation shows it, or with --tuned as the articles about its speed advise.
 // It is a rival in the measurements, not a part of the product.
 package main
