@@ -80,25 +80,27 @@ func TestGRPCGoesThrough(t *testing.T) {
 
 // TestACallThatItsServerCancelsIsCancelledForItsClient at any point of the answer: a
 // server whose deadline passes first sends CANCEL, of which clients make
-// DEADLINE_EXCEEDED.
+// DEADLINE_EXCEEDED. Its handlers do not return, or their status would race with that.
 func TestACallThatItsServerCancelsIsCancelledForItsClient(t *testing.T) {
 	n := startNode(t, 1)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	over := make(chan struct{})
 	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 		if method, _ := grpc.MethodFromServerStream(stream); method == "/s/began" {
 			if err := stream.SendHeader(nil); err != nil {
 				return err
 			}
 		}
-		<-stream.Context().Done()
+		<-over
 		return stream.Context().Err()
 	}))
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {
+		close(over)
 		server.Stop()
 		if err := <-done; err != nil {
 			t.Error(err)
