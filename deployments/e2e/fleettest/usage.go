@@ -1,6 +1,7 @@
 package fleettest
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -53,18 +54,36 @@ func (p *Process) Pipes() (count int) {
 // CPU is the processor time that the process has used, of user and system.
 func (p *Process) CPU() time.Duration {
 	p.t.Helper()
-	line := p.proc("stat")
-	// The second field is the program's name in brackets, which may hold spaces.
-	fields := strings.Fields(line[strings.LastIndexByte(line, ')')+1:])
-	var ticks int64
-	for _, f := range fields[11:13] { // utime and stime
+	fields, ok := statFields(p.PID())
+	if !ok {
+		p.t.Fatalf("process %d has ended", p.PID())
+	}
+	var sum int64
+	for _, f := range fields[statUserTime : statUserTime+2] {
 		n, err := strconv.ParseInt(f, 10, 64)
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		ticks += n
+		sum += n
 	}
-	return time.Duration(ticks) * clockTick
+	return time.Duration(sum) * clockTick
+}
+
+// Fields of /proc/PID/stat, as statFields has them.
+const (
+	statParent   = 1
+	statUserTime = 11 // then that in the kernel, and both of children that ended
+)
+
+// statFields are what /proc/PID/stat has after the program's name, which stands in
+// brackets and may hold spaces. False: there is no such process.
+func statFields(pid int) (fields []string, ok bool) {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, false
+	}
+	fields = strings.Fields(string(line[bytes.LastIndexByte(line, ')')+1:]))
+	return fields, len(fields) >= statUserTime+4
 }
 
 func (p *Process) proc(file string) string {
