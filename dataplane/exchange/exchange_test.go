@@ -320,8 +320,8 @@ func (m *driverModel) check(x *Exchange, a Actions) {
 }
 
 func TestAStepAllocatesNothing(t *testing.T) {
-	env := testEnv(t, nil)
-	h := request("GET", "/a?q=1", "Host: Shop.Test:8080", "Accept: */*", "User-Agent: test")
+	env := testEnv(t, func(l *table.Listener, _ *table.Route) { l.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
+	h := request("GET", "/a?q=1", "Host: Shop.Test:8080", "Accept: */*", "User-Agent: test", "X-Forwarded-For: 198.51.100.7, 2001:db8::7, 192.0.2.9")
 	answer := &message.Head{Status: 200, Minor: 1, Framing: message.FramingLength, Length: 5, KeepAlive: true, Arena: []byte{}}
 	x := new(Exchange)
 	var out message.Out
@@ -343,20 +343,44 @@ func TestAStepAllocatesNothing(t *testing.T) {
 	}
 }
 
+// BenchmarkExchange has a row for each thing that costs a request something here.
 func BenchmarkExchange(b *testing.B) {
-	env := testEnv(b, nil)
-	h := request("GET", "/a?q=1", "Host: Shop.Test:8080", "Accept: */*", "User-Agent: test")
+	agent := table.HeaderField{Name: []byte("x-team"), Value: []byte("storefront")}
 	answer := &message.Head{Status: 200, Minor: 1, Framing: message.FramingLength, Length: 5, KeepAlive: true, Arena: []byte{}}
-	x := new(Exchange)
-	var out message.Out
-	b.ReportAllocs()
-	for b.Loop() {
-		x.Reset()
-		x.Begin(env, h, Arrival{Peer: peer, Start: 5, WallTime: 1000, Now: 10})
-		x.Step(env, 20, Event{Kind: EventAcquired, Reused: true})
-		x.RequestHead(env, &out)
-		x.Step(env, 30, Event{Kind: EventResponseHead, Head: answer})
-		x.ResponseHead(env, answer, &out)
-		x.Step(env, 30, Event{Kind: EventResponseEnd, Reusable: true})
+	for _, c := range []struct {
+		name   string
+		change func(*table.Listener, *table.Route)
+		fields []string
+	}{
+		{"plain", nil, nil},
+		{"request header set", func(_ *table.Listener, r *table.Route) {
+			r.RequestHeaders = &table.HeaderOps{Set: []table.HeaderField{agent}}
+		}, nil},
+		{"response header set", func(_ *table.Listener, r *table.Route) {
+			r.ResponseHeaders = &table.HeaderOps{Set: []table.HeaderField{agent}}
+		}, nil},
+		{"path rewritten", func(_ *table.Listener, r *table.Route) {
+			r.Rewrite = &table.Rewrite{Change: table.PathReplacePrefix, Path: "/b", Matched: "/a"}
+		}, nil},
+		{"trusted proxies before us", func(l *table.Listener, _ *table.Route) {
+			l.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		}, []string{"X-Forwarded-For: 198.51.100.7, 192.0.2.9, 192.0.2.8", "X-Request-Id: 0123456789abcdef"}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			env := testEnv(b, c.change)
+			h := request("GET", "/a?q=1", append([]string{"Host: Shop.Test:8080", "Accept: */*", "User-Agent: test"}, c.fields...)...)
+			x := new(Exchange)
+			var out message.Out
+			b.ReportAllocs()
+			for b.Loop() {
+				x.Reset()
+				x.Begin(env, h, Arrival{Peer: peer, Start: 5, WallTime: 1000, Now: 10})
+				x.Step(env, 20, Event{Kind: EventAcquired, Reused: true})
+				x.RequestHead(env, &out)
+				x.Step(env, 30, Event{Kind: EventResponseHead, Head: answer})
+				x.ResponseHead(env, answer, &out)
+				x.Step(env, 30, Event{Kind: EventResponseEnd, Reusable: true})
+			}
+		})
 	}
 }

@@ -120,8 +120,8 @@ func forwardedClient(list []byte, trusted []netip.Prefix) (client netip.Addr, ok
 		n++
 	}
 	for i := n - 1; i >= 0; i-- {
-		a, err := netip.ParseAddr(string(elements[i]))
-		if err != nil {
+		a, valid := message.ParseAddr(elements[i])
+		if !valid {
 			return client, ok
 		}
 		client, ok = a.Unmap(), true

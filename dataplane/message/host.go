@@ -128,9 +128,6 @@ func parseLiteral(b []byte) (netip.Addr, bool) {
 	if end < 0 || end+1 < len(b) && (b[end+1] != ':' || !validPort(b[end+2:])) {
 		return netip.Addr{}, false
 	}
-	addr, err := netip.ParseAddr(string(b[1:end]))
-	if err != nil || !addr.Is6() || addr.Zone() != "" {
-		return netip.Addr{}, false
-	}
-	return addr, true
+	addr, ok := ParseAddr(b[1:end])
+	return addr, ok && addr.Is6()
 }
