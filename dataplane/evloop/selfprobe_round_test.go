@@ -191,3 +191,47 @@ func TestWhoCannotBeAskedIsNotAskedAgainInThatRound(t *testing.T) {
 		t.Errorf("tried %d times", len(s.asked))
 	}
 }
+
+func TestWhoAnswersAgainIsAskedInTurn(t *testing.T) {
+	s := probesOf(t, 2*probesARound)
+	dead := s.all[3].address
+	s.fails[dead] = errDead
+	s.expect("it is dead", true)
+	s.fails[dead] = nil
+	s.expect("it answers", false)
+	times := map[netip.AddrPort]int{}
+	for range 2 {
+		s.expect("all answer", false)
+		for _, at := range s.asked {
+			times[at]++
+		}
+	}
+	if len(times) != len(s.all) || times[dead] != 1 {
+		t.Errorf("%d of %d were asked, it %d times", len(times), len(s.all), times[dead])
+	}
+}
+
+func TestNobodyIsAskedTwiceInARound(t *testing.T) {
+	s := probesOf(t, probesARound)
+	s.fails[s.all[3].address] = errDead
+	s.expect("one is dead", true)
+	s.fails[s.all[3].address] = errUnasked
+	for range 3 {
+		s.expect("it cannot be asked", true)
+		slices.SortFunc(s.asked, netip.AddrPort.Compare)
+		if n := len(slices.Compact(s.asked)); n != probesARound {
+			t.Errorf("%d of %d were asked", n, probesARound)
+		}
+	}
+}
+
+func TestWhoHasTheFaultAndCannotBeAskedHidesNothingOfOthers(t *testing.T) {
+	s := probesOf(t, 3)
+	s.fails[s.all[0].address] = errDead
+	s.expect("one is dead", true)
+	s.fails[s.all[0].address], s.fails[s.all[2].address] = errUnasked, errDead
+	s.expect("another is", true)
+	if got, want := s.Fault(), `listener "l2": 127.0.0.1:1002: dead`; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -3,12 +3,16 @@
 package evloop
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +31,12 @@ func (n *node) probe() error {
 // checkNoTrace looks for what probes may have left.
 func (n *node) checkNoTrace() {
 	n.t.Helper()
+	if n.engine.probing.Load() != nil {
+		n.t.Error("whoever gets the prober's port is a probe")
+	}
+	if kept := timeWaits(n.t, n.port); kept != 0 {
+		n.t.Errorf("%d connections wait for their time", kept)
+	}
 	if open := clientsOpen(n); open != 0 {
 		n.t.Errorf("%d clients are counted", open)
 	}
@@ -40,6 +50,22 @@ func (n *node) checkNoTrace() {
 	if len(n.records.all) != 0 {
 		n.t.Errorf("recorded: %+v", n.records.all)
 	}
+}
+
+// timeWaits counts the connections of a port that are over and kept (TIME_WAIT).
+func timeWaits(t *testing.T, port uint16) (count int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		// Number, local and remote address, state: 06.
+		if f := strings.Fields(line); len(f) > 3 && f[3] == "06" && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
+			count++
+		}
+	}
+	return count
 }
 
 func TestANodeAnswersItsProbeWhateverItsListenerSpeaksAndNothingIsSeenOfIt(t *testing.T) {
@@ -93,9 +119,19 @@ func TestANodeThatIsFullAnswersItsProbe(t *testing.T) {
 func TestOnlyTheProbersOwnConnectionIsAProbe(t *testing.T) {
 	n := startNode(t, 1)
 	n.apply(nil, forwardAll(newUpstream("u", startBackend(t, echo))))
-	mark := &probeMark{from: netip.MustParseAddrPort("127.0.0.1:1")}
-	n.engine.probing.Store(mark)
-	if resp := n.get("/"); resp.StatusCode != http.StatusOK {
+	n.engine.probing.Store(&probeMark{from: netip.MustParseAddrPort("127.0.0.1:1")})
+	if resp := n.get("/"); resp.StatusCode != http.StatusOK { // from the same address
+		t.Error(resp.Status)
+	}
+	from := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), freePort(t))
+	n.engine.probing.Store(&probeMark{from: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), from.Port())})
+	c, err := (&net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from)}).Dial("tcp", n.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	k := &kept{c, bufio.NewReader(c)}
+	if resp := k.get(t); resp.StatusCode != http.StatusOK { // from the same port
 		t.Error(resp.Status)
 	}
 	// Nor is it one when the probe is over.
@@ -140,13 +176,63 @@ func TestANodeThatTakesNoConnectionsHasAFaultUntilItDoesAgain(t *testing.T) {
 
 func TestWhoeverElseAnswersIsAFault(t *testing.T) {
 	n := startNode(t, 1)
-	at := netip.MustParseAddrPort(rawServer(t, func(c net.Conn) { _, _ = io.WriteString(c, "some other program's greeting") }))
-	if err := n.engine.probe(context.Background(), at); err == nil || err.Error() != "somebody else answers" {
+	ended := make(chan struct{})
+	defer close(ended)
+	says := func(what string) netip.AddrPort {
+		return netip.MustParseAddrPort(rawServer(t, func(c net.Conn) { _, _ = io.WriteString(c, what); <-ended }))
+	}
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	for _, c := range []struct {
+		what string
+		at   netip.AddrPort
+		want string // as it is each time: what is logged is what is new
+	}{
+		{"a greeting", says("some other program's greeting"), "somebody else answers"},
+		{"zeroes", says(strings.Repeat("\x00", 64)), "somebody else answers"},
+		{"nothing", says(""), "no answer within 1s"},
+		{"a refusal", netip.AddrPortFrom(loopback, freePort(t)), "connection refused"},
+	} {
+		if err := n.engine.probe(context.Background(), c.at); err == nil || err.Error() != c.want {
+			t.Errorf("%s: %v, want %q", c.what, err, c.want)
+		}
+	}
+}
+
+// TestAnAddressThatTheNodeDoesNotHaveCannotBeAsked, which is no fault: an interface
+// may be down.
+func TestAnAddressThatTheNodeDoesNotHaveCannotBeAsked(t *testing.T) {
+	n := startNode(t, 1)
+	if err := n.engine.probe(context.Background(), netip.MustParseAddrPort("192.0.2.1:80")); !errors.Is(err, errUnasked) {
 		t.Error(err)
 	}
-	refusing := netip.AddrPortFrom(at.Addr(), freePort(t))
-	if err := n.engine.probe(context.Background(), refusing); !errors.Is(err, unix.ECONNREFUSED) {
-		t.Error(err)
+}
+
+func TestAddressesAreAskedInOneOrder(t *testing.T) {
+	n := startNode(t, 1)
+	n.apply(func(l *table.Listener) {
+		l.Addresses = nil
+		for _, last := range []byte{7, 3, 9, 5, 2, 8, 4, 6} {
+			l.Addresses = append(l.Addresses, table.Address{Kind: table.AddressLiteral, IP: netip.AddrFrom4([4]byte{127, 0, 0, last})})
+		}
+	})
+	for range 5 {
+		all, _ := n.engine.probed()
+		if len(all) != 8 || !slices.IsSortedFunc(all, func(a, b place) int { return a.address.Compare(b.address) }) {
+			t.Fatalf("%v", all)
+		}
+	}
+}
+
+// TestALinkLocalAddressIsNotAsked: which link it is of does not stand in it.
+func TestALinkLocalAddressIsNotAsked(t *testing.T) {
+	n := startNode(t, 1)
+	n.apply(nil)
+	local := netip.AddrPortFrom(netip.MustParseAddr("fe80::1"), n.port)
+	n.engine.config.NodeAddress = local.Addr()
+	n.engine.bindings[local] = &binding{address: local}
+	defer delete(n.engine.bindings, local)
+	if all, settled := n.engine.probed(); len(all) != 0 || !settled {
+		t.Errorf("%v, settled %t", all, settled)
 	}
 }
 
@@ -176,6 +262,11 @@ func TestANodeDoesNotAskItselfWhereAnotherProcessMayAnswer(t *testing.T) {
 		t.Errorf("during a hand-over: %+v", v)
 	}
 	n.engine.Resume()
+	n.engine.released = true
+	if _, settled := n.engine.probed(); settled {
+		t.Error("probed when another process has taken over")
+	}
+	n.engine.released = false
 	if err := n.engine.SetDrained(context.Background(), true); err != nil {
 		t.Fatal(err)
 	}
@@ -188,13 +279,18 @@ func TestANodeDoesNotAskItselfWhereAnotherProcessMayAnswer(t *testing.T) {
 }
 
 func TestAProbeOfAWildcardAddressGoesToLoopback(t *testing.T) {
-	n := startNode(t, 1)
-	n.engine.config.NodeAddress = netip.IPv6Unspecified()
-	n.apply(nil, forwardAll(newUpstream("u", startBackend(t, echo))))
-	probed, _ := n.engine.probed()
-	for _, at := range probed {
-		if err := n.engine.probe(context.Background(), at.address); err != nil {
-			t.Errorf("%s: %v", at.address, err)
+	for _, wildcard := range []netip.Addr{netip.IPv6Unspecified(), netip.IPv4Unspecified()} {
+		n := startNode(t, 1)
+		n.engine.config.NodeAddress = wildcard
+		n.apply(nil, forwardAll(newUpstream("u", startBackend(t, echo))))
+		probed, _ := n.engine.probed()
+		if len(probed) != 1 {
+			t.Errorf("%s: %v", wildcard, probed)
+		}
+		for _, at := range probed {
+			if err := n.engine.probe(context.Background(), at.address); err != nil {
+				t.Errorf("%s: %v", at.address, err)
+			}
 		}
 	}
 }
