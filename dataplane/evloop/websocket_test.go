@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -321,22 +322,19 @@ func TestPushesDoNotKeepTablesAlive(t *testing.T) {
 
 func TestADrainEndsATunnelAtItsTimeout(t *testing.T) {
 	n := startNode(t, 1)
-	n.engine.config.DrainTimeout = 300 * time.Millisecond
+	n.engine.config.DrainTimeout = time.Second
 	n.apply(nil, tunnels(newUpstream("u", startBackend(t, echoSocket))))
 	c := n.socket()
 	exchangeMessage(t, c, []byte("x"))
+	other := dialKept(t, netip.MustParseAddrPort(n.address))
 	ended := make(chan struct{})
 	go func() { n.stop(); close(ended) }()
-	eventually(t, "the listener to close", func() bool {
-		probe, err := net.Dial("tcp", n.address)
-		if err == nil {
-			probe.Close()
-		}
-		return err != nil
-	})
+	eventually(t, "the drain", func() bool { return other.get(t).Close })
 	exchangeMessage(t, c, []byte("still there"))
 	<-ended
-	if r := n.records.wait(t, 1); r.Reason != exchange.ReasonShutdown {
-		t.Errorf("%s", r.Reason)
+	n.records.mu.Lock()
+	defer n.records.mu.Unlock()
+	if last := n.records.all[len(n.records.all)-1]; last.Reason != exchange.ReasonShutdown {
+		t.Errorf("%s", last.Reason)
 	}
 }
