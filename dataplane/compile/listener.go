@@ -72,6 +72,7 @@ func (c *compiler) listener(key tree.Key, d *fleetv1.Listener) (l table.Listener
 			RequestHead: time.Duration(d.GetTimeouts().GetRequestHead()),
 			Idle:        time.Duration(d.GetTimeouts().GetIdle()),
 			StreamIdle:  time.Duration(d.GetTimeouts().GetStreamIdle()),
+			MaxLifetime: time.Duration(d.GetTimeouts().GetMaxLifetime()),
 		},
 		Backlog:       int(d.GetBacklog()),
 		KeepAlive:     keepAlive(d.GetTcpKeepAlive()),
@@ -97,6 +98,9 @@ func (c *compiler) listener(key tree.Key, d *fleetv1.Listener) (l table.Listener
 	}
 	if l.Ping.Interval > 0 && !l.Protocol.CarriesRoutes() {
 		c.tell(key, "spec.ping", "a ping", "protocol HTTP or HTTPS: others pass bytes on as they are")
+	}
+	if t := l.Timeouts.MaxLifetime; t > 0 && !l.Protocol.CarriesRoutes() {
+		c.tell(key, "spec.timeouts.maxLifetime", t.String(), "protocol HTTP or HTTPS: others pass bytes on as they are")
 	}
 	l.EveryAddress = len(d.GetAddresses()) == 0
 	l.ProxyProtocol = c.proxyProtocol(key, d)

@@ -69,9 +69,10 @@ func TestEveryProblemIsTold(t *testing.T) {
 			"a ping where there is none",
 			`{kind: Upstream, name: old, spec: {ping: {interval: 30s}, endpoints: [{address: "10.0.0.1:80"}]}}
 ---
-{kind: Listener, name: raw, spec: {port: 8082, protocol: TCP, ping: {interval: 30s}}}`,
+{kind: Listener, name: raw, spec: {port: 8082, protocol: TCP, ping: {interval: 30s}, timeouts: {maxLifetime: 1h}}}`,
 			[]string{
 				`Listener/raw: spec.ping: got a ping, expected protocol HTTP or HTTPS: others pass bytes on as they are`,
+				`Listener/raw: spec.timeouts.maxLifetime: got 1h0m0s, expected protocol HTTP or HTTPS: others pass bytes on as they are`,
 				`Upstream/old: spec.ping: got a ping, expected protocol HTTP2: HTTP/1.1 has none`,
 			},
 		},

@@ -3,6 +3,7 @@
 package evloop
 
 import (
+	"math"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
@@ -182,15 +183,19 @@ func setUpstream(fd int, p *endpointPool) {
 // one in so many: those that were opened together do not all end together.
 const lifetimeSpread = 10
 
+// spreadLife is how long a connection is used, of a maxLifetime and its chance.
+func spreadLife(most time.Duration, chance uint16) int64 {
+	spread := int64(most) / lifetimeSpread
+	return int64(most) - spread + 2*spread/math.MaxUint16*int64(chance)
+}
+
 // lifetime is when a connection that is opened now is not used any more; 0: it
 // has no such time.
 func (l *Loop) lifetime(p *endpointPool) int64 {
-	most := int64(p.config.MaxLifetime)
-	if most == 0 {
+	if p.config.MaxLifetime == 0 {
 		return 0
 	}
-	spread := most / lifetimeSpread
-	return l.now + most - spread + int64(l.random.Uint64()%uint64(2*spread+1))
+	return l.now + spreadLife(p.config.MaxLifetime, uint16(l.random.Uint64()))
 }
 
 // expired says that a connection has had its time.

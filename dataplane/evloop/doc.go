@@ -120,7 +120,8 @@
 //
 // A link has one timer. It is armed for the earliest deadline of all exchanges;
 // when it comes up all are looked at, which a connection of a hundred streams can
-// afford once a tick. Draining is two GOAWAYs with a PING between them.
+// afford once a tick. Draining is two GOAWAYs with a PING between them, and so is the
+// end of a connection that was used for as long as its listener allows.
 //
 // # Pools
 //

@@ -25,6 +25,7 @@ type downstream struct {
 	phase  phase
 	series stats.Slot
 
+	born      int64 // when it was accepted
 	since     int64 // when the phase began, for its timeout
 	headStart int64 // first byte of the head at hand; 0: none came
 	fresh     bool  // no byte came, so it may turn out to be HTTP/2
@@ -32,7 +33,8 @@ type downstream struct {
 	closing   bool  // closes when everything queued has gone
 	counted   bool  // peer's connections are counted, with this one
 	named     bool  // a PROXY header said who peer is
-	lingered  int   // bytes thrown away while lingering
+	chance    uint16
+	lingered  int // bytes thrown away while lingering
 
 	tls         *table.ListenerTLS // by which it shook hands; nil: it did not
 	certificate []byte             // what the client showed, for the endpoint; nil: nothing
@@ -91,7 +93,7 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 	}
 	setBuffers(fd, s.listener)
 	d := l.oldDowns.take()
-	*d = downstream{link: k, socket: s, peer: peer, since: l.now, counted: counted}
+	*d = downstream{link: k, socket: s, peer: peer, born: l.now, since: l.now, counted: counted, chance: uint16(l.random.Uint64())}
 	k.down = d
 	l.clientsChanged(1)
 	s.binding.clientele.open.Add(1)

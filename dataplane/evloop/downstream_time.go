@@ -33,6 +33,23 @@ func (d *downstream) deadline() int64 {
 	return d.since + int64(t.Idle)
 }
 
+// outlives is when a client's connection has been used for long enough, by the
+// settings now in force; 0: it has no such time. One of HTTP/1.1 ends behind the next
+// answer from then on, which says so: between requests nobody could tell whether the
+// next one was taken (RFC 9112 section 9.6).
+func (d *downstream) outlives() int64 {
+	most := d.socket.listener.Timeouts.MaxLifetime
+	if most == 0 {
+		return 0
+	}
+	return d.born + spreadLife(most, d.chance)
+}
+
+func (d *downstream) outlived(now int64) bool {
+	at := d.outlives()
+	return at > 0 && now >= at
+}
+
 // timeDown looks what is due.
 func (l *Loop) timeDown(d *downstream) {
 	if due := d.deadline(); l.now < due {

@@ -367,7 +367,7 @@ func (l *Loop) lend(s *stream) *exchange.Env {
 
 // drains says that a client's connection ends after what is under way.
 func (l *Loop) drains(d *downstream) bool {
-	return l.draining || d.socket.removed || d.outdated()
+	return l.draining || d.socket.removed || d.outlived(l.now) || d.outdated()
 }
 
 // look loads the live table, once for each new exchange, and follows a swap.

@@ -3,6 +3,8 @@
 package evloop
 
 import (
+	"time"
+
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 )
@@ -17,6 +19,10 @@ const (
 	// of a connection. One read more may come on top of either.
 	subAhead = 16 << 10
 	muxAhead = 1 << 20
+	// leaveSettle is between the answer to the PING behind the first GOAWAY and the second:
+	// Go's client, for one, may answer it while a stream that it had begun is not
+	// written yet.
+	leaveSettle = int64(100 * time.Millisecond)
 )
 
 // mux is what a client's connection that speaks HTTP/2 has beside its link.
@@ -33,8 +39,8 @@ type mux struct {
 	ahead   int // bytes of all that wait
 	held    int // subs whose request waits for its endpoint
 
-	leaving bool // the client was told to begin no more streams
-	left    bool // and which were taken: nothing new will come
+	leaveBy int64 // the client was told to begin no more streams, and is told then which were taken; 0: it was not
+	left    bool  // it was told both: nothing new will come
 }
 
 // sub is one HTTP/2 stream of a client. It lives until both sides have ended the
@@ -225,7 +231,7 @@ func (l *Loop) eventMux(d *downstream, ev http2.Event, in []byte) {
 		}
 	case http2.PingAck:
 		if ev.Ping != pingAsk {
-			l.leaveSecond(d)
+			l.leaveHeard(d)
 		}
 	case http2.Failed:
 		l.stats.RefusedHTTP2(d.socket.listener.Series, uint8(ev.Reason))

@@ -200,14 +200,14 @@ func (l *Loop) finishedSub(d *downstream, b *sub, actions exchange.Actions) {
 }
 
 // leaveMux tells the client to begin no more streams, the first of the two steps
-// of RFC 9113 section 6.8. The second is due when it has answered, or has had the
-// time to.
+// of RFC 9113 section 6.8. The second is due soon after it has answered a PING, or has
+// had the time to.
 func (l *Loop) leaveMux(d *downstream) {
 	m := d.mux
-	if m.leaving {
+	if m.leaveBy > 0 {
 		return
 	}
-	m.leaving = true
+	m.leaveBy = l.now + lastChance
 	d.since = l.now
 	l.gather(&m.frames, m.conn.AppendShutdown(l.frame[:0]))
 	ping, _ := m.conn.AppendPing(l.frame[:0], 0)
@@ -215,13 +215,20 @@ func (l *Loop) leaveMux(d *downstream) {
 	l.wheel.arm(d.link, d.deadline())
 }
 
+// leaveHeard takes note that the client has read the first step.
+func (l *Loop) leaveHeard(d *downstream) {
+	m := d.mux
+	if m.leaveBy == 0 || m.left {
+		return
+	}
+	m.leaveBy = min(m.leaveBy, l.now+leaveSettle)
+	l.wheel.arm(d.link, d.deadline())
+}
+
 // leaveSecond says which streams were taken. When they are over the connection
 // ends.
 func (l *Loop) leaveSecond(d *downstream) {
 	m := d.mux
-	if !m.leaving || m.left {
-		return
-	}
 	m.left = true
 	l.gather(&m.frames, m.conn.AppendGoAway(l.frame[:0], http2.NoError))
 	if m.open == 0 {
@@ -239,8 +246,12 @@ func (d *downstream) muxDeadline() int64 {
 	if d.headStart > 0 {
 		due = min(due, d.headStart+int64(t.RequestHead))
 	}
-	if m.leaving && !m.left {
-		due = min(due, d.since+lastChance)
+	switch outlives := d.outlives(); {
+	case m.left:
+	case m.leaveBy > 0:
+		due = min(due, m.leaveBy)
+	case outlives > 0:
+		due = min(due, outlives)
 	}
 	for _, b := range m.subs {
 		if b != nil {
@@ -281,7 +292,9 @@ func (l *Loop) timeMux(d *downstream) {
 	switch {
 	case d.link.closed || d.closing:
 		return
-	case m.leaving && !m.left && l.now >= d.since+lastChance:
+	case m.leaveBy == 0 && d.outlived(l.now):
+		l.leaveMux(d)
+	case m.leaveBy > 0 && !m.left && l.now >= m.leaveBy:
 		l.leaveSecond(d)
 	case d.headStart > 0 && l.now >= d.headStart+int64(t.RequestHead):
 		l.stats.RefusedHTTP2(d.socket.listener.Series, uint8(http2.SlowHead))

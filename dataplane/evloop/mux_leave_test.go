@@ -5,6 +5,7 @@ package evloop
 import (
 	"bytes"
 	"context"
+	"net/http"
 	"testing"
 	"time"
 
@@ -16,26 +17,23 @@ import (
 // TestNothingIsParsedBehindTheFrameThatEndsAConnection: what is kept of its bytes
 // goes back to the pool then, and is written over.
 func TestNothingIsParsedBehindTheFrameThatEndsAConnection(t *testing.T) {
+	asked, held := make(chan struct{}), make(chan struct{})
 	n := startNode(t, 1)
-	n.apply(nil)
-	c, f := n.framesTo()
-	if _, err := f.ReadFrame(); err != nil {
-		t.Fatal(err)
-	}
+	n.apply(nil, forwardAll(newUpstream("u", startBackend(t, func(http.ResponseWriter, *http.Request) { close(asked); <-held }))))
+	defer close(held)
+	v := leavingFrom(n)
+	v.get(1, "/")
+	<-asked
 	if err := n.engine.SetDrained(context.Background(), true); err != nil {
 		t.Fatal(err)
 	}
-	for asked := false; !asked; {
-		frame, err := f.ReadFrame()
-		if err != nil {
-			t.Fatal(err)
-		}
-		ping, ok := frame.(*xhttp2.PingFrame)
-		asked = ok && !ping.IsAck()
-	}
+	v.expect(sentAway...)
+	_ = v.f.WritePing(true, v.ping)
+	v.expect("GOAWAY 1 NO_ERROR")
+	c, f := v.c, v.f
 	var frames bytes.Buffer
 	more := xhttp2.NewFramer(&frames, nil)
-	_ = more.WritePing(true, [8]byte{})                       // behind which we say which streams were taken, and close
+	_ = more.WriteRSTStream(1, xhttp2.ErrCodeCancel)          // the last stream, behind which we close
 	_ = more.WriteRawFrame(xhttp2.FramePing, 0, 0, []byte{1}) // would be refused
 	_, _ = c.Write(frames.Bytes()[:7])
 	eventually(t, "a part that is kept", func() bool { return n.engine.loops[0].held.Load() > 0 })

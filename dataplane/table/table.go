@@ -113,6 +113,7 @@ type ListenerTimeouts struct {
 	RequestHead time.Duration // first byte of a request to the end of its head
 	Idle        time.Duration // a kept connection without a request
 	StreamIdle  time.Duration // an exchange in which no byte moves
+	MaxLifetime time.Duration // about when a connection is not used for further requests, a tenth earlier or later; 0: never
 }
 
 // KeepAlive is TCP keep-alive (RFC 1122 section 4.2.3.6).

@@ -1236,7 +1236,14 @@ type ListenerTimeouts struct {
 	// A kept connection without a request. Default 60s.
 	Idle *int64 `protobuf:"varint,2,opt,name=idle" json:"idle,omitempty"`
 	// An exchange in which no byte moves. Default 5m.
-	StreamIdle    *int64 `protobuf:"varint,3,opt,name=stream_idle,json=streamIdle" json:"stream_idle,omitempty"`
+	StreamIdle *int64 `protobuf:"varint,3,opt,name=stream_idle,json=streamIdle" json:"stream_idle,omitempty"`
+	// About how long a client's connection is used, a tenth shorter or longer so that not
+	// all end together; then clients connect anew, and may find another node. What is
+	// under way is answered. HTTP/2 clients are told to begin no more streams (GOAWAY, in
+	// two steps: RFC 9113 section 6.8), HTTP/1.1 clients by "Connection: close" in the next
+	// answer. Tunnels are not ended, nor are there lifetimes on TCP and TLS_PASSTHROUGH
+	// listeners. Default: no limit.
+	MaxLifetime   *int64 `protobuf:"varint,4,opt,name=max_lifetime,json=maxLifetime" json:"max_lifetime,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1288,6 +1295,13 @@ func (x *ListenerTimeouts) GetIdle() int64 {
 func (x *ListenerTimeouts) GetStreamIdle() int64 {
 	if x != nil && x.StreamIdle != nil {
 		return *x.StreamIdle
+	}
+	return 0
+}
+
+func (x *ListenerTimeouts) GetMaxLifetime() int64 {
+	if x != nil && x.MaxLifetime != nil {
+		return *x.MaxLifetime
 	}
 	return 0
 }
@@ -4608,12 +4622,13 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\xe8\xf3\x18\xe8\aR\fheaderFields\x12\x1c\n" +
 	"\x04body\x18\x03 \x01(\x04B\b\xc8\xf3\x18\x01\xd0\xf3\x18\x02R\x04body\x121\n" +
 	"\vconnections\x18\x04 \x01(\rB\x0f\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\x80\xad\xe2\x04R\vconnections\x12E\n" +
-	"\x16connections_per_client\x18\x05 \x01(\rB\x0f\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\x80\xad\xe2\x04R\x14connectionsPerClient\"\xb7\x01\n" +
+	"\x16connections_per_client\x18\x05 \x01(\rB\x0f\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\x80\xad\xe2\x04R\x14connectionsPerClient\"\xf7\x01\n" +
 	"\x10ListenerTimeouts\x12:\n" +
 	"\frequest_head\x18\x01 \x01(\x03B\x17\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\xc0\xe2\x85\xe3hR\vrequestHead\x12,\n" +
 	"\x04idle\x18\x02 \x01(\x03B\x18\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\x04idle\x129\n" +
 	"\vstream_idle\x18\x03 \x01(\x03B\x18\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\n" +
-	"streamIdle\"\x98\x01\n" +
+	"streamIdle\x12>\n" +
+	"\fmax_lifetime\x18\x04 \x01(\x03B\x1b\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\x80\x94\xeb\xdc\x03\xe8\xf3\x18\x80\x80\xa4\xc9\xff\xc1\x89\x01R\vmaxLifetime\"\x98\x01\n" +
 	"\tKeepAlive\x12.\n" +
 	"\x04idle\x18\x01 \x01(\x03B\x1a\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\x80\x94\xeb\xdc\x03\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\x04idle\x125\n" +
 	"\binterval\x18\x02 \x01(\x03B\x19\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\x80\x94\xeb\xdc\x03\xe8\xf3\x18\x80\xc0\xe2\x85\xe3hR\binterval\x12$\n" +
