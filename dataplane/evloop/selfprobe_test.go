@@ -68,6 +68,16 @@ func timeWaits(t *testing.T, port uint16) (count int) {
 	return count
 }
 
+// descriptors are how many this process has.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
+
 func TestANodeAnswersItsProbeWhateverItsListenerSpeaksAndNothingIsSeenOfIt(t *testing.T) {
 	nowhere := newUpstream("u", "127.0.0.1:1") // asking it would be seen
 	certificate := securetest.New(t).Certificate(securetest.Config{Names: []string{shop}})
@@ -85,11 +95,13 @@ func TestANodeAnswersItsProbeWhateverItsListenerSpeaksAndNothingIsSeenOfIt(t *te
 		t.Run(c.name, func(t *testing.T) {
 			n := startNode(t, 2)
 			n.apply(c.change, c.route)
+			before := descriptors(t)
 			for range 10 {
 				if err := n.probe(); err != nil {
 					t.Fatal(err)
 				}
 			}
+			eventually(t, "descriptors to be as before", func() bool { return descriptors(t) <= before })
 			n.stop() // so that nothing comes later
 			n.checkNoTrace()
 		})
