@@ -320,7 +320,9 @@ func (m *driverModel) check(x *Exchange, a Actions) {
 }
 
 func TestAStepAllocatesNothing(t *testing.T) {
-	env := testEnv(t, func(l *table.Listener, _ *table.Route) { l.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
+	env := testEnv(t, func(l *table.Listener, _ *table.Route) {
+		l.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	})
 	h := request("GET", "/a?q=1", "Host: Shop.Test:8080", "Accept: */*", "User-Agent: test", "X-Forwarded-For: 198.51.100.7, 2001:db8::7, 192.0.2.9")
 	answer := &message.Head{Status: 200, Minor: 1, Framing: message.FramingLength, Length: 5, KeepAlive: true, Arena: []byte{}}
 	x := new(Exchange)
