@@ -82,6 +82,11 @@ func TestACertificateIsCreatedFromItsFiles(t *testing.T) {
 	}
 	contains(t, sh.must("create", "certificate", "site", "--chain", chain, "--key", key), "Certificate/site created")
 	contains(t, sh.fails(statusFailed, "create", "certificate", "site", "--chain", chain, "--key", key), "exists already")
+	sh.must("create", "listener", "site", "--port", "8443", "--certificate", "site")
+	contains(t, sh.must("get", "listener", "site", "-o", "yaml"), "protocol: HTTPS", "- site")
+	contains(t, sh.fails(statusWrongUse, "create", "listener", "other", "--port", "8444", "--protocol", "https"), "needs --certificate")
+	contains(t, sh.fails(statusWrongUse, "create", "listener", "other", "--port", "8444", "--protocol", "tcp", "--certificate", "site"), "leave out --protocol")
+	contains(t, sh.must("__complete", "create", "listener", "--certificate", ""), "site\n")
 	contains(t, sh.fails(statusWrongUse, "create", "certificate", "site", "--key", key), "chain")
 	contains(t, sh.fails(statusFailed, "create", "certificate", "swapped", "--chain", key, "--key", chain), "a private key")
 }

@@ -28,7 +28,8 @@ would be sent: the beginning of a file.`,
   proxyctl create listener web --port 8080
   proxyctl create upstream api --endpoint 10.0.0.1:80 --endpoint 10.0.0.2:80=3
   proxyctl create route api --host shop.test --prefix /api --forward api
-  proxyctl create certificate site --chain site.crt --key site.key`,
+  proxyctl create certificate site --chain site.crt --key site.key
+  proxyctl create listener site --port 8443 --certificate site`,
 		Args: noSuchCommand,
 		RunE: runner(func(ctx context.Context, _ []string) error {
 			if err := flags.check(); err != nil {
@@ -120,24 +121,38 @@ func (a *app) quick(use, short, example string, fill func(cmd *cobra.Command) fu
 
 func (a *app) createListenerCommand() *cobra.Command {
 	return a.quick("listener NAME", "Create a listener",
-		"  proxyctl create listener web --port 8080\n  proxyctl create listener internal --port 8081 --address 10.0.0.5",
+		"  proxyctl create listener web --port 8080\n  proxyctl create listener internal --port 8081 --address 10.0.0.5\n"+
+			"  proxyctl create listener site --port 8443 --certificate site",
 		func(cmd *cobra.Command) func(*fleetv1.Resource) error {
 			var port uint32
 			var protocol string
-			var addresses []string
+			var addresses, certificates []string
 			cmd.Flags().Uint32Var(&port, "port", 0, "port to listen on")
-			cmd.Flags().StringVar(&protocol, "protocol", "HTTP", "HTTP, TCP or TLS_PASSTHROUGH; HTTPS needs certificates, and so a file")
-			a.completeFlag(cmd, "protocol", oneOf("HTTP", "TCP", "TLS_PASSTHROUGH"))
+			cmd.Flags().StringVar(&protocol, "protocol", "", "HTTP, HTTPS, TCP or TLS_PASSTHROUGH (default HTTP, with --certificate HTTPS)")
+			a.completeFlag(cmd, "protocol", oneOf("HTTP", "HTTPS", "TCP", "TLS_PASSTHROUGH"))
+			cmd.Flags().StringSliceVar(&certificates, "certificate", nil, "certificate of HTTPS; the first is for clients that ask for no name that one has; may be repeated")
+			a.completeFlag(cmd, "certificate", a.completeKind(resource.Certificate))
 			cmd.Flags().StringSliceVar(&addresses, "address", nil, "NODE, vip/NAME or an IP address; may be repeated (default NODE)")
 			_ = cmd.MarkFlagRequired("port")
 			return func(r *fleetv1.Resource) error {
-				p, ok := fleetv1.Listener_Protocol_value[strings.ToUpper(protocol)]
-				if !ok || p == 0 {
-					return wrongUse("--protocol %s: expected HTTP, HTTPS, TCP or TLS_PASSTHROUGH", protocol)
+				listener := &fleetv1.Listener{Port: proto.Uint32(port), Protocol: fleetv1.Listener_HTTP.Enum(), Addresses: addresses}
+				if len(certificates) > 0 {
+					listener.Protocol, listener.Tls = fleetv1.Listener_HTTPS.Enum(), &fleetv1.ListenerTLS{Certificates: certificates}
 				}
-				r.Spec = &fleetv1.Resource_Listener{Listener: &fleetv1.Listener{
-					Port: proto.Uint32(port), Protocol: fleetv1.Listener_Protocol(p).Enum(), Addresses: addresses,
-				}}
+				if protocol != "" {
+					p, ok := fleetv1.Listener_Protocol_value[strings.ToUpper(protocol)]
+					if !ok || p == 0 {
+						return wrongUse("--protocol %s: expected HTTP, HTTPS, TCP or TLS_PASSTHROUGH", protocol)
+					}
+					listener.Protocol = fleetv1.Listener_Protocol(p).Enum()
+				}
+				switch https := listener.GetProtocol() == fleetv1.Listener_HTTPS; {
+				case https && listener.GetTls() == nil:
+					return wrongUse("--protocol HTTPS needs --certificate (proxyctl create certificate makes one)")
+				case !https && listener.GetTls() != nil:
+					return wrongUse("--certificate is for HTTPS: leave out --protocol %s", protocol)
+				}
+				r.Spec = &fleetv1.Resource_Listener{Listener: listener}
 				return nil
 			}
 		}, resource.Listener)
