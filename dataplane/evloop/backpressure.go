@@ -32,8 +32,6 @@ func (d *downstream) wantsInput() bool {
 		// an attempt that fails has lost nothing.
 		s := d.stream
 		return s != nil && takesRequest(s)
-	case phaseLinger:
-		return true
 	}
 	return false
 }

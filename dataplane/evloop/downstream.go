@@ -174,6 +174,10 @@ func (l *Loop) sentDown(d *downstream) {
 // readDown reads and parses for one turn.
 func (l *Loop) readDown(d *downstream) {
 	k := d.link
+	if d.phase == phaseLinger {
+		l.discard(d)
+		return
+	}
 	// First what is kept; a body's End may follow without further bytes.
 	if d.wantsInput() && (k.in.len() > 0 || d.phase == phaseBody) {
 		l.consumeDown(d, k.in.bytes())
@@ -221,15 +225,6 @@ func (l *Loop) consumeDown(d *downstream, data []byte) {
 	}
 	used := 0
 	for d.wantsInput() {
-		if d.phase == phaseLinger {
-			d.lingered += len(data) - used
-			used = len(data)
-			if d.lingered > lingerBytes {
-				l.closeDown(d)
-				return
-			}
-			break
-		}
 		if l.events--; l.events < 0 {
 			l.makeReady(k)
 			break
@@ -248,6 +243,10 @@ func (l *Loop) consumeDown(d *downstream, data []byte) {
 		if k.closed {
 			return
 		}
+	}
+	if d.phase == phaseLinger { // nobody wants the rest
+		d.lingered += len(data) - used
+		used = len(data)
 	}
 	l.keep(k, data, used)
 }
@@ -399,6 +398,28 @@ func (l *Loop) closeLingering(d *downstream) {
 	unix.Shutdown(k.fd, unix.SHUT_WR)
 	l.wheel.arm(k, d.deadline())
 	l.makeReady(k)
+}
+
+// discard throws away what a lingering client sends, for one turn.
+func (l *Loop) discard(d *downstream) {
+	k := d.link
+	if !k.readable {
+		return
+	}
+	n, errno := sysDiscard(k.fd, l.readBuf)
+	d.lingered += n
+	switch {
+	case errno == unix.EAGAIN:
+		k.readable = false
+	case errno != 0 || n == 0:
+		l.goneDown(d)
+	case d.lingered > lingerBytes:
+		l.closeDown(d)
+	case n == len(l.readBuf) || k.readHup:
+		l.makeReady(k)
+	default:
+		k.readable = false // what comes next makes an edge
+	}
 }
 
 // goneDown ends a connection whose client is gone.

@@ -29,6 +29,21 @@ func sysRead(fd int, p []byte) (int, unix.Errno) {
 	}
 }
 
+// sysDiscard is sysRead that throws the bytes away: those of TCP are not even copied, so
+// what p has afterwards says nothing.
+func sysDiscard(fd int, p []byte) (int, unix.Errno) {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_TRUNC, 0, 0)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			return 0, errno
+		}
+		return int(n), 0
+	}
+}
+
 // sysWrite sends without raising SIGPIPE.
 func sysWrite(fd int, p []byte) (int, unix.Errno) {
 	for {
