@@ -56,6 +56,7 @@
 // # Where to look
 //
 //	a transfer stands still     backpressure.go: who should have called makeReady?
+//	one in HTTP/2 comes in bits pause.go: the client has used up half of a flood's budget
 //	a deadline does not come    deadline, muxDeadline: what is it? wheel.go: is it armed?
 //	a connection is not reused  releaseUp and makeIdle have all reasons
 //	descriptors grow            newLink, closeLink and openPipe count in Loop.open
@@ -75,7 +76,8 @@
 // Registration is edge-triggered and for life. A read that got less than it
 // asked for ends the edge; whatever stops before that (a budget, back-pressure)
 // leaves link.readable set and puts the link on the ready list, or is resumed by
-// the side it waits for (backpressure.go). Whoever queues bytes goes through send:
+// the side it waits for (backpressure.go). A client that is refused again and again makes
+// no edges for a while (pause.go). Whoever queues bytes goes through send:
 // they are written when all links at hand have had their turns (stage.go), or wait in
 // link.out for the next writable edge: there is no third way.
 //

@@ -110,7 +110,7 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 func (d *downstream) idle() bool {
 	k := d.link
 	if d.phase == phaseMux {
-		return d.mux.open == 0 && !d.closing && !k.readable && k.out.len() == 0
+		return d.mux.open == 0 && !d.closing && !k.readable && !k.muted && k.out.len() == 0
 	}
 	return d.phase == phaseHead && d.headStart == 0 && !d.closing && !k.readable && k.out.len() == 0
 }
@@ -389,7 +389,7 @@ func (l *Loop) closeLingering(d *downstream) {
 		l.closeDown(d)
 		return
 	}
-	if d.phase != phaseBody && !d.refused && k.in.len() == 0 && !k.readable {
+	if d.phase != phaseBody && !d.refused && k.in.len() == 0 && !k.readable && !k.muted {
 		l.closeDown(d)
 		return
 	}

@@ -17,6 +17,8 @@ func (d *downstream) deadline() int64 {
 		return d.muxDeadline()
 	case d.phase == phaseShake && !d.closing:
 		return d.since + int64(t.RequestHead)
+	case d.phase == phaseLinger && d.link.muted:
+		return d.since // each tick has something to do
 	case d.phase == phaseLinger:
 		return d.since + lingerTime
 	case d.closing:
@@ -74,6 +76,8 @@ func (l *Loop) timeDown(d *downstream) {
 		l.proxyCutShort(d, timedOut)
 	case d.phase == phaseHello:
 		l.helloCutShort(d, timedOut)
+	case d.phase == phaseLinger && l.now < d.since+lingerTime:
+		l.lingerMuted(d)
 	default:
 		l.closeDown(d)
 	}

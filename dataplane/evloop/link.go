@@ -35,6 +35,7 @@ type link struct {
 	writable bool
 	readHup  bool // the peer sends no more
 	broken   bool // reset, or an error is pending
+	muted    bool // no edge tells of bytes that come: see pause.go
 
 	// bulk: its peer sends much at a time, so what it sends may be spliced. awaited:
 	// the link that splices to it waits until it is writable.

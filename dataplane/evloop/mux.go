@@ -39,6 +39,9 @@ type mux struct {
 	ahead   int // bytes of all that wait
 	held    int // subs whose request waits for its endpoint
 
+	paused int64 // since when nothing is read; 0: it is
+	woken  int64 // when that ended
+
 	leaveBy int64 // the client was told to begin no more streams, and is told then which were taken; 0: it was not
 	left    bool  // it was told both: nothing new will come
 }
@@ -135,6 +138,9 @@ func (l *Loop) turnMux(d *downstream) {
 // readMux reads and parses for one turn.
 func (l *Loop) readMux(d *downstream) {
 	k, m := d.link, d.mux
+	if m.paused > 0 {
+		return
+	}
 	l.events = min(l.events, muxFrames)
 	wants := func() bool { return !k.closed && !d.closing && !m.deaf() }
 	if wants() {
@@ -160,8 +166,11 @@ func (l *Loop) readMux(d *downstream) {
 	case k.closed || d.closing:
 	case l.events <= 0:
 		l.makeReady(k)
-	case k.readHup && !k.readable && !m.deaf():
+	case k.readable || m.deaf():
+	case k.readHup:
 		l.goneDown(d)
+	default:
+		l.pause(d)
 	}
 }
 

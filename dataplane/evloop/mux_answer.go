@@ -253,6 +253,9 @@ func (d *downstream) muxDeadline() int64 {
 	case outlives > 0:
 		due = min(due, outlives)
 	}
+	if m.paused > 0 {
+		due = min(due, m.paused)
+	}
 	for _, b := range m.subs {
 		if b != nil {
 			due = min(due, b.deadline(int64(t.StreamIdle)))
@@ -272,6 +275,12 @@ func (b *sub) deadline(idle int64) int64 {
 // timeMux does what is due.
 func (l *Loop) timeMux(d *downstream) {
 	m, t := d.mux, &d.socket.listener.Timeouts
+	if m.paused > 0 {
+		// What has come is read before anything is judged: that it was not is our doing.
+		if l.goOn(d); d.link.closed || d.closing {
+			return
+		}
+	}
 	for i := 0; i < len(m.subs); i++ {
 		b := m.subs[i]
 		switch {

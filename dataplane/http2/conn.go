@@ -91,6 +91,11 @@ func (c *Conn) Streams() int { return c.streams.count }
 // Waiting tells whether the peer owes the rest of its preface or of a field block.
 func (c *Conn) Waiting() bool { return c.phase < phaseOpen || c.block.stream != 0 }
 
+// Strained tells whether the peer has used up more than half of what it may send of
+// frames that cost it nothing: it is on its way to being ended, unless it does what
+// somebody wants. Who reads from it seldom then has many of them by one call.
+func (c *Conn) Strained(now int64) bool { return c.floods.halfSpent(now) }
+
 // Tag attaches a number to a stream, which every later event of it carries. It
 // has no effect on a stream that is over.
 func (c *Conn) Tag(stream, tag uint32) {

@@ -62,7 +62,7 @@ var budgets = [floodEnd]budget{
 	// Beyond these no connection ends: heads are refused by a reset, and count as
 	// errors. A user reads why one page or the other is not shown, and an answer costs
 	// ten times what a reset does.
-	floodAnswer: {HeadTooLarge, 16, 1, 0, 0},
+	floodAnswer: {HeadTooLarge, 16, 1, 1, 0},
 }
 
 // maxContinuations bounds the CONTINUATION frames of one field block: a block
@@ -70,9 +70,13 @@ var budgets = [floodEnd]budget{
 // end).
 const maxContinuations = 16
 
+// second is that in which time is told.
+const second = int64(1e9)
+
 // floods counts what came of each kind, less what was earned.
 type floods struct {
 	spent    [floodEnd]int32
+	strained bool  // half of a budget may be used up
 	refilled int64 // when, in nanoseconds
 	requests int32 // answered since
 	bytes    int64 // of bodies since
@@ -86,20 +90,42 @@ func (f *floods) spend(kind flood, now int64) bool {
 		}
 	}
 	f.spent[kind]++
+	if f.spent[kind] > budgets[kind].burst/2 {
+		f.strained = true
+	}
 	return true
+}
+
+// earned is what time and work have earned of a budget since the last refill.
+func (f *floods) earned(kind flood, now int64) int64 {
+	b := &budgets[kind]
+	seconds := max(now-f.refilled, 0) / second
+	return seconds*int64(b.perSecond) + int64(f.requests)*int64(b.perRequest) + f.bytes>>10*int64(b.perKiB)
+}
+
+// halfSpent tells whether more than half of a budget is used up, when all that was
+// earned is paid back.
+func (f *floods) halfSpent(now int64) bool {
+	if !f.strained {
+		return false
+	}
+	for kind := range floodEnd {
+		if half := int64(budgets[kind].burst / 2); int64(f.spent[kind])-half > f.earned(kind, now) {
+			return true
+		}
+	}
+	return false
 }
 
 // refill pays back what time and work have earned since the last time. It is
 // asked for only when a budget is used up, so counting costs nothing else.
 func (f *floods) refill(now int64) {
-	const second = 1e9
-	seconds := max(now-f.refilled, 0) / second
-	f.refilled = max(f.refilled, f.refilled+seconds*second)
-	for kind := range f.spent {
-		b := &budgets[kind]
-		earned := seconds*int64(b.perSecond) + int64(f.requests)*int64(b.perRequest) + f.bytes>>10*int64(b.perKiB)
-		f.spent[kind] -= int32(min(earned, int64(f.spent[kind])))
+	f.strained = false
+	for kind := range floodEnd {
+		f.spent[kind] -= int32(min(f.earned(kind, now), int64(f.spent[kind])))
+		f.strained = f.strained || f.spent[kind] > budgets[kind].burst/2
 	}
+	f.refilled += max(now-f.refilled, 0) / second * second
 	f.requests = 0
 	f.bytes &= 1<<10 - 1
 }

@@ -323,7 +323,6 @@ func TestStreamTableFindsWhatIsThere(t *testing.T) {
 
 // TestBudgetsRefill takes a budget to its end and waits.
 func TestBudgetsRefill(t *testing.T) {
-	const second = int64(1e9)
 	for kind := range floodEnd {
 		b := budgets[kind]
 		var f floods
@@ -352,6 +351,35 @@ func TestBudgetsRefill(t *testing.T) {
 		}
 		if n := drain(1e6 * second); n != b.burst {
 			t.Errorf("%v: %d after long, want %d", b.reason, n, b.burst)
+		}
+	}
+}
+
+// TestAPeerStrainsFromHalfABudgetOnUntilItHasEarned says so of each.
+func TestAPeerStrainsFromHalfABudgetOnUntilItHasEarned(t *testing.T) {
+	for kind := range floodEnd {
+		b := budgets[kind]
+		var f floods
+		for range b.burst / 2 {
+			f.spend(kind, 0)
+		}
+		if f.halfSpent(0) {
+			t.Errorf("%v: strained by half of it", b.reason)
+		}
+		if f.spend(kind, 0); !f.halfSpent(0) {
+			t.Errorf("%v: not strained by more than half of it", b.reason)
+		}
+		if f.halfSpent(second) {
+			t.Errorf("%v: strained after a second", b.reason)
+		}
+		for f.spend(kind, 0) {
+		}
+		if !f.halfSpent(second) && b.perSecond < b.burst/2 {
+			t.Errorf("%v: not strained a second after all of it was used up", b.reason)
+		}
+		f.requests, f.bytes = 1000, 1000<<10
+		if work := b.perRequest+b.perKiB > 0; f.halfSpent(0) == work {
+			t.Errorf("%v: strained is %t after work", b.reason, !work)
 		}
 	}
 }

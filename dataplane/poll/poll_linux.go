@@ -86,6 +86,26 @@ func (p *Poller) Add(fd int, token uint64) error {
 	return p.add(fd, token, edges)
 }
 
+// Mute has the arrival of bytes make no edges of fd, which was added with token, until
+// Unmute. The peer's half-close and what there is to write still do.
+func (p *Poller) Mute(fd int, token uint64) error {
+	return p.change(fd, token, edges&^unix.EPOLLIN)
+}
+
+// Unmute ends Mute. What has come meanwhile, or is not read yet, makes an edge at once.
+func (p *Poller) Unmute(fd int, token uint64) error {
+	return p.change(fd, token, edges)
+}
+
+func (p *Poller) change(fd int, token uint64, interest uint32) error {
+	ev := unix.EpollEvent{Events: interest}
+	*tokenOf(&ev) = token
+	if err := unix.EpollCtl(p.epfd, unix.EPOLL_CTL_MOD, fd, &ev); err != nil {
+		return fmt.Errorf("poll: epoll_ctl mod: %w", err)
+	}
+	return nil
+}
+
 // AddShared registers a listening socket that other pollers have too: an edge
 // wakes one of those that wait, not all.
 func (p *Poller) AddShared(fd int, token uint64) error {

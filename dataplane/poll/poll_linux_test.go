@@ -135,3 +135,39 @@ func TestASleepHiddenFromTheSchedulerDoesNotHoldUpTheCollector(t *testing.T) {
 		t.Error("the sleep did not end")
 	}
 }
+
+func TestAMutedDescriptorMakesNoEdgesOfBytesAndForgetsNone(t *testing.T) {
+	p := newPoller(t)
+	a, b := newPair(t)
+	const token = 7
+	if err := p.Add(a, token); err != nil {
+		t.Fatal(err)
+	}
+	waitOne(t, p)
+	if err := p.Mute(a, token); err != nil {
+		t.Fatal(err)
+	}
+	if ev := waitOne(t, p); ev.Readable || !ev.Writable { // what there is but bytes is told again
+		t.Fatalf("muted: %+v", ev)
+	}
+	if _, err := unix.Write(b, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if events, err := p.Wait(20 * time.Millisecond); err != nil || len(events) != 0 {
+		t.Fatalf("an edge of bytes: %v %v", events, err)
+	}
+	if err := p.Unmute(a, token); err != nil {
+		t.Fatal(err)
+	}
+	if ev := waitOne(t, p); ev.Token != token || !ev.Readable {
+		t.Fatalf("unmuted: %+v", ev)
+	}
+	if err := p.Mute(a, token); err != nil {
+		t.Fatal(err)
+	}
+	waitOne(t, p)
+	unix.Shutdown(b, unix.SHUT_WR)
+	if ev := waitOne(t, p); !ev.ReadHup || !ev.Readable {
+		t.Fatalf("the end, muted: %+v", ev)
+	}
+}
