@@ -179,6 +179,11 @@ func (h *hub) lookAtHead(ctx context.Context) {
 	}
 	was := h.seen
 	h.seen = historyEntry(changes[0]).Version
+	if h.seen == was {
+		h.server.confirm(was.Revision)
+	} else if _, err := h.server.current(ctx); err != nil { // so that it is known if the store goes away
+		h.server.cfg.Logger.Debug("rest: current configuration not read", "error", err)
+	}
 	if first || h.seen == was {
 		return
 	}

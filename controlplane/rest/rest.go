@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -30,6 +31,8 @@ const (
 	// currentTimeout bounds the reading of what is wanted. It is far more than a
 	// store that works takes to load 100,000 resources.
 	currentTimeout = 15 * time.Second
+	// lastTimeout is how long is waited for the store where what it said last will do.
+	lastTimeout = time.Second
 	// headTimeout bounds the reading of a request's head, bodyTimeout of the
 	// whole request: 64 MiB at 10 Mbit/s.
 	headTimeout = 10 * time.Second
@@ -114,6 +117,8 @@ type Server struct {
 	// uploads and bodies hold one token for each large body being read, and for
 	// each body being worked on.
 	uploads, bodies chan struct{}
+
+	last atomic.Pointer[lastRead] // nil: nothing was read yet
 }
 
 // New builds the routes and the OpenAPI document from one table.
@@ -207,7 +212,35 @@ func (s *Server) current(ctx context.Context) (store.Configuration, error) {
 	if err != nil {
 		return store.Configuration{}, fmt.Errorf("%w: current configuration: %w", errStore, err)
 	}
+	s.last.Store(&lastRead{configuration, s.cfg.Now()})
 	return configuration, nil
+}
+
+// lastRead is a configuration, and when it was last known to be the current one.
+type lastRead struct {
+	configuration store.Configuration
+	at            time.Time
+}
+
+// confirm takes note that a revision is the current one.
+func (s *Server) confirm(revision uint64) {
+	if last := s.last.Load(); last != nil && last.configuration.Revision == revision {
+		s.last.CompareAndSwap(last, &lastRead{last.configuration, s.cfg.Now()})
+	}
+}
+
+// currentOrLast is current for what people look at when the store does not answer: then
+// it is what was read last, and asOf says when it was last known to be current. It waits
+// for lastTimeout.
+func (s *Server) currentOrLast(ctx context.Context) (configuration store.Configuration, asOf *time.Time, err error) {
+	short, cancel := context.WithTimeout(ctx, lastTimeout)
+	defer cancel()
+	configuration, err = s.current(short)
+	if last := s.last.Load(); err != nil && !errors.Is(err, store.ErrDamaged) && last != nil && ctx.Err() == nil {
+		at := last.at.UTC()
+		return last.configuration, &at, nil
+	}
+	return configuration, nil, err
 }
 
 // at is the configuration at a revision; 0 is the empty beginning.

@@ -35,7 +35,7 @@ func (s *Server) vipOperations() []operation {
 
 func (s *Server) listVIPs(c *gin.Context) error {
 	list := api.VIPList{Items: []api.VIPStatus{}}
-	now, err := s.current(c.Request.Context())
+	now, asOf, err := s.currentOrLast(c.Request.Context())
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (s *Server) listVIPs(c *gin.Context) error {
 		if leaf.Key.Kind != resource.VirtualIP {
 			continue
 		}
-		v, err := vipStatus(leaf, reports[leaf.Key.Name], nodes)
+		v, err := s.vipStatus(leaf, asOf, reports[leaf.Key.Name], nodes)
 		if err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func (s *Server) getVIP(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	now, err := s.current(c.Request.Context())
+	now, asOf, err := s.currentOrLast(c.Request.Context())
 	if err != nil {
 		return err
 	}
@@ -67,11 +67,22 @@ func (s *Server) getVIP(c *gin.Context) error {
 	if !ok {
 		return api.NewError(api.TypeNotFound, "VirtualIP/%s: there is none", name)
 	}
-	v, err := vipStatus(leaf, s.cfg.Nodes.VIPs()[name], s.cfg.Nodes.Nodes())
+	v, err := s.vipStatus(leaf, asOf, s.cfg.Nodes.VIPs()[name], s.cfg.Nodes.Nodes())
 	if err != nil {
 		return err
 	}
 	return answerJSON(c, http.StatusOK, v)
+}
+
+// vipStatus is that of package api, with what is known of the store.
+func (s *Server) vipStatus(leaf tree.Leaf, asOf *time.Time, reports []api.VIPReport, nodes []api.NodeStatus) (api.VIPStatus, error) {
+	v, err := vipStatus(leaf, reports, nodes)
+	if asOf != nil {
+		v.ConfiguredAsOf = asOf
+		ago := s.cfg.Now().Sub(*asOf).Round(time.Second)
+		v.Problems = append(v.Problems, fmt.Sprintf("etcd does not answer the control plane: the configuration is as it was %s ago", ago))
+	}
+	return v, err
 }
 
 // vipStatus puts together what is wanted, what the nodes report, and which of the
@@ -81,7 +92,7 @@ func vipStatus(leaf tree.Leaf, reports []api.VIPReport, nodes []api.NodeStatus) 
 	if err != nil {
 		return api.VIPStatus{}, err
 	}
-	v := api.VIPStatus{Name: leaf.Key.Name, Address: r.GetVirtualIp().GetAddress(), Nodes: slices.Clone(reports)}
+	v := api.VIPStatus{Name: leaf.Key.Name, Address: r.GetVirtualIp().GetAddress(), Nodes: append([]api.VIPReport{}, reports...)}
 	for _, n := range nodes {
 		reported := slices.ContainsFunc(reports, func(r api.VIPReport) bool { return r.Node == n.ID })
 		if n.Expected && !reported {

@@ -1,14 +1,17 @@
 package rest
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -91,6 +94,54 @@ func TestAVIPIsShownAsItsHolderSeesItWithWhatIsWrong(t *testing.T) {
 				t.Errorf("nodes %+v", n)
 			}
 		})
+	}
+}
+
+// awayStore is a store that can be away.
+type awayStore struct {
+	Store
+	away atomic.Bool
+}
+
+func (s *awayStore) Current(ctx context.Context) (store.Configuration, error) {
+	if s.away.Load() {
+		<-ctx.Done()
+		return store.Configuration{}, ctx.Err()
+	}
+	return s.Store.Current(ctx)
+}
+
+// TestVIPsAreShownWhileTheStoreIsAway, and say of when their configuration is: who holds
+// them the nodes say.
+func TestVIPsAreShownWhileTheStoreIsAway(t *testing.T) {
+	st := &awayStore{}
+	var late atomic.Int64
+	f := newFleet(t, func(c *Config) {
+		st.Store, c.Store = c.Store, st
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
+	})
+	apply := f.do("POST", api.PathApply, "kind: VirtualIP\nname: shop\nspec: {address: 127.0.0.100/32, announce: BIND}\n")
+	want[api.ApplyResult](t, apply, http.StatusOK)
+	if v := want[api.VIPStatus](t, f.do("GET", api.VIPPath("shop"), ""), http.StatusOK); v.ConfiguredAsOf != nil {
+		t.Errorf("%+v", v)
+	}
+	st.away.Store(true)
+	late.Store(int64(time.Hour))
+	list := want[api.VIPList](t, f.do("GET", api.PathVIPs, ""), http.StatusOK)
+	one := want[api.VIPStatus](t, f.do("GET", api.VIPPath("shop"), ""), http.StatusOK)
+	for _, v := range append(list.Items, one) {
+		said := slices.ContainsFunc(v.Problems, func(p string) bool { return strings.Contains(p, "etcd does not answer") })
+		if v.ConfiguredAsOf == nil || v.Address != "127.0.0.100/32" || !said {
+			t.Errorf("%+v", v)
+		}
+	}
+	if len(list.Items) != 1 {
+		t.Errorf("%+v", list)
+	}
+	refused(t, f.do("GET", api.VIPPath("other"), ""), api.TypeNotFound)
+	st.away.Store(false)
+	if v := want[api.VIPStatus](t, f.do("GET", api.VIPPath("shop"), ""), http.StatusOK); v.ConfiguredAsOf != nil {
+		t.Errorf("%+v", v)
 	}
 }
 

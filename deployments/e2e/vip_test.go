@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -285,4 +286,48 @@ func TestAVIPMovesWhileControlPlaneAndEtcdAreGone(t *testing.T) {
 	f.StartControlPlane()
 	f.WaitNodes()
 	awaitVIP(t, f, 3)
+}
+
+// TestWhatIsSaidOfAVIPIsTrueWhileEtcdIsAway: who holds it the nodes say, without etcd;
+// and while a node is away that lost its directory.
+func TestWhatIsSaidOfAVIPIsTrueWhileEtcdIsAway(t *testing.T) {
+	etcd := fleettest.NewEtcd(t)
+	f := fleettest.New(t, fleettest.Options{Gossip: true, EtcdEndpoints: []string{etcd.Endpoint}})
+	f.PortBackends()
+	f.Apply(f.Localise(example(t, "first.yaml")))
+	f.WaitNodes()
+	holder := awaitVIP(t, f, 3).Holder
+	if err := syscall.Kill(etcd.PID(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Kill(etcd.PID(), syscall.SIGCONT) }()
+	const away = "etcd does not answer the control plane: the configuration is as it was "
+	stdout, _ := ctl(t, f, 0, "vip", "list")
+	mentions(t, stdout, holder, away)
+
+	// A node that ends while etcd is away is not said to hold.
+	node, number := nodeOf(t, f, holder)
+	node.Kill()
+	if err := os.RemoveAll(filepath.Join(f.Dir, "state", node.ID)); err != nil {
+		t.Fatal(err)
+	}
+	var next string
+	fleettest.Wait(t, vipPatience, "another holder", func() bool {
+		v := vip(t, f)
+		next = v.Holder
+		return next != "" && next != holder && v.ConfiguredAsOf != nil
+	})
+	stdout, _ = ctl(t, f, 0, "vip", "shop")
+	mentions(t, stdout, next, away, "UNKNOWN")
+
+	if err := syscall.Kill(etcd.PID(), syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	f.StartNode(number)
+	if v := awaitVIP(t, f, 3); v.ConfiguredAsOf != nil {
+		t.Errorf("%+v", v)
+	}
+	if stdout, _ = ctl(t, f, 0, "vip", "shop"); strings.Contains(stdout, "etcd") || strings.Contains(stdout, "UNKNOWN") {
+		t.Error(stdout)
+	}
 }

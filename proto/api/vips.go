@@ -77,6 +77,9 @@ type VIPStatus struct {
 	Why      string     `json:"why,omitempty"`
 	// ListRevision is that of the list of expected members.
 	ListRevision uint64 `json:"listRevision,omitempty"`
+	// ConfiguredAsOf is set where etcd does not answer the control plane: name and
+	// address are as they were configured then. What nodes report does not go by etcd.
+	ConfiguredAsOf *time.Time `json:"configuredAsOf,omitempty"`
 	// Problems are what is wrong, for people: nobody holds, several do, nodes
 	// disagree.
 	Problems []string `json:"problems,omitempty"`
