@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 )
 
 // probes is a self-probe whose addresses answer, or do not, as they are told.
@@ -153,9 +154,10 @@ func TestOneFailureIsNoFaultIfTheNextAttemptIsAnswered(t *testing.T) {
 			s.fails[at] = nil
 		}
 	}
+	begun := time.Now()
 	s.expect("it failed once", false)
-	if len(s.asked) != 2 {
-		t.Errorf("asked %d times", len(s.asked))
+	if took := time.Since(begun); len(s.asked) != 2 || took < probeEvery {
+		t.Errorf("asked %d times in %s", len(s.asked), took)
 	}
 }
 
@@ -173,6 +175,39 @@ func TestAFaultNamesListenerAndAddress(t *testing.T) {
 	s.expect("the second cannot be asked, the first answers", true)
 	s.fails[s.all[1].address] = nil
 	s.expect("both answer", false)
+}
+
+// countingHandler counts what is logged.
+type countingHandler struct {
+	slog.Handler
+	count *int
+}
+
+func (h countingHandler) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h countingHandler) Handle(context.Context, slog.Record) error {
+	*h.count++
+	return nil
+}
+
+func TestWhatIsLoggedIsWhatIsNew(t *testing.T) {
+	logged := 0
+	s := probesOf(t, 1)
+	s.engine.log = slog.New(countingHandler{slog.DiscardHandler, &logged})
+	for range 2 {
+		s.expect("it answers", false)
+	}
+	s.fails[s.all[0].address] = errDead
+	for range 2 {
+		s.expect("it is dead", true)
+	}
+	delete(s.fails, s.all[0].address)
+	for range 2 {
+		s.expect("it answers again", false)
+	}
+	if logged != 2 {
+		t.Errorf("logged %d times", logged)
+	}
 }
 
 func TestTheEndOfTheProberIsNoFault(t *testing.T) {
