@@ -100,7 +100,7 @@ func newCommand(w world) *cobra.Command {
 	}
 	o.define(command.Flags())
 	command.CompletionOptions.DisableDefaultCmd = true
-	command.AddCommand(newUpgradeCommand(w), newAgentCommand(w), newLintCommand(w))
+	command.AddCommand(newUpgradeCommand(w), newAgentCommand(w), newLintCommand(w), newExplainCommand(w))
 	command.AddCommand(&cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit, schema level and Go version",

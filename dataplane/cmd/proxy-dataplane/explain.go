@@ -1,0 +1,185 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/compile"
+	"github.com/proxyfleet/proxyfleet/dataplane/http1"
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+	"github.com/proxyfleet/proxyfleet/dataplane/permit"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/proto/settings"
+	"github.com/spf13/cobra"
+)
+
+const explainHelp = `Says which route of a file of resources a request gets, and which were tried before
+and why each of them did not fit, in the order in which a node tries them. Nothing is
+sent, and nothing is asked of a control plane.
+
+Every HTTP and HTTPS listener of the file is asked, unless --listener names one;
+scheme and port of the URL are not looked at.
+
+Exit status: 0 each has a route for it; 1 one has none, which is answered with 404, or
+the file is not accepted; 2 wrong use.`
+
+const explainExamples = `  proxy-dataplane explain -f shop.yaml http://shop.test/cart
+
+  # What a fleet runs now:
+  curl -s '127.0.0.1:7402/config?full&format=yaml' >now.yaml
+  proxy-dataplane explain -f now.yaml -X POST -H 'X-Beta: yes' --client 192.0.2.7 https://shop.test/cart?full=1`
+
+// asked is the request to be explained.
+type asked struct {
+	file, listener, method, client, url string
+	fields                              []string
+}
+
+// newExplainCommand is proxy-dataplane explain, which stands here for the reason of
+// lint.
+func newExplainCommand(w world) *cobra.Command {
+	var a asked
+	command := &cobra.Command{
+		Use:     "explain -f FILE URL",
+		Short:   "Say which route a request gets, and why",
+		Long:    explainHelp,
+		Example: explainExamples,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if a.file == "" {
+				return settings.Usage("explain: expected -f FILE")
+			}
+			a.url = args[0]
+			found, err := a.explain(w.stdout)
+			if err != nil {
+				return settings.Usage("explain: %v", err)
+			}
+			if !found {
+				return errFailed
+			}
+			return nil
+		},
+	}
+	flags := command.Flags()
+	flags.StringVarP(&a.file, "file", "f", "", "`FILE` of resources, YAML or JSON")
+	flags.StringVar(&a.listener, "listener", "", "`NAME` of a listener (default each of HTTP and HTTPS)")
+	flags.StringVarP(&a.method, "method", "X", "GET", "`METHOD` of the request")
+	flags.StringArrayVarP(&a.fields, "header", "H", nil, "`FIELD: VALUE` of the request; repeated")
+	flags.StringVar(&a.client, "client", "", "`ADDRESS` of the client (default none, which no clientCIDRs has)")
+	return command
+}
+
+// explain prints the walk; found: each listener has a route.
+func (a *asked) explain(out io.Writer) (found bool, err error) {
+	q, err := a.query()
+	if err != nil {
+		return false, err
+	}
+	from := &standalone{path: a.file}
+	resources, problems, err := from.read()
+	if err != nil {
+		return false, err
+	}
+	var result *compile.Result
+	if len(problems) == 0 {
+		result, problems = compile.Compile(permit.New(computing), nil, resources, table.Version{})
+	}
+	if len(problems) > 0 {
+		_, err := fmt.Fprintln(out, list(a.file, problems))
+		return false, err
+	}
+	found = true
+	looked := 0
+	for i := range result.Table.Listeners {
+		l := &result.Table.Listeners[i]
+		if !l.Protocol.CarriesRoutes() || a.listener != "" && l.Name != a.listener {
+			continue
+		}
+		looked++
+		text, has := walk(l, *q)
+		found = found && has
+		if _, err := io.WriteString(out, text); err != nil {
+			return false, err
+		}
+	}
+	if looked == 0 {
+		return false, fmt.Errorf("%s has no HTTP or HTTPS listener %q", a.file, a.listener)
+	}
+	return found, nil
+}
+
+// query reads the request as a node reads it from its connection.
+func (a *asked) query() (*table.Query, error) {
+	u, err := url.Parse(a.url)
+	if err != nil {
+		return nil, err
+	}
+	if u.Host == "" {
+		return nil, fmt.Errorf("%q: expected a URL with a host, as http://shop.test/cart", a.url)
+	}
+	q := &table.Query{}
+	if a.client != "" {
+		if q.Client, err = netip.ParseAddr(a.client); err != nil {
+			return nil, fmt.Errorf("--client: %w", err)
+		}
+	}
+	lines := append([]string{a.method + " " + u.RequestURI() + " HTTP/1.1", "Host: " + u.Host}, a.fields...)
+	for _, line := range lines {
+		if strings.ContainsAny(line, "\r\n") {
+			return nil, fmt.Errorf("%q is more than one line", line)
+		}
+	}
+	var reader http1.Reader
+	reader.Init(http1.Server, http1.Limits{})
+	head := &message.Head{}
+	if ev := reader.Next([]byte(strings.Join(lines, "\r\n")+"\r\n\r\n"), head); ev.Kind != http1.Head {
+		return nil, fmt.Errorf("a node refuses such a request: %s", ev.Reason)
+	}
+	q.Head, q.Method, q.MethodName, q.HasQuery = head, head.Method, head.Bytes(head.MethodName), head.HasQuery
+	q.RawQuery = head.Bytes(head.Query)
+	return q, nil
+}
+
+// walk is what a listener does with a request, as text.
+func walk(l *table.Listener, q table.Query) (text string, found bool) {
+	var b strings.Builder
+	tell := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
+	tell("Listener/%s\n", l.Name)
+	path, _, problem := message.NormalPath(q.Head.Bytes(q.Head.Path), nil, l.Path)
+	host, _, ok := message.NormalHost(q.Head.Bytes(q.Head.Authority), nil)
+	switch {
+	case problem != message.PathOK:
+		tell("  400: %s\n", problem)
+		return b.String(), false
+	case !ok:
+		tell("  400: host\n")
+		return b.String(), false
+	}
+	q.Path, q.Host = path, host
+	l.Explain(&q, func(s table.Step) {
+		class := s.Class
+		if class == "" {
+			class = "any host"
+		}
+		switch {
+		case s.Route == nil:
+			tell("  %s: no route\n", class)
+		case s.Failed == table.ClauseNone:
+			found = true
+			tell("  %s: Route/%s is taken\n", class, s.Route.Name)
+		case s.Failed == table.ClauseHeader: // At is of a list that is sorted
+			tell("  %s: Route/%s does not fit by match.headers: %s\n", class, s.Route.Name, s.Route.Conditions.Headers[s.At].Name)
+		case s.Failed == table.ClauseQuery:
+			tell("  %s: Route/%s does not fit by match.query: %s\n", class, s.Route.Name, s.Route.Conditions.Query[s.At].Name)
+		default:
+			tell("  %s: Route/%s does not fit by match.%s\n", class, s.Route.Name, s.Failed)
+		}
+	})
+	if !found {
+		tell("  404: no route is left\n")
+	}
+	return b.String(), found
+}
