@@ -14,7 +14,7 @@ import (
 // TestHeadsThatAreTooLargeAreLoggedSoManyTimes has a client that goes on with heads of
 // too many fields: those that are not answered any more write no record.
 func TestHeadsThatAreTooLargeAreLoggedSoManyTimes(t *testing.T) {
-	const answered, reset = 16, 30
+	const answered, reset = 8, 38
 	n := startNode(t, 1)
 	n.apply(nil, forwardAll(newUpstream("u", "127.0.0.1:1")))
 	c := n.from("127.0.0.1")

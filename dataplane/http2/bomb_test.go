@@ -152,8 +152,8 @@ func TestHeadsThatAreTooLargeAreAnsweredSoManyTimes(t *testing.T) {
 			t.Fatalf("reset with %v", ev.Code)
 		}
 	}
-	if answered != 16 || reset != 84 {
-		t.Errorf("%d answered and %d reset, want 16 and 84", answered, reset)
+	if answered != 8 || reset != 92 {
+		t.Errorf("%d answered and %d reset, want 8 and 92", answered, reset)
 	}
 }
 

@@ -61,8 +61,8 @@ var budgets = [floodEnd]budget{
 	floodStray: {StrayFrameFlood, 1000, 100, 4, 0},
 	// Beyond these no connection ends: heads are refused by a reset, and count as
 	// errors. A user reads why one page or the other is not shown, and an answer costs
-	// ten times what a reset does.
-	floodAnswer: {HeadTooLarge, 16, 1, 1, 0},
+	// ten times what a reset does. Who asks for what is shown too earns as many.
+	floodAnswer: {HeadTooLarge, 8, 1, 1, 0},
 }
 
 // maxContinuations bounds the CONTINUATION frames of one field block: a block
