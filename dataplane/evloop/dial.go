@@ -126,6 +126,11 @@ func (l *Loop) connectDone(c *upstreamConn) {
 	}
 	c.link.broken = false
 	if c.pool.header != table.ProxyHeaderNone {
+		if s == nil { // a table that wants headers came meanwhile, and there is nobody to name
+			l.closeUp(c)
+			l.serveWaiting(c.pool)
+			return
+		}
 		l.sendProxyHeader(c)
 	}
 	if c.client != nil {
@@ -145,7 +150,7 @@ func (l *Loop) opened(c *upstreamConn) {
 	c.expires = l.lifetime(c.pool)
 	c.series = c.pool.series
 	l.stats.EndpointOpened(c.series)
-	if c.stream == nil && (c.client != p.client || c.http2 != p.http2) {
+	if c.stream == nil && (c.client != p.client || c.http2 != p.http2 || p.header != table.ProxyHeaderNone) {
 		if c.http2 {
 			p.connecting--
 		}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -295,5 +296,33 @@ func TestAnEndpointWithoutWeightAndOneWithAHeaderAreNotWarmed(t *testing.T) {
 		if change(&q); q.lacks() > 0 {
 			t.Errorf("%s: %d", name, q.lacks())
 		}
+	}
+}
+
+// TestAConnectionOnItsWayEndsWhenItsEndpointWantsAHeader: nobody asked for it, so the
+// header could name nobody.
+func TestAConnectionOnItsWayEndsWhenItsEndpointWantsAHeader(t *testing.T) {
+	l := oneLoop(t)
+	u := keepsWarm(1, "127.0.0.1:9")
+	if _, err := l.engine.registry.Bind(&table.Table{Upstreams: []*table.Upstream{u}}); err != nil {
+		t.Fatal(err)
+	}
+	l.wheel.start(l.now)
+	p := l.pool(u, &u.Endpoints[0])
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[1])
+	p.TryOpen(1)
+	c := l.newUp(fds[0], p)
+	c.warming = true
+	p.warm.opening++
+	changed := *u
+	changed.Endpoints = slices.Clone(u.Endpoints)
+	changed.Pool.MinIdle, changed.ProxyProtocol = 0, table.ProxyHeaderV2
+	l.pool(&changed, &changed.Endpoints[0])
+	if l.connectDone(c); !c.link.closed || p.Open() != 0 || p.Idle() != 0 || p.warm.opening != 0 {
+		t.Errorf("closed %t, %d open, %d idle, %d on their way", c.link.closed, p.Open(), p.Idle(), p.warm.opening)
 	}
 }
