@@ -366,3 +366,30 @@ func TestConnectionsToASecureEndpointAreKeptAndSessionsResumed(t *testing.T) {
 		t.Error("the session was not resumed")
 	}
 }
+
+// TestARequestThatCameWithItsHandshakeIsReadWhateverElseTheTurnDid: a body of tiny
+// chunks uses up what one connection may have handled in a turn, again and again, and
+// is the last to have one.
+func TestARequestThatCameWithItsHandshakeIsReadWhateverElseTheTurnDid(t *testing.T) {
+	n := startTLS(t, 1)
+	n.serve(nil, forwardAll(newUpstream("u", startBackend(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))))
+	busy := n.dial(n.config())
+	fmt.Fprint(busy, "POST / HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: chunked\r\n\r\n")
+	chunks := bytes.Repeat([]byte("1\r\na\r\n"), 2_000)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for _, err := busy.Write(chunks); err == nil; _, err = busy.Write(chunks) {
+		}
+	}()
+	for range 20 {
+		conn := n.dial(n.config())
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		n.ask(conn)
+		conn.Close()
+	}
+	busy.NetConn().Close()
+	<-over
+}
