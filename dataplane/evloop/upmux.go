@@ -30,6 +30,7 @@ type upMux struct {
 	begun     int64 // when it was opened
 	failed    bool  // it ended at once, which is counted
 	leaving   bool  // it takes no more calls, and closes behind the last
+	over      bool  // likewise, and nothing more is read: those that are left have whole answers
 	idleUntil int64 // without calls
 }
 
@@ -52,6 +53,10 @@ type call struct {
 	over  bool  // and reads no more
 	lines []byte
 }
+
+// whole says that all of the answer is here, and its client still has to take some. So
+// nothing that the endpoint says or does behind it matters (RFC 9113 section 8.1).
+func (b *call) whole() bool { return b.ended && !b.s.tunnel() }
 
 // setProtocol follows the upstream's. Connections that speak the other one are let
 // go.
@@ -262,10 +267,16 @@ func (l *Loop) readUpMux(c *upstreamConn) {
 		k.out.release(&l.buffers)
 		m.out.release(&l.buffers)
 	}
+	if m.over {
+		if m.open == 0 {
+			l.closeUpMux(c)
+		}
+		return
+	}
 	if !k.closed && !m.deaf() {
 		l.consumeUpMux(c, k.in.bytes())
 	}
-	for budget := readSize; !k.closed && k.readable && l.events > 0 && !m.deaf(); {
+	for budget := readSize; !k.closed && !m.over && k.readable && l.events > 0 && !m.deaf(); {
 		if budget <= 0 {
 			l.makeReady(k)
 			return
@@ -282,7 +293,7 @@ func (l *Loop) readUpMux(c *upstreamConn) {
 		}
 	}
 	switch {
-	case k.closed:
+	case k.closed || m.over:
 	case k.broken && !k.readable:
 		l.failCalls(c, exchange.ReasonUpstreamReset, "")
 	case l.events <= 0 || k.broken:
@@ -302,7 +313,7 @@ const upMuxFrames = 64
 func (l *Loop) consumeUpMux(c *upstreamConn, data []byte) {
 	k, m := c.link, c.mux
 	used := 0
-	for l.events > 0 && !m.deaf() {
+	for l.events > 0 && !m.over && !m.deaf() {
 		ev, made := m.conn.Next(l.now, data[used:], &l.muxHead, l.frame[:0])
 		l.gather(&m.frames, made)
 		if ev.Kind == http2.NeedMore {
@@ -356,9 +367,11 @@ func (l *Loop) eventUpMux(c *upstreamConn, ev http2.Event, in []byte) {
 	}
 }
 
-// failCalls ends a connection that is over, and with it all its calls.
+// failCalls ends a connection that is over, and with it all its calls but for those
+// whose answers are whole: it closes behind them.
 func (l *Loop) failCalls(c *upstreamConn, reason exchange.Reason, detail string) {
 	m := c.mux
+	m.over = true
 	m.leave()
 	l.endedMux(c)
 	for _, s := range m.takeUnready() {
@@ -371,7 +384,7 @@ func (l *Loop) failCalls(c *upstreamConn, reason exchange.Reason, detail string)
 		}})
 	}
 	for i := 0; i < len(m.calls); i++ {
-		if b := m.calls[i]; b != nil {
+		if b := m.calls[i]; b != nil && !b.whole() {
 			f := exchange.Failure{Reason: reason, Detail: detail}
 			if reason != exchange.ReasonUpstreamMalformed {
 				f.Retry = exchange.RetryUnanswered
@@ -379,8 +392,12 @@ func (l *Loop) failCalls(c *upstreamConn, reason exchange.Reason, detail string)
 			l.step(b.s, exchange.Event{Kind: exchange.EventUpstreamFailed, Failure: f})
 		}
 	}
-	if !c.link.closed {
+	switch {
+	case c.link.closed:
+	case m.open == 0:
 		l.closeUpMux(c)
+	default:
+		l.serveCalls(c.pool)
 	}
 }
 
@@ -416,6 +433,7 @@ func (l *Loop) idleMux(c *upstreamConn) {
 // timeUpMux closes a connection that had no calls for long enough.
 func (l *Loop) timeUpMux(c *upstreamConn) {
 	switch m := c.mux; {
+	case m.over: // it closes behind its last call
 	case m.open > 0:
 		if l.turnPing(&m.frames, c.pool.ping) {
 			l.failCalls(c, exchange.ReasonUpstreamClosed, "ping_timeout")

@@ -206,6 +206,9 @@ func (l *Loop) feedCalls(m *upMux) {
 // answered wrongly.
 func (l *Loop) callReset(b *call, ev http2.Event) {
 	s := b.s
+	if b.whole() {
+		return
+	}
 	if s.tunnel() && b.ended && ev.Code == http2.NoError {
 		// It has said all and reads no more (RFC 9113 section 8.1): what the client
 		// still says leads nowhere.
