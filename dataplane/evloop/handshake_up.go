@@ -8,8 +8,8 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
-// setTLS brings a pool to the TLS settings of its upstream. What is idle was
-// opened with others, and goes.
+// setTLS brings a pool to the TLS settings of its upstream. What there is was opened
+// with others: it goes, or ends behind the requests that it has.
 func (l *Loop) setTLS(p *endpointPool, t *table.UpstreamTLS) {
 	switch {
 	case t == nil && p.client == nil, t != nil && p.client != nil && p.client.Of() == t:
@@ -23,6 +23,7 @@ func (l *Loop) setTLS(p *endpointPool, t *table.UpstreamTLS) {
 		}
 		p.client = secure.NewClient(t, p.to.AddrPort.Addr().String(), protocol)
 	}
+	l.retireMuxes(p)
 	for l.closeIdle(p) {
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"sync"
@@ -143,5 +144,78 @@ func TestARetryOfAnOlderTableTakesNobodyBackToIt(t *testing.T) {
 	defer mu.Unlock()
 	if first := slices.Index(names, "new.test"); first < 0 || slices.Contains(names[first:], "old.test") {
 		t.Errorf("handshakes for %q", names)
+	}
+}
+
+// TestAnHTTP2EndpointIsMetAsItsUpstreamSaysNow: also where a connection of the
+// settings before is open, idle, busy, or on its way.
+func TestAnHTTP2EndpointIsMetAsItsUpstreamSaysNow(t *testing.T) {
+	ca := securetest.New(t)
+	pair := ca.Pair(securetest.Config{Names: []string{"old.test", "new.test"}})
+	for _, open := range []string{"idle", "busy", "on its way"} {
+		t.Run(open, func(t *testing.T) {
+			begun, goOn := make(chan struct{}), make(chan struct{})
+			s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if open == "busy" && r.URL.Path == "/busy" {
+					close(begun)
+					<-goOn
+				}
+				_, _ = io.WriteString(w, r.TLS.ServerName)
+			}))
+			s.EnableHTTP2 = true
+			s.TLS = &tls.Config{
+				Certificates: []tls.Certificate{pair},
+				VerifyConnection: func(state tls.ConnectionState) error {
+					if open == "on its way" && state.ServerName == "old.test" {
+						close(begun)
+						<-goOn
+					}
+					return nil
+				},
+			}
+			s.StartTLS()
+			defer s.Close()
+			n := startNode(t, 1)
+			apply := func(name string) {
+				u := newUpstream("u", s.Listener.Addr().String())
+				u.TLS, u.HTTP2 = &table.UpstreamTLS{ServerName: name, CAs: ca.Pool()}, true
+				n.apply(nil, forwardAll(u))
+			}
+			ask := func(path string) string {
+				resp, err := http.Get("http://" + n.address + path)
+				if err != nil {
+					t.Error(err)
+					return ""
+				}
+				defer resp.Body.Close()
+				name, _ := io.ReadAll(resp.Body)
+				return string(name)
+			}
+			apply("old.test")
+			first := make(chan string, 1)
+			if open == "idle" {
+				first <- ask("/")
+				close(goOn)
+			} else {
+				go func() { first <- ask("/busy") }()
+				<-begun
+			}
+			apply("new.test")
+			if open == "on its way" {
+				close(goOn)
+			}
+			if got := ask("/"); got != "new.test" {
+				t.Errorf("met as %q", got)
+			}
+			if open == "busy" {
+				close(goOn)
+			}
+			if got := <-first; got != "old.test" {
+				t.Errorf("the first was met as %q", got)
+			}
+			if got := ask("/"); got != "new.test" {
+				t.Errorf("then met as %q", got)
+			}
+		})
 	}
 }

@@ -112,7 +112,10 @@ func (l *Loop) openedMux(c *upstreamConn) {
 		s.up = nil
 		l.offerCall(s, m, false)
 	}
-	l.serveCalls(p)
+	if c.client != p.client || !p.http2 { // opened by other settings: for who asked, and nobody else
+		m.leave()
+	}
+	l.serveWaiting(p)
 	if s == nil && m.open == 0 && !c.link.closed {
 		l.idleMux(c)
 		l.makeReady(c.link) // bytes, or its end, may have come with it
