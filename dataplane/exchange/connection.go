@@ -25,7 +25,7 @@ const noAnswer = math.MaxInt64
 // connection fills x for a connection that carries no requests.
 func (x *Exchange) connection(env *Env, head *message.Head, in Arrival) {
 	x.head, x.raw, x.requestDone = head, true, true
-	x.requestDeadline = noAnswer
+	x.requestDeadline, x.tryDeadline = noAnswer, math.MaxInt64
 	x.peer, x.client = in.Peer, in.Peer
 	x.start, x.startWall = in.Start, in.WallTime
 	x.begun, x.touched = in.Now, in.Now

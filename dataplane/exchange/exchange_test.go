@@ -386,3 +386,19 @@ func BenchmarkExchange(b *testing.B) {
 		})
 	}
 }
+
+// TestAConnectionThatIsNotHadInTimeSaysWhy: it has no time of its own for one attempt.
+func TestAConnectionThatIsNotHadInTimeSaysWhy(t *testing.T) {
+	for queued, want := range map[bool]Reason{false: ReasonConnectTimeout, true: ReasonPoolTimeout} {
+		env := testEnv(t, func(_ *table.Listener, r *table.Route) { r.Tunnel, r.Retry = &table.Tunnel{Idle: time.Hour}, nil })
+		x := new(Exchange)
+		if got := x.BeginConnection(env, new(message.Head), Arrival{Peer: peer, Start: 5, Now: 10}, nil); got != ActAcquire {
+			t.Fatalf("actions %b", got)
+		}
+		x.Step(env, x.NextDeadline(), Event{Kind: EventDeadline, Queued: queued})
+		var r Record
+		if x.Record(0, &r); r.Reason != want || x.TimedOut() == queued {
+			t.Errorf("queued %t: %s, timed out %t", queued, r.Reason, x.TimedOut())
+		}
+	}
+}
