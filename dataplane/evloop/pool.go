@@ -104,8 +104,18 @@ func (l *Loop) closeIdle(p *endpointPool) bool {
 
 // closeOneIdle makes room for a stream of another loop.
 func (l *Loop) closeOneIdle(slot uint32) {
-	if int(slot) < len(l.pools) && l.pools[slot] != nil {
-		l.closeIdle(l.pools[slot])
+	if int(slot) >= len(l.pools) || l.pools[slot] == nil {
+		return
+	}
+	p := l.pools[slot]
+	if l.closeIdle(p) {
+		return
+	}
+	for _, m := range p.muxes {
+		if m.open == 0 {
+			l.closeUpMux(m.of)
+			return
+		}
 	}
 }
 

@@ -94,6 +94,10 @@ func (l *Loop) acquireCall(s *stream, p *endpointPool) {
 		return
 	}
 	s.wait = p
+	if p.connecting == 0 { // none is on its way here: it waits for other loops too
+		l.engine.tellOthers(l, mail{kind: mailCloseIdle, slot: p.to.Slot})
+		l.serveCalls(p) // a connection may have closed between TryOpen and Wait
+	}
 }
 
 // takes says that another call may begin.
@@ -418,7 +422,7 @@ func (l *Loop) closeUpMux(c *upstreamConn) {
 // idleMux is called when a connection has no more calls.
 func (l *Loop) idleMux(c *upstreamConn) {
 	m := c.mux
-	if l.draining || c.pool.retired || c.client != c.pool.client || l.expired(c) {
+	if p := c.pool; l.draining || p.retired || c.client != p.client || l.expired(c) || p.othersLack() {
 		m.leave()
 	}
 	if m.leaving {
@@ -431,6 +435,13 @@ func (l *Loop) idleMux(c *upstreamConn) {
 		m.idleUntil = min(m.idleUntil, c.expires)
 	}
 	l.wheel.arm(c.link, m.idleUntil-c.pool.lead())
+}
+
+// othersLack says that streams of other loops wait, and that the endpoint takes no more
+// connections: one that is idle here is in their way.
+func (p *endpointPool) othersLack() bool {
+	e := p.Endpoint()
+	return e.Waiting() > p.Queued() && e.Connections() >= p.config.MaxConnections
 }
 
 // timeUpMux closes a connection that had no calls for long enough.

@@ -267,3 +267,49 @@ func TestClientsThatDoNotReadStopNoOtherAtTheSameEndpoint(t *testing.T) {
 		t.Errorf("%d connections to the endpoint", got)
 	}
 }
+
+// TestAnIdleHTTP2ConnectionOfAnotherLoopMakesRoom where the endpoint takes no more
+// connections than there are, at once or when its last call is over.
+func TestAnIdleHTTP2ConnectionOfAnotherLoopMakesRoom(t *testing.T) {
+	n := startNode(t, 2)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	u, _ := h2backend(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/busy" {
+			close(begun)
+			<-goOn
+		}
+	})
+	u.Pool.MaxConnections, u.Pool.IdleTimeout = 1, time.Minute
+	n.apply(nil, forwardAll(u))
+	var clients [2]*http.Client
+	for i := range clients {
+		transport := &http.Transport{}
+		t.Cleanup(transport.CloseIdleConnections)
+		clients[i] = &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	}
+	ask := func(client int, path string) {
+		resp, err := clients[client].Get("http://" + n.address + path)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if resp.Body.Close(); resp.StatusCode != 200 {
+			t.Errorf("client %d: %d for %s", client, resp.StatusCode, path)
+		}
+	}
+	ask(0, "/")
+	ask(1, "/")
+	ask(0, "/")
+	if a, b := n.records.byLoop[0].Load(), n.records.byLoop[1].Load(); a == 0 || b == 0 {
+		t.Fatalf("%d and %d requests on the two loops", a, b)
+	}
+	over := make(chan struct{})
+	go func() { defer close(over); ask(0, "/busy") }()
+	<-begun
+	go func() {
+		eventually(t, "a request that waits", func() bool { return n.engine.registry.Endpoint(u.Endpoints[0].Slot).Waiting() == 1 })
+		close(goOn)
+	}()
+	ask(1, "/")
+	<-over
+}
