@@ -48,3 +48,36 @@ func TestNothingIsParsedBehindTheFrameThatEndsAConnection(t *testing.T) {
 		}
 	}
 }
+
+// TestAClientThatDoesNotAnswerIsLeftInTime however many streams it begins meanwhile.
+func TestAClientThatDoesNotAnswerIsLeftInTime(t *testing.T) {
+	n := startNode(t, 1)
+	n.apply(nil, forwardAll(newUpstream("u", startBackend(t, echo))))
+	c, f := n.framesTo()
+	ask := func(id uint32) error {
+		return f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: id, BlockFragment: requestBlock("GET"), EndStream: true, EndHeaders: true})
+	}
+	if err := ask(1); err != nil {
+		t.Fatal(err)
+	}
+	n.records.wait(t, 1)
+	if err := n.engine.SetDrained(context.Background(), true); err != nil {
+		t.Fatal(err)
+	}
+	const patience = 4 * time.Second // more than lastChance, and the stream at hand
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	go func() {
+		for id := uint32(3); ask(id) == nil; id += 2 {
+			time.Sleep(100 * time.Millisecond)
+		}
+	}()
+	for leaving := 0; leaving < 2; {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatalf("%v after %d GOAWAY", err, leaving)
+		}
+		if _, ok := frame.(*xhttp2.GoAwayFrame); ok {
+			leaving++
+		}
+	}
+}
