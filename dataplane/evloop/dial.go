@@ -158,6 +158,9 @@ func (l *Loop) opened(c *upstreamConn) {
 		l.serveWaiting(p)
 		return
 	}
+	if c.link.readable { // bytes, or the end, came with it, and make no other edge
+		l.makeReady(c.link)
+	}
 	if c.http2 {
 		l.openedMux(c)
 		return

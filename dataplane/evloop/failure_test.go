@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -238,5 +239,60 @@ func TestUnderPressureIdleConnectionsGoFirstAndThenWorkIsRefused(t *testing.T) {
 	n.engine.SetPressure(pressure.Calm)
 	if resp := n.get("/"); resp.StatusCode != 200 {
 		t.Errorf("work after it: %d", resp.StatusCode)
+	}
+}
+
+// heldSink lets a test keep a loop from its next turn.
+type heldSink struct {
+	Sink
+	hold atomic.Pointer[func()]
+}
+
+func (s *heldSink) Finish(r *exchange.Record) {
+	s.Sink.Finish(r)
+	if hold := s.hold.Swap(nil); hold != nil {
+		(*hold)()
+	}
+}
+
+// TestAnAnswerThatCameWithTheConnectionIsRead: the edge that tells that there is one
+// tells of the answer too, and no other comes.
+func TestAnAnswerThatCameWithTheConnectionIsRead(t *testing.T) {
+	sink := &heldSink{}
+	n := startChanged(t, 1, func(e *Engine) {
+		sink.Sink = e.loops[0].sink
+		e.loops[0].sink = sink
+	})
+	answered := make(chan struct{})
+	busy := rawServer(t, func(c net.Conn) {
+		fmt.Fprint(c, "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 4\r\n\r\nbusy")
+		_ = c.(*net.TCPConn).CloseWrite()
+		close(answered)
+		_, _ = io.Copy(io.Discard, c)
+	})
+	here := &table.Route{
+		Name: "here", Path: table.PathMatch{Kind: table.PathExact, Text: "/here"}, Action: table.ActionRespond, Respond: &table.Respond{Status: 200},
+	}
+	n.apply(nil, forwardAll(newUpstream("u", busy)), here)
+	first, asks, last := n.dial(), n.dial(), n.dial()
+	eventually(t, "three clients", func() bool { return n.engine.clients() == 3 })
+	held, sent := make(chan struct{}), make(chan struct{})
+	untilAnswered := func() { <-answered }
+	untilSent := func() { sink.hold.Store(&untilAnswered); close(held); <-sent }
+	sink.hold.Store(&untilSent)
+	// The first one holds the loop until both others have asked, and the last one, whose
+	// turn comes behind the connect, until its peer has answered.
+	fmt.Fprint(first, "GET /here HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-held
+	fmt.Fprint(asks, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	fmt.Fprint(last, "GET /here HTTP/1.1\r\nHost: a\r\n\r\n")
+	close(sent)
+	_ = asks.SetReadDeadline(time.Now().Add(5 * time.Second))
+	resp, err := http.ReadResponse(bufio.NewReader(asks), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 503 || string(body) != "busy" {
+		t.Errorf("%d %q", resp.StatusCode, body)
 	}
 }

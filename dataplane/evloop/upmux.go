@@ -122,7 +122,6 @@ func (l *Loop) openedMux(c *upstreamConn) {
 	l.serveWaiting(p)
 	if s == nil && m.open == 0 && !c.link.closed {
 		l.idleMux(c)
-		l.makeReady(c.link) // bytes, or its end, may have come with it
 	}
 }
 
