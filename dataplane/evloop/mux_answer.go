@@ -177,6 +177,7 @@ func (l *Loop) pumpSub(b *sub) (moved bool) {
 // finishedSub does what is left when the exchange of a sub is over.
 func (l *Loop) finishedSub(d *downstream, b *sub, actions exchange.Actions) {
 	b.s = nil
+	b.touched = l.now // from here on the client has its time to read
 	m := b.of
 	if m == nil {
 		return

@@ -115,3 +115,35 @@ func TestSlowClientsInHTTP2AreToldToBeCalmAndCounted(t *testing.T) {
 		}
 	}
 }
+
+// TestAClientHasTimeToReadFromTheEndOfItsExchange, however long ago bytes of an answer
+// moved: here its request has taken longer than that.
+func TestAClientHasTimeToReadFromTheEndOfItsExchange(t *testing.T) {
+	const idle = 1500 * time.Millisecond
+	n := startNode(t, 1)
+	n.apply(func(l *table.Listener) { l.Timeouts.StreamIdle = idle }, forwardAll(newUpstream("u", startBackend(t, echo))))
+	c, f := n.framesTo(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 0})
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: requestBlock("POST"), EndHeaders: true})
+	for begun := time.Now(); time.Since(begun) < idle*3/2; time.Sleep(50 * time.Millisecond) {
+		_ = f.WriteData(1, false, []byte("a"))
+	}
+	_ = f.WriteData(1, true, nil)
+	n.records.wait(t, 1)
+	time.Sleep(idle * 2 / 3) // within its time, and beyond the exchange's last deadline
+	_ = f.WriteWindowUpdate(1, 1<<10)
+	for {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch frame := frame.(type) {
+		case *xhttp2.RSTStreamFrame:
+			t.Fatalf("reset: %s", frame.ErrCode)
+		case *xhttp2.DataFrame:
+			if frame.StreamEnded() {
+				return
+			}
+		}
+	}
+}
