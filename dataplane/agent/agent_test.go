@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(roleVariable) {
 	case "agent":
 		signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-		if err := Run(context.Background(), os.Stderr); err != nil {
+		if err := run(context.Background(), os.Stderr, listenAndEnd()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -32,7 +32,9 @@ const (
 
 // Run is the vip-agent's whole life, on the descriptors MainFD and PulseFD. It
 // ends when the main process does, and then without an error.
-func Run(ctx context.Context, messages io.Writer) error {
+func Run(ctx context.Context, messages io.Writer) error { return run(ctx, messages, listen) }
+
+func run(ctx context.Context, messages io.Writer, listen listenFunc) error {
 	main, err := openConn(MainFD)
 	if err != nil {
 		return err
@@ -50,7 +52,7 @@ func Run(ctx context.Context, messages io.Writer) error {
 	}
 	log := slog.New(slog.NewTextHandler(messages, &slog.HandlerOptions{Level: slog.Level(start.GetLogLevel())})).With("process", "vip-agent")
 	insist(log)
-	err = live(ctx, main, pipe, start, log)
+	err = live(ctx, main, pipe, start, log, listen)
 	if errors.Is(err, errGone) {
 		return nil
 	}
@@ -75,14 +77,14 @@ func hearStart(main *conn) (*fleetv1.AgentStart, error) {
 }
 
 // live gossips, and runs the loop until the main process is gone.
-func live(ctx context.Context, main *conn, pipe *os.File, start *fleetv1.AgentStart, log *slog.Logger) error {
+func live(ctx context.Context, main *conn, pipe *os.File, start *fleetv1.AgentStart, log *slog.Logger, listen listenFunc) error {
 	l := &loop{
 		log: log, clock: boottime, witness: start.GetWitness(), node: start.GetNodeId(), labels: start.GetLabels(),
 		inbox: make(chan vip.Message, inboxSize), orders: make(chan *fleetv1.AgentWanted, 1), pulses: make(chan pulse, 1),
 		gone: make(chan struct{}), look: newOnlooker(os.Getppid()).look,
 		held: map[string]*holding{}, benched: map[string]bench{}, conflicts: map[string]conflict{},
 	}
-	l.out = newOutbox(l.clock)
+	l.out = newOutbox(l.clock, listen)
 	g, goodbye, stop, err := gossiping(ctx, start, l, log)
 	if err != nil {
 		return err

@@ -39,6 +39,9 @@ type holding struct {
 	problem string
 }
 
+// listenFunc opens a socket that listens.
+type listenFunc func(address netip.AddrPort, backlog int) (fd int, err error)
+
 // listening is one socket.
 type listening struct {
 	number  uint64
@@ -97,7 +100,7 @@ func (h *holding) open(address netip.AddrPort, backlog int, until int64, o *outb
 	if o.clock() >= until {
 		return errLate
 	}
-	fd, err := listen(address, backlog)
+	fd, err := o.listen(address, backlog)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ const outboxSize = 4096
 // waits; a goroutine of its own sends.
 type outbox struct {
 	clock  func() int64
+	listen listenFunc
 	number uint64 // of the last socket; the loop's
 
 	wake chan struct{} // holds a token when there is something
@@ -35,8 +36,8 @@ type parcel struct {
 	fd      int
 }
 
-func newOutbox(clock func() int64) *outbox {
-	return &outbox{clock: clock, wake: make(chan struct{}, 1)}
+func newOutbox(clock func() int64, listen listenFunc) *outbox {
+	return &outbox{clock: clock, listen: listen, wake: make(chan struct{}, 1)}
 }
 
 func (o *outbox) nextNumber() uint64 {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -136,6 +137,67 @@ func TestAStoppedAgentGoesOnAndEndsWhenItsMainProcessIsKilled(t *testing.T) {
 	r.signal(r.main(), syscall.SIGKILL)
 	p.moved(t, first)
 	eventually(t, "the agent's end", func() bool { return strings.Contains("Z", stateOf(r.agent)) })
+}
+
+// endVariable has the first agent of a place that listens end, or stop, before it tells
+// anybody: its value is a signal, and a file that there is then, with its process id.
+const endVariable = "AGENT_TEST_END"
+
+// listenAndEnd is listen, and what endVariable says.
+func listenAndEnd() listenFunc {
+	number, path, is := strings.Cut(os.Getenv(endVariable), " ")
+	if !is {
+		return listen
+	}
+	return func(a netip.AddrPort, backlog int) (fd int, err error) {
+		if fd, err = listen(a, backlog); err != nil {
+			return fd, err
+		}
+		f, failed := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if failed != nil {
+			return fd, nil // another was first
+		}
+		fmt.Fprintln(f, os.Getpid())
+		f.Close()
+		n, _ := strconv.Atoi(number)
+		_ = syscall.Kill(os.Getpid(), syscall.Signal(n))
+		return fd, nil
+	}
+}
+
+// TestAnAgentThatEndsWithASocketThatNobodyKnowsOfDoesNotKeepTheAddress: between listening
+// and passing the socket on only it has it, so its main process cannot end that. One that
+// is stopped keeps it until its main process finds it silent, and kills it.
+func TestAnAgentThatEndsWithASocketThatNobodyKnowsOfDoesNotKeepTheAddress(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		signal syscall.Signal
+		most   time.Duration
+	}{
+		{"killed", syscall.SIGKILL, 2 * busySecond},
+		{"stopped", syscall.SIGSTOP, maxSilence + 2*busySecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "ended")
+			t.Setenv(endVariable, fmt.Sprintf("%d %s", int(c.signal), path))
+			p := newPlace(t)
+			p.remotes(t)
+			var pid int
+			eventually(t, "the first to listen", func() bool {
+				text, _ := os.ReadFile(path)
+				pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+				return pid > 0
+			})
+			begun := time.Now()
+			id := p.holder(t)
+			took := time.Since(begun)
+			t.Logf("%s answers after %s", id, took)
+			if took > c.most {
+				t.Errorf("that is more than %s", c.most)
+			}
+			eventually(t, "its end", func() bool { return strings.Contains("Z", stateOf(pid)) })
+		})
+	}
 }
 
 // stateOf is a process's state: T stopped, Z ended and not asked for its status;
