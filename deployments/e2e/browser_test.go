@@ -54,7 +54,7 @@ func pageServer(t *testing.T) string {
 		if err != nil {
 			return
 		}
-		defer c.CloseNow()
+		defer func() { _ = c.CloseNow() }()
 		for {
 			kind, text, err := c.Read(r.Context())
 			if err != nil || c.Write(r.Context(), kind, text) != nil {

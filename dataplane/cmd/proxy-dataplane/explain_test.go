@@ -78,9 +78,14 @@ Listener/web
 		})
 	}
 	for _, args := range [][]string{
-		{"http://a/"}, {"-f", path}, {"-f", path, "/cart"}, {"-f", path, "--client", "me", "http://a/"},
-		{"-f", path, "--listener", "none", "http://a/"}, {"-f", path, "-X", "GET /x HTTP/1.1\r\nGET", "http://a/"},
-		{"-f", path, "-H", "no field", "http://a/"}, {"-f", path + "x", "http://a/"},
+		{"http://a/"},
+		{"-f", path},
+		{"-f", path, "/cart"},
+		{"-f", path, "--client", "me", "http://a/"},
+		{"-f", path, "--listener", "none", "http://a/"},
+		{"-f", path, "-X", "GET /x HTTP/1.1\r\nGET", "http://a/"},
+		{"-f", path, "-H", "no field", "http://a/"},
+		{"-f", path + "x", "http://a/"},
 	} {
 		if status, out, errs := explainStatus(t, args...); status != exitUsage || errs == "" {
 			t.Errorf("%q: status %d\n%s%s", args, status, out, errs)
