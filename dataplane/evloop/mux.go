@@ -290,6 +290,7 @@ func (l *Loop) dropSub(b *sub) {
 	m.open--
 	l.subs--
 	b.of = nil
+	b.lines, b.trailers = small(b.lines), small(b.trailers)
 	l.oldSubs.give(b)
 	d := m.of
 	if m.open > 0 || d.link.closed {

@@ -40,8 +40,17 @@ type stream struct {
 	listenerSeries, routeSeries, upSeries, epSeries stats.Slot
 }
 
-// maxArena is what a stream keeps of a large head's memory.
+// maxArena is what a stream keeps of a large head's memory, and a sub or a call of large
+// trailers'.
 const maxArena = 8 << 10
+
+// small is memory for its next owner; nil: it has grown large.
+func small(b []byte) []byte {
+	if cap(b) > maxArena {
+		return nil
+	}
+	return b[:0]
+}
 
 // streamPool gives numbers and memory to streams.
 type streamPool struct {

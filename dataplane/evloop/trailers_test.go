@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -198,5 +199,43 @@ func TestAMessageWhoseTrailersFrameOrRouteIsRefusedInEveryPairOfVersions(t *test
 				t.Errorf("HTTP/%d from HTTP/%d: %q was taken: %q went up, %q came down", client, endpoint, line, up, down)
 			}
 		})
+	}
+}
+
+// TestTheMemoryOfLargeTrailersIsNotKept by what carried them, which is used again.
+func TestTheMemoryOfLargeTrailersIsNotKept(t *testing.T) {
+	n := startNode(t, 1)
+	large := strings.Repeat("a", 4*maxArena)
+	u, _ := h2backend(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Large")
+		_, _ = io.Copy(w, r.Body)
+		w.Header().Set("X-Large", large)
+	})
+	n.apply(nil, forwardAll(u))
+	req, _ := http.NewRequest(http.MethodPost, "http://"+n.address+"/", io.MultiReader(strings.NewReader("body")))
+	req.Trailer = http.Header{"X-Large": {large}}
+	resp, err := h2client(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	if resp.Body.Close(); resp.Trailer.Get("X-Large") != large {
+		t.Fatalf("%d: %d bytes came back, %v", resp.StatusCode, len(resp.Trailer.Get("X-Large")), resp.Header)
+	}
+	n.records.wait(t, 1)
+	n.stop()
+	l := n.engine.loops[0]
+	if len(l.oldSubs.free) == 0 || len(l.oldCalls.free) == 0 {
+		t.Fatal("nothing was given back")
+	}
+	for _, b := range l.oldSubs.free {
+		if cap(b.lines) > maxArena || cap(b.trailers) > maxArena {
+			t.Errorf("a sub keeps %d and %d bytes", cap(b.lines), cap(b.trailers))
+		}
+	}
+	for _, b := range l.oldCalls.free {
+		if cap(b.lines) > maxArena || cap(b.trailers) > maxArena {
+			t.Errorf("a call keeps %d and %d bytes", cap(b.lines), cap(b.trailers))
+		}
 	}
 }

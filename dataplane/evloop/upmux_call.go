@@ -258,6 +258,7 @@ func (l *Loop) dropCall(s *stream, abort bool) {
 	m.free = append(m.free, b.tag)
 	m.open--
 	b.of, b.s = nil, nil
+	b.lines, b.trailers = small(b.lines), small(b.trailers)
 	l.oldCalls.give(b)
 	if m.link.closed {
 		return

@@ -133,11 +133,19 @@ type Env struct {
 	scratch []byte
 }
 
+// keptName is what an exchange keeps of a long path's memory, or host's.
+const keptName = 8 << 10
+
 // Reset empties x and keeps its memory.
 func (x *Exchange) Reset() {
 	pathBuf, hostBuf := x.local.pathBuf, x.local.hostBuf
 	*x = Exchange{}
-	x.local.pathBuf, x.local.hostBuf = pathBuf[:0], hostBuf[:0]
+	if cap(pathBuf) <= keptName {
+		x.local.pathBuf = pathBuf[:0]
+	}
+	if cap(hostBuf) <= keptName {
+		x.local.hostBuf = hostBuf[:0]
+	}
 }
 
 // Upstream is the upstream and endpoint of the attempt at hand; nil where there

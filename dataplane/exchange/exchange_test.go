@@ -402,3 +402,14 @@ func TestAConnectionThatIsNotHadInTimeSaysWhy(t *testing.T) {
 		}
 	}
 }
+
+func TestTheMemoryOfALargePathIsNotKept(t *testing.T) {
+	env := testEnv(t, nil)
+	x, _ := begin(env, request("GET", "/%41"+strings.Repeat("a", 60<<10)))
+	if cap(x.local.pathBuf) < 60<<10 {
+		t.Fatal("the path has no memory of its own")
+	}
+	if x.Reset(); cap(x.local.pathBuf) > keptName {
+		t.Errorf("%d bytes are kept", cap(x.local.pathBuf))
+	}
+}
