@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
 )
 
@@ -131,5 +132,35 @@ func TestEachLinkGetsItsBytesInOrder(t *testing.T) {
 			}
 		}
 		s.close()
+	}
+}
+
+// TestAConnectionWhoseRequestHasNotGoneIsNotKept: of one that is idle nobody would send
+// the rest.
+func TestAConnectionWhoseRequestHasNotGoneIsNotKept(t *testing.T) {
+	l := oneLoop(t)
+	u := newUpstream("u", "127.0.0.1:9")
+	if _, err := l.engine.registry.Bind(&table.Table{Upstreams: []*table.Upstream{u}}); err != nil {
+		t.Fatal(err)
+	}
+	l.wheel.start(l.now)
+	p := l.pool(u, &u.Endpoints[0])
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[1])
+	p.TryOpen(1)
+	c := l.newUp(fds[0], p)
+	c.connected, c.link.writable = true, true
+	for err == nil { // until the socket is full, which the link does not know
+		_, err = unix.Write(fds[0], make([]byte, 1<<10))
+	}
+	s := l.streams.take()
+	l.assign(s, c)
+	l.send(c.link, []byte("the end of a body"))
+	l.releaseUp(s)
+	if l.flushStage(); c.idle || !c.link.closed {
+		t.Errorf("idle %t, closed %t, %d bytes unsent", c.idle, c.link.closed, c.link.out.len())
 	}
 }

@@ -269,7 +269,7 @@ func (l *Loop) releaseUp(s *stream) {
 	s.up, c.stream = nil, nil
 	l.endInFlight(s)
 	p := c.pool
-	if p.retired || c.private || p.header != table.ProxyHeaderNone || c.link.broken || c.link.readHup || c.link.out.len() > 0 || c.client != p.client ||
+	if p.retired || c.private || p.header != table.ProxyHeaderNone || c.link.broken || c.link.readHup || !l.nothingWaits(c.link) || c.client != p.client || c.http2 != p.http2 ||
 		!l.quiet(c.link) || (p.config.MaxRequests > 0 && c.served >= p.config.MaxRequests) || l.expired(c) || l.draining {
 		l.closeUp(c)
 		l.serveWaiting(p)
