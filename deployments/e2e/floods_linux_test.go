@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -53,31 +54,38 @@ func (f *floodField) flood(t *testing.T, kind string, a *attack.Attack, o attack
 	if !f.long {
 		o.Workers = 1 // each connection then has enough frames to be ended
 	}
-	var waits []float64
+	var tries []floodTry
 	limit := floodLate
 	if !f.long {
 		limit = floodWait.Seconds()
 	}
-	for len(waits) < floodTries {
-		wait := f.attack(t, kind, a, o)
-		if waits = append(waits, wait); a.Want.Work || len(waits) == 1 && wait <= limit {
+	for len(tries) < floodTries {
+		try := f.attack(t, kind, a, o)
+		if tries = append(tries, try); a.Want.Work || len(tries) == 1 && try.wait <= limit {
 			break
 		}
 	}
-	slices.Sort(waits)
-	middle := waits[len(waits)/2]
+	slices.SortFunc(tries, func(a, b floodTry) int { return cmp.Compare(a.wait, b.wait) })
+	middle := tries[len(tries)/2]
+	f.rows = append(f.rows, middle.row)
 	switch {
-	case middle <= limit || a.Want.Work:
+	case middle.wait <= limit || a.Want.Work:
 	case f.long:
-		t.Errorf("others' p99 was %.2f times that without", middle)
+		t.Errorf("others' p99 was %.2f times that without", middle.wait)
 	default:
-		t.Errorf("others waited for %.1f s", middle)
+		t.Errorf("others waited for %.1f s", middle.wait)
 	}
 }
 
-// attack is one try, and says what others waited: in a long run as many times what they
-// wait without, else in seconds.
-func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attack.Options) (wait float64) {
+// floodTry is one attack as it went. wait is what others waited: in a long run as many
+// times what they wait without, else in seconds.
+type floodTry struct {
+	wait float64
+	row  string // of the table
+}
+
+// attack makes one try.
+func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attack.Options) floodTry {
 	t.Helper()
 	want := &a.Want
 	counted := f.counts(t, want.Counter)
@@ -94,7 +102,7 @@ func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attac
 		t.Error(err)
 	}
 	per := float64(busy.cpu)
-	wait = busy.p99.Seconds()
+	wait := busy.p99.Seconds()
 	if f.long {
 		before := f.quiet
 		f.quiet = f.look(t, floodQuiet)
@@ -129,9 +137,8 @@ func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attac
 	}
 	row := fmt.Sprintf("| %s | %s | %d | %d | %.2f | %.1f | %s | %.0f | %.2f | %s |", kind, a.Name, outcome.Frames, outcome.Connections,
 		per/1e9, float64(busy.grew)/(1<<20), told(&outcome), n, milliseconds(busy.p99), f.times(wait))
-	f.rows = append(f.rows, row)
 	t.Log(row)
-	return wait
+	return floodTry{wait, row}
 }
 
 // mostCPU is what 100,000 frames may cost.
