@@ -178,6 +178,7 @@ func (l *Loop) readDown(d *downstream) {
 		l.discard(d)
 		return
 	}
+	l.events = maxEvents
 	// First what is kept; a body's End may follow without further bytes.
 	if d.wantsInput() && (k.in.len() > 0 || d.phase == phaseBody) {
 		l.consumeDown(d, k.in.bytes())

@@ -127,7 +127,7 @@ func (l *Loop) shakenDown(d *downstream, conn *secure.Conn) {
 		l.beginMux(d)
 	}
 	l.wheel.arm(d.link, d.deadline())
-	l.turn(d.link) // with events of its own: whoever had the last turn may have used up his
+	l.turn(d.link)
 }
 
 // outdated says that the listener has begun, or ceased, to speak TLS since the

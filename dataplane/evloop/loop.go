@@ -25,7 +25,8 @@ const httpTime = "Mon, 02 Jan 2006 15:04:05 GMT"
 
 // maxEvents is how many events of codecs one link may cause in one turn. A body
 // of tiny chunks, or requests sent on end, would else hold the loop for
-// milliseconds.
+// milliseconds. Each of readDown, readUp, readMux and readUpMux begins with a budget
+// of its own, so it does not matter who calls it.
 const maxEvents = 256
 
 // flushEvery is how long a record may wait in a sink's buffer.
@@ -96,7 +97,7 @@ type Loop struct {
 	// The trailers of an event, and the lines of them that pass.
 	trailers []message.Field
 	lines    []byte
-	events   int // how many more the link at hand may cause in this turn
+	events   int // how many more the read at hand may cause
 
 	// The same for HTTP/2.
 	muxHead    message.Head // whose arena the codec writes into
@@ -294,7 +295,6 @@ func (l *Loop) takeTurns() {
 
 // turn serves one link.
 func (l *Loop) turn(k *link) {
-	l.events = maxEvents
 	switch {
 	case k.down != nil:
 		l.turnDown(k.down)

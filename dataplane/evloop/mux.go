@@ -141,7 +141,7 @@ func (l *Loop) readMux(d *downstream) {
 	if m.paused > 0 {
 		return
 	}
-	l.events = min(l.events, muxFrames)
+	l.events = muxFrames
 	wants := func() bool { return !k.closed && !d.closing && !m.deaf() }
 	if wants() {
 		l.consumeMux(d, k.in.bytes())

@@ -268,7 +268,7 @@ func (l *Loop) turnUpMux(c *upstreamConn) {
 // wait in their calls, within the windows that we gave.
 func (l *Loop) readUpMux(c *upstreamConn) {
 	k, m := c.link, c.mux
-	l.events = min(l.events, upMuxFrames)
+	l.events = upMuxFrames
 	if k.broken { // nothing goes out any more, and must not keep us from reading that it is over
 		k.out.release(&l.buffers)
 		m.out.release(&l.buffers)

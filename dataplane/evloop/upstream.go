@@ -139,6 +139,7 @@ func (l *Loop) checkIdle(c *upstreamConn) {
 // readUp reads and parses for one turn.
 func (l *Loop) readUp(c *upstreamConn) {
 	k := c.link
+	l.events = maxEvents
 	// First what is kept; a body's End may follow without further bytes.
 	if l.wantsAnswer(c) {
 		l.consumeUp(c, k.in.bytes())
