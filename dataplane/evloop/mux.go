@@ -265,11 +265,11 @@ func (l *Loop) endSub(b *sub) {
 	if b.s != nil || !b.sendEnd {
 		return
 	}
-	if !b.recvEnd && !b.cut {
+	m := b.of
+	if !b.recvEnd && (!b.cut || m.conn.Ending(b.id)) {
 		return // its End is still to come
 	}
 	if !b.recvEnd {
-		m := b.of
 		l.gather(&m.frames, m.conn.AppendReset(l.frame[:0], b.id, http2.NoError))
 	}
 	l.dropSub(b)

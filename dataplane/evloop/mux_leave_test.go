@@ -81,3 +81,21 @@ func TestAClientThatDoesNotAnswerIsLeftInTime(t *testing.T) {
 		}
 	}
 }
+
+// TestARequestThatIsCompleteIsNotReset where the node answers it at once and sends its
+// client away: nothing of it is unwanted (RFC 9113 section 8.1).
+func TestARequestThatIsCompleteIsNotReset(t *testing.T) {
+	n := startNode(t, 1)
+	n.apply(nil, respondAll())
+	v := leavingFrom(n)
+	v.get(1, "/")
+	v.expect("END 1")
+	if err := n.engine.SetDrained(context.Background(), true); err != nil {
+		t.Fatal(err)
+	}
+	v.expect(sentAway...)
+	v.get(3, "/")
+	v.expect("END 3")
+	_ = v.f.WritePing(true, v.ping)
+	v.expect("GOAWAY 3 NO_ERROR")
+}

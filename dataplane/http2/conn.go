@@ -104,6 +104,10 @@ func (c *Conn) Tag(stream, tag uint32) {
 	}
 }
 
+// Ending tells whether a stream's End is the next event: the peer has ended it by the
+// frame that the last event was of.
+func (c *Conn) Ending(stream uint32) bool { return c.ending == stream }
+
 // Next looks at in, every byte that was received and not yet consumed, and says
 // what comes first. The caller drops ev.N bytes from the front and calls again
 // until NeedMore or Failed; in may be empty, since some events need no bytes. At
