@@ -76,6 +76,16 @@ func takesAnswer(s *stream) bool {
 	return b.out.len() <= subAhead && (b.of.ahead <= muxAhead || b.out.len() == 0)
 }
 
+// takesInterim says that an interim answer is passed on. It is left out where the client
+// does not even take what it has got: no window holds heads back, and an endpoint may
+// send some thirty large ones for each request.
+func takesInterim(s *stream) bool {
+	if b := s.sub; b != nil {
+		return b.of != nil && !b.of.deaf()
+	}
+	return s.down.link.out.len() <= deafWater
+}
+
 // takesAnswerEnd is takesEnd for what the endpoint sends. What waits in a sub has
 // its end behind it.
 func (l *Loop) takesAnswerEnd(s *stream) bool {

@@ -141,7 +141,7 @@ const answering = exchange.ActForwardInterim | exchange.ActForwardHead | exchang
 
 // answer carries them out for a client that speaks HTTP/1.1.
 func (l *Loop) answer(s *stream, actions exchange.Actions) {
-	if actions&exchange.ActForwardInterim != 0 {
+	if actions&exchange.ActForwardInterim != 0 && takesInterim(s) {
 		s.x.InterimHead(s.resp, &l.out)
 		l.sendResponse(s.down.link)
 	}
