@@ -9,10 +9,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
 // TestAboveTheCeilingClientsAreRefusedAndIdleOnesMakeRoom fills a node with busy
@@ -88,5 +90,32 @@ func TestWithoutDescriptorsRequestsWaitForAConnection(t *testing.T) {
 	}
 	if _, connections, _ := n.engine.EndpointLoad(0); connections > 1 {
 		t.Errorf("%d connections to the endpoint", connections)
+	}
+}
+
+// TestAnIdleHTTP2ConnectionMakesRoomForOneToAnotherEndpoint where there is a descriptor
+// for one of them alone.
+func TestAnIdleHTTP2ConnectionMakesRoomForOneToAnotherEndpoint(t *testing.T) {
+	n := startNode(t, 1)
+	n.engine.ceilings.connections = 1 + 1
+	var routes []*table.Route
+	for _, name := range []string{"a", "b"} {
+		u, _ := h2backend(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, name) })
+		u.Name, u.Pool.IdleTimeout = name, time.Minute
+		r := forwardAll(u)
+		r.Name, r.Path.Text = name, "/"+name
+		routes = append(routes, r)
+	}
+	n.apply(nil, routes...)
+	k := dialKept(t, netip.MustParseAddrPort(n.address))
+	for _, name := range []string{"a", "b", "a"} {
+		fmt.Fprintf(k, "GET /%s HTTP/1.1\r\nHost: a\r\n\r\n", name)
+		resp, err := http.ReadResponse(k.r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 200 || string(body) != name {
+			t.Errorf("%s: %d %q %v", name, resp.StatusCode, body, err)
+		}
 	}
 }

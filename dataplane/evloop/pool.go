@@ -92,30 +92,25 @@ func (l *Loop) letGo(p *endpointPool) {
 
 // closeIdle closes one idle connection of a pool; false: it has none.
 func (l *Loop) closeIdle(p *endpointPool) bool {
-	id, ok := p.TakeIdle()
-	if !ok {
-		return false
-	}
-	c := l.links[id].up
-	c.idle = false
-	l.closeUp(c)
-	return true
-}
-
-// closeOneIdle makes room for a stream of another loop.
-func (l *Loop) closeOneIdle(slot uint32) {
-	if int(slot) >= len(l.pools) || l.pools[slot] == nil {
-		return
-	}
-	p := l.pools[slot]
-	if l.closeIdle(p) {
-		return
+	if id, ok := p.TakeIdle(); ok {
+		c := l.links[id].up
+		c.idle = false
+		l.closeUp(c)
+		return true
 	}
 	for _, m := range p.muxes {
 		if m.open == 0 {
 			l.closeUpMux(m.of)
-			return
+			return true
 		}
+	}
+	return false
+}
+
+// closeOneIdle makes room for a stream of another loop.
+func (l *Loop) closeOneIdle(slot uint32) {
+	if int(slot) < len(l.pools) && l.pools[slot] != nil {
+		l.closeIdle(l.pools[slot])
 	}
 }
 
