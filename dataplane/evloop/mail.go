@@ -103,7 +103,10 @@ func (l *Loop) change(c *change) error {
 // adopt takes a connection that another loop accepted. If this one has let go of
 // the listener meanwhile the client is served all the same, once.
 func (l *Loop) adopt(m mail) {
-	defer l.coming.Add(-1)
+	defer func() { // it counts as ours now
+		l.coming.Add(-1)
+		m.from.clientele.open.Add(-1)
+	}()
 	l.look()
 	s := l.socketAt(m.from.address)
 	if s == nil {

@@ -73,10 +73,11 @@ func newCeilings(maxClients int) ceilings {
 	return c
 }
 
-// clients counts the clients' connections of all loops.
+// clients counts the clients' connections of all loops, and those that are on their
+// way from one to another.
 func (e *Engine) clients() (sum int64) {
 	for _, l := range e.loops {
-		sum += l.load.Load()
+		sum += l.load.Load() + l.coming.Load()
 	}
 	return sum
 }

@@ -48,10 +48,13 @@ func (l *Loop) lighter() *Loop {
 
 // giveAway gives a connection to another loop; false: it takes none now.
 func (l *Loop) giveAway(other *Loop, s *socket, fd int, peer netip.AddrPort) bool {
-	// Counted before it is there: many connections may come in one turn.
+	// Counted before it is there, for whatever has a limit: many connections may come
+	// in one turn.
 	other.coming.Add(1)
+	s.binding.clientele.open.Add(1)
 	if !other.post(mail{kind: mailAdopt, fd: fd, peer: peer, from: s.binding, listener: s.listener}) {
 		other.coming.Add(-1)
+		s.binding.clientele.open.Add(-1)
 		return false
 	}
 	l.stats.Add(stats.ClientsHandedOver, 1)
