@@ -300,10 +300,10 @@ func (l *Loop) readUpMux(c *upstreamConn) {
 	}
 	switch {
 	case k.closed || m.over:
-	case k.broken && !k.readable:
-		l.failCalls(c, exchange.ReasonUpstreamReset, "")
-	case l.events <= 0 || k.broken:
+	case l.events <= 0 || k.broken && k.readable:
 		l.makeReady(k)
+	case k.broken: // and all that came before is handled
+		l.failCalls(c, exchange.ReasonUpstreamReset, "")
 	case m.leaving && m.open == 0:
 		l.closeUpMux(c)
 	default:

@@ -171,7 +171,8 @@ func (l *Loop) readUp(c *upstreamConn) {
 			break
 		}
 	}
-	if k.broken && c.stream != nil && !c.stream.tunnel() && !k.readable {
+	// What came before it broke may be all: it is handled first, once the client takes it.
+	if k.broken && !k.readable && l.events >= 0 && l.wantsAnswer(c) {
 		l.endUp(c, readReset)
 	}
 }
