@@ -216,3 +216,21 @@ func TestWhatIsNoClientHelloIsNotPassedOn(t *testing.T) {
 		}
 	}
 }
+
+// TestAClientThatResetsIsNoticedWhileItsEndpointTakesNothing: so nothing is read of it.
+func TestAClientThatResetsIsNoticedWhileItsEndpointTakesNothing(t *testing.T) {
+	n := startNode(t, 1)
+	n.apply(func(l *table.Listener) { l.Protocol, l.ReceiveBuffer = table.ProtocolTCP, 64<<10 },
+		passes("db", newUpstream("u", rawServer(t, func(net.Conn) { <-t.Context().Done() }))))
+	c := n.dialNode()
+	for err := error(nil); err == nil; {
+		_ = c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+		_, err = c.Write(make([]byte, 64<<10))
+	}
+	_ = c.SetLinger(0)
+	c.Close()
+	if r := n.records.wait(t, 1); r.Reason != exchange.ReasonClientGone {
+		t.Errorf("%s %s", r.Reason, r.Detail)
+	}
+	eventually(t, "no connection to the endpoint", func() bool { _, open, _ := n.engine.EndpointLoad(0); return open == 0 })
+}

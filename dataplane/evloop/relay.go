@@ -102,10 +102,18 @@ func (l *Loop) pass(s *stream, k *link) {
 			break
 		}
 	}
-	if k.ended {
+	switch {
+	case k.ended:
 		l.passEnd(s, k)
+	case k.broken && k == s.down.link && k.lost():
+		// The endpoint takes no more, so that reading, which would tell, may wait for long.
+		l.tunnelBroken(s, k)
 	}
 }
+
+// lost tells whether a broken link was reset, and its peer neither sends nor reads any
+// more; else both sides have ended in order.
+func (k *link) lost() bool { return k.out.len() > 0 || sysError(k.fd) != 0 }
 
 // passEnd tells the exchange that a side has ended, once all that it sent has
 // gone. Otherwise the far end comes back here when nothing waits there.
