@@ -176,7 +176,8 @@ func (l *Loop) leaveUnready(s *stream) {
 }
 
 // serveCalls begins the calls that wait as long as there is room, and opens
-// another connection if there is none.
+// another connection if there is none. Where that fails at once the next one tries: no
+// other end would serve it.
 func (l *Loop) serveCalls(p *endpointPool) {
 	for i := 0; i < len(p.muxes); {
 		m := p.muxes[i]
@@ -189,8 +190,10 @@ func (l *Loop) serveCalls(p *endpointPool) {
 		}
 		l.offerCall(l.nextWaiting(p), m, true)
 	}
-	if p.Queued() > 0 && p.connecting == 0 && p.TryOpen(p.config.MaxConnections) {
-		l.connect(l.nextWaiting(p), p)
+	for p.Queued() > 0 && p.connecting == 0 && p.TryOpen(p.config.MaxConnections) {
+		if !l.connect(l.nextWaiting(p), p) {
+			return
+		}
 	}
 }
 

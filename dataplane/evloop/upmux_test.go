@@ -24,14 +24,27 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
+// speaksHTTP2 makes a server speak HTTP/2 with prior knowledge; streams: at most so
+// many at a time, 0: as many as it would take.
+func speaksHTTP2(s *http.Server, streams int) {
+	s.Protocols = new(http.Protocols)
+	s.Protocols.SetUnencryptedHTTP2(true)
+	s.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: streams}
+}
+
 // h2backend is a server that speaks HTTP/2 with prior knowledge; conns counts its
 // connections.
 func h2backend(t *testing.T, h http.HandlerFunc) (u *table.Upstream, conns *atomic.Int64) {
 	t.Helper()
+	return h2narrow(t, 0, h)
+}
+
+// h2narrow is one that serves so many requests of a connection at a time.
+func h2narrow(t *testing.T, streams int, h http.HandlerFunc) (u *table.Upstream, conns *atomic.Int64) {
+	t.Helper()
 	conns = new(atomic.Int64)
 	s := httptest.NewUnstartedServer(h)
-	s.Config.Protocols = new(http.Protocols)
-	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	speaksHTTP2(s.Config, streams)
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
 			conns.Add(1)
