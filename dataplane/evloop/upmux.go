@@ -85,7 +85,7 @@ func (l *Loop) acquireCall(s *stream, p *endpointPool) {
 			return
 		}
 	}
-	if p.connecting == 0 && p.TryOpen(p.config.MaxConnections) {
+	if p.tryOpenMux() {
 		l.connect(s, p)
 		return
 	}
@@ -94,14 +94,29 @@ func (l *Loop) acquireCall(s *stream, p *endpointPool) {
 		return
 	}
 	s.wait = p
-	if p.connecting == 0 { // none is on its way here: it waits for other loops too
-		l.engine.tellOthers(l, mail{kind: mailCloseIdle, slot: p.to.Slot})
-		l.serveCalls(p) // a connection may have closed between TryOpen and Wait
+	if p.connecting > 0 {
+		return
 	}
+	if p.full() { // it waits for other loops too
+		l.engine.tellOthers(l, mail{kind: mailCloseIdle, slot: p.to.Slot})
+	}
+	l.serveCalls(p) // a connection may have closed between TryOpen and Wait
 }
 
 // takes says that another call may begin.
 func (m *upMux) takes() bool { return !m.leaving && m.conn.Open() }
+
+// takesNone says that the endpoint wants no calls for now, on whatever connection.
+func (m *upMux) takesNone() bool { return m.conn.PeerStreams() == 0 }
+
+// tryOpenMux counts another connection that is about to be opened, if there may be one
+// and it is of use: one that is on its way, or that takes no calls, is waited for.
+func (p *endpointPool) tryOpenMux() bool {
+	return p.connecting == 0 && !slices.ContainsFunc(p.muxes, (*upMux).takesNone) && p.TryOpen(p.config.MaxConnections)
+}
+
+// full says that the endpoint has all connections that it may have.
+func (p *endpointPool) full() bool { return p.Endpoint().Connections() >= p.config.MaxConnections }
 
 // openedMux turns a new connection to HTTP/2 and gives it to those who wait.
 func (l *Loop) openedMux(c *upstreamConn) {
@@ -190,7 +205,7 @@ func (l *Loop) serveCalls(p *endpointPool) {
 		}
 		l.offerCall(l.nextWaiting(p), m, true)
 	}
-	for p.Queued() > 0 && p.connecting == 0 && p.TryOpen(p.config.MaxConnections) {
+	for p.Queued() > 0 && p.tryOpenMux() {
 		if !l.connect(l.nextWaiting(p), p) {
 			return
 		}
@@ -442,8 +457,7 @@ func (l *Loop) idleMux(c *upstreamConn) {
 // othersLack says that streams of other loops wait, and that the endpoint takes no more
 // connections: one that is idle here is in their way.
 func (p *endpointPool) othersLack() bool {
-	e := p.Endpoint()
-	return e.Waiting() > p.Queued() && e.Connections() >= p.config.MaxConnections
+	return p.Endpoint().Waiting() > p.Queued() && p.full()
 }
 
 // timeUpMux closes a connection that had no calls for long enough.

@@ -74,6 +74,10 @@ func appendSetting(dst []byte, id uint16, value uint32) []byte {
 // known from then on.
 func (c *Conn) Ready() bool { return c.phase == phaseOpen }
 
+// PeerStreams is how many streams the peer, a server, takes at a time; with 0 it takes
+// none for a while (RFC 9113 section 6.5.2).
+func (c *Conn) PeerStreams() uint32 { return c.peer.streams }
+
 // ExtendedConnect tells whether the peer, a server, takes RFC 8441.
 func (c *Conn) ExtendedConnect() bool { return c.peer.extendedConnect }
 
