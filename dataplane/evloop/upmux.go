@@ -3,6 +3,7 @@
 package evloop
 
 import (
+	"math"
 	"slices"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
@@ -110,9 +111,15 @@ func (m *upMux) takes() bool { return !m.leaving && m.conn.Open() }
 func (m *upMux) takesNone() bool { return m.conn.PeerStreams() == 0 }
 
 // tryOpenMux counts another connection that is about to be opened, if there may be one
-// and it is of use: one that is on its way, or that takes no calls, is waited for.
+// and it is of use: one that is on its way, or that takes no calls, is waited for. A loop
+// that has none may open one however many others have: theirs may be busy for ever, and
+// carry no call of this loop.
 func (p *endpointPool) tryOpenMux() bool {
-	return p.connecting == 0 && !slices.ContainsFunc(p.muxes, (*upMux).takesNone) && p.TryOpen(p.config.MaxConnections)
+	most := p.config.MaxConnections
+	if p.Open() == 0 {
+		most = math.MaxInt
+	}
+	return p.connecting == 0 && !slices.ContainsFunc(p.muxes, (*upMux).takesNone) && p.TryOpen(most)
 }
 
 // full says that the endpoint has all connections that it may have.

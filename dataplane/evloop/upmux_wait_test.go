@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
 // TestAllThatWaitForAnHTTP2EndpointAreToldThatItIsGone: connecting fails at once, for
@@ -114,5 +116,97 @@ func TestAnEndpointThatTakesNoStreamsIsWaitedFor(t *testing.T) {
 	}
 	if got := opened.Load(); got != 1 {
 		t.Errorf("%d connections", got)
+	}
+}
+
+// twoLoops is a node of two loops with a client of each, which has asked once.
+func twoLoops(t *testing.T, u *table.Upstream) (n *node, ask func(client int, path string)) {
+	t.Helper()
+	n = startNode(t, 2)
+	n.apply(nil, forwardAll(u))
+	clients := [2]*http.Client{h2client(t), h2client(t)}
+	ask = func(client int, path string) {
+		resp, err := clients[client].Get("http://" + n.address + path)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if resp.Body.Close(); resp.StatusCode != 200 {
+			t.Errorf("client %d: %d for %s", client, resp.StatusCode, path)
+		}
+	}
+	ask(0, "/")
+	ask(1, "/")
+	if a, b := n.records.byLoop[0].Load(), n.records.byLoop[1].Load(); a != 1 || b != 1 {
+		t.Fatalf("%d and %d requests on the two loops", a, b)
+	}
+	return n, ask
+}
+
+// holder is a handler that keeps requests for "/0" and "/1" until they are let go.
+type holder struct{ begun, goOn [2]chan struct{} }
+
+func newHolder() *holder {
+	h := new(holder)
+	for i := range h.begun {
+		h.begun[i], h.goOn[i] = make(chan struct{}), make(chan struct{})
+	}
+	return h
+}
+
+func (h *holder) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	if i, err := strconv.Atoi(r.URL.Path[1:]); err == nil {
+		close(h.begun[i])
+		<-h.goOn[i]
+	}
+}
+
+// TestEachLoopMayHaveAnHTTP2Connection whatever others keep busy.
+func TestEachLoopMayHaveAnHTTP2Connection(t *testing.T) {
+	h := newHolder()
+	u, _ := h2backend(t, h.ServeHTTP)
+	u.Pool.MaxConnections, u.Pool.IdleTimeout = 1, 100*time.Millisecond
+	n, ask := twoLoops(t, u)
+	connections := func(most int) func() bool {
+		return func() bool { _, open, _ := n.engine.EndpointLoad(0); return open <= most }
+	}
+	eventually(t, "the end of idle connections", connections(0))
+	var held sync.WaitGroup
+	held.Go(func() { ask(0, "/0") })
+	<-h.begun[0]
+	ask(1, "/")
+	if !connections(2)() {
+		t.Error("more than one connection for each loop")
+	}
+	close(h.goOn[0])
+	held.Wait()
+}
+
+// TestAnIdleHTTP2ConnectionOfAnotherLoopMakesRoom where the endpoint takes no more
+// connections than there are, at once or when its last call is over.
+func TestAnIdleHTTP2ConnectionOfAnotherLoopMakesRoom(t *testing.T) {
+	for name, busy := range map[string]bool{"at once": false, "when its last call is over": true} {
+		t.Run(name, func(t *testing.T) {
+			h := newHolder()
+			u, _ := h2narrow(t, 1, h.ServeHTTP)
+			u.Pool.MaxConnections, u.Pool.IdleTimeout = 2, time.Minute
+			n, ask := twoLoops(t, u)
+			var held sync.WaitGroup
+			hold := func(client int) {
+				held.Go(func() { ask(client, "/"+strconv.Itoa(client)) })
+				<-h.begun[client]
+			}
+			hold(1)
+			if busy {
+				hold(0)
+				held.Go(func() {
+					eventually(t, "a request that waits", func() bool { _, _, w := n.engine.EndpointLoad(0); return w == 1 })
+					close(h.goOn[0])
+				})
+			}
+			ask(1, "/") // its loop's connection is full
+			close(h.goOn[1])
+			held.Wait()
+		})
 	}
 }
