@@ -45,15 +45,16 @@ type Engine struct {
 	pressure atomic.Uint32             // a pressure.Level
 	probing  atomic.Pointer[probeMark] // the self-probe that waits for an answer; nil: none
 
-	changing   chan struct{}               // holds a token during a change or while changes are suspended; put in before mu is locked
-	mu         sync.Mutex                  // one Apply at a time
-	bindings   map[netip.AddrPort]*binding // guarded by mu
-	inherit    map[netip.AddrPort][]int    // guarded by mu; sockets that no table has asked for yet
-	shared     map[netip.AddrPort]int      // guarded by mu; our copies of what Share brought
-	drained    bool                        // guarded by mu; the node listens nowhere
-	clienteles map[string]*clientele       // guarded by mu; by the listener's name
-	released   bool                        // guarded by mu; another process listens instead
-	stopped    chan struct{}               // closed when Run has ended
+	changing   chan struct{}                // holds a token during a change or while changes are suspended; put in before mu is locked
+	mu         sync.Mutex                   // one Apply at a time
+	bindings   map[netip.AddrPort]*binding  // guarded by mu
+	removed    map[netip.AddrPort]time.Time // guarded by mu; when the bindings were removed whose sockets may still be open
+	inherit    map[netip.AddrPort][]int     // guarded by mu; sockets that no table has asked for yet
+	shared     map[netip.AddrPort]int       // guarded by mu; our copies of what Share brought
+	drained    bool                         // guarded by mu; the node listens nowhere
+	clienteles map[string]*clientele        // guarded by mu; by the listener's name
+	released   bool                         // guarded by mu; another process listens instead
+	stopped    chan struct{}                // closed when Run has ended
 }
 
 // New makes an engine. It starts nothing; Run does.
@@ -83,6 +84,7 @@ func New(c Config) (*Engine, error) {
 		registry:   upstream.NewRegistry(c.Loops),
 		tickets:    tickets,
 		bindings:   make(map[netip.AddrPort]*binding),
+		removed:    make(map[netip.AddrPort]time.Time),
 		inherit:    maps.Clone(c.Inherit),
 		shared:     make(map[netip.AddrPort]int),
 		clienteles: make(map[string]*clientele),
@@ -292,6 +294,7 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 		if wanted[address] == nil {
 			remove = append(remove, address)
 			delete(e.bindings, address)
+			e.removed[address] = time.Now()
 		}
 	}
 	if len(opened) == 0 && len(remove) == 0 && retired.Empty() && !limited && len(warm) == 0 {
@@ -322,15 +325,24 @@ func (e *Engine) open(b *binding, l *table.Listener) error {
 }
 
 // covers says that a binding of our own overlaps an address: it is about to be
-// replaced, and in the way of a probe.
+// replaced, or was removed a moment ago, and in the way of a probe.
 func (e *Engine) covers(address netip.AddrPort) bool {
 	for own := range e.bindings {
-		if own.Port() == address.Port() && (own.Addr().IsUnspecified() || address.Addr().IsUnspecified()) {
+		if overlap(own, address) {
+			return true
+		}
+	}
+	maps.DeleteFunc(e.removed, func(_ netip.AddrPort, at time.Time) bool { return time.Since(at) > removedTime })
+	for own := range e.removed {
+		if overlap(own, address) {
 			return true
 		}
 	}
 	return false
 }
+
+// removedTime is how long a removed socket is open at most: a loop may be late.
+const removedTime = 2 * time.Duration(handshakeTime)
 
 // wanted is where a table's listeners listen on this node: of virtual IPs, at
 // those that it was given the sockets of.

@@ -3,8 +3,10 @@
 package evloop
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
@@ -18,6 +20,9 @@ const (
 	socketIndex = 1 << 31
 	// acceptBurst bounds the accepts of one socket in one turn.
 	acceptBurst = 64
+	// handshakeTime is how long a removed socket stays open for the handshakes that had
+	// begun on it: a round trip, with a packet that is lost.
+	handshakeTime = int64(time.Second)
 	// acceptPause is how long a loop without descriptors waits before it tries
 	// again: the edge that told of the connection is gone for good.
 	acceptPause = int64(10 * time.Millisecond)
@@ -44,7 +49,8 @@ type socket struct {
 	listener *table.Listener // of the table that the loop has seen last
 	server   *secure.Server  // of the listener's TLS, once a client came
 	readable bool
-	removed  bool // no table has it any more; connections end after their answer
+	removed  bool  // no table has it any more; connections end after their answer
+	closeAt  int64 // when it is closed, having been removed; 0: it was not, or is closed at once
 }
 
 // openSockets gives the binding its sockets, before the table that wants them
@@ -164,8 +170,10 @@ func (s *socket) close() {
 	}
 }
 
-// addSocket takes a listening socket under the loop's care.
+// addSocket takes a listening socket under the loop's care. Removed ones in its way, which
+// the kernel would give a part of its connections, are closed.
 func (l *Loop) addSocket(s *socket) error {
+	l.closeRemoved(func(old *socket) bool { return overlap(old.binding.address, s.binding.address) })
 	l.socketCount++
 	s.index = socketIndex + l.socketCount
 	s.readable = true // a client may have come before
@@ -195,25 +203,76 @@ func stopSYN(fd int) error {
 		&unix.SockFprog{Len: uint16(len(dropSYN)), Filter: &dropSYN[0]})
 }
 
-// removeSocket ends a listening socket. No new connection begins on it; then
-// what the kernel has completed is taken, since closing would reset it; then it
-// is closed. A shared one gets no filter, which would outlast our copy.
+// removeSocket ends a listening socket. No new connection begins on it; those that had
+// begun are taken for handshakeTime, since closing would reset them; then it is closed.
+// That is at once where the loop ends, or where another socket is to have what it would
+// leave out. So is a shared one, which gets no filter: that would outlast our copy.
 func (l *Loop) removeSocket(address netip.AddrPort) {
 	for s := l.takeSocket(address); s != nil; s = l.takeSocket(address) {
+		waits := !s.binding.shared && !l.draining && !l.covers(address)
 		if !s.binding.shared {
 			if err := stopSYN(s.fd); err != nil {
 				l.log.Debug("listener closes without a filter", "listener", s.listener.Name, "error", err)
+				waits = false
 			}
 		}
-		for s.readable = true; s.readable; {
-			l.accept(s)
+		if waits {
+			s.closeAt, s.readable = l.now+handshakeTime, true
+			l.sockets = append(l.sockets, s)
+			l.closeAt = cmp.Or(l.closeAt, s.closeAt)
+		} else {
+			l.closeSocket(s)
 		}
-		if s.binding.shared {
-			l.forgetShared(s)
-		}
-		s.close()
 		l.endIdleOf(s)
 	}
+}
+
+// closeSocket closes a removed socket behind what the kernel has completed on it.
+func (l *Loop) closeSocket(s *socket) {
+	for s.readable = true; s.readable; {
+		l.accept(s)
+	}
+	if s.binding.shared {
+		l.forgetShared(s)
+	}
+	s.close()
+}
+
+// closeRemoved closes those of the removed sockets that are due.
+func (l *Loop) closeRemoved(due func(*socket) bool) {
+	var over []*socket
+	l.closeAt = 0
+	l.sockets = slices.DeleteFunc(l.sockets, func(s *socket) bool {
+		switch {
+		case s.closeAt == 0:
+			return false
+		case !due(s):
+			l.closeAt = cmp.Or(l.closeAt, s.closeAt) // they stand in the order of their times
+			return false
+		}
+		over = append(over, s)
+		return true
+	})
+	for _, s := range over {
+		l.closeSocket(s)
+	}
+}
+
+// listens says that the loop has a socket that is not removed, at whatever address.
+func (l *Loop) listens() bool {
+	return slices.ContainsFunc(l.sockets, func(s *socket) bool { return s.closeAt == 0 })
+}
+
+// covers says that it has one at another address that takes connections to this one too.
+func (l *Loop) covers(address netip.AddrPort) bool {
+	return slices.ContainsFunc(l.sockets, func(s *socket) bool {
+		return s.closeAt == 0 && s.binding.address != address && overlap(s.binding.address, address)
+	})
+}
+
+// overlap says that a connection to one address may be taken at the other.
+func overlap(a, b netip.AddrPort) bool {
+	return a.Port() == b.Port() && (a.Addr() == b.Addr() || a.Addr().IsUnspecified() || b.Addr().IsUnspecified())
 }
 
 // releaseSocket leaves an address to another process that has its sockets too:
@@ -231,10 +290,10 @@ func (l *Loop) releaseSocket(address netip.AddrPort) {
 }
 
 // takeSocket takes one socket of an address off the loop's list; nil: there is
-// none.
+// none but removed ones.
 func (l *Loop) takeSocket(address netip.AddrPort) *socket {
 	for i, s := range l.sockets {
-		if s.binding.address == address {
+		if s.binding.address == address && s.closeAt == 0 {
 			l.sockets = append(l.sockets[:i:i], l.sockets[i+1:]...)
 			s.removed = true
 			return s

@@ -5,14 +5,18 @@ package evloop
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
@@ -117,4 +121,71 @@ func TestRemovingAListenerAnswersEveryConnectionThatTheKernelCompleted(t *testin
 		wg.Wait()
 	}
 	t.Logf("%d connections answered, %d not accepted", answered, refused)
+}
+
+// TestHandshakesThatHadBegunEndWellWhereAListenerIsRemoved: the last packets of theirs
+// come when it is gone. Whoever comes then is not answered, until it is there again.
+func TestHandshakesThatHadBegunEndWellWhereAListenerIsRemoved(t *testing.T) {
+	const clients = 16
+	n := startNode(t, 2)
+	n.apply(nil, respond("pong"))
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := stopSYN(fd); errors.Is(err, unix.EPERM) {
+		t.Skip("a filter needs CAP_NET_ADMIN: ", err)
+	}
+	// The kernel sends the last packet of such a client's handshake with its first bytes,
+	// or 200 ms later.
+	late := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) {
+			if err := unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1); err != nil {
+				t.Error(err)
+			}
+		})
+	}}
+	ask := func(c net.Conn) {
+		t.Helper()
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		if all, err := io.ReadAll(c); !strings.HasSuffix(string(all), "pong") {
+			t.Errorf("%q, %v", all, err)
+		}
+	}
+	var conns [clients]net.Conn
+	for i := range conns {
+		if conns[i], err = late.Dial("tcp", n.address); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nothing := &table.Table{Version: table.Version{Epoch: 1, Revision: 99}}
+	remove := func() {
+		t.Helper()
+		if err := n.engine.Apply(context.Background(), nothing); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove()
+	for _, c := range conns {
+		ask(c)
+	}
+	n.apply(nil, respond("pong"))
+	begun := time.Now()
+	for range clients {
+		ask(n.dial())
+	}
+	if took := time.Since(begun); took > clients/4*time.Second { // each one whose SYN is dropped takes a second
+		t.Errorf("as it came again %d clients took %s", clients, took)
+	}
+	remove()
+	eventually(t, "the end of its sockets", func() bool {
+		c, err := net.DialTimeout("tcp", n.address, 5*time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return errors.Is(err, unix.ECONNREFUSED)
+	})
 }

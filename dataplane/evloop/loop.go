@@ -114,6 +114,7 @@ type Loop struct {
 	crowded     bool  // the node is near its ceiling of clients
 	shedAgain   int64 // when idle connections may be closed again; 0: no need
 	acceptAgain int64 // when to accept again, after descriptors ran out; 0: they have not
+	closeAt     int64 // when the first of the removed sockets is closed; 0: there are none
 
 	// Read by others.
 	load    atomic.Int64 // downs
@@ -225,7 +226,7 @@ func (l *Loop) patience() time.Duration {
 		}
 	}
 	wait := l.wheel.wait(l.now)
-	for _, at := range [...]int64{l.flushAt, l.acceptAgain, l.shedAgain, l.warmAt} {
+	for _, at := range [...]int64{l.flushAt, l.acceptAgain, l.shedAgain, l.warmAt, l.closeAt} {
 		if d := time.Duration(at - l.now); at > 0 && (wait < 0 || d < wait) {
 			wait = max(d, 0)
 		}
@@ -285,6 +286,9 @@ func (l *Loop) takeTurns() {
 		for _, s := range l.sockets {
 			s.readable = true
 		}
+	}
+	if l.closeAt > 0 && l.now >= l.closeAt {
+		l.closeRemoved(func(s *socket) bool { return l.now >= s.closeAt })
 	}
 	for _, s := range l.sockets {
 		if s.readable {

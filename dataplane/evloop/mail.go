@@ -121,10 +121,11 @@ func (l *Loop) drain() {
 		return
 	}
 	l.look()
+	l.draining = true
+	l.closeRemoved(func(*socket) bool { return true })
 	for len(l.sockets) > 0 {
 		l.removeSocket(l.sockets[0].binding.address)
 	}
-	l.draining = true
 }
 
 // cut is the failure of an exchange that a stopping loop ends.

@@ -95,10 +95,10 @@ func (l *Loop) warmUp(upstreams []*table.Upstream) {
 // warm opens what pools lack, as far as their time has come.
 func (l *Loop) warm() {
 	l.warmAt = 0
-	left := warmBurst
+	left, listens := warmBurst, l.listens()
 	kept := l.lacking[:0]
 	for _, p := range l.lacking {
-		if p.lacks() > 0 && len(l.sockets) > 0 && !l.draining { // else it is listed again when that changes
+		if p.lacks() > 0 && listens && !l.draining { // else it is listed again when that changes
 			if left > 0 && l.now >= p.warm.at {
 				left = l.warmPool(p, left)
 			}
