@@ -35,6 +35,7 @@ type downstream struct {
 	named     bool  // a PROXY header said who peer is
 	chance    uint16
 	lingered  int // bytes thrown away while lingering
+	unsent    int // bytes that the kernel had for it at the last look while lingering
 
 	tls         *table.ListenerTLS // by which it shook hands; nil: it did not
 	certificate []byte             // what the client showed, for the endpoint; nil: nothing
@@ -383,14 +384,15 @@ func (l *Loop) closeDownAfter(d *downstream) {
 }
 
 // closeLingering closes a connection on which everything was sent: at once if the
-// client sends nothing more that we know of, else after phaseLinger.
+// client sends nothing more that we know of, else after phaseLinger. One of HTTP/2 may
+// always: it gives back windows as it reads its last answer.
 func (l *Loop) closeLingering(d *downstream) {
 	k := d.link
 	if k.readHup || k.broken {
 		l.closeDown(d)
 		return
 	}
-	if d.phase != phaseBody && !d.refused && k.in.len() == 0 && !k.readable && !k.muted {
+	if d.mux == nil && d.phase != phaseBody && !d.refused && k.in.len() == 0 && !k.readable {
 		l.closeDown(d)
 		return
 	}
@@ -421,6 +423,18 @@ func (l *Loop) discard(d *downstream) {
 	default:
 		k.readable = false // what comes next makes an edge
 	}
+}
+
+// readsOn says that a lingering client has taken some of what the kernel has for it, and
+// gets more time: what it sends after the end would have the kernel throw the rest away.
+func (l *Loop) readsOn(d *downstream) bool {
+	unsent := sysUnsent(d.link.fd)
+	if unsent == 0 || unsent == d.unsent {
+		return false
+	}
+	d.unsent, d.since = unsent, l.now
+	l.wheel.arm(d.link, d.deadline())
+	return true
 }
 
 // goneDown ends a connection whose client is gone.

@@ -78,6 +78,7 @@ func (l *Loop) timeDown(d *downstream) {
 		l.helloCutShort(d, timedOut)
 	case d.phase == phaseLinger && l.now < d.since+lingerTime:
 		l.lingerMuted(d)
+	case d.phase == phaseLinger && l.readsOn(d):
 	default:
 		l.closeDown(d)
 	}

@@ -5,13 +5,18 @@ package evloop
 import (
 	"bytes"
 	"context"
+	"io"
+	"net"
 	"net/http"
+	"syscall"
 	"testing"
 	"time"
 
 	xhttp2 "golang.org/x/net/http2"
+	"golang.org/x/sys/unix"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
 // TestNothingIsParsedBehindTheFrameThatEndsAConnection: what is kept of its bytes
@@ -98,4 +103,51 @@ func TestARequestThatIsCompleteIsNotReset(t *testing.T) {
 	v.expect("END 3")
 	_ = v.f.WritePing(true, v.ping)
 	v.expect("GOAWAY 3 NO_ERROR")
+}
+
+// TestAnAnswerOutlivesAConnectionThatIsLeft: its client is slow, and gives back windows as
+// it reads what the kernel had when we had sent all.
+func TestAnAnswerOutlivesAConnectionThatIsLeft(t *testing.T) {
+	const size = 256 << 10
+	n := startNode(t, 1)
+	route := respondAll()
+	route.Respond.Body = make([]byte, size)
+	n.apply(func(l *table.Listener) { l.SendBuffer = size }, route)
+	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 32<<10) })
+	}}
+	c, err := dialer.Dial("tcp", n.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_, _ = io.WriteString(c, http2.Preface)
+	f := xhttp2.NewFramer(c, c)
+	_ = f.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 2 * size})
+	_ = f.WriteWindowUpdate(0, 2*size)
+	if err := f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: requestBlock("GET"), EndStream: true, EndHeaders: true}); err != nil {
+		t.Fatal(err)
+	}
+	n.records.wait(t, 1)
+	if err := n.engine.SetDrained(context.Background(), true); err != nil {
+		t.Fatal(err)
+	}
+	_ = f.WritePing(true, [8]byte{})                     // as if it had read what stands behind the answer
+	time.Sleep(time.Duration(lingerTime + lingerTime/8)) // for which it reads nothing
+	got := 0
+	for ended := false; !ended; {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatalf("%v after %d bytes of %d", err, got, size)
+		}
+		if data, ok := frame.(*xhttp2.DataFrame); ok {
+			got, ended = got+len(data.Data()), data.StreamEnded()
+			_ = f.WriteWindowUpdate(0, 1)
+			time.Sleep(time.Millisecond) // until the node has got it
+		}
+	}
+	if got != size {
+		t.Errorf("%d bytes of %d", got, size)
+	}
 }

@@ -199,6 +199,15 @@ func errnoOf(err error) unix.Errno {
 	return unix.EIO
 }
 
+// sysUnsent is how many bytes a peer has not confirmed yet.
+func sysUnsent(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // sysError takes the pending error of a socket, the result of a connect.
 func sysError(fd int) unix.Errno {
 	v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
