@@ -46,6 +46,11 @@
 // lists sees to both (docs/adr/0007): a majority is more than half, and lists
 // change by one member at a time.
 //
+// Availability holds without a majority, also by a list that is not in force any
+// more: a node may be behind since it cannot keep the next one, or since no control
+// plane reaches it. Members of the next list tell it who holds by that, whether it
+// still is a member or not, and it gives way.
+//
 // # Owners
 //
 // A Grants belongs to one goroutine. A Message is never changed once it was

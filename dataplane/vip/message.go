@@ -46,7 +46,8 @@ const (
 	// HandedOver says that the sender held and lets a candidate follow that is
 	// ready.
 	HandedOver
-	// Conceded says that the sender held and found a holder of higher rank.
+	// Conceded says that the sender held and found a holder of higher rank, or by a
+	// newer list.
 	Conceded
 	// Resigned says that the sender held, or asked, and cannot now.
 	Resigned
@@ -107,7 +108,8 @@ type Item struct {
 	// the highest that the member knows of.
 	LastTerm uint64
 	// Other is who has the member's grant if that is Taken; if Granted, who else
-	// says to hold it.
+	// says to hold it; if OtherList, who holds by the member's list, which is the
+	// newer one.
 	Other string
 	// OtherHolds: Other holds; otherwise it asks.
 	OtherHolds bool

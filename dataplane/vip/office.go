@@ -71,6 +71,7 @@ type office struct {
 	fast     int64 // until when to ask in quick succession
 	ready    claim // a candidate that could follow
 	conflict int   // another holder
+	newer    int64 // until then, somebody holds by a newer list
 	release  Op    // said last, said again
 	relTerm  uint64
 	repeats  int
@@ -130,6 +131,7 @@ func (o *office) resize(members int) {
 	o.seen, o.gone, o.out = make([]source, members), make([]source, members), make([]int64, members)
 	o.silent = make([]claim, members)
 	o.acked, o.answers = make([]int64, members), make([]reply, members)
+	o.newer = never
 	o.clearAnswers()
 }
 

@@ -2,24 +2,28 @@ package vip
 
 import "time"
 
-// receive takes a message of another member.
+// receive takes a message of another member, or of one that was a member by an older
+// list and goes by that: it must hear that there is another.
 func (g *Grants) receive(m *Message) {
 	from, ok := g.list.Index(m.From)
-	if !ok || from == g.me || g.me == nobody {
+	if g.me == nobody || m.From == g.self || !ok && m.Revision >= g.list.Revision {
 		return
 	}
 	switch m.Kind {
 	case Request:
-		g.request(from, m)
+		if ok {
+			g.request(from, g.list.ids[from:from+1:from+1], m)
+		} else {
+			g.request(nobody, []string{m.From}, m)
+		}
 	case Answer:
 		g.answer(from, m)
 	}
 }
 
-// request answers, as a member.
-func (g *Grants) request(from int, m *Message) {
+// request answers, as a member. from is nobody only where m goes by another list.
+func (g *Grants) request(from int, to []string, m *Message) {
 	answer := Message{Kind: Answer, From: g.self, Boot: m.Boot, Seq: m.Seq, Revision: g.list.Revision}
-	to := g.list.ids[from : from+1 : from+1]
 	size := headSize(g.self)
 	for i := range m.Items {
 		it, ok := g.requested(from, m, &m.Items[i])
@@ -44,6 +48,10 @@ func (g *Grants) requested(from int, m *Message, it *Item) (Item, bool) {
 	answer := Item{VIP: it.VIP, Term: it.Term}
 	if m.Revision != g.list.Revision {
 		answer.Verdict = OtherList
+		if o := g.find(it.VIP); o != nil && m.Revision < g.list.Revision {
+			answer.Other = g.holder(o)
+			answer.OtherHolds = answer.Other != ""
+		}
 		return answer, !it.Op.releases()
 	}
 	o := g.office(it.VIP)
@@ -164,7 +172,11 @@ func (g *Grants) released(o *office, from int, boot uint64, it *Item) {
 // answer takes what a member says to this node's request.
 func (g *Grants) answer(from int, m *Message) {
 	at, known := g.sentAt(m.Seq)
-	if !known || m.Boot != g.boot || m.Revision != g.list.Revision {
+	if !known || m.Boot != g.boot {
+		return
+	}
+	if m.Revision != g.list.Revision {
+		g.superseded(m)
 		return
 	}
 	for i := range m.Items {
@@ -174,6 +186,20 @@ func (g *Grants) answer(from int, m *Message) {
 			continue
 		}
 		g.answered(o, from, at, it)
+	}
+}
+
+// superseded takes note of who holds by a list that has taken the place of this
+// node's: Availability gives way to that.
+func (g *Grants) superseded(m *Message) {
+	if m.Revision < g.list.Revision {
+		return
+	}
+	for i := range m.Items {
+		it := &m.Items[i]
+		if o := g.find(it.VIP); o != nil && it.Verdict == OtherList && it.OtherHolds && it.Other != g.self {
+			o.newer = g.now + g.t.grant
+		}
 	}
 }
 

@@ -46,12 +46,7 @@ func (g *Grants) Status() []Status {
 		for _, place := range o.order {
 			s.Order = append(s.Order, g.list.ID(place))
 		}
-		switch {
-		case o.state == Holding:
-			s.Holder = g.self
-		case o.holder.live(g.now):
-			s.Holder = g.list.ID(o.holder.who)
-		}
+		s.Holder = g.holder(o)
 		if o.state == Asking || o.state == Holding {
 			s.Term, s.Until = o.term, max(g.until(o), g.now)
 			for _, at := range o.acked {
@@ -63,4 +58,15 @@ func (g *Grants) Status() []Status {
 		all = append(all, s)
 	}
 	return all
+}
+
+// holder is the id of who holds, as far as this node knows; empty: nobody.
+func (g *Grants) holder(o *office) string {
+	switch {
+	case o.state == Holding:
+		return g.self
+	case o.holder.live(g.now):
+		return g.list.ID(o.holder.who)
+	}
+	return ""
 }

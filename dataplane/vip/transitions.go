@@ -167,7 +167,7 @@ func (g *Grants) ask(o *office) {
 		g.claim(o)
 	case g.held(o):
 		g.letGo(o, Yielded)
-	case policy == Availability && asked >= g.t.reach && g.allReachable(o):
+	case policy == Availability && asked >= g.t.reach && o.newer <= g.now && g.allReachable(o):
 		g.claim(o)
 	case asked >= g.limit(o, policy):
 		g.letGo(o, GaveUp)
@@ -202,6 +202,8 @@ func (g *Grants) hold(o *office) {
 		g.letGo(o, Resigned)
 	case o.lease <= g.now && policy != Availability:
 		g.letGo(o, Lost)
+	case o.lease <= g.now && o.newer > g.now:
+		g.letGo(o, Conceded)
 	case o.conflict != nobody:
 		other := o.conflict
 		o.conflict = nobody
