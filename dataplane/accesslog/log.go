@@ -235,7 +235,8 @@ func (l *Log) complain(text string, err error) {
 }
 
 // rotate moves PATH to PATH.1, PATH.1 to PATH.2 and so on, and begins anew. If a
-// step fails the file at hand goes on, and the next buffer tries again.
+// step fails the file at hand goes on, and the next buffer tries again: then PATH
+// may have been moved already, and the old ones must not be moved once more.
 func (l *Log) rotate() {
 	path := l.options.Path
 	info, err := l.file.Stat()
@@ -243,16 +244,11 @@ func (l *Log) rotate() {
 		l.size = 0 // a pipe or a device: nothing to rotate
 		return
 	}
-	name := func(i int) string { return path + "." + strconv.Itoa(i) }
-	for i := l.options.Keep - 1; i >= 1; i-- {
-		if err := os.Rename(name(i), name(i+1)); err != nil && !os.IsNotExist(err) {
+	if at, err := os.Stat(path); err == nil && os.SameFile(at, info) {
+		if err := l.shift(); err != nil {
 			l.complain("access log not rotated", err)
 			return
 		}
-	}
-	if err := os.Rename(path, name(1)); err != nil {
-		l.complain("access log not rotated", err)
-		return
 	}
 	f, err := open(path)
 	if err != nil {
@@ -260,6 +256,18 @@ func (l *Log) rotate() {
 		return
 	}
 	l.use(f)
+}
+
+// shift makes PATH free.
+func (l *Log) shift() error {
+	path := l.options.Path
+	name := func(i int) string { return path + "." + strconv.Itoa(i) }
+	for i := l.options.Keep - 1; i >= 1; i-- {
+		if err := os.Rename(name(i), name(i+1)); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return os.Rename(path, name(1))
 }
 
 // Sink makes the sink of one loop.
