@@ -54,9 +54,9 @@ type Log struct {
 	options Options
 	off     bool
 
-	queue    chan *buffer
-	free     chan *buffer
-	reopened chan *os.File
+	queue chan *buffer
+	free  chan *buffer
+	asks  chan struct{} // holds a token when the file is to be opened anew
 
 	written atomic.Uint64
 	refused atomic.Uint64 // lines that the destination did not take
@@ -86,10 +86,10 @@ func New(o Options) (*Log, error) {
 		o.Keep = 5
 	}
 	l := &Log{
-		options:  o,
-		queue:    make(chan *buffer, queueLength),
-		free:     make(chan *buffer, queueLength),
-		reopened: make(chan *os.File, 1),
+		options: o,
+		queue:   make(chan *buffer, queueLength),
+		free:    make(chan *buffer, queueLength),
+		asks:    make(chan struct{}, 1),
 	}
 	switch o.Path {
 	case Off:
@@ -127,23 +127,27 @@ func (l *Log) use(f *os.File) {
 	}
 }
 
-// Reopen opens the file anew under its name, for programs that moved it away. If
-// that fails the file at hand stays in use. Without a file it does nothing.
-func (l *Log) Reopen() error {
-	if l.off || l.options.Path == Stdout {
-		return nil
+// Reopen has the file opened anew under its name, for programs that moved it away.
+// If that fails the file at hand stays in use. Without a file it does nothing.
+func (l *Log) Reopen() {
+	select {
+	case l.asks <- struct{}{}:
+	default: // it is asked already
+	}
+}
+
+// reopen is Reopen when Run comes to it. Not before: while a write is stuck the file
+// may be moved again.
+func (l *Log) reopen() {
+	if l.file == nil {
+		return
 	}
 	f, err := open(l.options.Path)
 	if err != nil {
-		return err
+		l.options.Logger.Error("access log not opened anew", "error", err)
+		return
 	}
-	select {
-	case l.reopened <- f:
-	default:
-		// Run has yet to take the file of an earlier call, opened a moment ago.
-		return f.Close()
-	}
-	return nil
+	l.use(f)
 }
 
 // Written is how many lines the destination took.
@@ -178,8 +182,8 @@ func (l *Log) Run(ctx context.Context) error {
 		select {
 		case b := <-l.queue:
 			l.write(b)
-		case f := <-l.reopened:
-			l.use(f)
+		case <-l.asks:
+			l.reopen()
 		case <-ctx.Done():
 			for {
 				select {

@@ -116,9 +116,7 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) (err er
 		case err := <-parts.Failed():
 			return err
 		case <-w.reload:
-			if err := n.log.Reopen(); err != nil {
-				logger.Error("access log: open again", "error", err)
-			}
+			n.log.Reopen()
 			reload()
 		}
 	}
