@@ -333,6 +333,19 @@ func TestMetricsShowWhatWasCounted(t *testing.T) {
 	}
 }
 
+func TestMetricsAreReadWhereARouteIsCalledAsThoseWithoutASeriesAre(t *testing.T) {
+	f := newFixture(t)
+	set := stats.New(1, stats.Limits{Routes: 3})
+	f.config.Stats = set
+	for _, name := range []string{"a", stats.Other, "b", "c", "d"} {
+		set.Loop(0).Finished(&stats.Finish{Route: set.Routes.Acquire(stats.Key{Name: name}), Status: 200})
+	}
+	code, body := f.get(t, "/metrics")
+	if want := `proxyfleet_route_requests_total{code_class="2xx",route="other"} 3`; code != http.StatusOK || !strings.Contains(body, want) {
+		t.Errorf("%d, and no %s: %.200s", code, want, body)
+	}
+}
+
 // Every metric is described, and what is described is used.
 func TestEveryMetricAppears(t *testing.T) {
 	f := newFixture(t)

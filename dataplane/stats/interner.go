@@ -17,7 +17,8 @@ const (
 	maxSlots = 1 << indexBits
 )
 
-// Other is how slot 0 is shown.
+// Other is how slot 0 is shown. A listener, a route or an upstream of that name shares
+// it: two series of one name would be none, as nobody could read the metrics any more.
 const Other = "other"
 
 // Key names a series: a listener, a route or an upstream by Name, an endpoint by
@@ -51,6 +52,9 @@ func newInterner(limit int) *Interner {
 // Acquire returns the slot of a name, a new one if it has none, or 0 if all are
 // taken.
 func (in *Interner) Acquire(k Key) Slot {
+	if k == (Key{Name: Other}) {
+		return 0
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if s, ok := in.slots[k]; ok {
