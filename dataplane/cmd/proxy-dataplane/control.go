@@ -26,6 +26,8 @@ const (
 	controlTimeout = 5 * time.Second
 	// maxControlClients is more than people ask at the same time.
 	maxControlClients = 8
+	// acceptPause is how long a client waits that could not be accepted.
+	acceptPause = 100 * time.Millisecond
 )
 
 // upgradeRequest is what a client of the control socket says.
@@ -152,7 +154,14 @@ func (c *control) Run(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("control socket: %w", err)
+			// Want of descriptors: a node that serves does not end since one of its users
+			// cannot ask.
+			c.logger.Warn("control socket: a client waits", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptPause):
+			}
+			continue
 		}
 		select {
 		case c.clients <- struct{}{}:
