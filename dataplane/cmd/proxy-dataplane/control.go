@@ -182,6 +182,7 @@ func (c *control) remove() {
 	if info, err := os.Stat(c.path); err == nil && c.own != nil && os.SameFile(info, c.own) {
 		_ = os.Remove(c.path)
 	}
+	c.own = nil
 }
 
 // serve answers one client. One that leaves early changes nothing.

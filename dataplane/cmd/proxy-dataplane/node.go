@@ -78,6 +78,11 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) (err er
 		handedOver: make(chan struct{}),
 	}
 	n.hugePages = hugepage.New(n.permit, logger)
+	defer func() {
+		if err != nil && n.control != nil {
+			n.control.remove() // which its Run does, if it came to that
+		}
+	}()
 	if taken != nil {
 		defer func() {
 			if err != nil {
