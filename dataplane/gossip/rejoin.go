@@ -55,9 +55,7 @@ func (g *Gossip) find(ctx context.Context, list *memberlist.Memberlist) {
 	delay := min(firstRejoin, g.c.Timing.Rejoin)
 	for {
 		alone := g.View().Len() == 1
-		missing := g.missing(ctx)
-		rand.Shuffle(len(missing), func(i, j int) { missing[i], missing[j] = missing[j], missing[i] })
-		for _, address := range missing[:min(len(missing), joinAtOnce)] {
+		for _, address := range g.attempts(ctx) {
 			if ctx.Err() != nil {
 				return
 			}
@@ -81,14 +79,26 @@ func (g *Gossip) find(ctx context.Context, list *memberlist.Memberlist) {
 	}
 }
 
-// missing are the addresses of members that should be there and are not.
+// attempts are the addresses that one round tries. Half of them are of the members
+// that went last: the other half of a fleet in parts went together, and later than
+// most of those that will never come back, which may be many.
+func (g *Gossip) attempts(ctx context.Context) []string {
+	missing := g.missing(ctx)
+	others := missing[min(len(missing), joinAtOnce/2):]
+	rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+	return missing[:min(len(missing), joinAtOnce)]
+}
+
+// missing are the addresses of members that should be there and are not, those that
+// went last first.
 func (g *Gossip) missing(ctx context.Context) []string {
-	var addresses []string
+	var peers, addresses []string
 	for _, peer := range g.c.Join {
-		addresses = append(addresses, resolve(ctx, peer)...)
+		peers = append(peers, resolve(ctx, peer)...)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	var gone []place
 	for id, p := range g.known {
 		if _, there := g.view.Get(id); there {
 			p.seen = time.Now()
@@ -99,14 +109,21 @@ func (g *Gossip) missing(ctx context.Context) []string {
 			delete(g.known, id)
 			continue
 		}
+		gone = append(gone, p)
+	}
+	slices.SortFunc(gone, func(a, b place) int { return b.seen.Compare(a.seen) })
+	for _, p := range gone {
 		addresses = append(addresses, p.address)
 	}
-	there := map[string]bool{g.local.String(): true}
+	passed := map[string]bool{g.local.String(): true}
 	for m := range g.view.All() {
-		there[m.Address.String()] = true
+		passed[m.Address.String()] = true
 	}
-	slices.Sort(addresses)
-	return slices.DeleteFunc(slices.Compact(addresses), func(a string) bool { return there[a] })
+	return slices.DeleteFunc(append(addresses, peers...), func(a string) bool {
+		again := passed[a]
+		passed[a] = true
+		return again
+	})
 }
 
 // resolve turns host:port into ip:port, of which there may be several or, for
