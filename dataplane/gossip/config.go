@@ -115,6 +115,9 @@ func (t Timing) withDefaults() Timing {
 // kilobytes, between machines that are milliseconds apart.
 const tcpTimeout = 2 * time.Second
 
+// routeFor bounds the search for the address that leads to others.
+const routeFor = 2 * time.Second
+
 // memberlistConfig is what memberlist is told.
 func (g *Gossip) memberlistConfig(t *transport) *memberlist.Config {
 	c := memberlist.DefaultLANConfig()
@@ -245,9 +248,16 @@ func (g *Gossip) advertised() (net.IP, error) {
 	if !g.address.Addr().IsUnspecified() {
 		return g.address.Addr().AsSlice(), nil
 	}
+	// Where names cannot be resolved each takes its time, and a node must begin all the
+	// same: its main process does not wait for it for long.
+	end := time.Now().Add(routeFor)
 	for _, peer := range g.c.Join {
+		left := time.Until(end)
+		if left <= 0 {
+			break
+		}
 		// Connecting a UDP socket sends nothing: the kernel looks up the route.
-		c, err := net.DialTimeout("udp", peer, time.Second)
+		c, err := net.DialTimeout("udp", peer, min(left, time.Second))
 		if err != nil {
 			continue
 		}
