@@ -96,7 +96,7 @@ func (f *File) Written() time.Time {
 }
 
 // Run writes until ctx ends; what is left is written then. A disk that takes no
-// file is told, and asked again with the next configuration.
+// file is told, and asked again with the next configuration, by Wait, and at the end.
 func (f *File) Run(ctx context.Context) error {
 	for {
 		select {
@@ -127,6 +127,11 @@ func (f *File) flush() {
 	}
 	if err := f.write(s); err != nil {
 		f.logger.Error("last known good: not written", "dir", f.dir, "error", err)
+		f.mu.Lock()
+		if f.latest == nil {
+			f.latest = s
+		}
+		f.mu.Unlock()
 		return
 	}
 	f.mu.Lock()

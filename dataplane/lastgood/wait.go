@@ -11,6 +11,10 @@ const lookEvery = 5 * time.Millisecond
 
 // Wait waits until s, which was handed to Save, is what the file holds.
 func (f *File) Wait(ctx context.Context, s Saved) error {
+	select {
+	case f.wake <- struct{}{}: // the disk may have had no room
+	default:
+	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for want := s.name(); ; {
