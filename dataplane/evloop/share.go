@@ -61,6 +61,18 @@ func (e *Engine) unshare(ctx context.Context, address netip.AddrPort) error {
 	}
 	delete(e.shared, address)
 	unix.Close(fd)
+	// The table may have a listener of the node's own there by now, as where the address
+	// of a virtual IP that went is given to a listener: that one needs another socket.
+	if b := e.bindings[address]; b != nil && b.shared {
+		delete(e.bindings, address)
+		changes := make([]change, len(e.loops))
+		for i := range changes {
+			changes[i].remove = []netip.AddrPort{address}
+		}
+		if err := e.deliver(ctx, changes); err != nil {
+			return err
+		}
+	}
 	return e.apply(ctx, e.live.Load())
 }
 

@@ -106,6 +106,24 @@ func TestAVirtualIPIsListenedOnOnlyWhileItsSocketIsShared(t *testing.T) {
 	}
 }
 
+func TestAListenerThatGetsTheAddressOfAVirtualIPThatWentListensThereItself(t *testing.T) {
+	n := startNode(t, 2)
+	n.apply(onVIP, respond("ok"))
+	fd := n.foreign()
+	n.apply(func(l *table.Listener) {
+		l.Addresses = append(l.Addresses, table.Address{Kind: table.AddressLiteral, IP: virtual})
+	}, respond("ok"))
+	if err := unix.Shutdown(fd, unix.SHUT_RDWR); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.engine.Unshare(context.Background(), n.vip()); err != nil {
+		t.Fatal(err)
+	}
+	if resp := dialKept(t, n.vip()).get(t); resp.StatusCode != 200 {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+}
+
 func TestLoopsShareASocketAndNoConnectionIsLost(t *testing.T) {
 	n := startNode(t, 2)
 	n.apply(onVIP, respond("ok"))
