@@ -31,6 +31,13 @@ func (e *Engine) Suspend(ctx context.Context) error {
 // Resume ends a Suspend.
 func (e *Engine) Resume() { <-e.changing }
 
+// Drained says that the node listens nowhere, as SetDrained had it last.
+func (e *Engine) Drained() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.drained
+}
+
 // EachSocket shows the listening sockets but shared ones, by address. They are valid
 // until visit returns, and stay the engine's; no table is applied meanwhile.
 func (e *Engine) EachSocket(visit func(address netip.AddrPort, fds []int) error) error {

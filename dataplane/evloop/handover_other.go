@@ -13,6 +13,9 @@ func (*Engine) Suspend(context.Context) error { return nil }
 // Resume is never called.
 func (*Engine) Resume() {}
 
+// Drained is never called.
+func (*Engine) Drained() bool { return false }
+
 // EachSocket is never called.
 func (*Engine) EachSocket(func(netip.AddrPort, []int) error) error { return nil }
 

@@ -15,8 +15,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/handover"
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 )
 
@@ -159,14 +161,17 @@ func (n *node) prepareSuccessor(ctx context.Context, s *successor, deadline time
 
 // giveSockets shares the sockets and says what is served.
 func (n *node) giveSockets(ctx context.Context, c *handover.Conn) error {
-	running := n.inForce.Load()
+	running, err := n.standing(ctx)
+	if err != nil {
+		return err
+	}
 	if running != nil {
 		if err := n.lastGood.Wait(ctx, lastgood.Saved{Version: running.Version, Tree: running.Tree}); err != nil {
 			return err
 		}
 	}
 	total := 0
-	err := n.engine.EachSocket(func(address netip.AddrPort, fds []int) error {
+	err = n.engine.EachSocket(func(address netip.AddrPort, fds []int) error {
 		if total += len(fds); total > handover.MaxSockets {
 			return fmt.Errorf("more than %d listening sockets: restart the node instead", handover.MaxSockets)
 		}
@@ -183,7 +188,7 @@ func (n *node) giveSockets(ctx context.Context, c *handover.Conn) error {
 	if err := n.giveAdmin(c); err != nil {
 		return err
 	}
-	state := handoverState{NodeID: n.options.nodeID, Drained: n.drainer.done.Load(), BootID: n.bootID()}
+	state := handoverState{NodeID: n.options.nodeID, Drained: n.engine.Drained(), BootID: n.bootID()}
 	if running != nil {
 		state.Running = &api.Version{Epoch: running.Version.Epoch, Revision: running.Version.Revision, Digest: running.Tree.Root().String()}
 	}
@@ -192,6 +197,24 @@ func (n *node) giveSockets(ctx context.Context, c *handover.Conn) error {
 		return err
 	}
 	return c.Send(handover.Message{Kind: handover.State, Text: string(text)})
+}
+
+// standing is what the engine serves; nil: nothing yet. It is held, but a change that
+// it was waited for may be noted a moment later.
+func (n *node) standing(ctx context.Context) (*feed.InForce, error) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		live, running := n.engine.Live().Load().Version, n.inForce.Load()
+		if running == nil && live == (table.Version{}) || running != nil && running.Version == live {
+			return running, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("configuration %d.%d is being put into force: %w", live.Epoch, live.Revision, ctx.Err())
+		}
+	}
 }
 
 // giveAdmin shares the socket of the admin address.
