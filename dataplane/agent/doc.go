@@ -81,8 +81,9 @@
 // members has 1,024 places; one that is full is as good as a lossy network. What
 // waits for a main process that does not read is bounded, and ends the agent.
 // Orders and reports replace the ones before. An address that somebody else has is
-// tried for 2 s, then this node leaves the virtual IP to others for 5 s. An agent
-// that says nothing for 5 s is killed; the next starts after 50 ms to 5 s.
+// tried for 2 s, then this node leaves the virtual IP to others for 5 s; one that this
+// machine does not have, or may not listen on, for as long as that is so. An agent that
+// says nothing for 5 s is killed; the next starts after 50 ms to 5 s.
 //
 // # Owners
 //

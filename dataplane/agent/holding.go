@@ -126,6 +126,25 @@ func (h *holding) fail(now int64, err error) {
 	}
 }
 
+// obstacle is why this node cannot have an address now, whoever else has it: that it is
+// not an address of this machine, or not allowed. Who asks for it all the same takes
+// it from one who can, if it is the more preferred one.
+func obstacle(w *fleetv1.AgentVip) error {
+	ip, err := netip.ParseAddr(w.GetAddress())
+	if err != nil {
+		return err
+	}
+	for _, p := range w.GetPorts() {
+		fd, err := bind(netip.AddrPortFrom(ip, uint16(p.GetPort()))) //nolint:gosec // a port
+		if err == nil {
+			closeFD(fd)
+		} else if !errors.Is(err, errInUse) {
+			return err
+		}
+	}
+	return nil
+}
+
 // hopeless says that another node should try.
 func (h *holding) hopeless(now int64) bool { return h.failing != 0 && now-h.failing >= int64(bindFor) }
 

@@ -167,16 +167,15 @@ func (l *loop) obey(now int64) {
 		l.list = l.wanted.GetListRevision()
 		l.events = append(l.events, vip.Listed{List: vip.NewList(l.list, l.wanted.GetList()...)})
 	}
-	l.configure(now)
+	l.configure()
 	l.reportAt = now
 }
 
 // configure tells Grants the virtual IPs that this node may hold.
-func (l *loop) configure(now int64) {
+func (l *loop) configure() {
 	var specs []vip.Spec
 	for _, w := range l.wanted.GetVips() {
-		if b, is := l.benched[w.GetAddress()]; !is || now >= b.until {
-			delete(l.benched, w.GetAddress())
+		if _, is := l.benched[w.GetAddress()]; !is {
 			specs = append(specs, spec(w))
 		}
 	}
@@ -216,7 +215,7 @@ func (l *loop) turn(now int64) {
 	}
 	if l.settle(now) { // this node cannot have an address
 		l.events = l.events[:0]
-		l.configure(now)
+		l.configure()
 		for _, a := range l.grants.Step(now, l.gossip.View(), l.events...) {
 			l.do(a, now)
 		}
@@ -290,10 +289,17 @@ func (l *loop) settle(now int64) (benched bool) {
 		}
 	}
 	for address, b := range l.benched {
-		if now >= b.until {
-			benched = true
-			delete(l.benched, address)
+		if now < b.until {
+			continue
 		}
+		if w := l.find(address); w != nil {
+			if err := obstacle(w); err != nil {
+				l.benched[address] = bench{now + int64(benchFor), err.Error()}
+				continue
+			}
+		}
+		benched = true
+		delete(l.benched, address)
 	}
 	return benched
 }

@@ -20,9 +20,22 @@ func boottime() int64 {
 // errInUse says that somebody else listens.
 var errInUse error = unix.EADDRINUSE
 
-// listen opens a socket that listens, alone: with SO_REUSEADDR, since connections
-// of the one before may linger, and never SO_REUSEPORT.
+// listen opens a socket that listens, alone.
 func listen(a netip.AddrPort, backlog int) (fd int, err error) {
+	fd, err = bind(a)
+	if err != nil {
+		return noFD, err
+	}
+	if err := unix.Listen(fd, backlog); err != nil {
+		unix.Close(fd)
+		return noFD, err
+	}
+	return fd, nil
+}
+
+// bind opens a socket with an address: with SO_REUSEADDR, since connections of the
+// one before may linger, and never SO_REUSEPORT.
+func bind(a netip.AddrPort) (fd int, err error) {
 	family := unix.AF_INET
 	var at unix.Sockaddr = &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
 	if a.Addr().Is6() {
@@ -37,9 +50,6 @@ func listen(a netip.AddrPort, backlog int) (fd int, err error) {
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
 		unix.Bind(fd, at),
 	)
-	if err == nil {
-		err = unix.Listen(fd, backlog)
-	}
 	if err != nil {
 		unix.Close(fd)
 		return noFD, err
