@@ -307,8 +307,8 @@ func (g *Grants) decide(o *office, from process, id string, term uint64, holds b
 		return Taken
 	case o.state == Holding && from.who != g.me:
 		return Taken // this node holds under Availability, its own grant run out
-	case !holds && term <= o.lastTerm && o.lastTo != from:
-		return OldTerm
+	case !holds && term <= o.lastTerm && term < maxTerm && o.lastTo != from:
+		return OldTerm // above maxTerm there is none: whoever made it so high must not end it all
 	}
 	o.granted = grant{to: from, id: id, term: term, until: g.now + g.t.grant, holds: holds}
 	if term >= o.lastTerm {
