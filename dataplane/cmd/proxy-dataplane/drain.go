@@ -27,6 +27,8 @@ type drainer struct {
 	asks   chan struct{}
 	done   atomic.Bool // what the engine does
 	marker string      // a file that is there while the node is drained; empty: none is kept
+
+	revision uint64 // owned by fleetState: the highest that was heard
 }
 
 // drainable is the engine, as far as it is drained.
@@ -40,6 +42,13 @@ func newDrainer(node string, e drainable, v *vips, logger *slog.Logger) *drainer
 
 // fleetState takes what the control plane says. It does not block.
 func (d *drainer) fleetState(s *fleetv1.FleetState) {
+	if s.GetRevision() < d.revision {
+		// Of a replica that lost its etcd: it must not give traffic to a node that was
+		// drained by way of another since.
+		d.logger.Warn("drain: an older state of the fleet is passed over", "revision", s.GetRevision(), "known", d.revision)
+		return
+	}
+	d.revision = s.GetRevision()
 	for _, m := range s.GetMembers() {
 		// A list without this node says nothing of it: its record is about to be made.
 		if m.GetNodeId() == d.node {

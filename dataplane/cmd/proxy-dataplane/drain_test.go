@@ -48,3 +48,47 @@ func TestADrainThatFailedAndIsTakenBackLeavesTheNodeReadyToHold(t *testing.T) {
 		}
 	})
 }
+
+// obedientEngine does what it is told.
+type obedientEngine struct{ drained atomic.Bool }
+
+func (e *obedientEngine) SetDrained(_ context.Context, drained bool) error {
+	e.drained.Store(drained)
+	return nil
+}
+
+// TestAReplicaThatLagsUndoesNoDrain: the node moves to a control plane that has not
+// heard of the drain, since etcd does not answer it.
+func TestAReplicaThatLagsUndoesNoDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		e := &obedientEngine{}
+		d := newDrainer("n1", e, &vips{}, slog.New(slog.DiscardHandler))
+		ended := make(chan error, 1)
+		go func() { ended <- d.Run(ctx) }()
+		for _, said := range []struct {
+			revision        uint64
+			drained, drains bool
+		}{
+			{7, false, false},
+			{8, true, true},
+			{7, false, true}, // older
+			{8, true, true},
+			{9, false, false},
+			{8, true, false}, // older
+		} {
+			d.fleetState(&fleetv1.FleetState{
+				Revision: said.revision, Members: []*fleetv1.Member{{NodeId: "n1", Drained: said.drained}},
+			})
+			synctest.Wait()
+			if got := e.drained.Load(); got != said.drains {
+				t.Errorf("after %+v: drained %v", said, got)
+			}
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
