@@ -6,7 +6,8 @@
 // Save hands over what came into force; one writer (Run) puts the newest of it
 // on disk, at most once in Pause, and once more when it ends. A file is written
 // beside the one that is there, synced, and renamed over it; the one that was
-// there stays as FILE.old. Load takes the first of the two that is whole.
+// there stays as FILE.old. Load takes the first of the two that is whole. What the
+// disk did not take is tried again every 10 s.
 //
 // # Invariants
 //

@@ -28,6 +28,8 @@ const (
 	// Pause is the least time between two writes: a burst of changes costs the
 	// disk one file a second, and a crash at most the last second's.
 	Pause = time.Second
+	// retry is the pause after the disk took no file.
+	retry = 10 * time.Second
 )
 
 // Saved is a configuration that was in force.
@@ -96,16 +98,23 @@ func (f *File) Written() time.Time {
 }
 
 // Run writes until ctx ends; what is left is written then. A disk that takes no
-// file is told, and asked again with the next configuration, by Wait, and at the end.
+// file is told, and asked again after a pause, by Wait, and at the end: another
+// configuration may be long in coming, and until this one is on disk a node that is
+// killed starts with the one before.
 func (f *File) Run(ctx context.Context) error {
+	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			f.flush()
 			return nil
 		case <-f.wake:
+		case <-again:
 		}
-		f.flush()
+		again = nil
+		if !f.flush() {
+			again = time.After(retry)
+		}
 		pause := time.NewTimer(Pause)
 		select {
 		case <-ctx.Done():
@@ -117,26 +126,27 @@ func (f *File) Run(ctx context.Context) error {
 	}
 }
 
-func (f *File) flush() {
+// flush writes what is left, and reports whether nothing is.
+func (f *File) flush() (done bool) {
 	f.mu.Lock()
 	s, holds := f.latest, f.holds
 	f.latest = nil
 	f.mu.Unlock()
 	if s == nil || s.name() == holds { // after a boot: the older file stays what it is
-		return
+		return true
 	}
-	if err := f.write(s); err != nil {
-		f.logger.Error("last known good: not written", "dir", f.dir, "error", err)
-		f.mu.Lock()
-		if f.latest == nil {
+	err := f.write(s)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil {
+		if f.latest == nil { // else there is a newer one
 			f.latest = s
 		}
-		f.mu.Unlock()
-		return
+		f.logger.Error("last known good: not written", "dir", f.dir, "error", err, "retry_in", retry)
+		return false
 	}
-	f.mu.Lock()
 	f.written, f.holds = time.Now(), s.name()
-	f.mu.Unlock()
+	return true
 }
 
 // name tells configurations apart.

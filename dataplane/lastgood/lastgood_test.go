@@ -136,6 +136,46 @@ func TestOfManyOnlyTheNewestIsWritten(t *testing.T) {
 	}
 }
 
+// TestADiskThatWasFullGetsWhatItDidNotTake, without another configuration coming: a
+// node that is upgraded waits for it.
+func TestADiskThatWasFullGetsWhatItDidNotTake(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	first, second := saved(t, 1, 3), saved(t, 2, 3)
+	synctest.Test(t, func(t *testing.T) {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		f := open(t, dir)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- f.Run(ctx) }()
+		f.Save(first)
+		time.Sleep(2 * Pause)
+		// Nothing can be made in it, by root either.
+		away := dir + ".away"
+		if err := os.Rename(dir, away); err != nil {
+			t.Fatal(err)
+		}
+		f.Save(second)
+		time.Sleep(time.Hour)
+		if err := os.Rename(away, dir); err != nil {
+			t.Fatal(err)
+		}
+		waiting, stop := context.WithTimeout(ctx, 2*retry)
+		defer stop()
+		if err := f.Wait(waiting, second); err != nil {
+			t.Error(err)
+		}
+		if got, ok := open(t, dir).Load(); !ok || got.Version != second.Version {
+			t.Errorf("%v %v", ok, got.Version)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func FuzzDecode(f *testing.F) {
 	s := saved(f, 1, 3)
 	file := open(f, f.TempDir())
