@@ -89,6 +89,7 @@ func (a *applier) run(ctx context.Context) {
 			a.drop()
 			a.link, a.answers = r.link, r.answers
 			r.running <- a.running
+			a.resume()
 		case u := <-a.updates:
 			a.drop()
 			a.take(ctx, u)
@@ -129,9 +130,7 @@ func (a *applier) take(ctx context.Context, u *update) {
 	result, refusal := a.prepare(u)
 	if refusal != nil {
 		a.refuse(*refusal)
-		if refusal.kind == fleetv1.Nack_HELD {
-			a.resume()
-		}
+		a.resume()
 		return
 	}
 	a.f.counts.prepared(time.Since(begin))

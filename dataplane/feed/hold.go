@@ -103,8 +103,9 @@ func (a *applier) hold(u *update, next tree.Tree) *answer {
 	}}}
 }
 
-// resume tries the last known good configuration again, which was given up for
-// an update that is held.
+// resume tries the last known good configuration again while nothing runs. It was
+// given up for a control plane, which may want nothing yet, or for an update that this
+// node refused: that is no reason to serve nothing.
 func (a *applier) resume() {
 	if a.live != nil || a.restored == nil {
 		return

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
@@ -176,4 +177,41 @@ func TestRestartedNodeHoldsAsTheOneBefore(t *testing.T) {
 			n.wantAck(l, l.send(nil, tree.Tree{}, 6, 0)) // there is nothing to keep
 		})
 	})
+}
+
+// TestTheLastGoodConfigurationIsTriedUntilSomethingRuns: its port was in use at the
+// start, and what the control plane says is nothing that the node can serve instead.
+func TestTheLastGoodConfigurationIsTriedUntilSomethingRuns(t *testing.T) {
+	last := &InForce{Version: table.Version{Epoch: 5, Revision: 10}, Tree: site(t, 1, 50)}
+	good := Version{Epoch: 5, Revision: 10, Root: last.Tree.Root()}
+	for name, say := range map[string]func(n *node, l *fakeLink){
+		"nothing is wanted": func(*node, *fakeLink) {},
+		"what is wanted is refused": func(n *node, l *fakeLink) {
+			v := l.send(nil, treeOf(n.t, dangling(n.t, "r")), 5, 11)
+			n.wantNack(l, v, fleetv1.Nack_PERMANENT, "missing")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := start(t, func(c *Config) { c.Boot = last }, func(c *Config) {
+					apply, free := c.Apply, time.Now().Add(time.Second)
+					c.Apply = func(ctx context.Context, next *table.Table) error {
+						if time.Now().Before(free) {
+							return errors.New("port 8080: in use")
+						}
+						return apply(ctx, next)
+					}
+				})
+				l, hello := n.accept()
+				if hello.GetRunning() != nil {
+					t.Fatalf("hello: %v", hello)
+				}
+				say(n, l)
+				time.Sleep(time.Minute)
+				if got := n.feed.State().Running; got != good {
+					t.Errorf("running %v, want %v", got, good)
+				}
+			})
+		})
+	}
 }
