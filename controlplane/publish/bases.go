@@ -3,22 +3,28 @@ package publish
 import (
 	"context"
 	"slices"
-	"sync"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/session"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
+
+// baseTimeout bounds the loading of a base: an etcd that does not answer must not
+// keep a node from its configuration, which is at hand as a whole.
+const baseTimeout = 3 * time.Second
 
 // kept is a version that may be the base of a delta. One that was found in the
 // history has its tree loaded when it is first asked for.
 type kept struct {
 	version session.Version
 
-	loading sync.Mutex
+	loading chan struct{} // holds a token while somebody looks or loads
 	// guarded by loading
 	loaded bool
 	tree   tree.Tree
 }
+
+func newKept(v session.Version) *kept { return &kept{version: v, loading: make(chan struct{}, 1)} }
 
 // keep puts a version in front. The caller holds p.mu.
 func (p *Publisher) keep(k *kept) {
@@ -44,12 +50,12 @@ func (p *Publisher) loadHistory(ctx context.Context, head session.Version) {
 		if err != nil {
 			continue
 		}
-		p.kept = append(p.kept, &kept{version: session.Version{Epoch: c.GetEpoch(), Revision: c.GetRevision(), Root: root}})
+		p.kept = append(p.kept, newKept(session.Version{Epoch: c.GetEpoch(), Revision: c.GetRevision(), Root: root}))
 	}
 }
 
-// Base is the tree with the given root, if it is that of one of the last
-// versions.
+// Base is the tree with the given root, if it is that of one of the last versions
+// and the store gives it within 3 s.
 func (p *Publisher) Base(ctx context.Context, root tree.Hash) (tree.Tree, bool) {
 	if root == tree.EmptyRoot() {
 		return tree.Tree{}, true
@@ -68,8 +74,14 @@ func (p *Publisher) Base(ctx context.Context, root tree.Hash) (tree.Tree, bool) 
 }
 
 func (p *Publisher) load(ctx context.Context, k *kept) (tree.Tree, bool) {
-	k.loading.Lock()
-	defer k.loading.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, baseTimeout)
+	defer cancel()
+	select {
+	case k.loading <- struct{}{}:
+		defer func() { <-k.loading }()
+	case <-ctx.Done():
+		return tree.Tree{}, false // whoever loads it says why
+	}
 	if k.loaded {
 		return k.tree, true
 	}

@@ -231,7 +231,9 @@ func (p *Publisher) publish(next Published, begin time.Time) {
 	p.compiler.hold(next.Root)
 	p.mu.Lock()
 	p.wanted, p.unpublished = next, nil
-	p.keep(&kept{version: next.Version, tree: next.Tree, loaded: true})
+	k := newKept(next.Version)
+	k.tree, k.loaded = next.Tree, true
+	p.keep(k)
 	p.notify()
 	p.mu.Unlock()
 	p.counts.published.Add(1)

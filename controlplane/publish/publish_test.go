@@ -379,6 +379,42 @@ func TestLastSixteenVersionsAreBases(t *testing.T) {
 	})
 }
 
+// awayHistory is one whose old revisions nobody gives.
+type awayHistory struct{ *history }
+
+func (awayHistory) At(ctx context.Context, _ uint64) (store.Configuration, *fleetv1.Change, error) {
+	<-ctx.Done()
+	return store.Configuration{}, nil, ctx.Err()
+}
+
+// TestABaseIsNotWaitedForWhileTheStoreIsAway: its nodes get the whole configuration,
+// however many there are.
+func TestABaseIsNotWaitedForWhileTheStoreIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		old := h.commit(config(t, 2, 80))
+		h.commit(config(t, 2, 81))
+		p := New(Config{Store: awayHistory{h}, Epochs: h, Logger: slog.New(slog.DiscardHandler)})
+		run(t, p)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begin := time.Now()
+		var nodes sync.WaitGroup
+		for range 20 {
+			nodes.Go(func() {
+				if _, ok := p.Base(ctx, old.Tree.Root()); ok {
+					t.Error("a base from a store that is away")
+				}
+			})
+		}
+		nodes.Wait()
+		if took := time.Since(begin); took > baseTimeout {
+			t.Errorf("the last node waited %v", took)
+		}
+	})
+}
+
 func TestNodeThatContradictsTheStoreMakesANewEpoch(t *testing.T) {
 	root := tree.Sum([]byte("another store"))
 	for name, c := range map[string]struct {
