@@ -206,6 +206,10 @@ func (s *Store) putEpoch(ctx context.Context, e epochRead, newHead *fleetv1.Head
 func (s *Store) accept(cluster, epoch uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if cluster != s.cluster || epoch > s.epoch {
+		close(s.moved)
+		s.moved = make(chan struct{})
+	}
 	s.cluster, s.epoch = cluster, max(s.epoch, epoch)
 }
 

@@ -19,10 +19,15 @@ import (
 // external starts an etcd with stock limits that is reached by gRPC.
 func external(t *testing.T) (*clientv3.Client, func()) {
 	t.Helper()
+	return externalAt(t, "127.0.0.1:0")
+}
+
+func externalAt(t *testing.T, address string) (*clientv3.Client, func()) {
+	t.Helper()
 	anywhere := []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
 	cfg := embed.NewConfig()
 	cfg.Dir = t.TempDir()
-	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = anywhere, anywhere
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{{Scheme: "http", Host: address}}, anywhere
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = nil, anywhere
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.TickMs, cfg.ElectionMs = 10, 100
@@ -97,5 +102,56 @@ func TestAnExternalEtcdServesAsWell(t *testing.T) {
 	defer end()
 	if _, err = a.Commit(short, next, tree.Tree{}, Meta{}); !errors.Is(err, ErrUnknown) || errors.Is(err, ErrConflict) {
 		t.Errorf("commit without etcd: %v", err)
+	}
+}
+
+// TestAWatchHearsAgainAfterEtcdWasWiped: etcd's client goes on with the watch at the
+// next revision of the lost etcd, from which the new one is far.
+func TestAWatchHearsAgainAfterEtcdWasWiped(t *testing.T) {
+	c, stop := external(t)
+	for range 50 {
+		if _, err := c.Put(t.Context(), "other", ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := Open(t.Context(), c, Options{Prefix: "/test/", Tick: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	signals := s.Watch(ctx)
+	defer func() {
+		cancel()
+		for range signals {
+		}
+	}()
+	await(t, signals)
+	stop()
+	c2, _ := externalAt(t, c.Endpoints()[0])
+	other, err := Open(t.Context(), c2, Options{Prefix: "/test/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Whoever looks next finds the other etcd: the publisher does at each tick.
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		if _, err = s.Current(ctx); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	commit(t, other, current(t, other), routes(tree.Tree{}, 1, "first"))
+	for timeout := time.After(time.Until(deadline)); ; {
+		select {
+		case <-signals:
+		case <-timeout:
+			t.Fatal("the change of another replica is not heard of")
+		}
+		if current(t, s).Revision == 1 {
+			return
+		}
 	}
 }

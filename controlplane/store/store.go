@@ -124,6 +124,9 @@ type Store struct {
 	cluster uint64    // guarded by mu: etcd's id, of the epoch that is known
 	epoch   uint64    // guarded by mu: the highest one seen
 	last    tree.Tree // guarded by mu: the newest tree that was read or written
+	// moved is closed, and another one made, when etcd turns out to be another one
+	// than before. Guarded by mu.
+	moved chan struct{}
 }
 
 // Configuration is the configuration as of one revision.
@@ -161,6 +164,7 @@ func Open(ctx context.Context, client *clientv3.Client, o Options) (*Store, erro
 		historyFloor:  historyFloor,
 		settleTimeout: settleTimeout,
 		loading:       make(chan struct{}, 1),
+		moved:         make(chan struct{}),
 	}
 	if err := s.establish(ctx); err != nil {
 		return nil, fmt.Errorf("store: %w", err)

@@ -45,14 +45,21 @@ func (s *Store) watch(ctx context.Context, key string) <-chan struct{} {
 	return out
 }
 
-// follow watches until the watch breaks or ctx ends.
+// follow watches until the watch breaks, etcd is another one or ctx ends. In an etcd
+// that was wiped or put back a watch goes on from a revision that is still far off, and
+// would hear nothing until then.
 func (s *Store) follow(ctx context.Context, key string, tick <-chan time.Time, out chan<- struct{}) {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
+	s.mu.Lock()
+	moved := s.moved
+	s.mu.Unlock()
 	events := s.watcher.Watch(ctx, key, clientv3.WithCreatedNotify())
 	for {
 		select {
 		case <-ctx.Done():
+			return
+		case <-moved:
 			return
 		case r, ok := <-events:
 			if !ok || r.Err() != nil {
