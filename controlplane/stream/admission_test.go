@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -104,5 +105,32 @@ func TestWhatIsNoHelloIsRefused(t *testing.T) {
 	}
 	if got := p.server.Counters().Refused; got != 10 {
 		t.Errorf("%d refused", got)
+	}
+}
+
+// TestANodeThatRunsTheFleetsOwnVersionIsTakenWhateverTheClockSays: it was two days
+// ahead when the store began, and was put right since.
+func TestANodeThatRunsTheFleetsOwnVersionIsTakenWhateverTheClockSays(t *testing.T) {
+	m := newMemory()
+	m.epoch = uint64(time.Now().Add(2 * maxAhead).UnixMilli())
+	m.commit(config(t, 1, 80))
+	list := &fleetv1.ListRecord{Lineage: 1, Revision: m.epoch, Members: []string{"n"}}
+	m.list = list
+	p := newPlane(t, m, "")
+	eventually(t, "the store is read", func() bool {
+		message, _, _ := p.server.fleet.state()
+		return message != nil && !p.publisher.Wanted().IsZero()
+	})
+	running := versionProto(p.publisher.Wanted().Version)
+	dialRaw(t, p.address).hello(&fleetv1.Hello{
+		NodeId: "n", Running: running, ListLineage: 1, ListRevision: list.GetRevision(), List: list.GetMembers(),
+	}).recv()
+	for name, h := range map[string]*fleetv1.Hello{
+		"epoch": {NodeId: "n2", Running: &fleetv1.Version{Epoch: running.GetEpoch() + 1, Digest: running.GetDigest()}},
+		"list":  {NodeId: "n2", ListLineage: 1, ListRevision: list.GetRevision() + 1, List: []string{"n"}},
+	} {
+		if err := dialRaw(t, p.address).hello(h).end(); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -82,7 +82,7 @@ func (s *Server) receiveHello(stream syncStream) (*fleetv1.Hello, error) {
 		if f.err != nil {
 			return nil, f.err
 		}
-		if err := checkHello(f.m.GetHello(), s.c.Now()); err != nil {
+		if err := checkHello(f.m.GetHello(), s.ahead(f.m.GetHello().GetNodeId())); err != nil {
 			return nil, status.Errorf(codes.InvalidArgument, "hello: %v", err)
 		}
 		return f.m.GetHello(), nil

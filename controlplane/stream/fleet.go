@@ -34,6 +34,7 @@ type fleet struct {
 	missing map[string]*fleetv1.NodeRecord
 	roster  roster.Roster
 	tickets *fleetv1.TicketKeys // nil: none yet
+	listed  uint64              // the revision of the list; 0: there is none, or it was not read yet
 }
 
 func newFleet(s *Server) *fleet {
@@ -46,6 +47,13 @@ func (f *fleet) state() (prepared, uint64, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.message, f.number, f.changed
+}
+
+// listRevision is that of the list of expected members, as far as it is known.
+func (f *fleet) listRevision() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.listed
 }
 
 // ensure sees to it that the node has a record, and notes what list it keeps.
@@ -124,7 +132,7 @@ func (f *fleet) refresh(ctx context.Context) (again time.Time, err error) {
 	}
 	state := fleetState(records, list, revision)
 	f.mu.Lock()
-	state.TicketKeys = f.tickets
+	f.listed, state.TicketKeys = list.GetRevision(), f.tickets
 	f.mu.Unlock()
 	f.publish(state)
 	f.mu.Lock()

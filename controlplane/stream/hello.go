@@ -23,9 +23,21 @@ const (
 	maxAhead = 24 * time.Hour
 )
 
+// ahead is the highest epoch and list of expected members that a node may know. The
+// fleet's own are allowed wherever the clock is: it may have been wrong when they came
+// about.
+type ahead struct{ epoch, list uint64 }
+
+func (s *Server) ahead(node string) ahead {
+	latest := uint64(max(s.c.Now().Add(maxAhead).UnixMilli(), 0))
+	return ahead{
+		epoch: max(latest, s.c.Publisher.WantedFor(node).Epoch),
+		list:  max(latest, s.fleet.listRevision()),
+	}
+}
+
 // checkHello refuses what must not be kept or shown.
-func checkHello(h *fleetv1.Hello, now time.Time) error {
-	latest := uint64(max(now.Add(maxAhead).UnixMilli(), 0))
+func checkHello(h *fleetv1.Hello, most ahead) error {
 	switch {
 	case h == nil:
 		return fmt.Errorf("expected Hello as the first message")
@@ -39,9 +51,9 @@ func checkHello(h *fleetv1.Hello, now time.Time) error {
 		return fmt.Errorf("node %q: %d labels: expected at most %d", h.GetNodeId(), len(h.GetLabels()), maxLabels)
 	}
 	switch {
-	case h.GetRunning().GetEpoch() > latest:
+	case h.GetRunning().GetEpoch() > most.epoch:
 		return fmt.Errorf("node %q: epoch %d is more than %v ahead of this control plane's clock: delete the node's state directory, or put the clocks right", h.GetNodeId(), h.GetRunning().GetEpoch(), maxAhead)
-	case h.GetListRevision() > latest:
+	case h.GetListRevision() > most.list:
 		return fmt.Errorf("node %q: list %d of expected members is more than %v ahead of this control plane's clock: delete the node's state directory, or put the clocks right", h.GetNodeId(), h.GetListRevision(), maxAhead)
 	case len(h.GetList()) > roster.MaxMembers:
 		return fmt.Errorf("node %q: a list of %d expected members: expected at most %d", h.GetNodeId(), len(h.GetList()), roster.MaxMembers)
