@@ -16,8 +16,8 @@
 // brings an old one back. Each replica runs a Rotator; whoever finds the keys old
 // replaces them by compare-and-swap, the others take what won. The time is the
 // replica's clock, and the record says when it was written: replicas whose clocks
-// differ rotate at the time of the fastest. A record of more than a Life in the
-// future is of a clock that was wrong, and is replaced.
+// differ rotate at the time of the fastest. A record of the future, of a clock that was
+// wrong, is replaced by a replica that has known it for a Life.
 //
 // Keys are never logged and in no error.
 package tickets

@@ -21,6 +21,9 @@ const (
 	kept = 3
 	// retry is the pause after the store could not be read or written.
 	retry = time.Second
+	// grace is by how much longer a replica waits with a record of the future: whoever
+	// wrote it is to rotate.
+	grace = time.Minute
 )
 
 // Store keeps the record. *store.Store is one.
@@ -48,6 +51,9 @@ type Config struct {
 type Rotator struct {
 	c         Config
 	published uint64 // owned by Run: the revision that was published last
+	// owned by Run: the revision that was read last, and since when
+	read  uint64
+	since time.Time
 }
 
 // New starts nothing.
@@ -97,7 +103,11 @@ func (r *Rotator) look(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	now := r.c.Now()
-	if next, due := step(record, now); due {
+	if r.since.IsZero() || record.GetRevision() != r.read {
+		r.read, r.since = record.GetRevision(), now
+	}
+	next, age := step(record, now, now.Sub(r.since))
+	if next != nil {
 		err := r.c.Store.PutTicketKeys(ctx, next, seen)
 		if errors.Is(err, store.ErrConflict) {
 			return 0, nil // another replica was faster
@@ -112,26 +122,31 @@ func (r *Rotator) look(ctx context.Context) (time.Duration, error) {
 		r.c.Publish(&fleetv1.TicketKeys{Revision: record.GetRevision(), Keys: record.GetKeys()})
 		r.published = record.GetRevision()
 	}
-	return time.UnixMilli(record.GetRotatedAtUnixMs()).Add(Life).Sub(now), nil
+	return Life - age, nil
 }
 
-// step makes the record that follows, if that is due.
-func step(record *fleetv1.TicketKeyRecord, now time.Time) (next *fleetv1.TicketKeyRecord, due bool) {
+// step makes the record that follows, if that is due, and says how old the one is that
+// is in force then. known is for how long this replica has known the record, by which a
+// record of the future ages: replacing it at once would make two replicas, one of whose
+// clocks is wrong, take turns without end.
+func step(record *fleetv1.TicketKeyRecord, now time.Time, known time.Duration) (next *fleetv1.TicketKeyRecord, age time.Duration) {
 	// At least the time, so that the number does not go back when the store is
 	// wiped.
 	revision := max(record.GetRevision()+1, uint64(max(now.UnixMilli(), 1)))
 	next = &fleetv1.TicketKeyRecord{Revision: revision, RotatedAtUnixMs: now.UnixMilli()}
 	if valid(record) != nil {
 		next.Keys = [][]byte{newKey(), newKey()}
-		return next, true
+		return next, 0
 	}
-	age := now.Sub(time.UnixMilli(record.GetRotatedAtUnixMs()))
-	if age < Life && age > -Life {
-		return nil, false
+	if age = now.Sub(time.UnixMilli(record.GetRotatedAtUnixMs())); age < 0 {
+		age = known - grace
+	}
+	if age < Life {
+		return nil, age
 	}
 	keys := record.GetKeys()
 	next.Keys = [][]byte{keys[1], newKey(), keys[0]}
-	return next, true
+	return next, 0
 }
 
 // valid says what is wrong with a record.

@@ -23,6 +23,7 @@ type memory struct {
 	record   *fleetv1.TicketKeyRecord
 	seen     int64
 	fail     error
+	most     int64 // writes that it takes; 0: any
 	watchers []chan struct{}
 }
 
@@ -43,6 +44,9 @@ func (m *memory) PutTicketKeys(_ context.Context, r *fleetv1.TicketKeyRecord, se
 	defer m.mu.Unlock()
 	if seen != m.seen {
 		return store.ErrConflict
+	}
+	if m.most > 0 && m.seen >= m.most {
+		return errors.New("too many writes")
 	}
 	m.record, m.fail = proto.CloneOf(r), nil
 	m.seen++
@@ -70,8 +74,14 @@ type replica struct {
 }
 
 func run(ctx context.Context, m *memory, logs *bytes.Buffer) *replica {
+	return runAt(ctx, 0, m, logs)
+}
+
+// runAt is run of a replica whose clock is wrong.
+func runAt(ctx context.Context, ahead time.Duration, m *memory, logs *bytes.Buffer) *replica {
 	r := &replica{}
-	rotator := New(Config{Store: m, Logger: slog.New(slog.NewTextHandler(logs, nil)), Publish: func(k *fleetv1.TicketKeys) {
+	now := func() time.Time { return time.Now().Add(ahead) }
+	rotator := New(Config{Store: m, Now: now, Logger: slog.New(slog.NewTextHandler(logs, nil)), Publish: func(k *fleetv1.TicketKeys) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.keys = append(r.keys, k)
@@ -171,6 +181,28 @@ func TestKeysThatCannotBeReadAreReplacedAndAStoreThatDoesNotAnswerIsAskedAgain(t
 	})
 }
 
+// TestReplicasWhoseClocksDifferByMoreThanALifeRotateAsOne: one began without NTP.
+func TestReplicasWhoseClocksDifferByMoreThanALifeRotateAsOne(t *testing.T) {
+	for _, ahead := range []time.Duration{-10 * Life, 10 * Life} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			m := &memory{most: 50} // else it would not end
+			a := run(ctx, m, &bytes.Buffer{})
+			b := runAt(ctx, ahead, m, &bytes.Buffer{})
+			time.Sleep(4*Life + time.Minute)
+			synctest.Wait()
+			if n := len(a.published()); n < 4 || n > 7 {
+				t.Errorf("a clock that is %v ahead: %d sets of keys in four lives", ahead, n)
+			}
+			if x, y := a.published(), b.published(); !proto.Equal(x[len(x)-1], y[len(y)-1]) {
+				t.Errorf("a clock that is %v ahead: the replicas have different keys", ahead)
+			}
+			cancel()
+			synctest.Wait()
+		})
+	}
+}
+
 func TestARecordOfAWrongClockIsReplaced(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	record := func(at time.Time, n int) *fleetv1.TicketKeyRecord {
@@ -182,17 +214,20 @@ func TestARecordOfAWrongClockIsReplaced(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		record *fleetv1.TicketKeyRecord
+		known  time.Duration
 		due    bool
 	}{
-		"none":           {nil, true},
-		"young":          {record(now.Add(-Life+time.Second), 3), false},
-		"old":            {record(now.Add(-Life), 3), true},
-		"a little ahead": {record(now.Add(time.Hour), 3), false},
-		"far ahead":      {record(now.Add(1000*time.Hour), 3), true},
-		"one key":        {record(now, 1), true},
-		"a short key":    {&fleetv1.TicketKeyRecord{RotatedAtUnixMs: now.UnixMilli(), Keys: [][]byte{{1}, {2}}}, true},
+		"none":                 {nil, 0, true},
+		"young":                {record(now.Add(-Life+time.Second), 3), 2 * Life, false},
+		"old":                  {record(now.Add(-Life), 3), 0, true},
+		"a little ahead":       {record(now.Add(time.Hour), 3), time.Hour, false},
+		"far ahead":            {record(now.Add(1000*time.Hour), 3), Life, false},
+		"far ahead for a life": {record(now.Add(1000*time.Hour), 3), Life + grace, true},
+		"one key":              {record(now, 1), 0, true},
+		"a short key":          {&fleetv1.TicketKeyRecord{RotatedAtUnixMs: now.UnixMilli(), Keys: [][]byte{{1}, {2}}}, 0, true},
 	} {
-		next, due := step(c.record, now)
+		next, _ := step(c.record, now, c.known)
+		due := next != nil
 		if due != c.due || due && (valid(next) != nil || next.GetRevision() <= c.record.GetRevision()) {
 			t.Errorf("%s: due %v, then %d keys of revision %d", name, due, len(next.GetKeys()), next.GetRevision())
 		}
