@@ -167,6 +167,28 @@ func TestWaitEndsWhenEveryNodeRunsTheChange(t *testing.T) {
 	contains(t, r.stderr, "node-1 runs revision 1", "node-2 runs revision 1", "all 2 nodes are in sync")
 }
 
+// TestWaitGoesOnWhileEtcdElectsALeader: a change that was made is not said to have
+// failed since one look at the fleet did.
+func TestWaitGoesOnWhileEtcdElectsALeader(t *testing.T) {
+	sh := newShell(t)
+	sh.server.SetNodes(controlplanetest.Node("node-1", api.Synced, 1, 1))
+	looks := 0
+	sh.server.Before(func(r *http.Request) *api.Error {
+		if r.URL.Path != api.PathNodes {
+			return nil
+		}
+		if looks++; looks == 1 {
+			return api.NewError(api.TypeUnavailable, "store: etcdserver: no leader")
+		}
+		return nil
+	})
+	r := sh.run("apply", "-f", firstFile, "--wait")
+	if r.status != statusDone {
+		t.Fatalf("status %d: %s", r.status, r.stderr)
+	}
+	contains(t, r.stderr, "node-1 runs revision 1")
+}
+
 // gone is a node that is neither here nor expected.
 func gone(id string) api.NodeStatus {
 	n := controlplanetest.Node(id, api.Disconnected, 0, 1)

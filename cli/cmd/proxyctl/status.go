@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -111,7 +110,7 @@ func (a *app) watchStatus(ctx context.Context, c *client.Client) error {
 			text, mark = a.fleetText(f), fleetMark(f)
 		case ctx.Err() != nil:
 			return nil // Ctrl-C is how one leaves
-		case errors.Is(err, client.ErrNoServer) && shown != "":
+		case mayPass(err) && shown != "":
 			text = paint(a.colours(a.stdout), red, errorText(err)) + "\n" // it may come back
 			mark = text
 		default:

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -137,7 +136,7 @@ func (a *app) watchVIPs(ctx context.Context, c *client.Client, show vipView) err
 			text = a.vipText(list, show.nodes)
 		case ctx.Err() != nil:
 			return nil // Ctrl-C is how one leaves
-		case errors.Is(err, client.ErrNoServer) && shown != "":
+		case mayPass(err) && shown != "":
 			text = paint(a.colours(a.stdout), red, errorText(err)) + "\n" // it may come back
 		default:
 			return err

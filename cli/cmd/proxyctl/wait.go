@@ -72,8 +72,8 @@ func (p *waitProgress) run(ctx context.Context, c *client.Client, timeout time.D
 			if done || err != nil {
 				return err
 			}
-		case ctx.Err() == nil && !errors.Is(err, client.ErrNoServer):
-			return err // a control plane that restarts is waited for, a refusal is not
+		case ctx.Err() == nil && !mayPass(err):
+			return err
 		}
 		select {
 		case <-looks:
@@ -84,6 +84,12 @@ func (p *waitProgress) run(ctx context.Context, c *client.Client, timeout time.D
 			return p.late(timeout)
 		}
 	}
+}
+
+// mayPass says whether a look at the fleet failed for what waiting heals: a control
+// plane that restarts, or whose etcd elects a leader. A refusal is not waited for.
+func mayPass(err error) bool {
+	return errors.Is(err, client.ErrNoServer) || isRefused(err, api.TypeUnavailable) || isRefused(err, api.TypeTimeout)
 }
 
 // waitProgress tells how far a change has come.
