@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/cli/controlplanetest"
 	"github.com/proxyfleet/proxyfleet/proto/api"
@@ -187,5 +188,38 @@ func TestWhatTheFleetHasCompletesWords(t *testing.T) {
 	}
 	if got := sh.must("__complete", "get", "route", "api", ""); strings.Contains(got, "api\n") {
 		t.Errorf("a name is offered twice:\n%s", got)
+	}
+}
+
+// TestDrainWaitsForWhatTheNodeSaysAfterwards: a count from before is none, and nobody
+// speaks for a node that is not connected.
+func TestDrainWaitsForWhatTheNodeSaysAfterwards(t *testing.T) {
+	sh := newShell(t)
+	node := func(state api.NodeState, second int, uptime, connections uint64) api.NodeStatus {
+		n, at := controlplanetest.Node("node-1", state, 1, 1), sh.server.Start.Add(time.Duration(second)*time.Second)
+		n.LastSeen, n.UptimeSeconds, n.Connections = &at, uptime, connections
+		return n
+	}
+	steps := []api.NodeStatus{
+		node(api.Synced, 1, 60, 0), // before the drain
+		node(api.Disconnected, 1, 60, 0),
+		node(api.Synced, 2, 0, 0), // its Hello
+		node(api.Synced, 3, 62, 5),
+		node(api.Synced, 4, 63, 0),
+	}
+	sh.server.SetNodes(steps[0])
+	looks := 0
+	sh.server.Before(func(r *http.Request) *api.Error {
+		if r.Method == http.MethodGet && r.URL.Path == api.NodePath("node-1") && r.Header.Get("Accept") == api.MediaJSON {
+			if looks < len(steps) {
+				sh.server.SetNodes(steps[looks])
+			}
+			looks++
+		}
+		return nil
+	})
+	sh.must("drain", "node-1", "--wait")
+	if looks != len(steps) {
+		t.Errorf("%d looks, want %d", looks, len(steps))
 	}
 }

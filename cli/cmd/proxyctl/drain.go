@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,21 +115,25 @@ func putDrained(ctx context.Context, c *client.Client, id string, drained bool) 
 	}
 }
 
-// waitDrained waits until the nodes have no connection left.
+// waitDrained waits until the nodes say that they have no connection left.
 func (a *app) waitDrained(ctx context.Context, c *client.Client, nodes []string, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	looks, stop := watchFleet(ctx, c)
 	defer stop()
+	before := map[string]time.Time{}
 	for {
 		open := ""
 		for _, id := range nodes {
 			n, err := c.Node(ctx, id)
 			switch {
-			case err != nil && ctx.Err() == nil:
+			case err == nil:
+				open = cmp.Or(busy(n, before), open)
+			case ctx.Err() != nil:
+			case mayPass(err):
+				open = "nothing is heard of " + id
+			default:
 				return err
-			case err == nil && n.Connected && n.Connections > 0:
-				open = fmt.Sprintf("%s has %d connections", id, n.Connections)
 			}
 		}
 		if open == "" && ctx.Err() == nil {
@@ -143,4 +148,28 @@ func (a *app) waitDrained(ctx context.Context, c *client.Client, nodes []string,
 			return fmt.Errorf("after %s %s", timeout, open)
 		}
 	}
+}
+
+// busy is why a node cannot be said to be without connections; empty: it is. A count
+// from before the drain says nothing, and neither does a node that is not connected: it
+// may serve, and not know that it is drained. before is when each was heard last at
+// the first look.
+func busy(n api.NodeStatus, before map[string]time.Time) string {
+	var heard time.Time
+	if n.LastSeen != nil {
+		heard = *n.LastSeen
+	}
+	first, looked := before[n.ID]
+	if !looked {
+		first, before[n.ID] = heard, heard
+	}
+	switch {
+	case !n.Connected:
+		return n.ID + " is not connected to the control plane"
+	case n.Connections > 0:
+		return fmt.Sprintf("%s has %d connections", n.ID, n.Connections)
+	case !heard.After(first) || n.UptimeSeconds == 0: // it says its numbers after its Hello
+		return n.ID + " has not said how many connections it has"
+	}
+	return ""
 }
