@@ -223,3 +223,22 @@ func TestDrainWaitsForWhatTheNodeSaysAfterwards(t *testing.T) {
 		t.Errorf("%d looks, want %d", looks, len(steps))
 	}
 }
+
+// TestDeleteTellsWhatItDidBeforeTheServerWasGone, since the history is the server's.
+func TestDeleteTellsWhatItDidBeforeTheServerWasGone(t *testing.T) {
+	sh := newShell(t)
+	sh.must("apply", "-f", firstFile)
+	deleted := 0
+	sh.server.Before(func(r *http.Request) *api.Error {
+		if r.Method == http.MethodDelete {
+			if deleted++; deleted == 2 {
+				panic(http.ErrAbortHandler) // the connection breaks
+			}
+		}
+		return nil
+	})
+	r := sh.run("delete", "route/api", "route/api-testers")
+	if r.status != statusNoServer || !strings.Contains(r.stdout, "Route/api deleted") {
+		t.Errorf("status %d\n%s%s", r.status, r.stdout, r.stderr)
+	}
+}

@@ -82,7 +82,8 @@ func (a *app) deleteAll(ctx context.Context, c *client.Client, objects []object,
 	})
 	result := api.ApplyResult{DryRun: flags.DryRun, Changed: []api.Changed{}}
 	var failures manyErrors
-	for pending := objects; len(pending) > 0; {
+	var broke error // nobody answers any more: the rest is not tried
+	for pending := objects; len(pending) > 0 && broke == nil; {
 		var again []object
 		var refusals []error
 		for _, o := range pending {
@@ -95,20 +96,27 @@ func (a *app) deleteAll(ctx context.Context, c *client.Client, objects []object,
 			case isRefused(err, api.TypeReferenced):
 				again, refusals = append(again, o), append(refusals, objectError(o, err))
 			case errors.Is(err, client.ErrNoServer), errors.Is(err, context.Canceled):
-				return err
+				broke = err
 			default:
 				failures = append(failures, objectError(o, err))
 			}
+			if broke != nil {
+				break
+			}
 		}
-		if len(again) == len(pending) || flags.DryRun {
+		if broke == nil && (len(again) == len(pending) || flags.DryRun) {
 			failures = append(failures, refusals...)
 			break
 		}
 		pending = again
 	}
+	if broke != nil {
+		failures = append(failures, broke)
+	}
+	// What was deleted is told, however it went on.
 	if len(result.Changed) > 0 || len(failures) == 0 {
 		wait := flags
-		wait.wait = flags.wait && result.Revision > 0
+		wait.wait = flags.wait && result.Revision > 0 && broke == nil
 		if err := a.changed(ctx, c, result, wait); err != nil {
 			failures = append(failures, err)
 		}
