@@ -46,7 +46,7 @@ func withResource(n api.NodeStatus) (api.NodeStatus, error) {
 func (s *Server) listNodes(w http.ResponseWriter, _ *http.Request) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := api.NodeList{Wanted: s.head().entry.Version, Items: []api.NodeStatus{}}
+	list := api.NodeList{Wanted: s.head().entry.Version, ConfiguredAsOf: s.asOf, Items: []api.NodeStatus{}}
 	for _, n := range s.nodes {
 		n, err := withResource(n)
 		if err != nil {

@@ -34,7 +34,8 @@ type Server struct {
 	history  []state // revision is the index
 	nodes    []api.NodeStatus
 	vips     []api.VIPStatus
-	accepted bool // the epoch
+	accepted bool       // the epoch
+	asOf     *time.Time // the store is away since; nil: it is there
 	streams  map[chan api.Event]struct{}
 	before   func(r *http.Request) *api.Error
 }
@@ -151,6 +152,13 @@ func (s *Server) SetNodes(nodes ...api.NodeStatus) {
 	}
 }
 
+// SetConfiguredAsOf has status and nodes say that etcd is away since then.
+func (s *Server) SetConfiguredAsOf(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asOf = &at
+}
+
 // Revision is the current revision.
 func (s *Server) Revision() uint64 {
 	s.mu.Lock()
@@ -187,7 +195,7 @@ func (s *Server) statusLocked() api.Status {
 	head := s.head()
 	st := api.Status{
 		Version: head.entry.Version, Resources: map[string]int{}, Nodes: map[api.NodeState]int{},
-		NodesTotal: len(s.nodes), Build: build(),
+		NodesTotal: len(s.nodes), Build: build(), ConfiguredAsOf: s.asOf,
 	}
 	if head.entry.Revision > 0 {
 		entry := head.entry

@@ -45,8 +45,10 @@ type message struct {
 // stream. A reader that is too slow loses its stream, never holds up the others.
 type hub struct {
 	server *Server
-	// owned by run
-	seen  api.Version               // the newest change
+	// owned by lookAtHead
+	looked bool
+	seen   api.Version // the newest change
+	// owned by lookAtNodes
 	nodes map[string]api.NodeStatus // nil before the first look
 	// guarded by mu
 	mu      sync.Mutex
@@ -125,27 +127,12 @@ func (h *hub) publish(e api.Event) {
 
 // run looks at the store and the nodes until ctx ends, then ends all streams.
 func (h *hub) run(ctx context.Context) {
-	heads := h.server.cfg.Heads.Watch(ctx)
-	nodes := h.server.cfg.Nodes.Watch(ctx)
-	// The first look only learns what is there; streams begin with the status.
-	h.lookAtHead(ctx)
-	h.lookAtNodes()
-	for heads != nil || nodes != nil {
-		select {
-		case _, ok := <-heads:
-			if !ok {
-				heads = nil
-				continue
-			}
-			h.lookAtHead(ctx)
-		case _, ok := <-nodes:
-			if !ok {
-				nodes = nil
-				continue
-			}
-			h.lookAtNodes()
-		}
-	}
+	// Apart from each other: a store that does not answer keeps back nothing that
+	// nodes say.
+	var looks sync.WaitGroup
+	looks.Go(func() { look(h.server.cfg.Heads.Watch(ctx), func() { h.lookAtHead(ctx) }) })
+	looks.Go(func() { look(h.server.cfg.Nodes.Watch(ctx), h.lookAtNodes) })
+	looks.Wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ended = true
@@ -155,11 +142,19 @@ func (h *hub) run(ctx context.Context) {
 	}
 }
 
+// look looks once, which only learns what is there, since streams begin with the
+// status; and whenever it is told to, until again is closed.
+func look(again <-chan struct{}, at func()) {
+	for ok := true; ok; _, ok = <-again {
+		at()
+	}
+}
+
 // lookAtHead publishes the changes since the last look, oldest first.
 func (h *hub) lookAtHead(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
-	first := h.nodes == nil
+	first := !h.looked
 	var changes []*fleetv1.Change // newest first
 	for before := uint64(0); len(changes) < changesAtOnce; {
 		page, err := h.server.cfg.Store.History(ctx, before, changesPage)
@@ -174,6 +169,7 @@ func (h *hub) lookAtHead(ctx context.Context) {
 		}
 		before = page[len(page)-1].GetRevision()
 	}
+	h.looked = true
 	if len(changes) == 0 {
 		return
 	}

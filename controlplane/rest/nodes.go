@@ -46,6 +46,14 @@ func (s *Server) listNodes(c *gin.Context) error {
 		return err
 	}
 	ctx := c.Request.Context()
+	if as == formJSON {
+		list, err := s.nodeList(ctx)
+		if err != nil {
+			return err
+		}
+		return answerJSON(c, http.StatusOK, list)
+	}
+	// YAML is of the records alone: without them there is no answer.
 	records, _, err := s.cfg.Records.Nodes(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errStore, err)
@@ -54,11 +62,26 @@ func (s *Server) listNodes(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if as == formYAML {
-		render := func(dst []byte, i int) ([]byte, error) { return resource.AppendYAML(dst, nodeResource(records[i])) }
-		return streamList(c, as, version(now), len(records), render)
+	render := func(dst []byte, i int) ([]byte, error) { return resource.AppendYAML(dst, nodeResource(records[i])) }
+	return streamList(c, as, version(now), len(records), render)
+}
+
+// nodeList is what is known of all nodes: by the store, or where that does not answer
+// by what they said themselves.
+func (s *Server) nodeList(ctx context.Context) (api.NodeList, error) {
+	now, asOf, err := s.currentOrLast(ctx)
+	if err != nil {
+		return api.NodeList{}, err
 	}
-	list := api.NodeList{Wanted: version(now), Items: []api.NodeStatus{}}
+	list := api.NodeList{Wanted: version(now), ConfiguredAsOf: asOf, Items: []api.NodeStatus{}}
+	if asOf != nil {
+		list.Items = append(list.Items, s.cfg.Nodes.Nodes()...)
+		return list, nil
+	}
+	records, _, err := s.cfg.Records.Nodes(ctx)
+	if err != nil {
+		return api.NodeList{}, fmt.Errorf("%w: %w", errStore, err)
+	}
 	statuses := s.cfg.Nodes.Nodes()
 	for _, record := range records {
 		i := slices.IndexFunc(statuses, func(n api.NodeStatus) bool { return n.ID == record.GetNodeId() })
@@ -68,7 +91,7 @@ func (s *Server) listNodes(c *gin.Context) error {
 			statuses = slices.Delete(statuses, i, i+1)
 		}
 		if known, err = withRecord(known, record); err != nil {
-			return err
+			return api.NodeList{}, err
 		}
 		list.Items = append(list.Items, known)
 	}
@@ -80,7 +103,7 @@ func (s *Server) listNodes(c *gin.Context) error {
 		}
 	}
 	slices.SortFunc(list.Items, func(a, b api.NodeStatus) int { return strings.Compare(a.ID, b.ID) })
-	return answerJSON(c, http.StatusOK, list)
+	return list, nil
 }
 
 // withRecord completes what the stream knows of a node with what the store has,

@@ -268,25 +268,27 @@ func (s *Server) status(c *gin.Context) error {
 }
 
 func (s *Server) fleetStatus(ctx context.Context) (api.Status, error) {
-	now, err := s.current(ctx)
+	now, asOf, err := s.currentOrLast(ctx)
 	if err != nil {
 		return api.Status{}, err
 	}
 	status := api.Status{
-		Version: version(now), Build: s.cfg.Build, Problems: problemList(s.cfg.Checker.Problems()),
+		Version: version(now), ConfiguredAsOf: asOf, Build: s.cfg.Build, Problems: problemList(s.cfg.Checker.Problems()),
 		Warnings:  s.allWarnings(),
 		Resources: map[string]int{}, Nodes: map[api.NodeState]int{},
 	}
 	for leaf := range now.Tree.All() {
 		status.Resources[leaf.Key.Kind]++
 	}
-	changes, err := s.cfg.Store.History(ctx, now.Revision+1, 1)
-	if err != nil {
-		return api.Status{}, fmt.Errorf("%w: history: %w", errStore, err)
-	}
-	if len(changes) > 0 {
-		entry := historyEntry(changes[0])
-		status.LastChange = &entry
+	if asOf == nil {
+		changes, err := s.cfg.Store.History(ctx, now.Revision+1, 1)
+		if err != nil {
+			return api.Status{}, fmt.Errorf("%w: history: %w", errStore, err)
+		}
+		if len(changes) > 0 {
+			entry := historyEntry(changes[0])
+			status.LastChange = &entry
+		}
 	}
 	for _, state := range api.NodeStates() {
 		status.Nodes[state] = 0

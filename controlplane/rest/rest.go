@@ -231,8 +231,12 @@ func (s *Server) confirm(revision uint64) {
 
 // currentOrLast is current for what people look at when the store does not answer: then
 // it is what was read last, and asOf says when it was last known to be current. It waits
-// for lastTimeout.
+// for lastTimeout, where anything was read.
 func (s *Server) currentOrLast(ctx context.Context) (configuration store.Configuration, asOf *time.Time, err error) {
+	if s.last.Load() == nil {
+		configuration, err = s.current(ctx)
+		return configuration, nil, err
+	}
 	short, cancel := context.WithTimeout(ctx, lastTimeout)
 	defer cancel()
 	configuration, err = s.current(short)

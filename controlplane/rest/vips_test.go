@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -100,7 +101,17 @@ func TestAVIPIsShownAsItsHolderSeesItWithWhatIsWrong(t *testing.T) {
 // awayStore is a store that can be away.
 type awayStore struct {
 	Store
-	away atomic.Bool
+	away  atomic.Bool
+	asked atomic.Int32 // for the history, while it was away
+}
+
+func (s *awayStore) History(ctx context.Context, before uint64, limit int) ([]*fleetv1.Change, error) {
+	if s.away.Load() {
+		s.asked.Add(1)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return s.Store.History(ctx, before, limit)
 }
 
 func (s *awayStore) Current(ctx context.Context) (store.Configuration, error) {
@@ -142,6 +153,72 @@ func TestVIPsAreShownWhileTheStoreIsAway(t *testing.T) {
 	st.away.Store(false)
 	if v := want[api.VIPStatus](t, f.do("GET", api.VIPPath("shop"), ""), http.StatusOK); v.ConfiguredAsOf != nil {
 		t.Errorf("%+v", v)
+	}
+}
+
+// awayRecords are those of a store that can be away.
+type awayRecords struct {
+	Records
+	store *awayStore
+}
+
+func (r awayRecords) Nodes(ctx context.Context) ([]*fleetv1.NodeRecord, uint64, error) {
+	if r.store.away.Load() {
+		<-ctx.Done()
+		return nil, 0, ctx.Err()
+	}
+	return r.Records.Nodes(ctx)
+}
+
+// newAwayFleet is a fleet with one route and one node, whose store can be away.
+func newAwayFleet(t *testing.T) (*fleet, *awayStore) {
+	t.Helper()
+	st := &awayStore{}
+	f := newFleet(t, func(c *Config) {
+		st.Store, c.Store = c.Store, st
+		c.Records = awayRecords{c.Records, st}
+		c.Logger = slog.New(slog.DiscardHandler)
+	})
+	f.apply(ping("a", ""))
+	f.join("node-1", resource.SchemaLevel, ack)
+	f.nodeIn("node-1", api.Synced)
+	return f, st
+}
+
+// TestTheFleetIsShownWhileTheStoreIsAway: what nodes run they say.
+func TestTheFleetIsShownWhileTheStoreIsAway(t *testing.T) {
+	f, st := newAwayFleet(t)
+	if s := f.status(); s.ConfiguredAsOf != nil {
+		t.Errorf("%+v", s)
+	}
+	st.away.Store(true)
+	s := f.status()
+	if s.ConfiguredAsOf == nil || s.Revision != 1 || s.Resources[resource.Route] != 1 || s.NodesConnected != 1 {
+		t.Errorf("%+v", s)
+	}
+	list := want[api.NodeList](t, f.do("GET", api.PathNodes, ""), http.StatusOK)
+	if list.ConfiguredAsOf == nil || list.Wanted.Revision != 1 || len(list.Items) != 1 || list.Items[0].State != api.Synced {
+		t.Errorf("%+v", list)
+	}
+	st.away.Store(false)
+	if s := f.status(); s.ConfiguredAsOf != nil || s.LastChange == nil {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestEventsOfNodesAreToldWhileTheStoreIsAway(t *testing.T) {
+	f, st := newAwayFleet(t)
+	events := f.events()
+	next(t, events, api.EventStatus)
+	st.away.Store(true)
+	eventually(t, func() (string, bool) { return "nobody asks the store", st.asked.Load() > 0 })
+	begin := time.Now()
+	f.join("node-2", resource.SchemaLevel, ack)
+	for next(t, events, api.EventNodeConnected).Node.ID != "node-2" {
+		continue // node-1, of which the hub had not told
+	}
+	if took := time.Since(begin); took > catchUpTimeout/2 {
+		t.Errorf("it took %v", took)
 	}
 }
 

@@ -76,14 +76,21 @@ type Loss struct {
 // NodeList is every known node, sorted by id.
 type NodeList struct {
 	// Wanted is the fleet's current version.
-	Wanted Version      `json:"wanted"`
-	Items  []NodeStatus `json:"items"`
+	Wanted Version `json:"wanted"`
+	// ConfiguredAsOf is set where etcd does not answer the control plane: Wanted and
+	// the records of nodes are as they were then, and no item has a Resource. What
+	// nodes run they say.
+	ConfiguredAsOf *time.Time   `json:"configuredAsOf,omitempty"`
+	Items          []NodeStatus `json:"items"`
 }
 
 // Status is the fleet at a glance.
 type Status struct {
 	// Version is the head: the configuration that is wanted.
 	Version
+	// ConfiguredAsOf is set where etcd does not answer the control plane: Version and
+	// Resources are as they were then, and LastChange is nil.
+	ConfiguredAsOf *time.Time `json:"configuredAsOf,omitempty"`
 	// LastChange is the change that led to it; nil before the first.
 	LastChange *HistoryEntry `json:"lastChange,omitempty"`
 	// Problems say why the head is not wanted of the nodes: it does not compile in

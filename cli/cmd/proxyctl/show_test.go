@@ -90,6 +90,16 @@ func TestStatusShowsWantedRunningAndTheReason(t *testing.T) {
 	golden(t, "status_in_sync", clean(sh, sh.must("status")))
 }
 
+func TestStatusSaysThatEtcdIsAway(t *testing.T) {
+	sh := withFleet(t)
+	now := sh.server.Start.Add(10 * time.Minute)
+	if got := sh.run("status").stdout; strings.Contains(got, "etcd") {
+		t.Errorf("it is there: %s", got)
+	}
+	sh.server.SetConfiguredAsOf(now.Add(-42 * time.Second))
+	contains(t, sh.run("status").stdout, "etcd does not answer the control plane: what is wanted is as it was 42s ago", "node-1")
+}
+
 func TestStatusColoursOnATerminalOnly(t *testing.T) {
 	sh := withFleet(t)
 	sh.terminal = true

@@ -136,7 +136,7 @@ func (a *app) watchStatus(ctx context.Context, c *client.Client) error {
 // fleetMark changes when something happened, other than time and traffic.
 func fleetMark(f fleet) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d", f.Revision)
+	fmt.Fprintf(&b, "%d %v", f.Revision, f.ConfiguredAsOf != nil)
 	for _, n := range f.Items {
 		fmt.Fprintf(&b, " %s %s %d %s", n.ID, n.State, n.Wanted.Revision, runningText(n))
 	}
@@ -157,6 +157,10 @@ func (a *app) fleetText(f fleet) string {
 		}
 	}
 	b.WriteByte('\n')
+	if f.ConfiguredAsOf != nil {
+		fmt.Fprintf(&b, "%s etcd does not answer the control plane: what is wanted is as it was %s; what nodes run they say themselves\n",
+			paint(on, yellow, "warning:"), ago(f.ConfiguredAsOf, a.now()))
+	}
 	fmt.Fprintf(&b, "%s  %s\n", paint(on, bold, "content"), resourceCounts(f.Resources))
 	fmt.Fprintf(&b, "%s    %s\n", paint(on, bold, "nodes"), nodeCounts(f.Items))
 	writeWarnings(&b, f.Warnings, on)
