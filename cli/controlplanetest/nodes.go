@@ -48,9 +48,11 @@ func (s *Server) listNodes(w http.ResponseWriter, _ *http.Request) error {
 	defer s.mu.Unlock()
 	list := api.NodeList{Wanted: s.head().entry.Version, ConfiguredAsOf: s.asOf, Items: []api.NodeStatus{}}
 	for _, n := range s.nodes {
-		n, err := withResource(n)
-		if err != nil {
-			return err
+		if s.asOf == nil { // else nobody knows it
+			var err error
+			if n, err = withResource(n); err != nil {
+				return err
+			}
 		}
 		list.Items = append(list.Items, n)
 	}

@@ -55,7 +55,7 @@ can be applied again.`,
 				return err
 			}
 			return a.withClient(func(c *client.Client) error {
-				items, err := fetch(ctx, c, objects)
+				items, err := a.fetch(ctx, c, objects)
 				if err != nil {
 					return err
 				}
@@ -119,16 +119,19 @@ func (it item) yaml() ([]byte, error) {
 	if it.decoded != nil {
 		return resource.AppendYAML(nil, it.decoded)
 	}
+	if len(it.raw) == 0 {
+		return nil, fmt.Errorf("%s: the control plane did not say what its resource is", resourceName(it.kind, it.name))
+	}
 	return yaml.JSONToYAML(it.raw)
 }
 
 // fetch gets what the objects name. All that is missing is said at once.
-func fetch(ctx context.Context, c *client.Client, objects []object) ([]item, error) {
+func (a *app) fetch(ctx context.Context, c *client.Client, objects []object) ([]item, error) {
 	var items []item
 	var missing manyErrors
 	for _, o := range objects {
 		if o.name == "" {
-			list, err := fetchList(ctx, c, o.kind)
+			list, err := a.fetchAll(ctx, c, o.kind)
 			if err != nil {
 				return nil, err
 			}
@@ -149,6 +152,33 @@ func fetch(ctx context.Context, c *client.Client, objects []object) ([]item, err
 	return items, missing.orNil()
 }
 
+// fetchAll is fetchList, and says of what age the answer is if that is not now.
+func (a *app) fetchAll(ctx context.Context, c *client.Client, kind resource.KindInfo) ([]item, error) {
+	if kind.Kind != resource.Node {
+		return fetchList(ctx, c, kind)
+	}
+	list, err := c.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if at := list.ConfiguredAsOf; at != nil {
+		a.note("etcd does not answer the control plane: what is wanted of nodes is as it was %s; what they run they say themselves", ago(at, a.now()))
+	}
+	return nodeItems(list)
+}
+
+func nodeItems(list api.NodeList) ([]item, error) {
+	var items []item
+	for _, n := range list.Items {
+		it, err := newNodeItem(n)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, it)
+	}
+	return items, nil
+}
+
 func fetchList(ctx context.Context, c *client.Client, kind resource.KindInfo) ([]item, error) {
 	var items []item
 	if kind.Kind == resource.Node {
@@ -156,14 +186,7 @@ func fetchList(ctx context.Context, c *client.Client, kind resource.KindInfo) ([
 		if err != nil {
 			return nil, err
 		}
-		for _, n := range list.Items {
-			it, err := newNodeItem(n)
-			if err != nil {
-				return nil, err
-			}
-			items = append(items, it)
-		}
-		return items, nil
+		return nodeItems(list)
 	}
 	list, err := c.List(ctx, kind.Plural)
 	if err != nil {

@@ -38,7 +38,7 @@ func (a *app) nodesListCommand() *cobra.Command {
 				return err
 			}
 			return a.withClient(func(c *client.Client) error {
-				items, err := fetchList(ctx, c, nodeKind())
+				items, err := a.fetchAll(ctx, c, nodeKind())
 				if err != nil {
 					return err
 				}

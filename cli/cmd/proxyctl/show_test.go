@@ -98,6 +98,9 @@ func TestStatusSaysThatEtcdIsAway(t *testing.T) {
 	}
 	sh.server.SetConfiguredAsOf(now.Add(-42 * time.Second))
 	contains(t, sh.run("status").stdout, "etcd does not answer the control plane: what is wanted is as it was 42s ago", "node-1")
+	contains(t, sh.must("nodes"), "node-1")
+	contains(t, sh.run("get", "nodes").stderr, "etcd does not answer the control plane", "as it was 42s ago")
+	contains(t, sh.fails(statusFailed, "nodes", "-o", "yaml"), "Node/node-1", "did not say what its resource is")
 }
 
 func TestStatusColoursOnATerminalOnly(t *testing.T) {
