@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -57,7 +58,23 @@ func Open(dir string, key *seal.Key, logger *slog.Logger) (*File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
+	removeUnfinished(dir)
 	return &File{dir: dir, key: key, logger: logger, wake: make(chan struct{}, 1)}, nil
+}
+
+// removeUnfinished removes what processes left that were killed while they wrote: a
+// node that is killed again and again would fill its disk. One that hands over to this
+// one writes nothing meanwhile.
+func removeUnfinished(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // whoever writes will tell
+	}
+	for _, e := range entries {
+		if name := e.Name(); strings.HasPrefix(name, fileName+".") && name != oldName {
+			_ = os.Remove(filepath.Join(dir, name))
+		}
+	}
 }
 
 // Load reads the newest file that is whole. ok is false if there is none.

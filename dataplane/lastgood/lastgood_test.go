@@ -176,6 +176,25 @@ func TestADiskThatWasFullGetsWhatItDidNotTake(t *testing.T) {
 	})
 }
 
+func TestWhatAKilledProcessLeftIsRemoved(t *testing.T) {
+	dir := t.TempDir()
+	f := open(t, dir)
+	for revision := range uint64(2) {
+		s := saved(t, revision, 1)
+		if err := f.write(&s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, fileName+".123"), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 3 || entries[0].Name() != fileName || entries[1].Name() != oldName {
+		t.Errorf("%v, %v", entries, err)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	s := saved(f, 1, 3)
 	file := open(f, f.TempDir())
