@@ -59,15 +59,20 @@ func (f *fleet) listRevision() uint64 {
 // ensure sees to it that the node has a record, and notes what list it keeps.
 func (f *fleet) ensure(hello *fleetv1.Hello) {
 	f.mu.Lock()
-	f.missing[hello.GetNodeId()] = &fleetv1.NodeRecord{
-		NodeId:          hello.GetNodeId(),
-		Labels:          maps.Clone(hello.GetLabels()),
-		FirstSeenUnixMs: f.s.c.Now().UnixMilli(),
-		Witness:         hello.GetWitness(),
-	}
+	f.missing[hello.GetNodeId()] = recordOf(hello, f.s.c.Now())
 	f.roster.Heard(f.s.c.Now(), roster.Kept{Lineage: hello.GetListLineage(), Revision: hello.GetListRevision(), Members: hello.GetList()})
 	f.mu.Unlock()
 	f.look()
+}
+
+// recordOf is the first record of a node.
+func recordOf(hello *fleetv1.Hello, now time.Time) *fleetv1.NodeRecord {
+	return &fleetv1.NodeRecord{
+		NodeId:          hello.GetNodeId(),
+		Labels:          maps.Clone(hello.GetLabels()),
+		FirstSeenUnixMs: now.UnixMilli(),
+		Witness:         hello.GetWitness(),
+	}
 }
 
 // setTickets makes keys those that nodes get.
@@ -120,6 +125,14 @@ func (f *fleet) refresh(ctx context.Context) (again time.Time, err error) {
 	if err != nil {
 		return again, err
 	}
+	// A store that was wiped forgot nodes that are connected, and say no Hello again.
+	// Who is not wanted loses its place among the expected members.
+	forgotten := f.s.registry.unrecorded(records)
+	f.mu.Lock()
+	for _, record := range forgotten {
+		f.missing[record.GetNodeId()] = record
+	}
+	f.mu.Unlock()
 	if f.create(ctx, records) {
 		if records, revision, err = f.s.c.Records.Nodes(ctx); err != nil {
 			return again, err
@@ -149,6 +162,12 @@ func (f *fleet) changeList(ctx context.Context, records []*fleetv1.NodeRecord) (
 	list, seen, err := f.s.c.Records.ExpectedList(ctx)
 	if err != nil {
 		return nil, again, err
+	}
+	if list != nil {
+		// What a wiped store forgets is known here still.
+		f.mu.Lock()
+		f.roster.Heard(f.s.c.Now(), roster.Kept{Lineage: list.GetLineage(), Revision: list.GetRevision(), Members: list.GetMembers()})
+		f.mu.Unlock()
 	}
 	in := roster.Input{Now: f.s.c.Now(), Record: list, Reported: f.s.registry.reported(), Random: rand.Uint64()} //nolint:gosec // a name, no secret
 	for _, r := range records {

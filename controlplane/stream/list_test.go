@@ -140,6 +140,44 @@ func TestAWipedControlPlaneTakesOverTheListOfItsNodes(t *testing.T) {
 	}
 }
 
+// TestAStoreThatIsWipedUnderAControlPlaneForgetsNoNode: connected nodes say no Hello
+// again, and without their records the list would lose one after the other, and the
+// virtual IPs all candidates but one.
+func TestAStoreThatIsWipedUnderAControlPlaneForgetsNoNode(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.list = &fleetv1.ListRecord{Revision: 10, Lineage: 3, Members: []string{"a", "b", "c"}, Before: []string{"a", "b"}}
+	p := newPlane(t, m, "")
+	for _, id := range m.list.GetMembers() {
+		v := newVoter(t, p, &fleetv1.Hello{NodeId: id, List: []string{"a", "b", "c"}, ListRevision: 10, ListLineage: 3})
+		v.expects("a b c")
+		v.report(10)
+		v.inBackground()
+	}
+	recorded := func() int {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return len(m.records)
+	}
+	eventually(t, "the nodes have records", func() bool { return recorded() == 3 })
+	m.edit(func() { m.records["b"] = &fleetv1.NodeRecord{NodeId: "b", Spec: &fleetv1.Node{Drained: new(true)}} })
+	eventually(t, "a node is drained", func() bool { s, _ := p.status("b"); return s.Drained })
+	m.edit(func() { m.records, m.list, m.listMod = map[string]*fleetv1.NodeRecord{}, nil, 0 })
+	eventually(t, "the nodes have records again, and are in the list", func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.list != nil && (m.list.GetRevision() != 10 || len(m.list.GetMembers()) != 3) {
+			t.Fatalf("a list that no node wants: %v", m.list)
+		}
+		return m.list != nil && len(m.records) == 3
+	})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.records["b"].GetSpec().GetDrained() {
+		t.Error("the node that was drained is not any more")
+	}
+}
+
 func TestADeletedNodeIsAMemberUntilTheListLeftItOut(t *testing.T) {
 	t.Parallel()
 	m := newMemory()

@@ -157,6 +157,29 @@ func (r *registry) reported() map[string]uint64 {
 	return reported
 }
 
+// unrecorded are connected nodes that are not among the records: as they were recorded
+// last, so that a node that was drained stays so, or as they say.
+func (r *registry) unrecorded(records []*fleetv1.NodeRecord) (forgotten []*fleetv1.NodeRecord) {
+	known := make(map[string]bool, len(records))
+	for _, record := range records {
+		known[record.GetNodeId()] = true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.s.c.Now()
+	for id, n := range r.nodes {
+		if known[id] || n.current == nil || now.Sub(n.heard) >= silentAfter {
+			continue
+		}
+		if n.record == nil {
+			forgotten = append(forgotten, recordOf(n.hello, now))
+		} else {
+			forgotten = append(forgotten, n.record)
+		}
+	}
+	return forgotten
+}
+
 // noticeSilence tells watchers about nodes that have just become silent.
 func (r *registry) noticeSilence() {
 	r.mu.Lock()
