@@ -42,9 +42,11 @@ func TestWhatCameBeforeAConnectionBrokeIsHandled(t *testing.T) {
 		asked           func(*bufio.Reader) error // has read the requests
 		records         int
 	}{
-		{"HTTP/1.1", false, "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+		{
+			"HTTP/1.1", false, "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
 			"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + strings.Repeat("1\r\nx\r\n", chunks) + "0\r\n\r\n",
-			func(r *bufio.Reader) error { _, err := http.ReadRequest(r); return err }, 1},
+			func(r *bufio.Reader) error { _, err := http.ReadRequest(r); return err }, 1,
+		},
 		{"HTTP/2", true, request.String(), answer.String(), func(r *bufio.Reader) error {
 			_, _ = io.ReadFull(r, make([]byte, len(http2.Preface)))
 			f := xhttp2.NewFramer(io.Discard, r)
