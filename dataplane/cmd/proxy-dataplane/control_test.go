@@ -78,7 +78,7 @@ func TestANodeThatCannotStartLeavesNoSocketBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0)) // which a node sets
 	var said bytes.Buffer
 	status := run(t.Context(), []string{
