@@ -419,10 +419,13 @@ func TestListenRefusesTheWorld(t *testing.T) {
 		l.Close()
 		t.Error("listens everywhere without --insecure")
 	}
-	for _, address := range []string{"127.0.0.1:0", "127.0.0.11:0"} {
+	for i, address := range []string{"127.0.0.1:0", "127.0.0.11:0"} {
 		l, err := Listen(t.Context(), address, false)
+		if err != nil && i == 0 {
+			t.Fatal(err)
+		}
 		if err != nil {
-			t.Skip(err)
+			t.Skip("this system has one loopback address alone: ", err)
 		}
 		l.Close()
 	}

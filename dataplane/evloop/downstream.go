@@ -25,17 +25,17 @@ type downstream struct {
 	phase  phase
 	series stats.Slot
 
-	born      int64 // when it was accepted
-	since     int64 // when the phase began, for its timeout
-	headStart int64 // first byte of the head at hand; 0: none came
-	fresh     bool  // no byte came, so it may turn out to be HTTP/2
-	refused   bool  // the codec gave up: what follows is not understood
-	closing   bool  // closes when everything queued has gone
-	counted   bool  // peer's connections are counted, with this one
-	named     bool  // a PROXY header said who peer is
-	chance    uint16
-	lingered  int // bytes thrown away while lingering
-	unsent    int // bytes that the kernel had for it at the last look while lingering
+	born      int64  // when it was accepted
+	since     int64  // when the phase began, for its timeout
+	headStart int64  // first byte of the head at hand; 0: none came
+	fresh     bool   // no byte came, so it may turn out to be HTTP/2
+	refused   bool   // the codec gave up: what follows is not understood
+	closing   bool   // closes when everything queued has gone
+	counted   bool   // peer's connections are counted, with this one
+	named     bool   // a PROXY header said who peer is
+	chance    uint16 // its part in the spread of maxLifetime
+	lingered  int    // bytes thrown away while lingering
+	unsent    int    // bytes that the kernel had for it at the last look while lingering
 
 	tls         *table.ListenerTLS // by which it shook hands; nil: it did not
 	certificate []byte             // what the client showed, for the endpoint; nil: nothing

@@ -7,10 +7,8 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/proxyfleet/proxyfleet/dataplane/compile"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
-	"github.com/proxyfleet/proxyfleet/dataplane/permit"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
 	"github.com/spf13/cobra"
@@ -78,17 +76,8 @@ func (a *asked) explain(out io.Writer) (found bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	from := &standalone{path: a.file}
-	resources, problems, err := from.read()
-	if err != nil {
-		return false, err
-	}
-	var result *compile.Result
-	if len(problems) == 0 {
-		result, problems = compile.Compile(permit.New(computing), nil, resources, table.Version{})
-	}
-	if len(problems) > 0 {
-		_, err := fmt.Fprintln(out, list(a.file, problems))
+	result, err := compileFile(a.file, out)
+	if result == nil || err != nil {
 		return false, err
 	}
 	found = true

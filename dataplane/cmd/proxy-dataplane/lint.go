@@ -54,17 +54,8 @@ func newLintCommand(w world) *cobra.Command {
 
 // lint prints what there is to say of a file; clean: nothing.
 func lint(file string, out io.Writer) (clean bool, err error) {
-	from := &standalone{path: file}
-	resources, problems, err := from.read()
-	if err != nil {
-		return false, err
-	}
-	var result *compile.Result
-	if len(problems) == 0 {
-		result, problems = compile.Compile(permit.New(computing), nil, resources, table.Version{})
-	}
-	if len(problems) > 0 {
-		_, err := fmt.Fprintln(out, list(file, problems))
+	result, err := compileFile(file, out)
+	if result == nil || err != nil {
 		return false, err
 	}
 	warnings := compile.Lint(result)
@@ -74,4 +65,23 @@ func lint(file string, out io.Writer) (clean bool, err error) {
 		}
 	}
 	return len(warnings) == 0, nil
+}
+
+// compileFile makes of a file what a node would. Where it is not accepted it prints why,
+// and the result is nil.
+func compileFile(file string, out io.Writer) (*compile.Result, error) {
+	from := &standalone{path: file}
+	resources, problems, err := from.read()
+	if err != nil {
+		return nil, err
+	}
+	var result *compile.Result
+	if len(problems) == 0 {
+		result, problems = compile.Compile(permit.New(computing), nil, resources, table.Version{})
+	}
+	if len(problems) > 0 {
+		_, err := fmt.Fprintln(out, list(file, problems))
+		return nil, err
+	}
+	return result, nil
 }
