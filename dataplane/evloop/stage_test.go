@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
 )
 
@@ -138,23 +137,14 @@ func TestEachLinkGetsItsBytesInOrder(t *testing.T) {
 // TestAConnectionWhoseRequestHasNotGoneIsNotKept: of one that is idle nobody would send
 // the rest.
 func TestAConnectionWhoseRequestHasNotGoneIsNotKept(t *testing.T) {
-	l := oneLoop(t)
 	u := newUpstream("u", "127.0.0.1:9")
-	if _, err := l.engine.registry.Bind(&table.Table{Upstreams: []*table.Upstream{u}}); err != nil {
-		t.Fatal(err)
-	}
-	l.wheel.start(l.now)
-	p := l.pool(u, &u.Endpoints[0])
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fds[1])
-	p.TryOpen(1)
-	c := l.newUp(fds[0], p)
+	l, p := poolOf(t, u)
+	c, far := pairedUp(t, l, p)
+	defer unix.Close(far)
 	c.connected, c.link.writable = true, true
-	for err == nil { // until the socket is full, which the link does not know
-		_, err = unix.Write(fds[0], make([]byte, 1<<10))
+	for full := false; !full; { // which the link does not know
+		_, err := unix.Write(c.link.fd, make([]byte, 1<<10))
+		full = err != nil
 	}
 	s := l.streams.take()
 	l.assign(s, c)

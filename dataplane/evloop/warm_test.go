@@ -190,21 +190,11 @@ func TestAnEndpointThatEndsWarmConnectionsIsNotAskedAtFullSpeed(t *testing.T) {
 // TestAConnectionIsReplacedBeforeItsTimeIsOver goes by the clock of a loop that does
 // not run.
 func TestAConnectionIsReplacedBeforeItsTimeIsOver(t *testing.T) {
-	l := oneLoop(t)
 	u := keepsWarm(1, "127.0.0.1:9")
 	u.Pool.IdleTimeout = 4 * time.Second
-	if _, err := l.engine.registry.Bind(&table.Table{Upstreams: []*table.Upstream{u}}); err != nil {
-		t.Fatal(err)
-	}
-	l.wheel.start(l.now)
-	p := l.pool(u, &u.Endpoints[0])
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fds[1])
-	p.TryOpen(1)
-	c := l.newUp(fds[0], p)
+	l, p := poolOf(t, u)
+	c, far := pairedUp(t, l, p)
+	defer unix.Close(far)
 	l.opened(c)
 	if !c.idle || p.lacks() != 0 {
 		t.Fatalf("idle %t, %d are lacking", c.idle, p.lacks())
@@ -223,22 +213,35 @@ func TestAConnectionIsReplacedBeforeItsTimeIsOver(t *testing.T) {
 	}
 }
 
-// TestAConnectionThatEndedOnItsWayIsNotKept: the edge that tells of it tells of its end.
-func TestAConnectionThatEndedOnItsWayIsNotKept(t *testing.T) {
+// poolOf is the pool of u's first endpoint, on a loop that does not run.
+func poolOf(t *testing.T, u *table.Upstream) (*Loop, *endpointPool) {
+	t.Helper()
 	l := oneLoop(t)
-	u := keepsWarm(1, "127.0.0.1:9")
 	if _, err := l.engine.registry.Bind(&table.Table{Upstreams: []*table.Upstream{u}}); err != nil {
 		t.Fatal(err)
 	}
 	l.wheel.start(l.now)
-	p := l.pool(u, &u.Endpoints[0])
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	return l, l.pool(u, &u.Endpoints[0])
+}
+
+// pairedUp is a connection of p, and the descriptor of its other end, which is the
+// caller's to close.
+func pairedUp(t *testing.T, l *Loop, p *endpointPool) (c *upstreamConn, far int) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	unix.Close(fds[1])
 	p.TryOpen(1)
-	c := l.newUp(fds[0], p)
+	return l.newUp(fds[0], p), fds[1]
+}
+
+// TestAConnectionThatEndedOnItsWayIsNotKept: the edge that tells of it tells of its end.
+func TestAConnectionThatEndedOnItsWayIsNotKept(t *testing.T) {
+	u := keepsWarm(1, "127.0.0.1:9")
+	l, p := poolOf(t, u)
+	c, far := pairedUp(t, l, p)
+	unix.Close(far)
 	c.link.readHup, c.link.readable = true, true
 	if l.opened(c); c.idle || p.Idle() != 0 || p.warm.pause == 0 {
 		t.Errorf("idle %t, %d in the pool, pause %d", c.idle, p.Idle(), p.warm.pause)
@@ -247,14 +250,9 @@ func TestAConnectionThatEndedOnItsWayIsNotKept(t *testing.T) {
 
 // TestPausesGrowAndEnd goes by the clock of a loop that does not run.
 func TestPausesGrowAndEnd(t *testing.T) {
-	l := oneLoop(t)
 	nobody := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	u := keepsWarm(1, nobody)
-	if _, err := l.engine.registry.Bind(&table.Table{Upstreams: []*table.Upstream{u}}); err != nil {
-		t.Fatal(err)
-	}
-	l.wheel.start(l.now)
-	p := l.pool(u, &u.Endpoints[0])
+	l, p := poolOf(t, u)
 	last := int64(0)
 	for i := range 12 {
 		l.warmFailed(p)
@@ -302,20 +300,10 @@ func TestAnEndpointWithoutWeightAndOneWithAHeaderAreNotWarmed(t *testing.T) {
 // TestAConnectionOnItsWayEndsWhenItsEndpointWantsAHeader: nobody asked for it, so the
 // header could name nobody.
 func TestAConnectionOnItsWayEndsWhenItsEndpointWantsAHeader(t *testing.T) {
-	l := oneLoop(t)
 	u := keepsWarm(1, "127.0.0.1:9")
-	if _, err := l.engine.registry.Bind(&table.Table{Upstreams: []*table.Upstream{u}}); err != nil {
-		t.Fatal(err)
-	}
-	l.wheel.start(l.now)
-	p := l.pool(u, &u.Endpoints[0])
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fds[1])
-	p.TryOpen(1)
-	c := l.newUp(fds[0], p)
+	l, p := poolOf(t, u)
+	c, far := pairedUp(t, l, p)
+	defer unix.Close(far)
 	c.warming = true
 	p.warm.opening++
 	changed := *u
