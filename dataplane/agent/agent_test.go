@@ -219,6 +219,13 @@ func (p place) fleet(t *testing.T) map[string]*node {
 	for _, id := range []string{"1", "2", "3"} {
 		nodes[id] = p.node(t, id, "1", "2", "3")
 	}
+	t.Cleanup(func() { // together: who is the last to leave waits for nobody else's
+		var all sync.WaitGroup
+		for _, n := range nodes {
+			all.Go(n.stop)
+		}
+		all.Wait()
+	})
 	p.settled(t, nodes)
 	return nodes
 }
