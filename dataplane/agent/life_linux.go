@@ -304,9 +304,7 @@ func (l *life) watch(ctx context.Context) {
 		}
 		now := time.Now()
 		if now.Sub(last) > silence { // it was this process that was stopped
-			l.mu.Lock()
-			l.heard = now
-			l.mu.Unlock()
+			l.excuse(last, now)
 		}
 		last = now
 		if !now.Before(next) {
@@ -320,6 +318,17 @@ func (l *life) watch(ctx context.Context) {
 			}
 		}
 		timer.Reset(min(l.cut(), time.Until(next)))
+	}
+}
+
+// excuse takes a time in which this process did not run from what the agent was silent
+// for. What went before counts still: on a machine that halts again and again an agent
+// that is stopped would never be killed.
+func (l *life) excuse(from, to time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.heard = l.heard.Add(to.Sub(from)); l.heard.After(to) {
+		l.heard = to
 	}
 }
 

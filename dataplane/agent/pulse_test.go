@@ -218,3 +218,25 @@ func TestAPulseSaysWhatWasWritten(t *testing.T) {
 		t.Error("health is not in it")
 	}
 }
+
+// TestAnAgentThatIsSilentIsFoundOnAMachineThatHaltsAgainAndAgain halts this process for
+// half of each second.
+func TestAnAgentThatIsSilentIsFoundOnAMachineThatHaltsAgainAndAgain(t *testing.T) {
+	begin := time.Now()
+	now := begin
+	l := &life{heard: begin}
+	for l.silentFor(now) <= maxSilence {
+		if now.Sub(begin) > 3*maxSilence {
+			t.Fatalf("silent for %s after %s", l.silentFor(now), now.Sub(begin))
+		}
+		now = now.Add(time.Second)
+		l.excuse(now.Add(-time.Second/2), now)
+	}
+	if took := now.Sub(begin); took < 2*maxSilence {
+		t.Errorf("found after %s, of which half was this process' own", took)
+	}
+	l.heard = now // heard right after it went on
+	if l.excuse(now.Add(-time.Second), now); l.silentFor(now) != 0 {
+		t.Errorf("heard now, and silent for %s", l.silentFor(now))
+	}
+}
