@@ -32,6 +32,25 @@ func until(t *testing.T, days int) *certificatetest.Pair {
 	})
 }
 
+// TestARollbackDoesNotBringBackTheYearsCertificateThatAShorterOneReplaced: it ends later,
+// and may have been replaced because its key leaked.
+func TestARollbackDoesNotBringBackTheYearsCertificateThatAShorterOneReplaced(t *testing.T) {
+	f := newFleet(t)
+	year := certificatetest.SelfSigned(t, certificatetest.Options{
+		Names: []string{"shop.test"}, NotBefore: time.Now().AddDate(0, 0, -100), NotAfter: time.Now().AddDate(0, 0, 265),
+	})
+	f.apply(certificateBody(t, "site", year))
+	f.apply(certificateBody(t, "site", until(t, 80)))
+	in := f.do("GET", "/v1/certificates/site", "")
+	rolled := rollback(t, f, `{"revision": 1}`)
+	if len(rolled.Kept) != 1 || rolled.Kept[0].Reason != api.KeptOlder {
+		t.Errorf("kept: %+v", rolled.Kept)
+	}
+	if now := f.do("GET", "/v1/certificates/site", ""); now.header.Get("ETag") != in.header.Get("ETag") {
+		t.Error("the year's certificate is in force again")
+	}
+}
+
 func rollback(t *testing.T, f *fleet, body string) api.ApplyResult {
 	t.Helper()
 	return want[api.ApplyResult](t, f.do("POST", api.PathRollback, body, header("Content-Type", api.MediaJSON)), http.StatusOK)

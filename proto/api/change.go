@@ -64,7 +64,7 @@ type KeptCertificate struct {
 // KeptReason says why a certificate was not brought back.
 type KeptReason string
 
-// The reasons. Older is what ends earlier or, ending at the same time, began
+// The reasons. Older is what began earlier or, beginning at the same time, ends
 // earlier.
 const (
 	KeptExpired KeptReason = "expired"

@@ -45,13 +45,15 @@ func Describe(leaf *x509.Certificate) Info {
 	return i
 }
 
-// Older says whether a is to be taken for older than b: it ends earlier, or at the
-// same time and began earlier. Renewing moves the end.
+// Older says whether a is to be taken for older than b: it began earlier, or at the
+// same time and ends earlier. A certificate begins when it is issued, give or take the
+// hour that authorities date it back; its end says more of whose it is: one of 90 days
+// that took the place of one of a year ends before it.
 func Older(a, b *x509.Certificate) bool {
-	if c := a.NotAfter.Compare(b.NotAfter); c != 0 {
+	if c := a.NotBefore.Compare(b.NotBefore); c != 0 {
 		return c < 0
 	}
-	return a.NotBefore.Before(b.NotBefore)
+	return a.NotAfter.Before(b.NotAfter)
 }
 
 // KeyFingerprint is "sha256:" and the SHA-256 of the key's SubjectPublicKeyInfo.

@@ -121,7 +121,7 @@ func weak(t *testing.T) *certificatetest.Pair {
 	return certificatetest.SelfSigned(t, certificatetest.Options{Key: certificatetest.RSA(t, 1024)})
 }
 
-func TestOlderGoesByTheEndAndThenByTheBeginning(t *testing.T) {
+func TestOlderGoesByTheBeginningAndThenByTheEnd(t *testing.T) {
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	of := func(begin, end int) *x509.Certificate {
 		return &x509.Certificate{NotBefore: at.AddDate(0, 0, begin), NotAfter: at.AddDate(0, 0, end)}
@@ -134,7 +134,11 @@ func TestOlderGoesByTheEndAndThenByTheBeginning(t *testing.T) {
 		{of(60, 150), of(0, 90), false},
 		{of(0, 90), of(0, 90), false},
 		{of(0, 90), of(1, 90), true},
-		{of(10, 80), of(0, 90), true},
+		{of(0, 80), of(0, 90), true},
+		{of(0, 90), of(0, 80), false},
+		// A year's certificate was replaced by one of 90 days.
+		{of(0, 365), of(100, 190), true},
+		{of(100, 190), of(0, 365), false},
 	} {
 		if got := certificate.Older(c.a, c.b); got != c.want {
 			t.Errorf("%v to %v older than %v to %v: %v", c.a.NotBefore, c.a.NotAfter, c.b.NotBefore, c.b.NotAfter, got)

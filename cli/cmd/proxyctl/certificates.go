@@ -70,7 +70,7 @@ func writeWarnings(b *strings.Builder, warnings []api.Warning, on bool) {
 // writeKept tells which certificates a rollback left as they are.
 func writeKept(b *strings.Builder, kept []api.KeptCertificate, on bool) {
 	for _, k := range kept {
-		why := "is older than the one in force"
+		why := "was issued before the one in force"
 		if k.Reason == api.KeptExpired {
 			why = "has expired"
 		}

@@ -109,7 +109,7 @@ func TestKeptCertificatesAndWarningsAreTold(t *testing.T) {
 	}, false)
 	writeWarnings(&b, []api.Warning{{Kind: "Certificate", Name: "c", Message: "expires in 3 days"}}, false)
 	want := fmt.Sprintf("%s\n%s\n%s\n",
-		"Certificate/a kept: the one of that revision, which ends on 2026-12-02, is older than the one in force: the one that ends on 2027-01-02 stays (--with-certificates brings it back)",
+		"Certificate/a kept: the one of that revision, which ends on 2026-12-02, was issued before the one in force: the one that ends on 2027-01-02 stays (--with-certificates brings it back)",
 		"Certificate/b kept: the one of that revision, which ends on 2026-01-02, has expired: there is none now (--with-certificates brings it back)",
 		"warning: Certificate/c expires in 3 days")
 	if b.String() != want {
