@@ -14,7 +14,7 @@ import (
 const maxFile = 1 << 10
 
 // ReadFile reads the key of a file. errors.Is finds fs.ErrNotExist if there is
-// none.
+// none, ErrExposed if others may read it, ErrUnusable if what it holds is no key.
 func ReadFile(path string) (*Key, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -27,7 +27,7 @@ func ReadFile(path string) (*Key, error) {
 	}
 	// Groups may: a secret that Kubernetes mounts belongs to one.
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("%s: %w: everybody on this machine may read it (mode %04o): expected mode 0600", path, ErrUnusable, info.Mode().Perm())
+		return nil, fmt.Errorf("%s: %w: everybody on this machine may read it (mode %04o): expected mode 0600: chmod 600 %s", path, ErrExposed, info.Mode().Perm(), path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile))
 	if err != nil {

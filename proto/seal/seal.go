@@ -20,9 +20,12 @@ const (
 // something else, or under another key.
 var ErrRefused = errors.New("the seal does not hold: the bytes were altered, are of another place, or sealed under another key")
 
-// ErrUnusable says that a file holds no key that may be used: it has another form,
-// or everybody may read it.
+// ErrUnusable says that a file holds no key: it has another form.
 var ErrUnusable = errors.New("unusable seal key")
+
+// ErrExposed says that everybody may read the file of a key. The key is good: what was
+// sealed under it needs it.
+var ErrExposed = errors.New("exposed seal key")
 
 // Key seals and opens. It is safe for concurrent use.
 type Key struct {

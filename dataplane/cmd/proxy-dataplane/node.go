@@ -269,16 +269,18 @@ func (n *node) remember() (*feed.InForce, error) {
 }
 
 // openSealKey opens the key under which the node seals what it keeps, or makes
-// one. A key that cannot be used is replaced: what it sealed is lost, and comes
-// again from a control plane.
+// one. A file that holds no key is set aside: what was sealed under it is lost, and
+// comes again from a control plane. A key that others may read is an error, which says
+// how to put that right: without the key the node would start with nothing to serve.
 func openSealKey(dir string, logger *slog.Logger) (*seal.Key, error) {
 	path := filepath.Join(dir, "seal.key")
 	key, err := seal.OpenFile(path)
 	if !errors.Is(err, seal.ErrUnusable) {
 		return key, err
 	}
-	logger.Error("seal key: replaced; the secrets that were kept cannot be read any more", "file", path, "error", err)
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	aside := path + ".unusable"
+	logger.Error("seal key: set aside, and another one made; the secrets that were kept cannot be read any more", "file", path, "aside", aside, "error", err)
+	if err := os.Rename(path, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	return seal.CreateFile(path)
