@@ -25,4 +25,10 @@
 //
 // Tickets keeps the fleet's session-ticket keys in a file of its own beside it,
 // sealed as a whole under the same key.
+//
+// # Fleet state
+//
+// SaveMembers and SaveDrained keep what no configuration says: the list of expected
+// members, and that the node is drained. The caller tries again what the disk did not
+// take.
 package lastgood

@@ -2,19 +2,20 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
-// drainRetry is the pause after listeners could not be opened again.
-const drainRetry = time.Second
+const (
+	// drainRetry is the pause after listeners could not be opened again.
+	drainRetry = time.Second
+	// keepRetry is the pause after the disk did not take what is to be kept.
+	keepRetry = 10 * time.Second
+)
 
 // drainer does what the fleet says of this node: drained or not. It is no part of
 // the configuration, so a rollback cannot undo it.
@@ -26,9 +27,13 @@ type drainer struct {
 	wanted atomic.Bool
 	asks   chan struct{}
 	done   atomic.Bool // what the engine does
-	marker string      // a file that is there while the node is drained; empty: none is kept
+	dir    string      // where being drained is kept; empty: nowhere
 
 	revision uint64 // owned by fleetState: the highest that was heard
+
+	// owned by Run
+	kept   bool // what dir says
+	failed bool // to drain: it resigned, and serves
 }
 
 // drainable is the engine, as far as it is drained.
@@ -65,9 +70,13 @@ func (d *drainer) fleetState(s *fleetv1.FleetState) {
 // nobody answers does not take traffic that was taken off it. boot: nothing
 // listens yet, and what the directory says holds from the beginning.
 func (d *drainer) remember(dir string, boot bool) error {
-	d.marker = filepath.Join(dir, "drained")
-	if _, err := os.Stat(d.marker); err != nil || !boot {
-		return nil // not drained, as far as anybody knows
+	kept, err := lastgood.Drained(dir)
+	if err != nil {
+		d.logger.Error("drain: this node takes itself for not drained", "error", err)
+	}
+	d.dir, d.kept = dir, kept
+	if !kept || !boot {
+		return nil
 	}
 	d.logger.Warn("drain: this node was drained when it stopped", "undo", "proxyctl undrain "+d.node)
 	d.wanted.Store(true)
@@ -76,59 +85,69 @@ func (d *drainer) remember(dir string, boot bool) error {
 	return d.engine.SetDrained(context.Background(), true)
 }
 
-// keep writes or removes the marker.
-func (d *drainer) keep(drained bool) {
-	if d.marker == "" {
-		return
-	}
-	var err error
-	if drained {
-		err = os.WriteFile(d.marker, []byte("proxyctl undrain "+d.node+"\n"), 0o600)
-	} else if err = os.Remove(d.marker); errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	if err != nil {
-		d.logger.Error("drain: not remembered for the next start", "file", d.marker, "error", err)
-	}
-}
-
-// Run follows until ctx ends.
+// Run follows until ctx ends. What a full disk did not take is tried again, and once
+// more at the end: it may be long until the node is drained or undrained again.
 func (d *drainer) Run(ctx context.Context) error {
 	var retry <-chan time.Time
-	failed := false // to drain: it resigned, and serves
+	if !d.keep() { // as the process before this one could not
+		retry = time.After(keepRetry)
+	}
 	for {
 		select {
 		case <-ctx.Done():
+			d.keep()
 			return nil
 		case <-d.asks:
 		case <-retry:
 		}
-		retry = nil
-		drained := d.wanted.Load()
-		if drained == d.done.Load() {
-			if !drained && failed { // and was taken back before the next try
-				d.vips.resume(isDrained)
-				failed = false
-			}
-			continue
-		}
-		if drained { // while it serves, so that a successor takes over at once
-			d.vips.resign(ctx, isDrained)
-		}
-		if err := d.engine.SetDrained(ctx, drained); err != nil {
-			d.logger.Error("drain: not done, will try again", "drained", drained, "error", err, "retry_in", drainRetry)
+		switch retry = nil; {
+		case !d.follow(ctx):
 			retry = time.After(drainRetry)
-			failed = drained
-			continue
+		case !d.keep():
+			retry = time.After(keepRetry)
 		}
-		failed = false
-		if !drained {
-			d.vips.resume(isDrained)
-		}
-		d.keep(drained)
-		d.done.Store(drained)
-		d.logger.Info("drain", "drained", drained)
 	}
+}
+
+// follow does what is wanted, and reports whether it is done.
+func (d *drainer) follow(ctx context.Context) bool {
+	drained := d.wanted.Load()
+	if drained == d.done.Load() {
+		if !drained && d.failed { // and was taken back before the next try
+			d.vips.resume(isDrained)
+			d.failed = false
+		}
+		return true
+	}
+	if drained { // while it serves, so that a successor takes over at once
+		d.vips.resign(ctx, isDrained)
+	}
+	if err := d.engine.SetDrained(ctx, drained); err != nil {
+		d.logger.Error("drain: not done, will try again", "drained", drained, "error", err, "retry_in", drainRetry)
+		d.failed = drained
+		return false
+	}
+	d.failed = false
+	if !drained {
+		d.vips.resume(isDrained)
+	}
+	d.done.Store(drained)
+	d.logger.Info("drain", "drained", drained)
+	return true
+}
+
+// keep notes what the engine does for the next start, and reports whether it is noted.
+func (d *drainer) keep() bool {
+	drained := d.done.Load()
+	if d.dir == "" || drained == d.kept {
+		return true
+	}
+	if err := lastgood.SaveDrained(d.dir, drained, "proxyctl undrain "+d.node+"\n"); err != nil {
+		d.logger.Error("drain: not remembered for the next start", "drained", drained, "error", err, "retry_in", keepRetry)
+		return false
+	}
+	d.kept = drained
+	return true
 }
 
 // ready is for /readyz: a drained node wants no traffic.

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
@@ -86,6 +90,55 @@ func TestAReplicaThatLagsUndoesNoDrain(t *testing.T) {
 				t.Errorf("after %+v: drained %v", said, got)
 			}
 		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// fullDisk makes a directory that takes no file, by root either, until the function that
+// it returns is called.
+func fullDisk(t *testing.T) (dir string, free func()) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "state")
+	return dir, func() {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestBeingDrainedIsNotedWhenTheDiskHasRoomAgain: else a node that is killed and started
+// while nobody answers takes the traffic that was taken off it.
+func TestBeingDrainedIsNotedWhenTheDiskHasRoomAgain(t *testing.T) {
+	dir, free := fullDisk(t)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		d := newDrainer("n1", &obedientEngine{}, &vips{}, slog.New(slog.DiscardHandler))
+		if err := d.remember(dir, true); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- d.Run(ctx) }()
+		say := func(revision uint64, drained bool) {
+			d.fleetState(&fleetv1.FleetState{Revision: revision, Members: []*fleetv1.Member{{NodeId: "n1", Drained: drained}}})
+			synctest.Wait()
+		}
+		noted := func(want bool) {
+			t.Helper()
+			if got, err := lastgood.Drained(dir); got != want || err != nil {
+				t.Errorf("noted as drained: %v, %v, want %v", got, err, want)
+			}
+		}
+		say(1, true)
+		noted(false)
+		free()
+		time.Sleep(2 * keepRetry)
+		noted(true)
+		say(2, false)
+		noted(false)
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
@@ -20,6 +21,8 @@ type ticketKeys struct {
 	file   *lastgood.Tickets // nil: none is kept
 	asks   chan struct{}
 
+	kept *fleetv1.TicketKeys // owned by Run: what the file holds
+
 	mu      sync.Mutex
 	inForce *fleetv1.TicketKeys // guarded by mu; nil: the node makes its own
 }
@@ -31,8 +34,8 @@ func newTicketKeys(set func([][ticketKeyBytes]byte), logger *slog.Logger) *ticke
 // remember keeps keys in a file, and puts those that it holds into force.
 func (t *ticketKeys) remember(file *lastgood.Tickets) {
 	t.file = file
-	if keys := file.Load(); keys != nil {
-		t.take(keys)
+	if keys := file.Load(); keys != nil && t.take(keys) {
+		t.kept = keys
 	}
 }
 
@@ -72,22 +75,36 @@ func (t *ticketKeys) take(keys *fleetv1.TicketKeys) (news bool) {
 	return true
 }
 
-// Run writes what came into force until ctx ends.
+// Run writes what came into force until ctx ends. What a full disk did not take is
+// tried again, and once more at the end: the next keys come in hours.
 func (t *ticketKeys) Run(ctx context.Context) error {
 	for {
+		var retry <-chan time.Time
+		if !t.keep() {
+			retry = time.After(keepRetry)
+		}
 		select {
 		case <-ctx.Done():
+			t.keep()
 			return nil
 		case <-t.asks:
-		}
-		if t.file == nil {
-			continue
-		}
-		t.mu.Lock()
-		keys := t.inForce
-		t.mu.Unlock()
-		if err := t.file.Write(keys); err != nil {
-			t.logger.Error("session-ticket keys: not kept for the next start", "error", err)
+		case <-retry:
 		}
 	}
+}
+
+// keep writes the keys in force, and reports whether they are on disk.
+func (t *ticketKeys) keep() bool {
+	t.mu.Lock()
+	keys := t.inForce
+	t.mu.Unlock()
+	if t.file == nil || keys == t.kept {
+		return true
+	}
+	if err := t.file.Write(keys); err != nil {
+		t.logger.Error("session-ticket keys: not kept for the next start", "error", err, "retry_in", keepRetry)
+		return false
+	}
+	t.kept = keys
+	return true
 }

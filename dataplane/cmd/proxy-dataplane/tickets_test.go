@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
@@ -52,4 +55,33 @@ func TestOnlyNewerTicketKeysComeIntoForceAndTheyOutliveTheProcess(t *testing.T) 
 	if bytes.Contains(log.Bytes(), []byte("bbbb")) {
 		t.Error("a key was logged")
 	}
+}
+
+// TestTicketKeysAreKeptWhenTheDiskHasRoomAgain, without others coming.
+func TestTicketKeysAreKeptWhenTheDiskHasRoomAgain(t *testing.T) {
+	dir, free := fullDisk(t)
+	key, err := seal.OpenFile(filepath.Join(t.TempDir(), "seal.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger := slog.New(slog.DiscardHandler)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		k := newTicketKeys(func([][ticketKeyBytes]byte) {}, logger)
+		k.remember(lastgood.OpenTickets(dir, key, logger))
+		ended := make(chan error, 1)
+		go func() { ended <- k.Run(ctx) }()
+		k.fleetState(state(5, 'a', 'b'))
+		synctest.Wait()
+		free()
+		time.Sleep(2 * keepRetry)
+		if kept := lastgood.OpenTickets(dir, key, logger).Load(); kept.GetRevision() != 5 {
+			t.Errorf("kept: revision %d", kept.GetRevision())
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
