@@ -63,6 +63,15 @@ type app struct {
 
 // run carries out one command line and returns the exit status.
 func run(ctx context.Context, args []string, w world) int {
+	out := &printed{to: w.stdout}
+	terminal := w.terminal
+	w.stdout = out
+	w.terminal = func(of io.Writer) bool {
+		if of == out {
+			of = out.to
+		}
+		return terminal(of)
+	}
 	a := &app{world: w}
 	root := a.root()
 	root.SetArgs(args)
@@ -70,6 +79,9 @@ func run(ctx context.Context, args []string, w world) int {
 	root.SetOut(w.stdout)
 	root.SetErr(w.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = out.lost()
+	}
 	return a.finish(cmd, err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/proxyfleet/proxyfleet/proto/api"
@@ -120,4 +121,32 @@ func TestServerErrorsAreFailures(t *testing.T) {
 			t.Errorf("%s: status %d, %q", e, r.status, r.stderr)
 		}
 	}
+}
+
+// fullDisk is standard output on a disk that has room for some bytes.
+type fullDisk struct{ room int }
+
+func (d *fullDisk) Write(text []byte) (int, error) {
+	n := min(len(text), d.room)
+	d.room -= n
+	if n < len(text) {
+		return n, syscall.ENOSPC
+	}
+	return n, nil
+}
+
+func TestWhatCouldNotBePrintedIsAFailure(t *testing.T) {
+	sh := newShell(t)
+	sh.must("apply", "-f", firstFile)
+	for _, args := range []string{"get all -o yaml", "get routes", "get all -o json", "history", "completion bash", "apply -f " + firstFile, "--help"} {
+		for _, room := range []int{0, 10} {
+			sh.stdout = &fullDisk{room}
+			r := sh.run(strings.Fields(args)...)
+			if r.status != statusFailed || !strings.Contains(r.stderr, syscall.ENOSPC.Error()) {
+				t.Errorf("%s, with room for %d bytes: status %d, %q", args, room, r.status, r.stderr)
+			}
+		}
+	}
+	sh.stdout = &fullDisk{}
+	sh.fails(statusNoServer, "status", "--server", "http://127.0.0.1:1")
 }

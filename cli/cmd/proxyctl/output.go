@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -48,6 +49,38 @@ func (a *app) checkOutput(cmd *cobra.Command) error {
 		return fmt.Errorf("-o %s: expected one of %s", a.output, strings.ReplaceAll(list, ",", ", "))
 	}
 	return nil
+}
+
+// printed is standard output. It remembers the first write that failed, since
+// commands print as they go: `proxyctl get all -o yaml > backup.yaml` on a full
+// disk must not end as if the backup were whole.
+type printed struct {
+	to io.Writer
+
+	mu  sync.Mutex // the demo prints from more than one goroutine
+	err error      // guarded by mu
+}
+
+func (p *printed) Write(text []byte) (int, error) {
+	n, err := p.to.Write(text)
+	if err != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.err == nil {
+			p.err = err
+		}
+	}
+	return n, err
+}
+
+// lost is the failure of a command that did its work and could not show it.
+func (p *printed) lost() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		return nil
+	}
+	return &ranError{fmt.Errorf("standard output: %w; what was printed is not whole", p.err)}
 }
 
 func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.stdout, format, args...) }

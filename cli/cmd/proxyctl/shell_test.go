@@ -25,6 +25,7 @@ type shell struct {
 	env      map[string]string
 	stdin    string
 	terminal bool
+	stdout   io.Writer // nil: result has it
 	// editor stands for the user's: it gets the text and returns what was saved.
 	editor func(text string) string
 	ctx    context.Context
@@ -66,6 +67,9 @@ func (sh *shell) run(args ...string) result {
 			}
 			return os.WriteFile(file, []byte(sh.editor(string(text))), 0o600)
 		},
+	}
+	if sh.stdout != nil {
+		w.stdout = sh.stdout
 	}
 	status := run(sh.ctx, args, w)
 	return result{status, stdout.String(), stderr.String()}
