@@ -65,14 +65,19 @@ func (f *fleet) ensure(hello *fleetv1.Hello) {
 	f.look()
 }
 
-// recordOf is the first record of a node.
+// recordOf is the first record of a node. That it is drained only a node knows that had
+// a record before, in a store that was wiped since, or from which it was deleted.
 func recordOf(hello *fleetv1.Hello, now time.Time) *fleetv1.NodeRecord {
-	return &fleetv1.NodeRecord{
+	record := &fleetv1.NodeRecord{
 		NodeId:          hello.GetNodeId(),
 		Labels:          maps.Clone(hello.GetLabels()),
 		FirstSeenUnixMs: now.UnixMilli(),
 		Witness:         hello.GetWitness(),
 	}
+	if hello.GetDrained() {
+		record.Spec = &fleetv1.Node{Drained: new(true)}
+	}
+	return record
 }
 
 // setTickets makes keys those that nodes get.
@@ -221,7 +226,7 @@ func (f *fleet) create(ctx context.Context, records []*fleetv1.NodeRecord) bool 
 			continue
 		}
 		wrote = true
-		f.s.log.Info("node: new", "node", r.GetNodeId(), "labels", r.GetLabels())
+		f.s.log.Info("node: new", "node", r.GetNodeId(), "labels", r.GetLabels(), "drained", r.GetSpec().GetDrained())
 		f.mu.Lock()
 		delete(f.missing, r.GetNodeId())
 		f.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
@@ -137,6 +138,26 @@ func TestAWipedControlPlaneTakesOverTheListOfItsNodes(t *testing.T) {
 	defer m.mu.Unlock()
 	if !m.list.GetAdopted() {
 		t.Errorf("%v", m.list)
+	}
+}
+
+// TestADrainOutlivesAWipedStoreAndANewControlPlane: only the node knows of it still. A
+// record that is there is right whatever the node says.
+func TestADrainOutlivesAWipedStoreAndANewControlPlane(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.records["b"] = &fleetv1.NodeRecord{NodeId: "b", FirstSeenUnixMs: 1} // undrained while it was away
+	p := newPlane(t, m, "")
+	drained := func() bool { return true }
+	newNodeWith(t, feed.Config{NodeID: "a", ControlPlanes: []string{p.address}, Drained: drained})
+	newNodeWith(t, feed.Config{NodeID: "b", ControlPlanes: []string{p.address}, Drained: drained})
+	newNode(t, "c", p.address)
+	recorded := func(id string) bool { s, _ := p.status(id); return s.Connected && s.FirstSeen != nil }
+	eventually(t, "all have records", func() bool { return recorded("a") && recorded("b") && recorded("c") })
+	for id, want := range map[string]bool{"a": true, "b": false, "c": false} {
+		if s, _ := p.status(id); s.Drained != want {
+			t.Errorf("%s: drained %v, want %v", id, s.Drained, want)
+		}
 	}
 }
 

@@ -62,6 +62,8 @@ type Config struct {
 	Numbers func() Numbers
 	// Witness: the node grants virtual IPs and never holds one.
 	Witness bool
+	// Drained tells whether the node is drained, as far as it knows; nil: it is not.
+	Drained func() bool
 	// VIPs is how virtual IPs stand, for Status; nil: there is nothing to say.
 	VIPs func() VIPs
 	// Changed gives a token when a Status should be sent at once; nil: never.
@@ -158,6 +160,9 @@ func New(c Config) (*Feed, error) {
 	}
 	if c.VIPs == nil {
 		c.VIPs = func() VIPs { return VIPs{} }
+	}
+	if c.Drained == nil {
+		c.Drained = func() bool { return false }
 	}
 	if c.Numbers == nil {
 		c.Numbers = func() Numbers { return Numbers{} }

@@ -175,6 +175,7 @@ func (f *Feed) hello(running Version) *fleetv1.NodeMessage {
 		Build:       f.c.Build,
 		BootId:      f.bootID,
 		Witness:     f.c.Witness,
+		Drained:     f.c.Drained(),
 
 		ListRevision: list.Revision,
 		List:         list.IDs,

@@ -455,9 +455,13 @@ type Hello struct {
 	// The list of expected members that the node keeps, as FleetState told it: its
 	// lineage, its revision and the ids. By them a control plane whose store was
 	// replaced learns what is in force. 0 and none: it keeps no list.
-	ListRevision  uint64   `protobuf:"varint,8,opt,name=list_revision,json=listRevision" json:"list_revision,omitempty"`
-	List          []string `protobuf:"bytes,9,rep,name=list" json:"list,omitempty"`
-	ListLineage   uint64   `protobuf:"varint,10,opt,name=list_lineage,json=listLineage" json:"list_lineage,omitempty"`
+	ListRevision uint64   `protobuf:"varint,8,opt,name=list_revision,json=listRevision" json:"list_revision,omitempty"`
+	List         []string `protobuf:"bytes,9,rep,name=list" json:"list,omitempty"`
+	ListLineage  uint64   `protobuf:"varint,10,opt,name=list_lineage,json=listLineage" json:"list_lineage,omitempty"`
+	// The node is drained, as FleetState told it or as it kept over a restart. It counts
+	// only where the control plane has no record of the node: so a store that was wiped
+	// gives no traffic to a node that it was taken off.
+	Drained       bool `protobuf:"varint,11,opt,name=drained" json:"drained,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -560,6 +564,13 @@ func (x *Hello) GetListLineage() uint64 {
 		return x.ListLineage
 	}
 	return 0
+}
+
+func (x *Hello) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
 }
 
 // Welcome is the server's first message: the node is who it says to be, as far
@@ -1631,7 +1642,7 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"fleetState\x12'\n" +
 	"\x05order\x18\x03 \x01(\v2\x0f.fleet.v1.OrderH\x00R\x05order\x12-\n" +
 	"\awelcome\x18\x04 \x01(\v2\x11.fleet.v1.WelcomeH\x00R\awelcomeB\t\n" +
-	"\amessage\"\x85\x03\n" +
+	"\amessage\"\x9f\x03\n" +
 	"\x05Hello\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x123\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1b.fleet.v1.Hello.LabelsEntryR\x06labels\x12+\n" +
@@ -1643,7 +1654,8 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\rlist_revision\x18\b \x01(\x04R\flistRevision\x12\x12\n" +
 	"\x04list\x18\t \x03(\tR\x04list\x12!\n" +
 	"\flist_lineage\x18\n" +
-	" \x01(\x04R\vlistLineage\x1a9\n" +
+	" \x01(\x04R\vlistLineage\x12\x18\n" +
+	"\adrained\x18\v \x01(\bR\adrained\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"B\n" +
