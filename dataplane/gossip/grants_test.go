@@ -23,32 +23,54 @@ type agent struct {
 	done   chan struct{}
 }
 
-// held is who holds, in real time.
+// held is who holds, and until when: who was kept from letting go holds no longer
+// for that.
 type held struct {
+	clock func() int64
+
 	mu    sync.Mutex
-	by    []string
+	until map[string]int64
 	worst int
 	since time.Time
 }
 
-func (h *held) set(id string, holds bool) {
+func (h *held) claim(id string, until int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.by = slices.DeleteFunc(h.by, func(s string) bool { return s == id })
-	if holds {
-		h.by = append(h.by, id)
-		h.since = time.Now()
+	h.until[id] = until
+	h.since = time.Now()
+	now, n := h.clock(), 0
+	for _, until := range h.until {
+		if until > now {
+			n++
+		}
 	}
-	h.worst = max(h.worst, len(h.by))
+	h.worst = max(h.worst, n)
 }
 
-func (h *held) holder() (string, time.Time) {
+// extend is for one that holds.
+func (h *held) extend(id string, until int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.by) == 0 {
-		return "", time.Time{}
+	if _, is := h.until[id]; is {
+		h.until[id] = until
 	}
-	return h.by[0], h.since
+}
+
+func (h *held) drop(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.until, id)
+}
+
+// holder is the one that holds, if there is one, and since when.
+func (h *held) holder() (id string, since time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id := range h.until {
+		return id, h.since
+	}
+	return "", time.Time{}
 }
 
 func startAgent(f *fleet, c Config, clock func() int64, list vip.List, spec vip.Spec, h *held) *agent {
@@ -93,6 +115,9 @@ func (a *agent) run() {
 		for _, action := range a.grants.Step(now, view, events...) {
 			a.do(action)
 		}
+		if until, holds := a.grants.Until("x"); holds {
+			a.held.extend(a.node.id, until)
+		}
 		if at, ok := a.grants.NextDeadline(); ok {
 			timer.Reset(time.Duration(at - a.clock()))
 		}
@@ -113,12 +138,12 @@ func (a *agent) do(action vip.Action) {
 		}
 	case vip.Claim:
 		if a.clock() < action.Until {
-			a.held.set(a.node.id, true)
+			a.held.claim(a.node.id, action.Until)
 			say.Holdings = []member.Holding{{VIP: action.VIP, Term: action.Term, SinceUnixMS: time.Now().UnixMilli()}}
 			a.node.SetSelf(say)
 		}
 	case vip.Drop:
-		a.held.set(a.node.id, false)
+		a.held.drop(a.node.id)
 		a.node.SetSelf(say)
 	}
 }
@@ -128,7 +153,7 @@ func (a *agent) die(f *fleet, others []*node) {
 	f.cut(true, []*node{a.node}, others)
 	close(a.gone)
 	<-a.done
-	a.held.set(a.node.id, false)
+	a.held.drop(a.node.id)
 	a.node.stop()
 }
 
@@ -137,7 +162,7 @@ func TestGrantsOverGossipFollowAHolderThatIsGone(t *testing.T) {
 	begin := time.Now()
 	clock := func() int64 { return int64(time.Since(begin)) + 1 }
 	list := vip.NewList(1, "a", "b", "c")
-	h := &held{}
+	h := &held{clock: clock, until: map[string]int64{}}
 	agents := map[string]*agent{}
 	config := func(id string, peers ...*node) Config {
 		c := f.config(id, peers...)
@@ -154,13 +179,12 @@ func TestGrantsOverGossipFollowAHolderThatIsGone(t *testing.T) {
 			<-a.done
 		}
 	})
-	f.eventually("somebody holds", func() bool { id, _ := h.holder(); return id != "" })
-
 	var took []time.Duration
 	for range 10 {
 		// Whoever started last grants nothing before; and any phase of the beat.
 		<-time.After(vip.GrantFor + rand.N(2*vip.Beat))
-		holder, _ := h.holder()
+		var holder string
+		f.eventually("somebody holds", func() bool { holder, _ = h.holder(); return holder != "" })
 		var others []*node
 		for id, a := range agents {
 			if id != holder {
