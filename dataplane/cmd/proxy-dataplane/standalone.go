@@ -38,7 +38,8 @@ type standalone struct {
 
 	// owned by Run
 	result *compile.Result
-	seen   map[string]stamp // the file, and those that it names
+	seen   map[string]stamp // the file, and those that it names, as they were read
+	looked map[string]stamp // the same as they were at the last look
 
 	mu    sync.Mutex
 	state admin.Status // guarded by mu
@@ -115,29 +116,35 @@ func (s *standalone) Run(ctx context.Context) error {
 	defer ticker.Stop()
 	retry := s.apply(ctx)
 	for {
-		force := false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.asks:
-			force = true
-		case <-ticker.C:
-		}
-		if force || retry || s.changed() {
 			retry = s.apply(ctx)
+		case <-ticker.C:
+			if changed, still := s.look(); still && (changed || retry) {
+				retry = s.apply(ctx)
+			}
 		}
 	}
 }
 
-// changed says that the file, or one that it names, looks different from the one
-// that was read. One that is not there is waited for.
-func (s *standalone) changed() bool {
+// look says that the file, or one that it names, looks different from the one that
+// was read, and that all look as they did at the look before: who writes them in
+// place is done, as far as can be told. The first half of a file is a configuration
+// too, one without the rest. A file that is not there is waited for.
+func (s *standalone) look() (changed, still bool) {
+	still = true
 	for path, seen := range s.seen {
-		if now, err := look(path); err == nil && now != seen {
-			return true
+		now, err := look(path)
+		if err != nil {
+			continue
 		}
+		changed = changed || now != seen
+		still = still && now == s.looked[path]
+		s.looked[path] = now
 	}
-	return false
+	return changed, still
 }
 
 func look(path string) (stamp, error) {
@@ -145,30 +152,56 @@ func look(path string) (stamp, error) {
 	if err != nil {
 		return stamp{}, err
 	}
-	return stamp{info.Size(), info.ModTime()}, nil
+	return stampOf(info), nil
 }
 
-// read decodes the file. Its stamp is taken before, so that a write meanwhile is
-// seen as a change.
-func (s *standalone) read() (next tree.Tree, problems []resource.Problem, err error) {
-	seen, err := look(s.path)
+func stampOf(info fs.FileInfo) stamp { return stamp{info.Size(), info.ModTime()} }
+
+// readWhole reads a file, and fails if it is written meanwhile. The stamp is the
+// one of before, so that a write after that is seen as a change.
+func readWhole(path string) (text []byte, seen stamp, err error) {
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return next, nil, fmt.Errorf("%s: no such file", s.path)
+		return nil, seen, fmt.Errorf("%s: no such file", path)
 	}
+	if err != nil {
+		return nil, seen, err
+	}
+	defer f.Close()
+	before, err := f.Stat()
+	if err != nil {
+		return nil, seen, err
+	}
+	if text, err = io.ReadAll(f); err != nil {
+		return nil, seen, err
+	}
+	after, err := f.Stat()
+	if err != nil {
+		return nil, seen, err
+	}
+	if before.Mode().IsRegular() && stampOf(before) != stampOf(after) { // a pipe's changes
+		return nil, seen, fmt.Errorf("%s: it was written while it was read", path)
+	}
+	return text, stampOf(before), nil
+}
+
+// read decodes the file. One without a resource is refused: it was emptied in order
+// to be written, or what writes it failed, and all listeners would close.
+func (s *standalone) read() (next tree.Tree, problems []resource.Problem, err error) {
+	text, seen, err := readWhole(s.path)
 	if err != nil {
 		return next, nil, err
 	}
-	text, err := os.ReadFile(s.path)
-	if err != nil {
-		return next, nil, err
-	}
-	s.seen = map[string]stamp{s.path: seen}
+	s.seen, s.looked = map[string]stamp{s.path: seen}, map[string]stamp{s.path: seen}
 	text, problems = resource.InlineFiles(text, s.path, s.readBeside)
 	if len(problems) > 0 {
 		return next, problems, nil
 	}
 	docs, problems := resource.Decode(text, resource.DecodeOptions{File: s.path})
 	problems = append(problems, resource.Dangling(docs, func(resource.Key) bool { return false })...)
+	if len(docs) == 0 && len(problems) == 0 {
+		problems = append(problems, resource.Problem{Got: "no resource", Expected: "at least one"})
+	}
 	if len(problems) > 0 {
 		for i := range problems {
 			problems[i].File = s.path
@@ -194,6 +227,7 @@ func (s *standalone) readBeside(name string) ([]byte, error) {
 		name = filepath.Join(filepath.Dir(s.path), name)
 	}
 	s.seen[name], _ = look(name) // none: whatever comes is a change
+	s.looked[name] = s.seen[name]
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -240,17 +274,21 @@ func (s *standalone) note(next tree.Tree, problems []resource.Problem, err error
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.state.LastError
+	refused := "resources are not in force; the last good ones stay"
+	if s.result == nil {
+		refused = "resources are not in force; nothing is served yet"
+	}
 	s.state.Problems, s.state.LastError, s.state.Retrying = problems, "", err != nil
 	switch {
 	case err != nil:
 		if before != err.Error() { // retried every second: said once
-			s.node.logger.Error("resources are not in force; the last good ones stay", "file", s.path, "error", err)
+			s.node.logger.Error(refused, "file", s.path, "error", err)
 		}
 		s.state.LastError = err.Error()
 		return
 	case len(problems) > 0:
 		for _, p := range problems {
-			s.node.logger.Error("resources are not in force; the last good ones stay", "problem", p.String())
+			s.node.logger.Error(refused, "problem", p.String())
 		}
 		return
 	}
