@@ -8,17 +8,17 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
-// setTLS brings a pool to the TLS settings of its upstream. What there is was opened
-// with others: it goes, or ends behind the requests that it has.
-func (l *Loop) setTLS(p *endpointPool, t *table.UpstreamTLS) {
-	switch {
-	case t == nil && p.client == nil, t != nil && p.client != nil && p.client.Of() == t:
+// setWay brings a pool to how its upstream is met: by which version of HTTP, and with
+// which TLS. What there is was opened otherwise: it goes, or ends behind the requests that
+// it has. Both are set before anything goes, since what goes may make room for who waits.
+func (l *Loop) setWay(p *endpointPool, http2 bool, t *table.UpstreamTLS) {
+	if p.http2 == http2 && (t == nil && p.client == nil || t != nil && p.client != nil && p.client.Of() == t) {
 		return
-	case t == nil:
-		p.client = nil
-	default:
+	}
+	p.http2, p.client = http2, nil
+	if t != nil {
 		protocol := secure.HTTP1
-		if p.http2 {
+		if http2 {
 			protocol = secure.HTTP2
 		}
 		p.client = secure.NewClient(t, p.to.AddrPort.Addr().String(), protocol)

@@ -58,8 +58,7 @@ func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
 		p.to, p.config, p.socket, p.header, p.series = e, u.Pool, u.Socket, u.ProxyProtocol, e.Series
 		p.connectTimeout = u.ConnectTimeout
 		p.ping = u.Ping
-		l.setProtocol(p, u.HTTP2)
-		l.setTLS(p, u.TLS)
+		l.setWay(p, u.HTTP2, u.TLS)
 	}
 	return p
 }

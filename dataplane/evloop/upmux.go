@@ -59,18 +59,6 @@ type call struct {
 // nothing that the endpoint says or does behind it matters (RFC 9113 section 8.1).
 func (b *call) whole() bool { return b.ended && !b.s.tunnel() }
 
-// setProtocol follows the upstream's. Connections that speak the other one are let
-// go.
-func (l *Loop) setProtocol(p *endpointPool, http2 bool) {
-	if p.http2 == http2 {
-		return
-	}
-	p.http2, p.client = http2, nil
-	l.retireMuxes(p)
-	for l.closeIdle(p) {
-	}
-}
-
 // acquireCall gives the attempt at hand a place on a connection: on one that has
 // room, on a new one, or in the queue while one is on its way or all are full.
 func (l *Loop) acquireCall(s *stream, p *endpointPool) {
@@ -332,7 +320,7 @@ func (l *Loop) readUpMux(c *upstreamConn) {
 	case m.leaving && m.open == 0:
 		l.closeUpMux(c)
 	default:
-		l.serveCalls(c.pool) // room may have come
+		l.serveWaiting(c.pool) // room may have come
 	}
 }
 
@@ -428,7 +416,7 @@ func (l *Loop) failCalls(c *upstreamConn, reason exchange.Reason, detail string)
 	case m.open == 0:
 		l.closeUpMux(c)
 	default:
-		l.serveCalls(c.pool)
+		l.serveWaiting(c.pool)
 	}
 }
 
@@ -440,7 +428,7 @@ func (l *Loop) closeUpMux(c *upstreamConn) {
 	l.flushFrames(&m.frames)
 	m.out.release(&l.buffers)
 	l.closeUp(c)
-	l.serveCalls(p)
+	l.serveWaiting(p)
 }
 
 // idleMux is called when a connection has no more calls.
