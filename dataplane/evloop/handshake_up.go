@@ -23,6 +23,7 @@ func (l *Loop) setWay(p *endpointPool, http2 bool, t *table.UpstreamTLS) {
 		}
 		p.client = secure.NewClient(t, p.to.AddrPort.Addr().String(), protocol)
 	}
+	l.turnAway(p)
 	l.retireMuxes(p)
 	for l.closeIdle(p) {
 	}

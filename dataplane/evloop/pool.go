@@ -83,9 +83,28 @@ func (l *Loop) letGo(p *endpointPool) {
 	}
 	l.retireMuxes(p)
 	for s := l.nextWaiting(p); s != nil; s = l.nextWaiting(p) {
-		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
-			Reason: exchange.ReasonNoEndpoint, Retry: exchange.RetryNothingSent,
-		}})
+		l.step(s, endpointGone)
+	}
+}
+
+// endpointGone is the event of an attempt at what the table does not have any more: its
+// exchange looks in the table of now.
+var endpointGone = exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
+	Reason: exchange.ReasonNoEndpoint, Retry: exchange.RetryNothingSent,
+}}
+
+// turnAway tells those who wait that a pool's endpoint is not met as they ask it to be.
+func (l *Loop) turnAway(p *endpointPool) {
+	for range p.Queued() {
+		s := l.nextWaiting(p)
+		switch {
+		case s == nil: // one before it has ended some
+			return
+		case !s.x.Suits(p.http2):
+			l.step(s, endpointGone)
+		case p.Wait(s.id): // as long as before: all have their turn
+			s.wait = p
+		}
 	}
 }
 

@@ -164,7 +164,7 @@ func (l *Loop) settleCalls(m *upMux) {
 	for _, s := range m.takeUnready() {
 		if s.unready == m { // else one before it has ended it
 			l.leaveUnready(s)
-			l.acquireCall(s, m.of.pool)
+			l.acquireFrom(s, m.of.pool)
 		}
 	}
 }

@@ -52,8 +52,13 @@ func (l *Loop) acquire(s *stream) {
 	l.acquireFrom(s, p)
 }
 
-// acquireFrom is the rest of acquire: its attempt is counted at the endpoint.
+// acquireFrom is the rest of acquire: its attempt is counted at the endpoint. That may
+// have left the table meanwhile, or speak the other version.
 func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
+	if p.retired || !s.x.Suits(p.http2) {
+		l.step(s, endpointGone)
+		return
+	}
 	if p.http2 {
 		l.acquireCall(s, p)
 		return
@@ -323,6 +328,9 @@ func (l *Loop) nextWaiting(p *endpointPool) *stream {
 // serveWaiting opens a connection for the stream that waits longest, now that
 // one has closed.
 func (l *Loop) serveWaiting(p *endpointPool) {
+	if p.retired { // who waits is about to be told
+		return
+	}
 	if p.http2 {
 		l.serveCalls(p)
 		return

@@ -200,6 +200,10 @@ func (x *Exchange) Tunnels() bool { return x.tunnel != tunnelNone }
 // Upgrades says that the attempt at hand asks for another protocol.
 func (x *Exchange) Upgrades() bool { return x.tunnel == tunnelUpgrade }
 
+// Suits says that the attempt at hand can be made by that version of HTTP. A tunnel is
+// asked for in another way by each, and this one's was chosen with the endpoint.
+func (x *Exchange) Suits(http2 bool) bool { return x.tunnel == tunnelNone || x.viaHTTP2 == http2 }
+
 // Extended says that the client asked by an extended CONNECT (RFC 8441).
 func (x *Exchange) Extended() bool { return x.extended() }
 
