@@ -34,6 +34,11 @@ func tableOf(kind string, items []item, wide bool, now time.Time) (header []stri
 		header = []string{"NAME", "ENDPOINTS", "BALANCING"}
 	case resource.Certificate:
 		header = certificateHeader(wide)
+	case resource.VirtualIP:
+		header = []string{"NAME", "ADDRESS", "ANNOUNCE", "POLICY", "NODES"}
+		if wide {
+			header = append(header, "PREFERENCE", "PREEMPT")
+		}
 	case resource.Node:
 		return nodeTable(items, wide, now)
 	default:
@@ -51,6 +56,8 @@ func tableOf(kind string, items []item, wide bool, now time.Time) (header []stri
 			cells = append(cells, routeCells(it.decoded.GetRoute(), wide, limit)...)
 		case resource.Upstream:
 			cells = append(cells, upstreamCells(it.decoded.GetUpstream(), limit)...)
+		case resource.VirtualIP:
+			cells = append(cells, virtualIPCells(it.decoded.GetVirtualIp(), wide, limit)...)
 		case resource.Certificate:
 			cells = append(cells, certificateCells(it.decoded.GetCertificate(), wide, limit, now)...)
 			for len(cells) < len(header)-1 || !wide && len(cells) < len(header) {
@@ -68,7 +75,7 @@ func tableOf(kind string, items []item, wide bool, now time.Time) (header []stri
 func listenerCells(l *fleetv1.Listener, limit int) []string {
 	addresses := l.GetAddresses()
 	if len(addresses) == 0 {
-		addresses = []string{"NODE"}
+		addresses = []string{"NODE and every VirtualIP"}
 	}
 	protocol := ""
 	if l.GetProtocol() != fleetv1.Listener_PROTOCOL_UNSPECIFIED {
@@ -198,6 +205,29 @@ func upstreamCells(u *fleetv1.Upstream, limit int) []string {
 		balancing = given.String()
 	}
 	return []string{short(endpoints, limit), balancing}
+}
+
+// virtualIPCells tells what is configured; who holds it is told by proxyctl vip.
+func virtualIPCells(v *fleetv1.VirtualIP, wide bool, limit int) []string {
+	var announce, policy string
+	if given := v.GetAnnounce(); given != fleetv1.VirtualIP_ANNOUNCE_UNSPECIFIED {
+		announce = given.String()
+	}
+	if given := v.GetPartitionPolicy(); given != fleetv1.VirtualIP_PARTITION_POLICY_UNSPECIFIED {
+		policy = given.String()
+	}
+	nodes := slices.Clone(v.GetNodes().GetNames())
+	if labels := v.GetNodes().GetLabels(); len(labels) > 0 {
+		nodes = append(nodes, labelText(labels))
+	}
+	if len(nodes) == 0 {
+		nodes = []string{"all"}
+	}
+	cells := []string{v.GetAddress(), announce, policy, short(nodes, limit)}
+	if wide {
+		cells = append(cells, short(v.GetPreference(), limit), strconv.FormatBool(v.GetPreempt()))
+	}
+	return cells
 }
 
 func nodeTable(items []item, wide bool, now time.Time) (header []string, rows [][]cell) {

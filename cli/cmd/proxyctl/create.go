@@ -132,7 +132,7 @@ func (a *app) createListenerCommand() *cobra.Command {
 			a.completeFlag(cmd, "protocol", oneOf("HTTP", "HTTPS", "TCP", "TLS_PASSTHROUGH"))
 			cmd.Flags().StringSliceVar(&certificates, "certificate", nil, "certificate of HTTPS; the first is for clients that ask for no name that one has; may be repeated")
 			a.completeFlag(cmd, "certificate", a.completeKind(resource.Certificate))
-			cmd.Flags().StringSliceVar(&addresses, "address", nil, "NODE, vip/NAME or an IP address; may be repeated (default NODE)")
+			cmd.Flags().StringSliceVar(&addresses, "address", nil, "NODE, vip/NAME or an IP address; may be repeated (default NODE and every VirtualIP)")
 			_ = cmd.MarkFlagRequired("port")
 			return func(r *fleetv1.Resource) error {
 				listener := &fleetv1.Listener{Port: proto.Uint32(port), Protocol: fleetv1.Listener_HTTP.Enum(), Addresses: addresses}

@@ -62,6 +62,26 @@ func TestWhatIsShownLooksAsItDid(t *testing.T) {
 	}
 }
 
+func TestVirtualIPsAreListedWithWhatIsConfigured(t *testing.T) {
+	sh := newShell(t)
+	sh.must("apply", "-f", sh.file("vips.yaml", `kind: VirtualIP
+name: shop
+spec: {address: 127.0.0.100, announce: BIND}
+---
+kind: VirtualIP
+name: spare
+spec:
+  address: "::1/128"
+  announce: BIND
+  partitionPolicy: MAJORITY
+  nodes: {names: [node-1, node-2], labels: {role: edge, zone: a}}
+  preference: [node-2, node-1]
+  preempt: true
+`))
+	golden(t, "get_virtualips", sh.must("get", "virtualips"))
+	golden(t, "get_virtualips_wide", sh.must("get", "vip", "-o", "wide"))
+}
+
 // clean takes out what differs from run to run.
 func clean(sh *shell, text string) string {
 	return strings.NewReplacer(sh.server.URL, "SERVER", goVersion(), "GO").Replace(text)
