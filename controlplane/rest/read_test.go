@@ -145,7 +145,9 @@ func TestDiffShowsBothSides(t *testing.T) {
 		t.Errorf("from the beginning: %+v", whole)
 	}
 	refused(t, f.do("GET", api.PathDiff, ""), api.TypeMalformed)
-	refused(t, f.do("GET", api.PathDiff+"?from=9", ""), api.TypeNotFound)
+	if e := refused(t, f.do("GET", api.PathDiff+"?from=9", ""), api.TypeNotFound); e.Detail != "revision 9: there is none yet" {
+		t.Errorf("a revision that is not there: %q", e.Detail)
+	}
 
 	candidate := want[api.Diff](t, f.do("POST", api.PathDiff, ping("a", "2")+"---\n"+ping("e", "")), http.StatusOK)
 	if candidate.From.Revision != 4 || candidate.To.Revision != 0 || len(candidate.Entries) != 1 || candidate.Entries[0].Name != "e" {

@@ -253,8 +253,16 @@ func (s *Server) at(ctx context.Context, revision uint64) (store.Configuration, 
 		return store.Configuration{}, nil, nil
 	}
 	configuration, change, err := s.cfg.Store.At(ctx, revision)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		err = fmt.Errorf("%w: %w", api.NewError(api.TypeNotFound, "revision %d: there is none yet", revision), err)
+	case errors.Is(err, store.ErrCompacted):
+		err = fmt.Errorf("%w: %w", api.NewError(api.TypeGone, "revision %d: it is no longer kept", revision), err)
+	case err != nil:
+		err = fmt.Errorf("%w: %w", errStore, err) // which names the revision
+	}
 	if err != nil {
-		return store.Configuration{}, nil, fmt.Errorf("%w: revision %d: %w", errStore, revision, err)
+		return store.Configuration{}, nil, err
 	}
 	return configuration, change, nil
 }

@@ -239,7 +239,7 @@ func nodeTable(items []item, wide bool, now time.Time) (header []string, rows []
 		n := *it.node
 		cells := []cell{
 			{text: n.ID},
-			{string(n.State), stateColour(n.State)},
+			stateCell(n),
 			{text: strconv.FormatUint(n.Wanted.Revision, 10)},
 			{text: runningText(n)},
 			{text: strconv.FormatUint(n.Connections, 10)},
@@ -255,6 +255,19 @@ func nodeTable(items []item, wide bool, now time.Time) (header []string, rows []
 		rows = append(rows, cells)
 	}
 	return header, rows
+}
+
+// stateCell is a node's state, and that it is drained: such a node runs what it
+// should and carries nothing.
+func stateCell(n api.NodeStatus) cell {
+	if !n.Drained {
+		return cell{string(n.State), stateColour(n.State)}
+	}
+	c := cell{string(n.State) + ", drained", stateColour(n.State)}
+	if n.State == api.Synced {
+		c.colour = yellow
+	}
+	return c
 }
 
 func stateColour(s api.NodeState) colour {

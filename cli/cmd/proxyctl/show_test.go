@@ -110,6 +110,15 @@ func TestStatusShowsWantedRunningAndTheReason(t *testing.T) {
 	golden(t, "status_in_sync", clean(sh, sh.must("status")))
 }
 
+func TestStatusAndNodesShowThatANodeIsDrained(t *testing.T) {
+	sh := newShell(t)
+	drained := controlplanetest.Node("node-2", api.Synced, 0, 0)
+	drained.Drained = true
+	sh.server.SetNodes(controlplanetest.Node("node-1", api.Synced, 0, 0), drained)
+	contains(t, sh.must("status"), "2 of 2 in sync, 1 drained", "SYNCED, drained", "takes no traffic until proxyctl undrain")
+	contains(t, sh.must("nodes"), "SYNCED, drained")
+}
+
 func TestStatusSaysThatEtcdIsAway(t *testing.T) {
 	sh := withFleet(t)
 	now := sh.server.Start.Add(10 * time.Minute)

@@ -138,7 +138,7 @@ func fleetMark(f fleet) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d %v", f.Revision, f.ConfiguredAsOf != nil)
 	for _, n := range f.Items {
-		fmt.Fprintf(&b, " %s %s %d %s", n.ID, n.State, n.Wanted.Revision, runningText(n))
+		fmt.Fprintf(&b, " %s %s %t %d %s", n.ID, n.State, n.Drained, n.Wanted.Revision, runningText(n))
 	}
 	b.WriteString(vipMark(api.VIPList{Items: f.VIPs}))
 	return b.String()
@@ -185,10 +185,13 @@ func (a *app) fleetText(f fleet) string {
 	return b.String()
 }
 
-// reason is why a node is not in sync, in a few words.
+// reason is why a node is not in sync, or carries nothing, in a few words.
 func reason(n api.NodeStatus) string {
 	switch n.State {
 	case api.Synced:
+		if n.Drained {
+			return "takes no traffic until proxyctl undrain"
+		}
 		return ""
 	case api.Updating:
 		return "is getting the wanted revision"
@@ -239,7 +242,7 @@ func resourceCounts(resources map[string]int) string {
 	var words []string
 	for _, kind := range kinds {
 		if resources[kind] > 0 {
-			words = append(words, fmt.Sprintf("%d %s", resources[kind], kind))
+			words = append(words, counted(resources[kind], kind))
 		}
 	}
 	if len(words) == 0 {
@@ -249,8 +252,11 @@ func resourceCounts(resources map[string]int) string {
 }
 
 func nodeCounts(nodes []api.NodeStatus) string {
-	synced, total := 0, 0
+	synced, total, drained := 0, 0, 0
 	for _, n := range nodes {
+		if n.Drained {
+			drained++
+		}
 		if counts(n) {
 			total++
 		}
@@ -259,6 +265,9 @@ func nodeCounts(nodes []api.NodeStatus) string {
 		}
 	}
 	text := fmt.Sprintf("%d of %d in sync", synced, total)
+	if drained > 0 {
+		text += fmt.Sprintf(", %d drained", drained)
+	}
 	if away := len(nodes) - total; away > 0 {
 		text += fmt.Sprintf(", %d neither connected nor expected", away)
 	}
