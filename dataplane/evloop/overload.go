@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"golang.org/x/sys/unix"
@@ -119,15 +120,35 @@ func (l *Loop) shed() {
 		until -= shedIdle
 	}
 	var idle []*downstream
+	leaving := 0 // they make room in a moment
 	for _, k := range l.links {
-		if d := k.down; !k.closed && d != nil && d.since <= until && d.idle() {
+		switch d := k.down; {
+		case k.closed || d == nil:
+		case d.closing && d.since > l.now-shedIdle:
+			leaving++
+		case d.since <= until && d.idle():
 			idle = append(idle, d)
 		}
 	}
 	slices.SortFunc(idle, func(a, b *downstream) int { return cmp.Compare(a.since, b.since) })
-	idle = idle[:min(len(idle), max(l.downs/shedShare, shedLeast))]
+	most := max(l.downs/shedShare, shedLeast)
+	if calm { // only as many as are in the way
+		most = max(most-leaving, 0)
+	}
+	idle = idle[:min(len(idle), most)]
 	for _, d := range idle {
-		l.closeDown(d)
+		l.shedDown(d)
 	}
 	l.stats.Add(stats.ClientsShed, uint64(len(idle)))
+}
+
+// shedDown ends an idle connection, behind what this turn had for its client. One of
+// HTTP/2 may have a request on its way: its client is told that it was not taken, and
+// lingers so that it can read that.
+func (l *Loop) shedDown(d *downstream) {
+	if d.mux != nil {
+		l.endMuxBy(d, http2.NoError)
+		return
+	}
+	l.closeDownAfter(d)
 }

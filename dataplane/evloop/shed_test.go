@@ -1,0 +1,134 @@
+//go:build linux
+
+package evloop
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
+)
+
+// pairedDown is a client of l, which does not run, and the descriptor of its other end.
+func pairedDown(t *testing.T, l *Loop) (d *downstream, far int) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fds[1]) })
+	listener := (&node{}).listener()
+	l.newDown(&socket{fd: -1, binding: &binding{clientele: new(clientele)}, listener: &listener}, fds[0], netip.MustParseAddrPort("192.0.2.1:9"))
+	for _, k := range l.links {
+		if !k.closed && k.fd == fds[0] {
+			t.Cleanup(func() { l.closeLink(k) })
+			return k.down, fds[1]
+		}
+	}
+	t.Fatal("no connection")
+	return nil, -1
+}
+
+// startedLoop is a loop that does not run, at a time that is not its first.
+func startedLoop(t *testing.T) *Loop {
+	l := oneLoop(t)
+	l.now = int64(time.Minute)
+	l.wheel.start(l.now)
+	return l
+}
+
+// TestAnHTTP2ClientIsToldWhatWasTakenWhenItMakesRoom: it may send the rest to others
+// (RFC 9113 section 6.8).
+func TestAnHTTP2ClientIsToldWhatWasTakenWhenItMakesRoom(t *testing.T) {
+	n := startNode(t, 1)
+	n.apply(nil, respondAll())
+	v := leavingFrom(n)
+	v.get(1, "/")
+	v.expect("END 1")
+	n.engine.SetPressure(pressure.High)
+	v.expect("GOAWAY 1 NO_ERROR", "EOF")
+	v.c.Close()
+	eventually(t, "the end of the connection", func() bool { return n.engine.clients() == 0 })
+}
+
+// TestWhoMakesRoomGetsTheAnswerThatEndedInThisTurn also where its socket is full.
+func TestWhoMakesRoomGetsTheAnswerThatEndedInThisTurn(t *testing.T) {
+	answer := bytes.Repeat([]byte("answer"), 1<<10)
+	for _, version := range []string{"HTTP/1.1", "HTTP/2"} {
+		l := startedLoop(t)
+		d, far := pairedDown(t, l)
+		k := d.link
+		if version == "HTTP/2" {
+			l.beginMux(d)
+			d.headStart = 0
+			l.endTurn(l.now)
+		}
+		for full := false; !full; { // which the link does not know
+			_, err := unix.Write(k.fd, []byte("x"))
+			full = err != nil
+		}
+		if version == "HTTP/2" {
+			l.gather(&d.mux.frames, append(l.frame[:0], answer...))
+		} else {
+			l.send(k, answer)
+		}
+		l.engine.SetPressure(pressure.High)
+		l.shed()
+		l.endTurn(l.now)
+		var got []byte
+		for buf := make([]byte, 1<<20); ; { // a read makes room, and a writable edge
+			n, err := unix.Read(far, buf)
+			if err != nil || n == 0 {
+				break
+			}
+			if got = append(got, buf[:n]...); !k.closed {
+				k.writable = true
+				l.turn(k)
+			}
+		}
+		if !bytes.Contains(got, answer) {
+			t.Errorf("%s: %d bytes came, without the answer", version, len(got))
+		}
+	}
+}
+
+// TestNoMoreClientsMakeRoomThanNeeded while those that were asked to are still leaving:
+// by the clock of a loop that does not run.
+func TestNoMoreClientsMakeRoomThanNeeded(t *testing.T) {
+	const clients = 4 * shedLeast
+	l := startedLoop(t)
+	l.engine.ceilings.clients = clients
+	downs, links := make([]*downstream, clients), make([]*link, clients)
+	for i := range downs {
+		downs[i], _ = pairedDown(t, l)
+		links[i] = downs[i].link
+		l.beginMux(downs[i])
+		downs[i].headStart = 0
+	}
+	leaving := func() (n int) {
+		for i, d := range downs {
+			if links[i].closed || d.closing {
+				n++
+			}
+		}
+		return n
+	}
+	l.now += shedIdle
+	l.crowded = true
+	for range 3 {
+		l.shed()
+		l.endTurn(l.now)
+		l.now += shedEvery
+	}
+	if got := leaving(); got != shedLeast {
+		t.Errorf("%d of %d clients leave, want %d", got, clients, shedLeast)
+	}
+	l.now += shedIdle // these have not left
+	if l.shed(); leaving() != 2*shedLeast {
+		t.Errorf("%d of %d clients leave later", leaving(), clients)
+	}
+}
