@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -26,6 +29,9 @@ const (
 	openTimeout = 5 * time.Second
 	// openRetry is the pause between attempts.
 	openRetry = 2 * time.Second
+
+	// reachTimeout bounds a look at one endpoint of an etcd that does not answer.
+	reachTimeout = time.Second
 
 	etcdDialTimeout      = 5 * time.Second
 	etcdKeepAlive        = 10 * time.Second
@@ -100,7 +106,11 @@ func openStore(ctx context.Context, client *clientv3.Client, o options, key *sea
 		if errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrSealKey) || len(o.etcdEndpoints) == 0 {
 			return nil, err
 		}
-		logger.Warn("etcd does not answer; waiting for it", "etcd", o.etcdName(), "attempt", attempt, "error", err, "retry_in", openRetry)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		logger.Warn("etcd does not answer; waiting for it", "etcd", o.etcdName(), "attempt", attempt,
+			"error", err, "endpoints", reach(ctx, o.etcdEndpoints), "retry_in", openRetry)
 		pause := time.NewTimer(openRetry)
 		select {
 		case <-pause.C:
@@ -109,4 +119,45 @@ func openStore(ctx context.Context, client *clientv3.Client, o options, key *sea
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// reach says of each endpoint how far one comes with it. The client tries again
+// within itself until its time is up, and then knows no more than that.
+func reach(ctx context.Context, endpoints []string) string {
+	told := make([]string, len(endpoints))
+	var all sync.WaitGroup
+	for i, endpoint := range endpoints {
+		all.Go(func() {
+			looking, cancel := context.WithTimeout(ctx, reachTimeout)
+			defer cancel()
+			told[i] = endpoint + ": takes connections"
+			if err := connect(looking, endpoint); err != nil {
+				told[i] = endpoint + ": " + err.Error()
+			}
+		})
+	}
+	all.Wait()
+	return strings.Join(told, "; ")
+}
+
+// connect connects to an endpoint, by TLS if it says so, and leaves.
+func connect(ctx context.Context, endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return err
+	}
+	network, address := "tcp", u.Host
+	if strings.HasPrefix(u.Scheme, "unix") {
+		network, address = "unix", u.Host+u.Path
+	}
+	var conn net.Conn
+	if u.Scheme == "https" {
+		conn, err = (&tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12}}).DialContext(ctx, network, address)
+	} else {
+		conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+	}
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }

@@ -245,6 +245,9 @@ func TestAnExternalEtcdMayComeLater(t *testing.T) {
 	}
 	p := launch(t, "--data-dir", dir, "--etcd-endpoints", endpoint.String(), "--seal-key-file", key)
 	p.until("waiting", func() bool { return strings.Contains(p.stderr.String(), "waiting for it") })
+	if !strings.Contains(p.stderr.String(), "connection refused") {
+		t.Errorf("why it does not answer is not told:\n%s", p.stderr)
+	}
 
 	cfg := embed.NewConfig()
 	cfg.Dir, cfg.Name, cfg.LogLevel = filepath.Join(t.TempDir(), "etcd"), "one", "panic"
