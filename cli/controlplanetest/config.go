@@ -23,7 +23,7 @@ func decode(body []byte, exists func(tree.Key) bool) ([]resource.Document, error
 	docs, problems := resource.Decode(body, resource.DecodeOptions{})
 	problems = append(problems, resource.Dangling(docs, exists)...)
 	if len(docs) == 0 && len(problems) == 0 {
-		return nil, api.NewError(api.TypeMalformed, "the body holds no resources")
+		return nil, api.NewError(api.TypeMalformed, "body: expected at least one resource")
 	}
 	if len(problems) == 0 {
 		return docs, nil

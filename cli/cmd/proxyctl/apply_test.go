@@ -89,6 +89,13 @@ func TestApplyNamesTheFileOfABrokenDocument(t *testing.T) {
 	contains(t, got, broken+":", "testdata/bad.yaml:12: Route/typo: spec.hots: unknown field (did you mean \"hosts\"?)")
 }
 
+func TestApplyNamesWhatHoldsNoResource(t *testing.T) {
+	sh := newShell(t)
+	contains(t, sh.fails(statusFailed, "apply", "-f", "-"), "stdin: expected at least one resource")
+	empty := sh.file("empty.yaml", "# nothing yet\n")
+	contains(t, sh.fails(statusFailed, "apply", "-f", empty), empty+": expected at least one resource")
+}
+
 func TestProblemsAreADocumentWithJSONOutput(t *testing.T) {
 	sh := newShell(t)
 	var document struct {

@@ -22,6 +22,9 @@ to try, and shows the fleet until Ctrl-C, which takes everything down.`,
   proxyctl demo --nodes 5 --dir /tmp/fleet`,
 		Args: noSuchCommand,
 		RunE: runner(func(ctx context.Context, _ []string) error {
+			if cfg.Nodes == 0 || cfg.Loops == 0 { // in a Config that is the default
+				return wrongUse("--nodes, --loops: expected 1 or more")
+			}
 			if err := cfg.Check(); err != nil {
 				return wrongUse("%w", err)
 			}

@@ -59,6 +59,7 @@ func TestEachKindOfFailureHasItsExitStatus(t *testing.T) {
 		{"status --server ftp://x", statusWrongUse, "expected a URL"},
 		{"status --context nowhere", statusWrongUse, "no such context"},
 		{"history --limit 0", statusWrongUse, "--limit"},
+		{"demo --nodes 0", statusWrongUse, "--nodes"},
 		{"demo --nodes 10", statusWrongUse, "1 to 9"},
 		{"epoch acept", statusWrongUse, `did you mean "accept"?`},
 		{"epoch accept 7", statusWrongUse, ""},

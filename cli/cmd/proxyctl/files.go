@@ -160,11 +160,17 @@ func (d *documents) partOf(line int) int {
 	return max(0, sort.Search(len(d.parts), func(i int) bool { return d.parts[i].first > line })-1)
 }
 
-// explain adds file and line to the problems of a refusal, which speak of the
-// body. Other errors stay as they are.
+// explain puts files where a refusal speaks of the body, and adds file and line to
+// its problems. Other errors stay as they are.
 func (d *documents) explain(err error) error {
 	var refused *api.Error
-	if !errors.As(err, &refused) || len(refused.Problems) == 0 || len(d.parts) == 0 {
+	if !errors.As(err, &refused) || len(d.parts) == 0 {
+		return err
+	}
+	if what, ok := strings.CutPrefix(refused.Detail, "body: "); ok {
+		refused.Detail = d.files() + ": " + what
+	}
+	if len(refused.Problems) == 0 {
 		return err
 	}
 	// The same decoder as the server's: it counts documents alike.
@@ -176,6 +182,15 @@ func (d *documents) explain(err error) error {
 		return d.order(x) - d.order(y)
 	})
 	return err
+}
+
+// files names the files that were read, as far as that is short.
+func (d *documents) files() string {
+	var names []string
+	for _, p := range d.parts {
+		names = append(names, p.file)
+	}
+	return short(names, maxColumn)
 }
 
 // order is the position of the problem's file; problems of no file come last.
