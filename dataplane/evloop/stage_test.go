@@ -79,7 +79,7 @@ func TestSmallPiecesOfAllLinksAreWrittenWhenTheTurnsAreOver(t *testing.T) {
 func TestEachLinkGetsItsBytesInOrder(t *testing.T) {
 	const links = 4
 	l, random := oneLoop(t), rand.New(rand.NewPCG(1, 2))
-	for range 200 {
+	for range 60 {
 		s := newStaged(t, l, links)
 		var sent, got [links][]byte
 		next := byte(0)

@@ -213,14 +213,14 @@ func clientsOpen(n *node) (open int64) {
 	return open
 }
 
-func TestThousandsOfShortConnectionsLeaveNothing(t *testing.T) {
+func TestHundredsOfShortConnectionsLeaveNothing(t *testing.T) {
 	n := startTLS(t, 2)
 	u := newUpstream("u", startBackend(t, echo))
 	u.Pool.IdleTimeout = 10 * time.Millisecond
 	n.serve(nil, forwardAll(u))
 	n.ask(n.dial(n.config())) // so that what is made once is there
 	before := runtime.NumGoroutine()
-	const workers, each = 8, 250
+	const workers, each = 8, 80
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {

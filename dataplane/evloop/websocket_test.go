@@ -295,10 +295,7 @@ func TestATunnelWithoutBytesEnds(t *testing.T) {
 // TestPushesDoNotKeepTablesAlive opens a WebSocket after each of many pushes; all
 // stay open, and nearly all tables go.
 func TestPushesDoNotKeepTablesAlive(t *testing.T) {
-	pushes := 1000
-	if testing.Short() {
-		pushes = 100
-	}
+	const pushes = 250
 	n := startNode(t, 2)
 	address := startBackend(t, echoSocket)
 	var gone atomic.Int64
@@ -313,7 +310,7 @@ func TestPushesDoNotKeepTablesAlive(t *testing.T) {
 	}
 	eventually(t, "tables to go", func() bool {
 		runtime.GC()
-		return gone.Load() >= int64(pushes-8)
+		return gone.Load() >= pushes-8
 	})
 	for i, c := range sockets { // each survived every push
 		exchangeMessage(t, c, fmt.Append(nil, i))
