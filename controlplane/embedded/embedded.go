@@ -30,9 +30,9 @@ const (
 	// start slow and an empty control plane big.
 	walSegmentBytes = 1 << 20
 
-	// The largest size that etcd recommends is 8 GiB, and stock is 2. 100,000
-	// resources with a history of 10,000 changes stay under 1 GiB.
-	quotaBytes = 4 << 30
+	// DefaultQuotaBytes is between etcd's stock (2 GiB) and the most that it recommends
+	// (8 GiB). 100,000 resources with a history of 10,000 changes stay under 1 GiB.
+	DefaultQuotaBytes = 4 << 30
 
 	// Old values of keys are of no use to the store: its history is made of keys.
 	compactionRetention = "10m"
@@ -61,6 +61,9 @@ type Options struct {
 	// Logger takes what etcd has to say: its information as debug records,
 	// warnings and errors as such. Nil: nothing is logged.
 	Logger *slog.Logger
+	// QuotaBytes bounds the database's file: etcd writes nothing more once that is as
+	// large, until Reclaim. 0: DefaultQuotaBytes.
+	QuotaBytes int64
 }
 
 // Etcd is a running etcd.
@@ -69,6 +72,7 @@ type Etcd struct {
 	etcd   *embed.Etcd
 	client *clientv3.Client
 	lock   *fileutil.LockedFile
+	quota  int64
 
 	closing sync.Once
 	err     error // of closing
@@ -87,11 +91,14 @@ func Start(ctx context.Context, o Options) (*Etcd, error) {
 	if err := os.MkdirAll(dir, fileutil.PrivateDirMode); err != nil {
 		return nil, fmt.Errorf("embedded etcd: %w", err)
 	}
+	if o.QuotaBytes == 0 {
+		o.QuotaBytes = DefaultQuotaBytes
+	}
 	lock, err := acquire(filepath.Join(dir, lockFile))
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd: data directory %s: %w", o.DataDir, err)
 	}
-	e, err := open(ctx, dir, lock, o.Logger)
+	e, err := open(ctx, dir, lock, o)
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd: %w", err)
 	}
@@ -99,17 +106,17 @@ func Start(ctx context.Context, o Options) (*Etcd, error) {
 }
 
 // open owns the lock from here on.
-func open(ctx context.Context, dir string, lock *fileutil.LockedFile, logger *slog.Logger) (*Etcd, error) {
-	first, err := prepare(dir, logger)
+func open(ctx context.Context, dir string, lock *fileutil.LockedFile, o Options) (*Etcd, error) {
+	first, err := prepare(dir, o.Logger)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	shrinkSegments()
-	server, err := launch(config(dir, logger))
+	server, err := launch(config(dir, o))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("data in %s: %w", dir, err), lock.Close())
 	}
-	e := &Etcd{etcd: server, lock: lock, client: v3client.New(server.Server)}
+	e := &Etcd{etcd: server, lock: lock, client: v3client.New(server.Server), quota: o.QuotaBytes}
 	select {
 	case <-server.Server.ReadyNotify():
 		if !first {
@@ -207,7 +214,7 @@ func shrinkSegments() {
 	segments.Do(func() { wal.SegmentSizeBytes = walSegmentBytes })
 }
 
-func config(dir string, logger *slog.Logger) *embed.Config {
+func config(dir string, o Options) *embed.Config {
 	cfg := embed.NewConfig()
 	cfg.Name = memberName
 	cfg.Dir = dir
@@ -218,7 +225,7 @@ func config(dir string, logger *slog.Logger) *embed.Config {
 	cfg.InitialCluster = memberName + "=" + peerURL
 	cfg.InitialClusterToken = rand.Text() // counts on the first start only
 
-	cfg.QuotaBackendBytes = quotaBytes
+	cfg.QuotaBackendBytes = o.QuotaBytes
 	cfg.AutoCompactionMode = embed.CompactorModePeriodic
 	cfg.AutoCompactionRetention = compactionRetention
 	cfg.BootstrapDefragThresholdMegabytes = defragThresholdMiB
@@ -231,7 +238,7 @@ func config(dir string, logger *slog.Logger) *embed.Config {
 	cfg.WarningUnaryRequestDuration = time.Second
 
 	cfg.EnableGRPCGateway = false
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZapLogger(logger))
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZapLogger(o.Logger))
 	return cfg
 }
 

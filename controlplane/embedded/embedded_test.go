@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 )
@@ -275,4 +276,49 @@ func TestNothingIsLeftRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	goleak.VerifyNone(t, before)
+}
+
+// TestAFullEtcdIsWrittenToAgainAfterReclaim: it is full of old values of one key, or of
+// keys that are deleted.
+func TestAFullEtcdIsWrittenToAgainAfterReclaim(t *testing.T) {
+	e, err := Start(t.Context(), Options{DataDir: t.TempDir(), QuotaBytes: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	value := strings.Repeat("x", 256<<10)
+	fill := func(key func(i int) string) {
+		t.Helper()
+		for i := range 64 {
+			if _, err = e.Client().Put(t.Context(), key(i), value); err != nil {
+				break
+			}
+		}
+		if !errors.Is(err, rpctypes.ErrNoSpace) {
+			t.Fatalf("etcd is not full: %v", err)
+		}
+		if _, err := e.Client().Put(t.Context(), "small", ""); !errors.Is(err, rpctypes.ErrNoSpace) {
+			t.Fatalf("a small write to a full etcd: %v", err)
+		}
+	}
+	fill(func(int) string { return "key" })
+	if err := e.Reclaim(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	put(t, e, "small", "")
+	fill(func(i int) string { return fmt.Sprint("key", i) })
+	if err := e.Reclaim(t.Context()); err == nil {
+		t.Error("room was made, and every key is there")
+	}
+	if _, err := e.Client().Delete(t.Context(), "key", clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Reclaim(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	put(t, e, "small", "")
 }
