@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -28,9 +29,10 @@ type Collected struct {
 }
 
 // CollectGarbage shortens the history and deletes the blobs that nothing reaches
-// any more. Any replica may call it at any time, also several at once; every
-// CollectInterval is enough. If anything that should be reachable is missing it
-// deletes nothing and returns ErrDamaged.
+// any more; while etcd's space is short, those too that are young. Any replica may
+// call it at any time, also several at once; every CollectInterval is enough where
+// space is not short. If anything that should be reachable is missing it deletes
+// nothing and returns ErrDamaged.
 func (s *Store) CollectGarbage(ctx context.Context) (Collected, error) {
 	var c Collected
 	err := s.collect(ctx, &c)
@@ -43,8 +45,11 @@ func (s *Store) CollectGarbage(ctx context.Context) (Collected, error) {
 }
 
 func (s *Store) collect(ctx context.Context, c *Collected) error {
-	var err error
-	if c.Changes, err = s.trimHistory(ctx); err != nil {
+	space, err := s.Space(ctx)
+	if err != nil {
+		s.log.Warn("store: garbage is collected as if etcd had room", "error", err)
+	}
+	if c.Changes, err = s.trimHistory(ctx, space); err != nil {
 		return fmt.Errorf("history: %w", err)
 	}
 	barrier, err := s.beginSweep(ctx)
@@ -61,46 +66,90 @@ func (s *Store) collect(ctx context.Context, c *Collected) error {
 		return fmt.Errorf("mark: %w", err)
 	}
 	c.Reachable = len(reachable)
-	if err := s.sweep(ctx, barrier, reachable, c); err != nil {
+	if err := s.sweep(ctx, barrier, reachable, s.spared(space), c); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
 	return nil
 }
 
+// spared is the writing time from which on blobs are spared.
+func (s *Store) spared(space Space) (fromUnixMs int64) {
+	if space.Short() {
+		return math.MaxInt64
+	}
+	return s.options.Now().Add(-s.options.MinBlobAge).UnixMilli()
+}
+
 // trimHistory deletes the oldest change records.
-func (s *Store) trimHistory(ctx context.Context) (int, error) {
+func (s *Store) trimHistory(ctx context.Context, space Space) (deleted int, err error) {
 	h, err := s.readHead(ctx)
 	if err != nil {
 		return 0, err
 	}
-	newest := h.head.GetRevision()
-	oldest := s.options.Now().Add(-s.options.HistoryAge).UnixMilli()
-	deleted := 0
-	for from := uint64(0); ; {
-		page, err := s.firstChanges(ctx, from)
-		if err != nil || len(page) == 0 {
+	kept, err := s.keptChanges(ctx, h.head.GetRevision(), space)
+	if err != nil {
+		return 0, err
+	}
+	for { // a page at a time
+		page, err := s.firstChanges(ctx, 0)
+		if err != nil {
 			return deleted, err
 		}
 		n := 0
-		for _, change := range page {
-			behind := newest - min(newest, change.GetRevision())
-			if behind < s.historyFloor || behind < uint64(s.options.HistoryChanges) && change.GetTimeUnixMs() >= oldest {
-				break
-			}
+		for n < len(page) && page[n].GetRevision() < kept {
 			n++
 		}
-		if n > 0 {
-			from = page[n-1].GetRevision() + 1
-			r, err := s.kv.Delete(ctx, s.keys.changes(), clientv3.WithRange(s.keys.change(from)))
-			if err != nil {
-				return deleted, err
-			}
-			deleted += int(r.Deleted)
-		}
-		if n < len(page) {
+		if n == 0 {
 			return deleted, nil
 		}
+		r, err := s.kv.Delete(ctx, s.keys.changes(), clientv3.WithRange(s.keys.change(page[n-1].GetRevision()+1)))
+		if err != nil {
+			return deleted, err
+		}
+		deleted += int(r.Deleted)
 	}
+}
+
+// keptChanges is the first revision whose change record is kept: by number and age, and
+// then by what they wrote.
+func (s *Store) keptChanges(ctx context.Context, newest uint64, space Space) (from uint64, err error) {
+	most := uint64(s.options.HistoryBytes) //nolint:gosec // positive
+	if space.Quota > 0 {
+		most = min(most, uint64(space.Quota/historyParts))
+	}
+	oldest := s.options.Now().Add(-s.options.HistoryAge).UnixMilli()
+	expired := func(c *fleetv1.Change) bool {
+		behind := newest - min(newest, c.GetRevision())
+		return behind >= s.historyFloor && (behind >= uint64(s.options.HistoryChanges) || c.GetTimeUnixMs() < oldest) //nolint:gosec // positive
+	}
+	type weight struct{ revision, bytes uint64 }
+	var kept []weight // oldest first
+	sum := uint64(0)
+	for next := uint64(0); ; {
+		page, err := s.firstChanges(ctx, next)
+		if err != nil {
+			return 0, err
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, c := range page {
+			if len(kept) == 0 && expired(c) {
+				continue
+			}
+			kept = append(kept, weight{c.GetRevision(), c.GetBlobBytes()})
+			sum += c.GetBlobBytes()
+		}
+		next = page[len(page)-1].GetRevision() + 1
+	}
+	for len(kept) > 1 && sum > most {
+		sum -= kept[0].bytes
+		kept = kept[1:]
+	}
+	if len(kept) == 0 {
+		return 0, nil
+	}
+	return kept[0].revision, nil
 }
 
 // firstChanges reads a page of the oldest records from a revision on.
@@ -213,7 +262,7 @@ func (s *Store) roots(ctx context.Context) ([]tree.Hash, error) {
 
 // sweep deletes page by page what was written before the barrier and is not
 // reachable.
-func (s *Store) sweep(ctx context.Context, barrier int64, reachable map[tree.Hash]struct{}, c *Collected) error {
+func (s *Store) sweep(ctx context.Context, barrier int64, reachable map[tree.Hash]struct{}, spared int64, c *Collected) error {
 	end := clientv3.GetPrefixRangeEnd(s.keys.blobs())
 	for from := s.keys.blobs(); ; {
 		r, err := s.kv.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(listPage), clientv3.WithKeysOnly())
@@ -235,7 +284,7 @@ func (s *Store) sweep(ctx context.Context, barrier int64, reachable map[tree.Has
 			}
 			garbage = append(garbage, h)
 		}
-		if err := s.deleteOld(ctx, barrier, garbage, c); err != nil {
+		if err := s.deleteOld(ctx, barrier, garbage, spared, c); err != nil {
 			return err
 		}
 		if !r.More {
@@ -247,8 +296,7 @@ func (s *Store) sweep(ctx context.Context, barrier int64, reachable map[tree.Has
 
 // deleteOld deletes those that are old enough, each on condition that it is
 // still what was looked at.
-func (s *Store) deleteOld(ctx context.Context, barrier int64, garbage []tree.Hash, c *Collected) error {
-	youngest := s.options.Now().Add(-s.options.MinBlobAge).UnixMilli()
+func (s *Store) deleteOld(ctx context.Context, barrier int64, garbage []tree.Hash, spared int64, c *Collected) error {
 	var mu sync.Mutex
 	var old []clientv3.Op
 	err := s.readBlobs(ctx, garbage, func(i int, v *blobValue) error {
@@ -256,7 +304,7 @@ func (s *Store) deleteOld(ctx context.Context, barrier int64, garbage []tree.Has
 		defer mu.Unlock()
 		switch {
 		case v == nil: // another replica collects too
-		case v.mod >= barrier || v.envelope.GetWrittenAtUnixMs() > youngest:
+		case v.mod >= barrier || v.envelope.GetWrittenAtUnixMs() > spared:
 			c.Young++
 		default:
 			key := s.keys.blob(garbage[i])

@@ -28,7 +28,7 @@ type Meta struct {
 // have the same root. base comes from Current, Commit or At.
 //
 // Errors: ErrConflict if the head moved, ErrTooLarge for a resource of more than
-// 256 KiB, ErrUnknown if etcd could not be asked how it ended. After any other
+// 256 KiB, ErrFull if etcd has no room, ErrUnknown if etcd could not be asked how it ended. After any other
 // error the commit did not and will not take place.
 func (s *Store) Commit(ctx context.Context, base Configuration, next tree.Tree, m Meta) (Configuration, error) {
 	if next.Root() == base.Root() {
@@ -40,7 +40,7 @@ func (s *Store) Commit(ctx context.Context, base Configuration, next tree.Tree, 
 	}
 	at, err := s.commit(ctx, c)
 	if err != nil {
-		return Configuration{}, fmt.Errorf("store: commit on revision %d: %w", base.Revision, err)
+		return Configuration{}, fmt.Errorf("store: commit on revision %d: %w", base.Revision, full(err))
 	}
 	s.remember(next)
 	return Configuration{Epoch: base.Epoch, Revision: c.change.GetRevision(), Tree: next, Accepted: base.Accepted, at: at}, nil
@@ -86,6 +86,9 @@ func (s *Store) prepare(base Configuration, next tree.Tree, m Meta) (*candidate,
 		Removed:    uint32(len(removed)),
 		CommitId:   id,
 	}}
+	for _, blob := range next.Added(base.Tree) {
+		c.change.BlobBytes += uint64(len(blob)) + blobOverhead
+	}
 	var err error
 	if c.changeValue, err = marshal(c.change); err != nil {
 		return nil, fmt.Errorf("change record: %w", err)
@@ -120,6 +123,9 @@ func (s *Store) commit(ctx context.Context, c *candidate) (position, error) {
 		if at, err = s.locate(ctx, c.base); err != nil {
 			return position{}, err
 		}
+	}
+	if err := s.roomFor(ctx, int64(c.change.GetBlobBytes())); err != nil { //nolint:gosec // of what is in memory
+		return position{}, err
 	}
 	written := false
 	for range casAttempts {

@@ -48,11 +48,22 @@
 //     whatever its clock says.
 //   - It still has the modification revision that was seen after marking.
 //   - It is older than the minimal age (24 h) by the time in its envelope, which
-//     its writer's clock set. This is grace for people, not for safety.
+//     its writer's clock set. This is grace for people, not for safety; while space
+//     is short there is none.
 //
 // The history keeps what is among the newest 10,000 changes and not older than
 // 90 days, and the newest 100 whatever their age: a fleet that is left alone for
-// a year can still be rolled back.
+// a year can still be rolled back. Of these it keeps the newest that together wrote
+// no more than 512 MiB, and no more than a quarter of etcd's quota.
+//
+// # Space
+//
+// An etcd whose file came to its quota takes deletions only, and a collection
+// begins by writing. So Commit refuses (ErrFull) what would leave less than an
+// eighth of the quota, as Space told it last; until Space is called for the first
+// time, and with an etcd that does not tell its quota, etcd alone refuses. What is
+// deleted takes room until etcd is compacted, and its file does not shrink before it
+// is defragmented: that is for whoever runs etcd.
 //
 // # Epochs
 //

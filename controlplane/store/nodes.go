@@ -128,7 +128,7 @@ func (s *Store) changeFleet(ctx context.Context, key string, op clientv3.Op, che
 			Then(op, clientv3.OpPut(fleetKey, count)).
 			Commit()
 		if err != nil {
-			return 0, err
+			return 0, full(err)
 		}
 		if w.Succeeded {
 			return w.Header.GetRevision(), nil

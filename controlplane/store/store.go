@@ -32,6 +32,8 @@ var (
 	// ErrUnknown: etcd could not be asked whether the commit took place. It may
 	// have, or may still.
 	ErrUnknown = errors.New("outcome unknown")
+	// ErrFull: etcd has no room, or is about to have none. Nothing was changed.
+	ErrFull = errors.New("etcd is full")
 	// ErrDamaged: etcd lacks something that it must have, or holds something
 	// that cannot be read.
 	ErrDamaged = errors.New("store is damaged")
@@ -76,7 +78,10 @@ type Options struct {
 
 	HistoryChanges int           // 10,000
 	HistoryAge     time.Duration // 90 days
-	MinBlobAge     time.Duration // 24 h
+	// HistoryBytes bounds what the changes of the history wrote, but for the newest. Not
+	// above a quarter of etcd's quota.
+	HistoryBytes int64         // 512 MiB
+	MinBlobAge   time.Duration // 24 h
 }
 
 func (o Options) withDefaults() Options {
@@ -98,6 +103,9 @@ func (o Options) withDefaults() Options {
 	if o.HistoryAge <= 0 {
 		o.HistoryAge = 90 * 24 * time.Hour
 	}
+	if o.HistoryBytes <= 0 {
+		o.HistoryBytes = 512 << 20
+	}
 	if o.MinBlobAge <= 0 {
 		o.MinBlobAge = 24 * time.Hour
 	}
@@ -107,6 +115,7 @@ func (o Options) withDefaults() Options {
 // Store reads and writes the configuration and the node records.
 type Store struct {
 	// immutable
+	client  *clientv3.Client
 	kv      clientv3.KV
 	watcher clientv3.Watcher
 	options Options
@@ -124,6 +133,8 @@ type Store struct {
 	cluster uint64    // guarded by mu: etcd's id, of the epoch that is known
 	epoch   uint64    // guarded by mu: the highest one seen
 	last    tree.Tree // guarded by mu: the newest tree that was read or written
+	space   Space     // guarded by mu: when etcd was asked last; zero: it was not
+	written int64     // guarded by mu: bytes of commits since
 	// moved is closed, and another one made, when etcd turns out to be another one
 	// than before. Guarded by mu.
 	moved chan struct{}
@@ -154,6 +165,7 @@ type position struct {
 func Open(ctx context.Context, client *clientv3.Client, o Options) (*Store, error) {
 	o = o.withDefaults()
 	s := &Store{
+		client:  client,
 		kv:      client.KV,
 		watcher: client.Watcher,
 		options: o,

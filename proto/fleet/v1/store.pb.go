@@ -100,7 +100,10 @@ type Change struct {
 	Removed    uint32                 `protobuf:"varint,9,opt,name=removed" json:"removed,omitempty"`
 	// Random, of one attempt to commit: whoever lost the answer of the
 	// transaction finds out by it whether the change is its own.
-	CommitId      []byte `protobuf:"bytes,10,opt,name=commit_id,json=commitId" json:"commit_id,omitempty"`
+	CommitId []byte `protobuf:"bytes,10,opt,name=commit_id,json=commitId" json:"commit_id,omitempty"`
+	// Of the blobs that the change wrote, as etcd keeps them. The history is bounded by
+	// their sum.
+	BlobBytes     uint64 `protobuf:"varint,11,opt,name=blob_bytes,json=blobBytes" json:"blob_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -203,6 +206,13 @@ func (x *Change) GetCommitId() []byte {
 		return x.CommitId
 	}
 	return nil
+}
+
+func (x *Change) GetBlobBytes() uint64 {
+	if x != nil {
+		return x.BlobBytes
+	}
+	return 0
 }
 
 // Envelope is a blob's value: plain, or sealed under the named key.
@@ -721,7 +731,7 @@ const file_fleet_v1_store_proto_rawDesc = "" +
 	"\x04Head\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x12\n" +
-	"\x04root\x18\x03 \x01(\fR\x04root\"\xa1\x02\n" +
+	"\x04root\x18\x03 \x01(\fR\x04root\"\xc0\x02\n" +
 	"\x06Change\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12 \n" +
@@ -736,7 +746,9 @@ const file_fleet_v1_store_proto_rawDesc = "" +
 	"\bupserted\x18\b \x01(\rR\bupserted\x12\x18\n" +
 	"\aremoved\x18\t \x01(\rR\aremoved\x12\x1b\n" +
 	"\tcommit_id\x18\n" +
-	" \x01(\fR\bcommitId\"|\n" +
+	" \x01(\fR\bcommitId\x12\x1d\n" +
+	"\n" +
+	"blob_bytes\x18\v \x01(\x04R\tblobBytes\"|\n" +
 	"\bEnvelope\x12\x14\n" +
 	"\x05plain\x18\x01 \x01(\fR\x05plain\x12\x16\n" +
 	"\x06sealed\x18\x02 \x01(\fR\x06sealed\x12\x15\n" +
