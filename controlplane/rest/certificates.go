@@ -104,10 +104,17 @@ func (s *Server) warnings(next tree.Tree, changed []api.Changed) []api.Warning {
 	return list
 }
 
-// allWarnings tell of the certificates in force that end soon, the soonest first.
+// allWarnings tell of the control plane itself, and then of the certificates in force
+// that end soon, the soonest first.
 func (s *Server) allWarnings() []api.Warning {
+	var list []api.Warning
+	if s.cfg.Notices != nil {
+		for _, notice := range s.cfg.Notices() {
+			list = append(list, api.Warning{Message: notice})
+		}
+	}
 	if s.cfg.Certificates == nil {
-		return nil
+		return list
 	}
 	type one struct {
 		name string
@@ -126,7 +133,6 @@ func (s *Server) allWarnings() []api.Warning {
 		}
 		return strings.Compare(a.name, b.name)
 	})
-	var list []api.Warning
 	for _, o := range soon {
 		list = s.warnOf(list, o.name, o.leaf)
 	}

@@ -90,6 +90,8 @@ type Config struct {
 	Nodes   Nodes
 	// Certificates are those in force, by name; nil: none are known.
 	Certificates func() iter.Seq2[string, *x509.Certificate]
+	// Notices are what people should know of the control plane itself; nil: nothing.
+	Notices func() []string
 	// Heads tells when to look for a new head.
 	Heads Watcher
 	// Committed is called after every new revision; it must not block.

@@ -57,23 +57,12 @@ func (s *Store) claimSeal(ctx context.Context) error {
 		return nil
 	}
 	id := s.options.Seal.ID()
-	value, err := marshal(&fleetv1.SealRecord{KeyId: id})
-	if err != nil {
-		return err
-	}
-	key := s.keys.seal()
-	r, err := s.kv.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
-		Then(clientv3.OpPut(key, value)).
-		Commit()
-	if err != nil {
-		return fmt.Errorf("seal: %w", err)
-	}
-	if r.Succeeded {
-		s.log.Info("store: secrets are sealed under this key from now on", "seal_key", id)
-		return nil
-	}
+	// Read first: an etcd that is full refuses what could write, and a control plane
+	// that does not start makes no room in it.
 	record, err := sealRecord(ctx, s.kv, s.keys)
+	if err == nil && record.GetKeyId() == "" {
+		record, err = s.seal(ctx, id)
+	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("seal: %w", err)
@@ -81,6 +70,29 @@ func (s *Store) claimSeal(ctx context.Context) error {
 		return fmt.Errorf("%w: the store is sealed under key %s, and the one given is %s: give the key that this store was made with", ErrSealKey, record.GetKeyId(), id)
 	}
 	return nil
+}
+
+// seal makes the key of that id the store's, unless another replica was faster. It
+// returns the record that is there then.
+func (s *Store) seal(ctx context.Context, id string) (*fleetv1.SealRecord, error) {
+	record := &fleetv1.SealRecord{KeyId: id}
+	value, err := marshal(record)
+	if err != nil {
+		return nil, err
+	}
+	key := s.keys.seal()
+	r, err := s.kv.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
+		Then(clientv3.OpPut(key, value)).
+		Commit()
+	switch {
+	case err != nil:
+		return nil, err
+	case !r.Succeeded:
+		return sealRecord(ctx, s.kv, s.keys)
+	}
+	s.log.Info("store: secrets are sealed under this key from now on", "seal_key", id)
+	return record, nil
 }
 
 // secretsAmong are the hashes of the resources of next that base has not and that

@@ -3,10 +3,13 @@ package store
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/embedded"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/seal"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
@@ -94,6 +97,41 @@ func TestAnEtcdThatRunsFullIsNoDeadEnd(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestAFullEtcdIsOpened: whoever makes room in it does so after that.
+func TestAFullEtcdIsOpened(t *testing.T) {
+	etcd, err := embedded.Start(t.Context(), embedded.Options{DataDir: t.TempDir(), QuotaBytes: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := etcd.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	key, err := seal.Parse(seal.Generate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), etcd.Client(), Options{Seal: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; err == nil && i < 64; i++ {
+		_, err = etcd.Client().Put(t.Context(), "other", strings.Repeat("x", 256<<10))
+	}
+	if _, err := s.PutNode(t.Context(), &fleetv1.NodeRecord{NodeId: "a"}, 0); !errors.Is(err, ErrFull) {
+		t.Errorf("a write: %v", err)
+	}
+	again, err := Open(t.Context(), etcd.Client(), Options{Seal: key})
+	if err != nil {
+		t.Fatalf("opened anew: %v", err)
+	}
+	if space, err := again.Space(t.Context()); err != nil || !space.Full {
+		t.Errorf("%+v, %v", space, err)
+	}
+	current(t, again)
 }
 
 func TestHistoryIsTrimmedByBytes(t *testing.T) {

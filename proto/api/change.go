@@ -71,7 +71,8 @@ const (
 	KeptOlder   KeptReason = "older"
 )
 
-// Warning is something about a resource that somebody should see to.
+// Warning is something that somebody should see to: about a resource, or about the
+// control plane itself, where Kind and Name are empty.
 type Warning struct {
 	Kind    string `json:"kind"`
 	Name    string `json:"name"`

@@ -96,7 +96,8 @@ type Status struct {
 	// Problems say why the head is not wanted of the nodes: it does not compile in
 	// this build (another replica has a newer one). They keep what was wanted before.
 	Problems []Problem `json:"problems,omitempty"`
-	// Warnings are of resources in force: certificates that end within 14 days.
+	// Warnings are of resources in force (certificates that end within 14 days) and of
+	// the control plane itself (etcd that is short of room).
 	Warnings []Warning `json:"warnings,omitempty"`
 	// Resources counts the resources of each kind that has any.
 	Resources map[string]int `json:"resources"`

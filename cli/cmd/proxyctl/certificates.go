@@ -63,7 +63,11 @@ func leftText(left time.Duration) string {
 // writeWarnings tells what somebody should see to.
 func writeWarnings(b *strings.Builder, warnings []api.Warning, on bool) {
 	for _, w := range warnings {
-		fmt.Fprintf(b, "%s %s %s\n", paint(on, yellow, "warning:"), resourceName(w.Kind, w.Name), visible(w.Message))
+		of := ""
+		if w.Kind != "" {
+			of = resourceName(w.Kind, w.Name) + " "
+		}
+		fmt.Fprintf(b, "%s %s%s\n", paint(on, yellow, "warning:"), of, visible(w.Message))
 	}
 }
 

@@ -38,17 +38,20 @@ const (
 	etcdKeepAliveTimeout = 5 * time.Second
 )
 
-// startEtcd gives a client of the embedded etcd, which it starts, or of an
-// external one, which may not be there yet.
-func startEtcd(ctx context.Context, o options, running *lifecycle.Parts, logger *slog.Logger) (*clientv3.Client, error) {
+// startEtcd gives a client of the embedded etcd, which it starts, and what makes room
+// in it; or of an external one, which may not be there yet, and nil.
+func startEtcd(ctx context.Context, o options, running *lifecycle.Parts, logger *slog.Logger) (
+	client *clientv3.Client, reclaim func(context.Context) error, err error,
+) {
 	if len(o.etcdEndpoints) > 0 {
-		return dialEtcd(o.etcdEndpoints, running)
+		client, err = dialEtcd(o.etcdEndpoints, running)
+		return client, nil, err
 	}
 	starting, cancel := context.WithTimeout(ctx, embeddedTimeout)
 	defer cancel()
 	e, err := embedded.Start(starting, embedded.Options{DataDir: o.dataDir, Logger: logger})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	running.Start("etcd", func(ctx context.Context) error {
 		select {
@@ -58,7 +61,7 @@ func startEtcd(ctx context.Context, o options, running *lifecycle.Parts, logger 
 			return errors.Join(errors.New("it stopped"), e.Close())
 		}
 	})
-	return e.Client(), nil
+	return e.Client(), e.Reclaim, nil
 }
 
 func dialEtcd(endpoints []string, running *lifecycle.Parts) (*clientv3.Client, error) {

@@ -61,6 +61,11 @@ const (
 	metricGarbageRuns   = "proxyfleet_controlplane_garbage_runs_total"
 	metricGarbageBlobs  = "proxyfleet_controlplane_garbage_blobs_total"
 	metricGarbageChange = "proxyfleet_controlplane_garbage_changes_total"
+
+	metricEtcdFile  = "proxyfleet_controlplane_etcd_file_bytes"
+	metricEtcdInUse = "proxyfleet_controlplane_etcd_in_use_bytes"
+	metricEtcdQuota = "proxyfleet_controlplane_etcd_quota_bytes"
+	metricEtcdFull  = "proxyfleet_controlplane_etcd_full"
 )
 
 // metrics is the registry of the process. What packages count themselves is read
@@ -73,6 +78,8 @@ type metrics struct {
 	garbageRuns    *prometheus.CounterVec
 	garbageBlobs   prometheus.Counter
 	garbageChanges prometheus.Counter
+
+	etcdFile, etcdInUse, etcdQuota, etcdFull prometheus.Gauge
 }
 
 func newMetrics(build api.Build) *metrics {
@@ -86,6 +93,10 @@ func newMetrics(build api.Build) *metrics {
 		garbageRuns:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricGarbageRuns, Help: "Garbage collections, by result."}, []string{"result"}),
 		garbageBlobs:   prometheus.NewCounter(prometheus.CounterOpts{Name: metricGarbageBlobs, Help: "Blobs deleted by garbage collections."}),
 		garbageChanges: prometheus.NewCounter(prometheus.CounterOpts{Name: metricGarbageChange, Help: "Changes that left the history."}),
+		etcdFile:       prometheus.NewGauge(prometheus.GaugeOpts{Name: metricEtcdFile, Help: "Size of etcd's database, what is free in it included."}),
+		etcdInUse:      prometheus.NewGauge(prometheus.GaugeOpts{Name: metricEtcdInUse, Help: "Bytes of etcd's database that are in use."}),
+		etcdQuota:      prometheus.NewGauge(prometheus.GaugeOpts{Name: metricEtcdQuota, Help: "Size of its database at which etcd takes no more changes; 0: it does not tell."}),
+		etcdFull:       prometheus.NewGauge(prometheus.GaugeOpts{Name: metricEtcdFull, Help: "1 while etcd takes no changes since it came to its quota."}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: metricBuildInfo, Help: "1; its labels say what program this is.",
@@ -95,6 +106,7 @@ func newMetrics(build api.Build) *metrics {
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		info, m.requests, m.seconds, m.garbageRuns, m.garbageBlobs, m.garbageChanges,
+		m.etcdFile, m.etcdInUse, m.etcdQuota, m.etcdFull,
 	)
 	return m
 }
@@ -128,6 +140,17 @@ func (m *metrics) garbage(c store.Collected, err error) {
 	m.garbageRuns.WithLabelValues(result).Inc()
 	m.garbageBlobs.Add(float64(c.Blobs))
 	m.garbageChanges.Add(float64(c.Changes))
+}
+
+func (m *metrics) space(s store.Space) {
+	m.etcdFile.Set(float64(s.File))
+	m.etcdInUse.Set(float64(s.InUse))
+	m.etcdQuota.Set(float64(s.Quota))
+	full := 0.0
+	if s.Full {
+		full = 1
+	}
+	m.etcdFull.Set(full)
 }
 
 // fleetCollector reads the counters of the publisher and the streams at scrape.

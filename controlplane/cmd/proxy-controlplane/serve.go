@@ -22,16 +22,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/seal"
 )
 
-const (
-	// garbageEvery is how often garbage is collected; the first time is soon
-	// after the start, so that a process that restarts daily collects too.
-	garbageEvery = 6 * time.Hour
-	garbageFirst = 10 * time.Minute
-	// garbageTimeout bounds one collection, which reads every key of every blob.
-	garbageTimeout = 10 * time.Minute
-
-	addressesFile = "addresses.json"
-)
+const addressesFile = "addresses.json"
 
 // serve wires the parts, runs them until ctx ends or one of them fails, and
 // stops them: REST first, so that no change is taken that nobody hears of; then
@@ -41,7 +32,7 @@ func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) e
 	running := lifecycle.New(logger)
 	defer running.Stop()
 
-	client, err := startEtcd(ctx, o, running, logger)
+	client, reclaim, err := startEtcd(ctx, o, running, logger)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -58,7 +49,8 @@ func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) e
 	}
 	build := buildInfo()
 	m := newMetrics(build)
-	running.Start("garbage", func(ctx context.Context) error { return collect(ctx, st, m, logger) })
+	keeper := &room{store: st, reclaim: reclaim, metrics: m, logger: logger}
+	running.Start("room", keeper.run)
 
 	publisher := publish.New(publish.Config{Store: st, Epochs: st, Logger: logger})
 	nodes := stream.New(stream.Config{
@@ -79,6 +71,7 @@ func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) e
 		Bound: addrPort(restListener),
 		Store: st, Records: st, Epochs: st, Checker: publisher, Nodes: nodes, Heads: st,
 		Certificates: publisher.Certificates,
+		Notices:      keeper.notices,
 		Committed:    publisher.Kick,
 		Ready:        readiness(st, publisher),
 		Metrics:      m.handler(),
@@ -149,27 +142,6 @@ func readiness(st *store.Store, publisher *publish.Publisher) []rest.Check {
 			}
 			return nil
 		}},
-	}
-}
-
-// collect collects garbage now and then. A failure is no reason to stop.
-func collect(ctx context.Context, st *store.Store, m *metrics, logger *slog.Logger) error {
-	timer := time.NewTimer(garbageFirst)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		}
-		one, cancel := context.WithTimeout(ctx, garbageTimeout)
-		collected, err := st.CollectGarbage(one)
-		cancel()
-		m.garbage(collected, err)
-		if err != nil && ctx.Err() == nil {
-			logger.Warn("garbage: not collected", "error", err, "retry_in", garbageEvery)
-		}
-		timer.Reset(garbageEvery)
 	}
 }
 
