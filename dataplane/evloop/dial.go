@@ -19,7 +19,7 @@ import (
 func (l *Loop) connect(s *stream, p *endpointPool) bool {
 	fd, errno := l.dial(p.to)
 	if outOfDescriptors(errno) {
-		p.Closed()
+		p.Closed() // others are not told: they would have no descriptor either, and tell us
 		l.withoutDescriptor(s, p)
 		return false
 	}
@@ -95,6 +95,7 @@ func (l *Loop) newUp(fd int, p *endpointPool) *upstreamConn {
 
 func (l *Loop) connectFailed(p *endpointPool) {
 	p.Closed()
+	l.tellPlace(p)
 	l.stats.ConnectFailed(p.series, false)
 }
 

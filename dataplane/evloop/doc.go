@@ -59,6 +59,7 @@
 //	one in HTTP/2 comes in bits pause.go: the client has used up half of a flood's budget
 //	a deadline does not come    deadline, muxDeadline: what is it? wheel.go: is it armed?
 //	a connection is not reused  releaseUp and makeIdle have all reasons
+//	a request waits for one     places.go: which loop has the places, and who tells whom?
 //	descriptors grow            newLink, closeLink and openPipe count in Loop.open
 //	memory grows                buffers.used; queue.release is where bytes are given back
 //	a client is refused         accept; overloaded; newCeilings; clientele_down.go

@@ -206,11 +206,13 @@ func (e *Engine) tellAll(m mail) {
 // errStopped is the answer to changes that come too late.
 var errStopped = errors.New("engine: it has stopped")
 
-// tellOthers sends a hint; a full box loses it.
+// tellOthers sends a hint. A loop whose box is full looks at all pools when it has
+// emptied it.
 func (e *Engine) tellOthers(from *Loop, m mail) {
 	for _, l := range e.loops {
-		if l != from {
-			l.post(m)
+		if l != from && !l.post(m) {
+			l.missed.Store(true)
+			l.poller.Wake()
 		}
 	}
 }

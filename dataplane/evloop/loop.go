@@ -86,6 +86,7 @@ type Loop struct {
 	table   *table.Table    // of the last turn that looked
 	pools   []*endpointPool // by the endpoint's slot
 	lacking []*endpointPool // those that lack connections: see warm.go
+	wanting []*endpointPool // those for which other loops are asked when the turn ends: see places.go
 	warmAt  int64           // when these are looked at; 0: there are none
 
 	// Scratch of one step: valid until the next step of any exchange.
@@ -122,6 +123,7 @@ type Loop struct {
 	coming  atomic.Int64 // connections that others have posted and it has not adopted; they count up
 	open    atomic.Int64 // descriptors of connections, to clients and endpoints, and of the pipe
 	held    atomic.Int64 // bytes in buffers that connections hold
+	missed  atomic.Bool  // a hint found its box full; it is others that set it
 	idle    atomic.Bool  // it drains and has no clients
 	ended   atomic.Bool
 }
@@ -324,6 +326,7 @@ func (l *Loop) endTurn(started int64) {
 	if l.warmAt > 0 && l.now >= l.warmAt {
 		l.warm()
 	}
+	l.askOthers()
 	l.flushStage()
 	l.flushFramed()
 	l.recycle()

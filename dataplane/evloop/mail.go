@@ -12,7 +12,7 @@ import (
 )
 
 // mailboxSize bounds what waits for a loop. A full box refuses: a connection
-// then stays where it is, a hint is dropped, a change waits.
+// then stays where it is, of a hint it is noted that there was one, a change waits.
 const mailboxSize = 1024
 
 type mailKind uint8
@@ -20,8 +20,8 @@ type mailKind uint8
 const (
 	mailChange    mailKind = iota // change: what a new table asks of the loop
 	mailAdopt                     // fd, peer, from, listener: a connection that another loop accepted
-	mailCloseIdle                 // slot: another loop waits for a connection to the endpoint
-	mailSlotFree                  // slot: another loop has closed one
+	mailCloseIdle                 // slot: streams of another loop wait for a connection to the endpoint
+	mailSlotFree                  // slot: another loop has closed one, or left one to others
 	mailDrain                     // accept no more, end when the last exchange has
 	mailStop                      // end now
 )
@@ -68,14 +68,17 @@ func (l *Loop) readMail() (stop bool) {
 		case mailAdopt:
 			l.adopt(m)
 		case mailCloseIdle:
-			l.closeOneIdle(m.slot)
+			l.makePlaces(m.slot)
 		case mailSlotFree:
-			l.slotFree(m.slot)
+			l.placeFree(m.slot)
 		case mailDrain:
 			l.drain()
 		case mailStop:
 			return true
 		}
+	}
+	if l.missed.Swap(false) {
+		l.catchUp()
 	}
 	return false
 }

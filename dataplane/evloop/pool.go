@@ -32,6 +32,9 @@ type endpointPool struct {
 	connectTimeout time.Duration
 	warm           warmth
 
+	wants bool // it is on Loop.wanting
+	gave  bool // a connection of it ended while other loops were short: theirs is the next
+
 	// Of endpoints that speak HTTP/2.
 	http2      bool
 	muxes      []*upMux // that take calls
@@ -58,6 +61,7 @@ func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
 		p.to, p.config, p.socket, p.header, p.series = e, u.Pool, u.Socket, u.ProxyProtocol, e.Series
 		p.connectTimeout = u.ConnectTimeout
 		p.ping = u.Ping
+		p.SetPart(max(p.config.MaxConnections/len(l.engine.loops), 1))
 		l.setWay(p, u.HTTP2, u.TLS)
 	}
 	return p
@@ -123,19 +127,4 @@ func (l *Loop) closeIdle(p *endpointPool) bool {
 		}
 	}
 	return false
-}
-
-// closeOneIdle makes room for a stream of another loop.
-func (l *Loop) closeOneIdle(slot uint32) {
-	if int(slot) < len(l.pools) && l.pools[slot] != nil {
-		l.closeIdle(l.pools[slot])
-	}
-}
-
-// slotFree tries again for the streams that wait here: another loop has closed a
-// connection.
-func (l *Loop) slotFree(slot uint32) {
-	if int(slot) < len(l.pools) && l.pools[slot] != nil {
-		l.serveWaiting(l.pools[slot])
-	}
 }

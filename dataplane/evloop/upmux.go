@@ -3,7 +3,6 @@
 package evloop
 
 import (
-	"math"
 	"slices"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
@@ -87,7 +86,7 @@ func (l *Loop) acquireCall(s *stream, p *endpointPool) {
 		return
 	}
 	if p.full() { // it waits for other loops too
-		l.engine.tellOthers(l, mail{kind: mailCloseIdle, slot: p.to.Slot})
+		l.askForPlaces(p)
 	}
 	l.serveCalls(p) // a connection may have closed between TryOpen and Wait
 }
@@ -95,23 +94,10 @@ func (l *Loop) acquireCall(s *stream, p *endpointPool) {
 // takes says that another call may begin.
 func (m *upMux) takes() bool { return !m.leaving && m.conn.Open() }
 
-// takesNone says that the endpoint wants no calls for now, on whatever connection.
-func (m *upMux) takesNone() bool { return m.conn.PeerStreams() == 0 }
-
-// tryOpenMux counts another connection that is about to be opened, if there may be one
-// and it is of use: one that is on its way, or that takes no calls, is waited for. A loop
-// that has none may open one however many others have: theirs may be busy for ever, and
-// carry no call of this loop.
-func (p *endpointPool) tryOpenMux() bool {
-	most := p.config.MaxConnections
-	if p.Open() == 0 {
-		most = math.MaxInt
-	}
-	return p.connecting == 0 && !slices.ContainsFunc(p.muxes, (*upMux).takesNone) && p.TryOpen(most)
+// anyTakesNone says that the endpoint wants no calls for now, on whatever connection.
+func (p *endpointPool) anyTakesNone() bool {
+	return slices.ContainsFunc(p.muxes, func(m *upMux) bool { return m.conn.PeerStreams() == 0 })
 }
-
-// full says that the endpoint has all connections that it may have.
-func (p *endpointPool) full() bool { return p.Endpoint().Connections() >= p.config.MaxConnections }
 
 // openedMux turns a new connection to HTTP/2 and gives it to those who wait.
 func (l *Loop) openedMux(c *upstreamConn) {
@@ -447,12 +433,6 @@ func (l *Loop) idleMux(c *upstreamConn) {
 		m.idleUntil = min(m.idleUntil, c.expires)
 	}
 	l.wheel.arm(c.link, m.idleUntil-c.pool.lead())
-}
-
-// othersLack says that streams of other loops wait, and that the endpoint takes no more
-// connections: one that is idle here is in their way.
-func (p *endpointPool) othersLack() bool {
-	return p.Endpoint().Waiting() > p.Queued() && p.full()
 }
 
 // timeUpMux closes a connection that had no calls for long enough.

@@ -76,7 +76,7 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 			return
 		}
 	}
-	if p.TryOpen(p.config.MaxConnections) {
+	if p.tryOpen() {
 		l.connect(s, p)
 		return
 	}
@@ -85,8 +85,8 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 		return
 	}
 	s.wait = p
-	l.engine.tellOthers(l, mail{kind: mailCloseIdle, slot: p.to.Slot})
-	l.serveWaiting(p) // a connection may have closed between TryOpen and Wait
+	l.askForPlaces(p)
+	l.serveWaiting(p) // a connection may have closed between tryOpen and Wait
 }
 
 // assign binds a stream to a connection.
@@ -285,9 +285,14 @@ func (l *Loop) releaseUp(s *stream) {
 	l.makeIdle(c)
 }
 
-// makeIdle gives a connection to the stream that waits longest, or to the pool.
+// makeIdle gives a connection to the stream that waits longest, or to the pool; or its
+// place to another loop.
 func (l *Loop) makeIdle(c *upstreamConn) {
 	p := c.pool
+	if l.yields(p) {
+		l.closeUp(c)
+		return
+	}
 	if id, ok := p.FirstWaiting(); ok && l.streams.all[id].x.Fresh() {
 		l.closeUp(c) // who waits longest wants one that served nobody
 		l.serveWaiting(p)
@@ -335,7 +340,7 @@ func (l *Loop) serveWaiting(p *endpointPool) {
 		l.serveCalls(p)
 		return
 	}
-	for p.Queued() > 0 && p.TryOpen(p.config.MaxConnections) {
+	for p.Queued() > 0 && p.tryOpen() {
 		if !l.connect(l.nextWaiting(p), p) {
 			return
 		}
@@ -373,9 +378,11 @@ func (l *Loop) leaveQueue(s *stream) {
 			l.idleMux(m.of)
 		}
 	}
-	if s.wait != nil {
-		s.wait.Leave(s.id)
-		s.wait = nil
+	if p := s.wait; p != nil {
+		p.Leave(s.id)
+		if s.wait = nil; !p.full() { // a place may have been left to it
+			l.tellPlace(p)
+		}
 	}
 	if c := s.up; c != nil {
 		s.up, c.stream = nil, nil
@@ -413,9 +420,7 @@ func (l *Loop) closeUp(c *upstreamConn) {
 	if c.connected {
 		l.stats.EndpointClosed(c.series)
 	}
-	if p := c.pool; p.Endpoint().Waiting() > p.Queued() {
-		l.engine.tellOthers(l, mail{kind: mailSlotFree, slot: p.to.Slot})
-	}
+	l.tellPlace(c.pool)
 	l.sayGoodbye(c.link)
 	l.closeLink(c.link)
 	l.oldUps.give(c)

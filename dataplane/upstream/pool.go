@@ -17,10 +17,48 @@ type Pool struct {
 	idle    []ID
 	waiting []ID
 	open    int
+	part    int  // the connections that it has a right to before others have more
+	short   bool // streams wait, and it has fewer than that
 }
 
 // NewPool makes the pool of one loop for an endpoint.
-func NewPool(e *Endpoint) *Pool { return &Pool{endpoint: e} }
+func NewPool(e *Endpoint) *Pool { return &Pool{endpoint: e, part: 1} }
+
+// SetPart says how many connections the pool has a right to while its streams wait.
+// Parts of all loops together are what the node may have, or one each.
+func (p *Pool) SetPart(part int) {
+	p.part = part
+	p.settle()
+}
+
+// settle notes whether the pool is short; it is called with each change.
+func (p *Pool) settle() {
+	short := len(p.waiting) > 0 && p.open < p.part
+	if short == p.short {
+		return
+	}
+	if p.short = short; short {
+		p.endpoint.short.Add(1)
+	} else {
+		p.endpoint.short.Add(-1)
+	}
+}
+
+// Short says that its streams wait, and that it has fewer connections than its part.
+func (p *Pool) Short() bool { return p.short }
+
+// OthersShort is how many pools of other loops have streams that wait, and fewer
+// connections than their part.
+func (p *Pool) OthersShort() int {
+	n := int(p.endpoint.short.Load())
+	if p.short {
+		n--
+	}
+	return n
+}
+
+// Part is how many connections the pool has a right to.
+func (p *Pool) Part() int { return p.part }
 
 // Endpoint is the node-wide state.
 func (p *Pool) Endpoint() *Endpoint { return p.endpoint }
@@ -56,6 +94,7 @@ func (p *Pool) TryOpen(maxConnections int) bool {
 		}
 		if p.endpoint.connections.CompareAndSwap(n, n+1) {
 			p.open++
+			p.settle()
 			return true
 		}
 	}
@@ -64,6 +103,7 @@ func (p *Pool) TryOpen(maxConnections int) bool {
 // Closed counts the end of a connection that is not idle.
 func (p *Pool) Closed() {
 	p.open--
+	p.settle()
 	p.endpoint.connections.Add(-1)
 }
 
@@ -95,6 +135,7 @@ func (p *Pool) Wait(stream ID) bool {
 		return false
 	}
 	p.waiting = append(p.waiting, stream)
+	p.settle()
 	p.endpoint.waiting.Add(1)
 	return true
 }
@@ -107,6 +148,7 @@ func (p *Pool) NextWaiting() (ID, bool) {
 	id := p.waiting[0]
 	copy(p.waiting, p.waiting[1:])
 	p.waiting = p.waiting[:len(p.waiting)-1]
+	p.settle()
 	p.endpoint.waiting.Add(-1)
 	return id, true
 }
@@ -125,6 +167,7 @@ func (p *Pool) Leave(stream ID) bool {
 	for i, other := range p.waiting {
 		if other == stream {
 			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+			p.settle()
 			p.endpoint.waiting.Add(-1)
 			return true
 		}

@@ -19,7 +19,8 @@ type Endpoint struct {
 	inFlight    atomic.Int32 // requests sent and not finished
 	connections atomic.Int32 // open or opening, in every pool
 	waiting     atomic.Int32 // streams that wait for a connection, in every pool
-	_           [52]byte     // a cache line of its own: loops write it all the time
+	short       atomic.Int32 // pools whose streams wait, and that have less than their part
+	_           [48]byte     // a cache line of its own: loops write it all the time
 }
 
 // InFlight is the number of requests that the node has at the endpoint.

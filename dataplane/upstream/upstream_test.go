@@ -206,3 +206,42 @@ func TestLeastRequestSeesTheWholeNode(t *testing.T) {
 		}
 	}
 }
+
+// TestEachPoolKnowsHowManyOthersAreShort whatever comes and goes in which.
+func TestEachPoolKnowsHowManyOthersAreShort(t *testing.T) {
+	const most, steps = 8, 2000
+	random := rand.New(rand.NewPCG(1, 2))
+	e := new(Endpoint)
+	pools := []*Pool{NewPool(e), NewPool(e), NewPool(e)}
+	for step := range steps {
+		p := pools[random.IntN(len(pools))]
+		switch random.IntN(6) {
+		case 0:
+			p.SetPart(1 + random.IntN(3))
+		case 1:
+			p.Wait(ID(step))
+		case 2:
+			p.NextWaiting()
+		case 3:
+			p.Leave(ID(step - 1 - random.IntN(8)))
+		case 4:
+			p.TryOpen(most)
+		case 5:
+			if p.Open() > 0 {
+				p.Closed()
+			}
+		}
+		short := func(p *Pool) bool { return p.Queued() > 0 && p.Open() < p.Part() }
+		for i, p := range pools {
+			others := 0
+			for k, other := range pools {
+				if k != i && short(other) {
+					others++
+				}
+			}
+			if p.Short() != short(p) || p.OthersShort() != others {
+				t.Fatalf("step %d, pool %d: short %t, %d others; want %t, %d", step, i, p.Short(), p.OthersShort(), short(p), others)
+			}
+		}
+	}
+}

@@ -3436,8 +3436,9 @@ func (x *CircuitBreaker) GetMaxRetries() uint32 {
 // Pool holds the connections to one endpoint. Numbers count per endpoint.
 type Pool struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Open connections of one node. Default 1024; more wait, then 503. To an endpoint that
-	// speaks HTTP/2 each loop may have one, whatever the number.
+	// Open connections of one node. Default 1024; more wait, then 503. Where requests wait
+	// on several loops each gets its part of them; of fewer connections than loops, each in
+	// its turn. To an endpoint that speaks HTTP/2 each loop may have one, whatever the number.
 	MaxConnections *uint32 `protobuf:"varint,1,opt,name=max_connections,json=maxConnections" json:"max_connections,omitempty"`
 	// Idle connections kept by one loop. Default 256.
 	MaxIdle *uint32 `protobuf:"varint,2,opt,name=max_idle,json=maxIdle" json:"max_idle,omitempty"`
