@@ -60,8 +60,11 @@ func TestSilentNodeIsShownAsDisconnectedAndMayBeReplaced(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	<-changes // its silence is noticed
-	first.send(&fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Status{Status: &fleetv1.Status{Requests: 5}}})
+	first.send(&fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Status{Status: &fleetv1.Status{Requests: 5, Drained: new(true)}}})
 	eventually(t, "is heard again", func() bool { s, _ := p.status("n"); return s.Connected && s.Requests == 5 })
+	if s, _ := p.status("n"); s.DrainReported == nil || !*s.DrainReported {
+		t.Errorf("it said that it is drained: %+v", s)
+	}
 	clock.add(silentAfter)
 	dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "two"}).recv()
 	if err := first.end(); status.Code(err) != codes.Aborted {

@@ -291,6 +291,14 @@ func versionAPI(v session.Version) api.Version {
 	return api.Version{Epoch: v.Epoch, Revision: v.Revision, Digest: v.Root.String()}
 }
 
+// drainReported is what a node says of being drained; nil: nothing.
+func drainReported(numbers *fleetv1.Status) *bool {
+	if numbers == nil || numbers.Drained == nil {
+		return nil
+	}
+	return new(numbers.GetDrained())
+}
+
 // status is the node as REST shows it, but for Wanted.
 func (n *node) status(now time.Time) api.NodeStatus {
 	spec := n.record.GetSpec()
@@ -298,6 +306,7 @@ func (n *node) status(now time.Time) api.NodeStatus {
 		ID: n.id, Labels: maps.Clone(n.record.GetLabels()),
 		Expected: isExpected(spec),
 		Cordoned: spec.GetCordoned(), Drained: spec.GetDrained(),
+		DrainReported: drainReported(n.numbers),
 		Connected:     n.current != nil && now.Sub(n.heard) < silentAfter,
 		Build:         n.hello.GetBuild(),
 		SchemaLevel:   n.hello.GetSchemaLevel(),

@@ -88,6 +88,8 @@ type Numbers struct {
 	Requests    uint64 // finished
 	Connections uint64 // open
 	Errors      uint64
+	// Drained: it was so when Connections were counted, which become no more.
+	Drained bool
 }
 
 // VIPs are what a node says of virtual IPs.

@@ -55,7 +55,7 @@ func TestNodeFollowsWholesDeltasAndRenumbering(t *testing.T) {
 func TestStatusComesEveryFiveSecondsAndAfterEachChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, func(c *Config) {
-			c.Numbers = func() Numbers { return Numbers{Requests: 7, Connections: 3, Errors: 1} }
+			c.Numbers = func() Numbers { return Numbers{Requests: 7, Connections: 3, Errors: 1, Drained: true} }
 		})
 		l, _ := n.accept()
 		begin := time.Now()
@@ -67,7 +67,7 @@ func TestStatusComesEveryFiveSecondsAndAfterEachChange(t *testing.T) {
 			if s == nil || versionOf(s.GetRunning()) != v || tree.Hash(s.GetAttested()) != v.Root {
 				t.Fatalf("status: %v", s)
 			}
-			if s.GetRequests() != 7 || s.GetConnections() != 3 || s.GetErrors() != 1 || s.GetUptimeSeconds() != uint64(5*i) {
+			if s.GetRequests() != 7 || s.GetConnections() != 3 || s.GetErrors() != 1 || !s.GetDrained() || s.GetUptimeSeconds() != uint64(5*i) {
 				t.Fatalf("status: %v", s)
 			}
 			if got := time.Since(begin); got != time.Duration(5*i)*time.Second {

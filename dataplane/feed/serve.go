@@ -192,6 +192,7 @@ func (f *Feed) status() *fleetv1.NodeMessage {
 		Connections:   n.Connections,
 		Errors:        n.Errors,
 		UptimeSeconds: uint64(time.Since(f.started) / time.Second),
+		Drained:       &n.Drained,
 		ListRevision:  vips.GrantsBy,
 		VirtualIps:    vips.Statuses,
 	}

@@ -35,11 +35,15 @@ type NodeStatus struct {
 	ID     string            `json:"id"`
 	Labels map[string]string `json:"labels,omitempty"`
 	// Expected, Cordoned and Drained are the node's spec, defaults applied.
-	Expected  bool      `json:"expected"`
-	Cordoned  bool      `json:"cordoned"`
-	Drained   bool      `json:"drained"`
-	Connected bool      `json:"connected"`
-	State     NodeState `json:"state"`
+	Expected bool `json:"expected"`
+	Cordoned bool `json:"cordoned"`
+	Drained  bool `json:"drained"`
+	// DrainReported is whether the node says that it is drained: it has handed its
+	// virtual IPs over, and accepts no connections since before Connections were
+	// counted. Absent: it said nothing.
+	DrainReported *bool     `json:"drainReported,omitempty"`
+	Connected     bool      `json:"connected"`
+	State         NodeState `json:"state"`
 	// Wanted is what the control plane wants the node to run.
 	Wanted Version `json:"wanted"`
 	// Running is what the node says it serves; nil: nothing, or never heard.

@@ -200,12 +200,17 @@ func TestDrainWaitsForWhatTheNodeSaysAfterwards(t *testing.T) {
 		n.LastSeen, n.UptimeSeconds, n.Connections = &at, uptime, connections
 		return n
 	}
+	reports := func(drained bool, n api.NodeStatus) api.NodeStatus {
+		n.DrainReported = &drained
+		return n
+	}
 	steps := []api.NodeStatus{
 		node(api.Synced, 1, 60, 0), // before the drain
 		node(api.Disconnected, 1, 60, 0),
-		node(api.Synced, 2, 0, 0), // its Hello
-		node(api.Synced, 3, 62, 5),
-		node(api.Synced, 4, 63, 0),
+		node(api.Synced, 2, 0, 0),                  // its Hello
+		reports(false, node(api.Synced, 3, 61, 0)), // it hands a virtual IP over, and serves
+		reports(true, node(api.Synced, 4, 62, 5)),
+		reports(true, node(api.Synced, 5, 63, 0)),
 	}
 	sh.server.SetNodes(steps[0])
 	looks := 0

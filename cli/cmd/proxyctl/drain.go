@@ -166,6 +166,8 @@ func busy(n api.NodeStatus, before map[string]time.Time) string {
 	switch {
 	case !n.Connected:
 		return n.ID + " is not connected to the control plane"
+	case n.DrainReported != nil && !*n.DrainReported: // it hands over first, and answers meanwhile
+		return n.ID + " is not drained yet"
 	case n.Connections > 0:
 		return fmt.Sprintf("%s has %d connections", n.ID, n.Connections)
 	case !heard.After(first) || n.UptimeSeconds == 0: // it says its numbers after its Hello

@@ -132,6 +132,7 @@ func (d *drainer) follow(ctx context.Context) bool {
 		d.vips.resume(isDrained)
 	}
 	d.done.Store(drained)
+	poke(d.vips.changed) // proxyctl drain --wait waits for the word
 	d.logger.Info("drain", "drained", drained)
 	return true
 }

@@ -97,6 +97,25 @@ func TestAReplicaThatLagsUndoesNoDrain(t *testing.T) {
 	})
 }
 
+// TestADrainThatIsDoneIsReported at once, and not before: proxyctl drain --wait goes by it.
+func TestADrainThatIsDoneIsReported(t *testing.T) {
+	ctx := t.Context()
+	v := &vips{changed: make(chan struct{}, 1)}
+	stuck := newDrainer("n1", &stuckEngine{}, v, slog.New(slog.DiscardHandler))
+	d := newDrainer("n1", &obedientEngine{}, v, slog.New(slog.DiscardHandler))
+	for _, drained := range []bool{true, false} {
+		d.wanted.Store(drained)
+		if !d.follow(ctx) || len(v.changed) != 1 {
+			t.Errorf("drained %v: %d reports", drained, len(v.changed))
+		}
+		<-v.changed
+	}
+	stuck.wanted.Store(true)
+	if stuck.follow(ctx) || len(v.changed) != 0 || stuck.done.Load() {
+		t.Errorf("it is not drained, and %d reports say so", len(v.changed))
+	}
+}
+
 // fullDisk makes a directory that takes no file, by root either, until the function that
 // it returns is called.
 func fullDisk(t *testing.T) (dir string, free func()) {

@@ -368,7 +368,9 @@ func (n *node) underPressure(level pressure.Level) {
 }
 
 func (n *node) numbers() feed.Numbers {
+	drained := n.drainer.done.Load() // before the count, which is of afterwards then
 	return feed.Numbers{
+		Drained:     drained,
 		Requests:    n.stats.Counter(stats.Requests),
 		Connections: n.stats.Counter(stats.ClientsOpen),
 		Errors:      n.stats.Counter(stats.Errors),

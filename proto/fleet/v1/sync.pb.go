@@ -841,7 +841,10 @@ type Status struct {
 	// nothing and reports the list that it kept.
 	ListRevision uint64 `protobuf:"varint,7,opt,name=list_revision,json=listRevision" json:"list_revision,omitempty"`
 	// How each virtual IP of the running version stands, as this node sees it.
-	VirtualIps    []*VipStatus `protobuf:"bytes,8,rep,name=virtual_ips,json=virtualIps" json:"virtual_ips,omitempty"`
+	VirtualIps []*VipStatus `protobuf:"bytes,8,rep,name=virtual_ips,json=virtualIps" json:"virtual_ips,omitempty"`
+	// The node was drained when connections were counted: its virtual IPs are handed
+	// over, and it accepts no more. Absent: the build does not say.
+	Drained       *bool `protobuf:"varint,9,opt,name=drained" json:"drained,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -930,6 +933,13 @@ func (x *Status) GetVirtualIps() []*VipStatus {
 		return x.VirtualIps
 	}
 	return nil
+}
+
+func (x *Status) GetDrained() bool {
+	if x != nil && x.Drained != nil {
+		return *x.Drained
+	}
+	return false
 }
 
 // VipStatus is how one virtual IP stands, as one node sees it.
@@ -1682,7 +1692,7 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"routesLost\x12\x1f\n" +
 	"\vvirtual_ips\x18\x03 \x01(\rR\n" +
 	"virtualIps\x12(\n" +
-	"\x10virtual_ips_lost\x18\x04 \x01(\rR\x0evirtualIpsLost\"\xa9\x02\n" +
+	"\x10virtual_ips_lost\x18\x04 \x01(\rR\x0evirtualIpsLost\"\xca\x02\n" +
 	"\x06Status\x12+\n" +
 	"\arunning\x18\x01 \x01(\v2\x11.fleet.v1.VersionR\arunning\x12\x1a\n" +
 	"\battested\x18\x02 \x01(\fR\battested\x12\x1a\n" +
@@ -1692,7 +1702,8 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\x06errors\x18\x06 \x01(\x04R\x06errors\x12#\n" +
 	"\rlist_revision\x18\a \x01(\x04R\flistRevision\x124\n" +
 	"\vvirtual_ips\x18\b \x03(\v2\x13.fleet.v1.VipStatusR\n" +
-	"virtualIps\"\x81\x04\n" +
+	"virtualIps\x12\x1f\n" +
+	"\adrained\x18\t \x01(\bB\x05\xaa\x01\x02\b\x01R\adrained\"\x81\x04\n" +
 	"\tVipStatus\x12\x10\n" +
 	"\x03vip\x18\x01 \x01(\tR\x03vip\x12/\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x19.fleet.v1.VipStatus.StateR\x05state\x12\x16\n" +
