@@ -69,5 +69,10 @@ func (c *compiler) unfit(r *table.Route, p table.Protocol) (field, got string) {
 	case !slices.Equal(tunnel.Upgrades, c.defaults.tunnel.Upgrades):
 		return "spec.upgrades", "protocols"
 	}
+	for i := range r.Targets { // who speaks HTTP/2 there is the client, and no connection is shared
+		if u := r.Targets[i].Upstream; u != nil && u.HTTP2 {
+			return "spec.forward", fmt.Sprintf("upstream %s of protocol HTTP2", u.Name)
+		}
+	}
 	return "", ""
 }

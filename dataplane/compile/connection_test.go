@@ -66,6 +66,8 @@ func TestWhatConnectionsDoNotHaveIsRefused(t *testing.T) {
 		{`{kind: Route, name: r, spec: {listeners: [sni], respond: {status: 200}}}`, `Route/r: spec: got a route that does not forward, expected to be left out: listener sni has protocol TLS_PASSTHROUGH`},
 		{`{kind: Route, name: r, spec: {listeners: [sni], hosts: [r.test], timeouts: {request: 1s}, forward: [{upstream: api-v1}]}}`, `Route/r: spec.timeouts.request: got 1s, expected to be left out: listener sni has protocol TLS_PASSTHROUGH`},
 		{`{kind: Route, name: r, spec: {listeners: [sni], hosts: [r.test], upgrades: [spdy], forward: [{upstream: api-v1}]}}`, `Route/r: spec.upgrades: got protocols, expected to be left out: listener sni has protocol TLS_PASSTHROUGH`},
+		// The route stays and the upstream changes.
+		{`{kind: Upstream, name: api-v1, spec: {protocol: HTTP2, endpoints: [{address: "10.0.0.9:80"}]}}`, `Route/shop: spec.forward: got upstream api-v1 of protocol HTTP2, expected to be left out: listener sni has protocol TLS_PASSTHROUGH`},
 		// The route stays and the listener changes.
 		{`{kind: Listener, name: sni, spec: {port: 443, protocol: TCP}}`, `Route/shop: spec.hosts: got "*.shop.test", expected to be left out: listener sni has protocol TCP`},
 	} {

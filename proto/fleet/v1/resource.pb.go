@@ -350,7 +350,8 @@ const (
 	Upstream_HTTP1                Upstream_Protocol = 1
 	// Many requests share a connection: with TLS agreed on by ALPN, else with prior
 	// knowledge. Upgrades go there by RFC 8441, where the endpoint takes it;
-	// CONNECT cannot.
+	// CONNECT cannot. Not of TCP and TLS_PASSTHROUGH listeners, whose connections are
+	// passed on as they are, whatever they carry.
 	Upstream_HTTP2 Upstream_Protocol = 2
 )
 
