@@ -85,6 +85,7 @@ type Publisher struct {
 	kept        []*kept // newest first, at most keptVersions
 	unpublished *Unpublished
 	watchers    map[chan struct{}]struct{}
+	read        time.Time // when the head was read last; zero: it was not
 }
 
 // Unpublished is a head that does not compile in this build.
@@ -178,6 +179,9 @@ func (p *Publisher) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.mu.Lock()
+	p.read = begin
+	p.mu.Unlock()
 	v, was := VersionOf(head), p.Wanted()
 	if v.Epoch == was.Epoch && head.Accepted && !was.Accepted {
 		p.accept(v.Epoch)
@@ -270,6 +274,17 @@ func (p *Publisher) Wanted() Published {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.wanted
+}
+
+// Unread is for how long the head was not read; 0 before it was for the first time. It
+// is read at least at every tick of the store's Watch.
+func (p *Publisher) Unread() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.read.IsZero() {
+		return 0
+	}
+	return p.c.Now().Sub(p.read)
 }
 
 // WantedFor is the version that is wanted of one node.

@@ -566,3 +566,30 @@ func TestAcceptanceOfTheEpochIsNewsByItself(t *testing.T) {
 		}
 	})
 }
+
+func TestUnreadCountsFromTheLastReadThatSucceeded(t *testing.T) {
+	now := time.Unix(1000, 0)
+	h := newHistory()
+	p := New(Config{Store: h, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})
+	later := func(d time.Duration, fail error) {
+		now = now.Add(d)
+		h.set(func() { h.fail = fail })
+		if err := p.Refresh(t.Context()); !errors.Is(err, fail) {
+			t.Error(err)
+		}
+	}
+	if got := p.Unread(); got != 0 {
+		t.Errorf("before the first read: %v", got)
+	}
+	later(0, nil)
+	away := errors.New("etcd is away")
+	later(time.Minute, away)
+	later(time.Minute, away)
+	if got := p.Unread(); got != 2*time.Minute {
+		t.Errorf("after two minutes: %v", got)
+	}
+	later(time.Minute, nil)
+	if got := p.Unread(); got != 0 {
+		t.Errorf("after a read: %v", got)
+	}
+}

@@ -166,6 +166,8 @@ func (d *driver) turn(ctx context.Context) (over bool, err error) {
 		return true, status.FromContextError(ctx.Err()).Err()
 	case <-d.conn.replaced:
 		return true, errReplaced
+	case <-d.conn.away:
+		return true, errCutOff
 	case <-d.s.stopping:
 		return true, errServerStops
 	case err := <-d.ended:

@@ -52,7 +52,8 @@ type node struct {
 	reported time.Time            // when numbers came
 	heldFrom map[string]time.Time // of what numbers say it holds: when that was first heard, by virtual IP
 
-	conflict   string // address of a second machine with this id
+	sentAway   time.Time // last, since this control plane was cut off; zero: never
+	conflict   string    // address of a second machine with this id
 	conflictAt time.Time
 }
 
@@ -63,13 +64,15 @@ type conn struct {
 	address  string
 	since    time.Time
 	replaced chan struct{} // closed when another stream took over
+	away     chan struct{} // closed when the node should look for another control plane
 }
 
 func newRegistry(s *Server) *registry {
 	return &registry{s: s, nodes: map[string]*node{}, watchers: map[chan struct{}]struct{}{}}
 }
 
-// admit makes the stream the node's own, or says why not.
+// admit makes the stream the node's own, or says why not. One that is new to a control
+// plane that is cut off is sent away first.
 func (r *registry) admit(hello *fleetv1.Hello, running session.Version, address string) (*conn, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,6 +85,9 @@ func (r *registry) admit(hello *fleetv1.Hello, running session.Version, address 
 		n = &node{id: id}
 		r.nodes[id] = n
 	}
+	if r.s.cutOff() && n.goesAway(now) {
+		return nil, errCutOff
+	}
 	if old := n.current; old != nil {
 		if old.boot != hello.GetBootId() && now.Sub(n.heard) < silentAfter {
 			n.conflict, n.conflictAt = address, now
@@ -91,7 +97,10 @@ func (r *registry) admit(hello *fleetv1.Hello, running session.Version, address 
 		}
 		close(old.replaced)
 	}
-	c := &conn{node: id, boot: hello.GetBootId(), address: address, since: now, replaced: make(chan struct{})}
+	c := &conn{
+		node: id, boot: hello.GetBootId(), address: address, since: now,
+		replaced: make(chan struct{}), away: make(chan struct{}),
+	}
 	n.current, n.hello, n.heard, n.silent = c, hello, now, false
 	n.running, n.attested, n.drift = running, tree.Hash{}, false
 	n.state, n.judged = session.AwaitingHello, session.Version{}

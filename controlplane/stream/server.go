@@ -49,6 +49,9 @@ type Publisher interface {
 	Watch(ctx context.Context) <-chan struct{}
 	// Base is the tree with this root, if it is one of the last versions.
 	Base(ctx context.Context, root tree.Hash) (tree.Tree, bool)
+	// Unread is for how long the store was not read; at least every half minute it is,
+	// if it answers.
+	Unread() time.Duration
 	// Observe compares what a node says it runs with the store.
 	Observe(ctx context.Context, node string, running session.Version) error
 }
@@ -232,6 +235,9 @@ func (s *Server) keepHouse(ctx context.Context) {
 			return
 		case <-tick.C:
 			s.registry.noticeSilence()
+			if s.cutOff() {
+				s.registry.sendAway()
+			}
 			s.encoder.forget()
 		}
 	}
