@@ -38,29 +38,32 @@ func (s Series) Max() float64 {
 	return slices.Max(s)
 }
 
-// Overlaps says that the spreads of two figures have a value in common.
-func (s Series) Overlaps(o Series) bool {
-	return s.Min() <= o.Max() && o.Min() <= s.Max()
-}
-
 // Ratio is one figure against another.
 type Ratio struct {
-	// Value is the ratio of the medians.
+	// Value is the median of the rounds' ratios.
 	Value float64
-	// Low and High are the ratios that the spreads allow.
+	// Low and High are the least and the greatest of them.
 	Low, High float64
-	// Equal: the spreads overlap, so the figures cannot be told apart.
+	// Equal: the rounds do not agree on which is greater.
 	Equal bool
 }
 
-// Divide compares s with o.
+// Divide compares s with o round by round. Series of different lengths have no common
+// rounds: each value of one is then held against each of the other.
 func Divide(s, o Series) Ratio {
-	return Ratio{
-		Value: s.Median() / o.Median(),
-		Low:   s.Min() / o.Max(),
-		High:  s.Max() / o.Min(),
-		Equal: s.Overlaps(o),
+	var rounds Series
+	for i, v := range s {
+		if len(s) == len(o) {
+			rounds = append(rounds, v/o[i])
+			continue
+		}
+		for _, w := range o {
+			rounds = append(rounds, v/w)
+		}
 	}
+	r := Ratio{Value: rounds.Median(), Low: rounds.Min(), High: rounds.Max()}
+	r.Equal = r.Low <= 1 && r.High >= 1
+	return r
 }
 
 // Judged is what a bound is held against: figures that cannot be told apart are

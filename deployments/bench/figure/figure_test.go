@@ -38,20 +38,22 @@ func TestNothingMeasuredIsNoFigure(t *testing.T) {
 	}
 }
 
-func TestRatiosWhoseSpreadsOverlapAreEqual(t *testing.T) {
+func TestFiguresAreEqualUnlessAllRoundsAgree(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		a, b  Series
 		equal bool
 		value float64
 	}{
-		{"apart", Series{9, 10, 11}, Series{19, 20, 21}, false, 0.5},
-		{"the other way", Series{19, 20, 21}, Series{9, 10, 11}, false, 2},
-		{"one inside the other", Series{10, 10.5, 11}, Series{9, 10, 12}, true, 1.05},
-		{"touching", Series{9, 9.5, 10}, Series{10, 12, 14}, true, 9.5 / 12},
-		{"one outlier", Series{9, 9, 9, 9, 15}, Series{14, 14, 14, 14, 14}, true, 9.0 / 14},
+		{"less in each round", Series{9, 10, 11}, Series{18, 20, 22}, false, 0.5},
+		{"more in each round", Series{18, 20, 22}, Series{9, 10, 11}, false, 2},
+		{"less in each of rounds that differ", Series{9, 18, 27}, Series{10, 20, 30}, false, 0.9},
+		{"less in most rounds", Series{9, 9, 9, 9, 15}, Series{10, 10, 10, 10, 10}, true, 0.9},
+		{"the same in one round", Series{9, 9, 10}, Series{10, 10, 10}, true, 0.9},
 		{"single values", Series{5}, Series{10}, false, 0.5},
 		{"the same single value", Series{5}, Series{5}, true, 1},
+		{"no common rounds, apart", Series{5}, Series{10, 20, 40}, false, 0.25},
+		{"no common rounds, one inside the other", Series{15}, Series{10, 20, 40}, true, 0.75},
 	} {
 		r := Divide(tt.a, tt.b)
 		if r.Equal != tt.equal || math.Abs(r.Value-tt.value) > 1e-9 {
