@@ -154,13 +154,11 @@ func (f *Feed) take(parts *assembly, address string, m *fleetv1.ServerMessage) (
 	return nil, nil
 }
 
-// answer sends an Ack or Nack, and after a change of the live table a Status.
+// answer sends an Ack or Nack, and then a Status: the table is another one, or, on a
+// new stream, the control plane does not know yet who holds the virtual IPs.
 func (f *Feed) answer(stream link, a answer) error {
 	if err := stream.Send(a.message()); err != nil {
 		return err
-	}
-	if !a.acked {
-		return nil
 	}
 	return stream.Send(f.status())
 }
