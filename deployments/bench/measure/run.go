@@ -67,7 +67,7 @@ func Run(ctx context.Context, c Config, now func() time.Time) (*report.Report, e
 		if err != nil {
 			return result, fmt.Errorf("%s: %w", d.ID, err)
 		}
-		s.ID, s.Took = d.ID, now().Sub(begun)
+		s.ID, s.Began, s.Took = d.ID, begun, now().Sub(begun)
 		result.Put(*s)
 	}
 	return result, nil

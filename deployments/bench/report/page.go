@@ -60,6 +60,7 @@ func Page(d Defaults, r *Report) ([]byte, error) {
 		"barVerdict":  barVerdict,
 		"definitions": definitions,
 		"tables":      tables,
+		"older":       older,
 	}
 	t, err := template.New("page").Funcs(funcs).Option("missingkey=error").Parse(pageText)
 	if err != nil {
@@ -174,4 +175,14 @@ func disturbed(r *Report) string {
 		return ""
 	}
 	return fmt.Sprintf("in %d of %d rounds others used more than %s of the proxy's core, at worst %s.", rounds, all, percent(quiet), percent(worst))
+}
+
+// older tells with what and when a scenario was measured, if not with what the run ended
+// with.
+func older(r *Report, d Definition) string {
+	s := r.Scenario(d.ID)
+	if s == nil || s.Version == "" || s.Version == r.version() {
+		return ""
+	}
+	return fmt.Sprintf("Measured on %s with proxyfleet %s.", s.Began.UTC().Format(time.DateOnly), s.Version)
 }

@@ -74,6 +74,9 @@ type Scenario struct {
 	FixedRate float64       `json:"fixed_rate,omitempty"`
 	Rows      []Row         `json:"rows"`
 	Took      time.Duration `json:"took_ns"`
+	// Began is when it was measured, and Version with which proxyfleet.
+	Began   time.Time `json:"began,omitzero"`
+	Version string    `json:"version,omitempty"`
 }
 
 // Row finds a row; nil: it is not there or has no figures.
@@ -171,8 +174,24 @@ func (r *Report) Scenario(id string) *Scenario {
 	return nil
 }
 
+// version is that of the proxyfleet that takes part.
+func (r *Report) version() string {
+	for _, p := range r.Programs {
+		if p.Name == ourName {
+			return p.Version
+		}
+	}
+	return ""
+}
+
+// rivals are all others.
+func (r *Report) rivals() []Program {
+	return slices.DeleteFunc(slices.Clone(r.Programs), func(p Program) bool { return p.Name == ourName })
+}
+
 // Continue begins a run with what an earlier one measured. That must have been the
-// same programs on the same machine, for as long.
+// same rivals on the same machine, for as long. A whole run takes hours, in which
+// proxyfleet may have changed: each scenario tells which it was measured with.
 func (r *Report) Continue(earlier *Report) error {
 	mine, theirs := r.Settings, earlier.Settings
 	mine.OnlyScenarios, theirs.OnlyScenarios = nil, nil
@@ -181,17 +200,31 @@ func (r *Report) Continue(earlier *Report) error {
 		return errors.New("the earlier run was made on another machine, or on other cores of it")
 	case !reflect.DeepEqual(mine, theirs):
 		return errors.New("the earlier run has other settings")
-	case !slices.Equal(r.Programs, earlier.Programs):
-		return errors.New("the earlier run has other versions of the programs")
+	case !slices.Equal(r.rivals(), earlier.rivals()):
+		return errors.New("the earlier run has other versions of the rivals")
 	}
 	r.Started, r.Took = earlier.Started, earlier.Took
 	r.Scenarios = slices.Clone(earlier.Scenarios)
+	for i := range r.Scenarios {
+		r.Scenarios[i].was(earlier.Started, earlier.version())
+	}
 	return nil
+}
+
+// was says when it was measured and with what, where it does not say so itself.
+func (s *Scenario) was(began time.Time, version string) {
+	if s.Version == "" {
+		s.Version = version
+	}
+	if s.Began.IsZero() {
+		s.Began = began
+	}
 }
 
 // Put adds a scenario, in place of an earlier result of it, and tells in the settings
 // which were measured.
 func (r *Report) Put(s Scenario) {
+	s.was(r.Started, r.version())
 	if old := r.Scenario(s.ID); old != nil {
 		r.Took += s.Took - old.Took
 		*old = s

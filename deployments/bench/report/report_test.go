@@ -308,12 +308,42 @@ func TestARunGoesOnWithAnEarlierOneOfTheSame(t *testing.T) {
 	for name, spoil := range map[string]func(*Report){
 		"machine":  func(r *Report) { r.Machine.Kernel = "other" },
 		"settings": func(r *Report) { r.Settings.Round++ },
-		"programs": func(r *Report) { r.Programs = r.Programs[1:] },
+		"rivals":   func(r *Report) { r.Programs = r.Programs[:1] },
 	} {
 		other := &Report{Machine: earlier.Machine, Settings: earlier.Settings, Programs: earlier.Programs}
 		if spoil(other); other.Continue(earlier) == nil {
 			t.Errorf("%s: a run of another is gone on with", name)
 		}
+	}
+}
+
+func TestScenariosOfAnotherVersionOfOursSaySo(t *testing.T) {
+	earlier := example()
+	r := &Report{
+		Started: earlier.Started.AddDate(0, 0, 9), Machine: earlier.Machine, Settings: earlier.Settings,
+		Programs: append([]Program{{Name: ourName, Version: "v2"}}, earlier.Programs[1:]...),
+	}
+	if err := r.Continue(earlier); err != nil {
+		t.Fatal(err)
+	}
+	r.Put(Scenario{ID: Loss, Began: r.Started})
+	page, err := Page(defaults, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(string(page), "Measured on 2026-11-20 with proxyfleet v1."); got != len(earlier.Scenarios) {
+		t.Errorf("%d of %d say so", got, len(earlier.Scenarios))
+	}
+	if s := r.Scenario(Loss); s.Version != "v2" {
+		t.Errorf("the new one says %q", s.Version)
+	}
+	// And once more.
+	again := &Report{Started: r.Started.AddDate(0, 0, 1), Machine: r.Machine, Settings: r.Settings, Programs: append([]Program{{Name: ourName, Version: "v3"}}, r.Programs[1:]...)}
+	if err := again.Continue(r); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := again.Scenario(Bare).Version, again.Scenario(Loss).Version; a != "v1" || b != "v2" {
+		t.Errorf("after two runs: %q and %q", a, b)
 	}
 }
 
