@@ -28,6 +28,9 @@ const (
 	// maxAnswers is how many answers are made at a time; more get 503. Each may
 	// hold some megabytes.
 	maxAnswers = 4
+	// answerTime is how long such an answer may take, with its way to who asked: who
+	// does not read it must not keep others from theirs. Prometheus waits for 10 s.
+	answerTime = 30 * time.Second
 	// closeTimeout is how long Run waits for answers when it ends.
 	closeTimeout = 2 * time.Second
 )
@@ -139,6 +142,8 @@ type Server struct {
 	log      *slog.Logger
 	gatherer prometheus.Gatherer
 	slots    chan struct{}
+
+	answerTime time.Duration // answerTime; tests have less
 }
 
 // New makes a server. It starts nothing.
@@ -159,7 +164,7 @@ func New(c Config) (*Server, error) {
 			return nil, fmt.Errorf("admin: metrics: %w", err)
 		}
 	}
-	return &Server{config: c, log: c.Logger, gatherer: registry, slots: make(chan struct{}, maxAnswers)}, nil
+	return &Server{config: c, log: c.Logger, gatherer: registry, slots: make(chan struct{}, maxAnswers), answerTime: answerTime}, nil
 }
 
 // Listen opens the admin address. There is no authentication, so an address that
@@ -261,12 +266,13 @@ func onLoopback(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// bounded answers only so many at a time.
+// bounded answers only so many at a time, and none for longer than answerTime.
 func (s *Server) bounded(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case s.slots <- struct{}{}:
 			defer func() { <-s.slots }()
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.answerTime)) // a test's recorder has none
 			next(w, r)
 		default:
 			w.Header().Set("Retry-After", "1")

@@ -484,6 +484,39 @@ func TestTooManyAnswersAreRefused(t *testing.T) {
 	}
 }
 
+// TestWhoDoesNotReadAnAnswerKeepsNobodyFromTheirs for longer than it may take.
+func TestWhoDoesNotReadAnAnswerKeepsNobodyFromTheirs(t *testing.T) {
+	s, err := New(newFixture(t).config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.answerTime = 50 * time.Millisecond
+	begun := make(chan struct{}, maxAnswers)
+	server := httptest.NewServer(s.bounded(func(w http.ResponseWriter, _ *http.Request) {
+		begun <- struct{}{}
+		for _, err := w.Write(make([]byte, 1<<20)); err == nil; { // more than any socket takes
+			_, err = w.Write(make([]byte, 1<<20))
+		}
+	}))
+	t.Cleanup(server.Close)
+	for range maxAnswers {
+		c, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		<-begun
+	}
+	for range maxAnswers {
+		select {
+		case s.slots <- struct{}{}:
+		case <-time.After(10 * time.Second):
+			t.Fatal("an answer that nobody reads is kept")
+		}
+	}
+}
+
 func TestTheFeedsStateIsShownAsItIs(t *testing.T) {
 	root := tree.Sum([]byte("x"))
 	got := FeedStatus(func() feed.State {
