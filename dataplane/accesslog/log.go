@@ -124,7 +124,24 @@ func (l *Log) use(f *os.File) {
 	l.file, l.out, l.size, l.torn = f, f, 0, false
 	if info, err := f.Stat(); err == nil {
 		l.size = info.Size()
+		l.torn = info.Mode().IsRegular() && endsTorn(f.Name(), l.size)
 	}
+}
+
+// endsTorn says that a file ends in a part of a line: the disk was full, say, when who
+// wrote it before ended. One that we may not read is taken for whole.
+func endsTorn(path string, size int64) bool {
+	if size == 0 {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var last [1]byte
+	n, _ := f.ReadAt(last[:], size-1)
+	return n == 1 && last[0] != '\n'
 }
 
 // Reopen has the file opened anew under its name, for programs that moved it away.

@@ -194,6 +194,31 @@ func TestWhatADeviceRefusesIsCountedAsDropped(t *testing.T) {
 	}
 }
 
+// TestALineIsNotGluedToOneThatWasCutBefore by whoever wrote the file until then.
+func TestALineIsNotGluedToOneThatWasCutBefore(t *testing.T) {
+	for before, want := range map[string]string{"": "", "{}\n": "{}\n", "{}\n{\"cut": "{}\n{\"cut\n"} {
+		path := filepath.Join(t.TempDir(), "access.log")
+		if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l := openLog(t, Options{Path: path})
+		stop := start(t, l)
+		s := l.Sink()
+		r := sample()
+		s.Finish(&r)
+		s.Flush()
+		stop()
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, ok := bytes.CutPrefix(data, []byte(want))
+		if !ok || !json.Valid(line) || bytes.Count(line, []byte("\n")) != 1 {
+			t.Errorf("behind %q: %q", before, data)
+		}
+	}
+}
+
 func TestReopenFollowsTheName(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("an open file cannot be renamed here")
