@@ -50,6 +50,7 @@ type File struct {
 	latest  *Saved    // guarded by mu; nil: everything is written
 	written time.Time // guarded by mu; of the file on disk
 	holds   string    // guarded by mu; what is on disk, see name
+	damaged bool      // guarded by mu; the newest file was not believed
 }
 
 // Open makes the directory if need be. Two nodes must not share one. Secrets are
@@ -90,6 +91,9 @@ func (f *File) Load() (saved Saved, ok bool) {
 			return saved, true
 		case !errors.Is(err, fs.ErrNotExist):
 			f.logger.Error("last known good: not believed", "file", path, "error", err)
+			f.mu.Lock()
+			f.damaged = f.damaged || name == fileName
+			f.mu.Unlock()
 		}
 	}
 	return Saved{}, false
@@ -162,7 +166,7 @@ func (f *File) flush() (done bool) {
 		f.logger.Error("last known good: not written", "dir", f.dir, "error", err, "retry_in", retry)
 		return false
 	}
-	f.written, f.holds = time.Now(), s.name()
+	f.written, f.holds, f.damaged = time.Now(), s.name(), false
 	return true
 }
 
@@ -171,9 +175,16 @@ func (s *Saved) name() string {
 	return fmt.Sprintf("%d.%d.%s", s.Version.Epoch, s.Version.Revision, s.Tree.Root())
 }
 
-// write puts a whole file in place of the one before, which it keeps.
+// write puts a whole file in place of the one before, which it keeps. A damaged one does
+// not take the place of the older one that is whole.
 func (f *File) write(s *Saved) error {
+	f.mu.Lock()
+	damaged := f.damaged
+	f.mu.Unlock()
 	return replace(f.dir, fileName, f.encode(s), func() error {
+		if damaged {
+			return nil
+		}
 		err := os.Rename(filepath.Join(f.dir, fileName), filepath.Join(f.dir, oldName))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

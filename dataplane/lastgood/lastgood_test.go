@@ -102,6 +102,46 @@ func TestADamagedFileIsRefusedAndTheOlderOneKept(t *testing.T) {
 	damage("longer", append(append([]byte(nil), whole...), 0))
 }
 
+// TestADamagedFileDoesNotTakeThePlaceOfTheOlderOneThatIsWhole: a disk that damages one
+// file may damage another.
+func TestADamagedFileDoesNotTakeThePlaceOfTheOlderOneThatIsWhole(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, fileName)
+	damage := func() {
+		t.Helper()
+		if err := os.Truncate(path, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keep := func(f *File, revision uint64) {
+		t.Helper()
+		f.Save(saved(t, revision, 3))
+		if !f.flush() {
+			t.Fatal("not written")
+		}
+	}
+	f := open(t, dir)
+	keep(f, 1)
+	keep(f, 2)
+	damage()
+	f = open(t, dir)
+	if got, ok := f.Load(); !ok || got.Version.Revision != 1 {
+		t.Fatalf("%v %v", ok, got.Version)
+	}
+	keep(f, 3)
+	damage()
+	f = open(t, dir)
+	if got, ok := f.Load(); !ok || got.Version.Revision != 1 {
+		t.Fatalf("the whole file is gone: %v %v", ok, got.Version)
+	}
+	keep(f, 4)
+	keep(f, 5)
+	damage()
+	if got, ok := open(t, dir).Load(); !ok || got.Version.Revision != 4 {
+		t.Fatalf("%v %v", ok, got.Version)
+	}
+}
+
 func TestOfManyOnlyTheNewestIsWritten(t *testing.T) {
 	dir := t.TempDir()
 	states := make([]Saved, 20)
