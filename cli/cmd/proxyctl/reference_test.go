@@ -4,10 +4,14 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
 func TestTheReferenceNamesEveryCommandAndNoOther(t *testing.T) {
@@ -43,5 +47,84 @@ func TestTheReferenceNamesEveryCommandAndNoOther(t *testing.T) {
 	visit((&app{}).root())
 	for row := range rows {
 		t.Errorf("docs/REFERENCE.md has a row of no command\n%s", row)
+	}
+}
+
+// pages reads what is written for users, by file.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob("../../../docs/*.md")
+	if err != nil || len(files) == 0 {
+		t.Skip("the module is built without the repository around it")
+	}
+	texts := map[string]string{}
+	for _, file := range append(files, "../../../README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[filepath.Base(file)] = string(text)
+	}
+	return texts
+}
+
+// asTyped is a command line of proxyctl in a page: up to the end of its code, or to what
+// a shell does with it.
+var asTyped = regexp.MustCompile("(?m)(?:^    (?:bin/)?|`(?:bin/)?|&& )proxyctl ([^`|&;>#\n]*)")
+
+func TestPagesNameCommandsAndFlagsThatExist(t *testing.T) {
+	seen := 0
+	for page, text := range pages(t) {
+		for _, match := range asTyped.FindAllStringSubmatch(text, -1) {
+			words := strings.Fields(match[1])
+			if words[0] == "COMMAND" {
+				continue // any
+			}
+			seen++
+			command, rest, err := (&app{}).root().Find(words)
+			if err != nil || !command.HasParent() {
+				t.Errorf("%s: proxyctl %s: there is no such command", page, match[1])
+				continue
+			}
+			for _, word := range rest {
+				name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
+				switch flags := command.Flags(); {
+				case strings.HasPrefix(word, "--"):
+					if flags.Lookup(name) == nil && command.InheritedFlags().Lookup(name) == nil && name != "help" {
+						t.Errorf("%s: proxyctl %s: there is no flag %s", page, match[1], word)
+					}
+				case strings.HasPrefix(word, "-") && len(word) == 2:
+					if flags.ShorthandLookup(word[1:]) == nil && command.InheritedFlags().ShorthandLookup(word[1:]) == nil {
+						t.Errorf("%s: proxyctl %s: there is no flag %s", page, match[1], word)
+					}
+				}
+			}
+		}
+	}
+	if seen < 50 {
+		t.Errorf("%d commands were found", seen)
+	}
+}
+
+// block is indented text between lines that are not.
+var block = regexp.MustCompile(`(?m)(?:^    .*\n)+`)
+
+func TestResourcesOfPagesAreAccepted(t *testing.T) {
+	seen := 0
+	for page, text := range pages(t) {
+		for _, code := range block.FindAllString(text, -1) {
+			if !strings.Contains(code, "    kind: ") {
+				continue
+			}
+			code = strings.ReplaceAll("\n"+code, "\n    ", "\n")
+			docs, problems := resource.Decode([]byte(code), resource.DecodeOptions{File: page, FilesAllowed: true})
+			seen += len(docs)
+			for _, p := range problems {
+				t.Error(p)
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("no page has a resource")
 	}
 }
