@@ -149,8 +149,7 @@ func (l *Loop) opened(c *upstreamConn) {
 		l.warmFine(p) // it is there
 	}
 	c.expires = l.lifetime(c.pool)
-	c.series = c.pool.series
-	l.stats.EndpointOpened(c.series)
+	c.series = l.stats.EndpointOpened(c.pool.series)
 	if c.stream == nil && (c.client != p.client || c.http2 != p.http2 || p.header != table.ProxyHeaderNone) {
 		if c.http2 {
 			p.connecting--

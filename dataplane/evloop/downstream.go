@@ -98,8 +98,7 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 	k.down = d
 	l.clientsChanged(1)
 	s.binding.clientele.open.Add(1)
-	d.series = s.listener.Series
-	l.stats.ClientOpened(d.series)
+	d.series = l.stats.ClientOpened(s.listener.Series)
 	if s.listener.ProxyProtocol != table.ProxyOff {
 		l.awaitProxy(d)
 		return

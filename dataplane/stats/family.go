@@ -80,6 +80,14 @@ func (f *family) turn(p *place, s Slot) *place {
 	return p
 }
 
+// opened adds one to the slot's open connections, and says for which slot it counts.
+func (f *family) opened(s Slot) Slot {
+	p := f.at(s)
+	add(&p.row[rowOpened], 1)
+	add(&p.row[rowOpen], 1)
+	return p.slot
+}
+
 // closed takes one from the slot's open connections. Where the place counts for a
 // newer name the connection is not in it any more.
 func (f *family) closed(s Slot) {

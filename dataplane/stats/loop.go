@@ -127,12 +127,11 @@ func (l *Loop) Handshake(endpoint bool, result uint8) {
 	add(&l.shakes[side][result%maxReasons], 1)
 }
 
-// ClientOpened counts an accepted connection.
-func (l *Loop) ClientOpened(listener Slot) {
+// ClientOpened counts an accepted connection, and says for which slot: that of the
+// others, where the listener's has a newer name already. ClientClosed wants that one.
+func (l *Loop) ClientOpened(listener Slot) Slot {
 	add(&l.counters[ClientsOpen], 1)
-	p := l.clients.at(listener)
-	add(&p.row[rowOpened], 1)
-	add(&p.row[rowOpen], 1)
+	return l.clients.opened(listener)
 }
 
 // ClientClosed counts the end of a connection. It may be on another loop than
@@ -142,12 +141,11 @@ func (l *Loop) ClientClosed(listener Slot) {
 	l.clients.closed(listener)
 }
 
-// EndpointOpened counts a connection to an endpoint that was established.
-func (l *Loop) EndpointOpened(endpoint Slot) {
+// EndpointOpened counts a connection to an endpoint that was established, and says for
+// which slot, as ClientOpened does.
+func (l *Loop) EndpointOpened(endpoint Slot) Slot {
 	add(&l.counters[ServersOpen], 1)
-	p := l.servers.at(endpoint)
-	add(&p.row[rowOpened], 1)
-	add(&p.row[rowOpen], 1)
+	return l.servers.opened(endpoint)
 }
 
 // EndpointClosed counts the end of a connection to an endpoint.

@@ -2,6 +2,7 @@ package stats
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -145,6 +146,32 @@ func TestAConnectionThatOutlivesItsListenerIsNotTakenFromAnother(t *testing.T) {
 	for c := range s.ClientConnections() {
 		if c.Name != "fresh" || c.Open != 1 {
 			t.Errorf("got %+v, want only fresh with 1", c)
+		}
+	}
+}
+
+// TestAConnectionThatBeginsLateIsCountedNoLongerThanItIsOpen: that of a name which has
+// gone, behind the first of the name that has its slot now.
+func TestAConnectionThatBeginsLateIsCountedNoLongerThanItIsOpen(t *testing.T) {
+	s := New(1, Limits{Listeners: 2, Endpoints: 2})
+	l := s.Loop(0)
+	for _, c := range []struct {
+		names         *Interner
+		opened        func(Slot) Slot
+		closed        func(Slot)
+		ofConnections iter.Seq[ConnectionTotals]
+	}{
+		{s.Listeners, l.ClientOpened, l.ClientClosed, s.ClientConnections()},
+		{s.Endpoints, l.EndpointOpened, l.EndpointClosed, s.ServerConnections()},
+	} {
+		old := c.names.Acquire(Key{Name: "old"})
+		c.names.Retain(func(Key) bool { return false })
+		c.closed(c.opened(c.names.Acquire(Key{Name: "fresh"})))
+		c.closed(c.opened(old))
+		for n := range c.ofConnections {
+			if n.Opened != 1 || n.Open != 0 {
+				t.Errorf("%s: %d opened, %d are open", n.Name, n.Opened, int64(n.Open))
+			}
 		}
 	}
 }
