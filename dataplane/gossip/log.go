@@ -9,9 +9,13 @@ import (
 	"time"
 )
 
-// maxLines bounds how much memberlist may log in a second: anybody can send it
-// packets to complain about.
-const maxLines = 20
+// maxLines bounds how much memberlist may log in a logWindow: anybody can send it
+// packets to complain about, and a node with another key does so 20 times a second
+// for as long as it runs. What is wrong stands in the first lines.
+const (
+	maxLines  = 20
+	logWindow = time.Minute
+)
 
 // newLogger returns a logger for memberlist that writes to l.
 func newLogger(l *slog.Logger) *log.Logger { return log.New(newLogWriter(l), "", 0) }
@@ -21,7 +25,7 @@ type logWriter struct {
 	log *slog.Logger
 
 	mu      sync.Mutex
-	second  time.Time // begin of the second that is counted
+	begin   time.Time // of the window that is counted
 	lines   int
 	dropped int
 }
@@ -49,9 +53,9 @@ func (w *logWriter) Write(line []byte) (int, error) {
 func (w *logWriter) admit(now time.Time) (dropped int, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if now.Sub(w.second) >= time.Second {
+	if now.Sub(w.begin) >= logWindow {
 		dropped = w.dropped
-		w.second, w.lines, w.dropped = now, 0, 0
+		w.begin, w.lines, w.dropped = now, 0, 0
 	}
 	if w.lines == maxLines {
 		w.dropped++

@@ -104,8 +104,11 @@ func TestAFloodOfLinesIsCutShort(t *testing.T) {
 			admitted++
 		}
 	}
-	dropped, ok := w.admit(now.Add(time.Second))
-	if admitted != maxLines || dropped != 1000-maxLines || !ok {
+	if _, ok := w.admit(now.Add(logWindow - 1)); ok { // a stranger sends for hours
+		t.Error("a line after the window's last")
+	}
+	dropped, ok := w.admit(now.Add(logWindow))
+	if admitted != maxLines || dropped != 1001-maxLines || !ok {
 		t.Errorf("%d admitted, then %d dropped, %v", admitted, dropped, ok)
 	}
 	var out bytes.Buffer

@@ -119,6 +119,18 @@ func TestStatusAndNodesShowThatANodeIsDrained(t *testing.T) {
 	contains(t, sh.must("nodes"), "SYNCED, drained")
 }
 
+func TestANodeInSyncWithWhichSomethingIsWrongRefusesNothing(t *testing.T) {
+	sh := newShell(t)
+	n := controlplanetest.Node("node-1", api.Synced, 0, 0)
+	n.Problems = []api.Problem{{Kind: "Node", Name: "node-1", Field: "name", Got: "a second machine", Expected: "one"}}
+	sh.server.SetNodes(n)
+	got := sh.must("status")
+	contains(t, got, "node-1 serves nothing, and:", "got a second machine")
+	if strings.Contains(got, "refuses") {
+		t.Errorf("it refuses nothing:\n%s", got)
+	}
+}
+
 func TestStatusSaysThatEtcdIsAway(t *testing.T) {
 	sh := withFleet(t)
 	now := sh.server.Start.Add(10 * time.Minute)

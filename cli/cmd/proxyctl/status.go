@@ -208,7 +208,7 @@ func reason(n api.NodeStatus) string {
 	}
 }
 
-// writeReasons lists the problems of the nodes that refuse.
+// writeReasons lists the problems of nodes: mostly why they refuse.
 func writeReasons(b *strings.Builder, nodes []api.NodeStatus, colour bool) {
 	for _, n := range nodes {
 		if n.State == api.Held {
@@ -222,7 +222,11 @@ func writeReasons(b *strings.Builder, nodes []api.NodeStatus, colour bool) {
 		if n.Running != nil {
 			running = fmt.Sprintf("revision %d", n.Running.Revision)
 		}
-		fmt.Fprintf(b, "\n%s refuses revision %d and serves %s:\n", paint(colour, red, visible(n.ID)), n.Wanted.Revision, running)
+		if n.State == api.Synced { // something else is wrong, as with its name
+			fmt.Fprintf(b, "\n%s serves %s, and:\n", paint(colour, yellow, visible(n.ID)), running)
+		} else {
+			fmt.Fprintf(b, "\n%s refuses revision %d and serves %s:\n", paint(colour, red, visible(n.ID)), n.Wanted.Revision, running)
+		}
 		for i, p := range n.Problems {
 			if i == maxProblemsListed {
 				fmt.Fprintf(b, "  … and %d more\n", len(n.Problems)-i)
