@@ -153,6 +153,9 @@ func (l *Loop) settleCalls(m *upMux) {
 			l.acquireFrom(s, m.of.pool)
 		}
 	}
+	if m.open == 0 && !m.link.closed { // they went elsewhere
+		l.idleMux(m.of)
+	}
 }
 
 // takeUnready empties the list of those that wait, so that each of them leaves it at

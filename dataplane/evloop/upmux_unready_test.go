@@ -3,15 +3,18 @@
 package evloop
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"testing"
 	"time"
 
 	xhttp2 "golang.org/x/net/http2"
+	"golang.org/x/sys/unix"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
 // TestAllThatWaitForSETTINGSGoOnTogether: with them, or when the connection ends
@@ -77,5 +80,32 @@ func TestAllThatWaitForSETTINGSGoOnTogether(t *testing.T) {
 		}
 		n.records.mu.Unlock()
 		eventually(t, "the end of all attempts", func() bool { return n.engine.registry.Endpoint(u.Endpoints[0].Slot).InFlight() == 0 })
+	}
+}
+
+// TestAConnectionWhoseTunnelsWentElsewhereIsIdle: they wait for one that takes streams, since
+// its SETTINGS say that it takes none.
+func TestAConnectionWhoseTunnelsWentElsewhereIsIdle(t *testing.T) {
+	u := newUpstream("u", "127.0.0.1:9")
+	u.HTTP2 = true
+	l, p := poolOf(t, u)
+	c, far := pairedUp(t, l, p)
+	defer unix.Close(far)
+	l.opened(c)
+	m, s := c.mux, l.streams.take()
+	env := exchange.Env{Table: new(table.Table), Listener: new(table.Listener), Random: l.random}
+	s.x.BeginFailed(&env, &s.head, exchange.Arrival{}, exchange.Failure{Reason: exchange.ReasonOverload}) // it has a head
+	m.unready, s.unready, m.open, m.idleUntil = []*stream{s}, m, 1, 0
+	var settings bytes.Buffer
+	_ = xhttp2.NewFramer(&settings, nil).WriteSettings(xhttp2.Setting{ID: xhttp2.SettingMaxConcurrentStreams, Val: 0})
+	if _, err := unix.Write(far, settings.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	c.link.readable = true
+	if l.turn(c.link); s.wait != p || m.open != 0 {
+		t.Fatalf("%d calls, who asks for a tunnel waits: %t", m.open, s.wait == p)
+	}
+	if m.idleUntil == 0 {
+		t.Error("a connection without calls has no end")
 	}
 }
