@@ -31,6 +31,7 @@ type downstream struct {
 	fresh     bool   // no byte came, so it may turn out to be HTTP/2
 	refused   bool   // the codec gave up: what follows is not understood
 	closing   bool   // closes when everything queued has gone
+	answered  bool   // and nothing of an answer is queued
 	counted   bool   // peer's connections are counted, with this one
 	named     bool   // a PROXY header said who peer is
 	chance    uint16 // its part in the spread of maxLifetime

@@ -19,7 +19,7 @@ func (d *downstream) deadline() int64 {
 		return d.since + int64(t.RequestHead)
 	case d.phase == phaseLinger && d.link.muted:
 		return d.since // each tick has something to do
-	case d.phase == phaseLinger:
+	case d.phase == phaseLinger, d.closing && d.answered:
 		return d.since + lingerTime
 	case d.closing:
 		return d.since + int64(t.StreamIdle)

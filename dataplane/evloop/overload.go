@@ -147,6 +147,7 @@ func (l *Loop) shed() {
 // lingers so that it can read that.
 func (l *Loop) shedDown(d *downstream) {
 	if d.mux != nil {
+		d.answered = d.mux.out.len() == 0 // nothing but the GOAWAY is lost with it
 		l.endMuxBy(d, http2.NoError)
 		return
 	}

@@ -67,10 +67,7 @@ func TestWhoMakesRoomGetsTheAnswerThatEndedInThisTurn(t *testing.T) {
 			d.headStart = 0
 			l.endTurn(l.now)
 		}
-		for full := false; !full; { // which the link does not know
-			_, err := unix.Write(k.fd, []byte("x"))
-			full = err != nil
-		}
+		fill(k)
 		if version == "HTTP/2" {
 			l.gather(&d.mux.frames, append(l.frame[:0], answer...))
 		} else {
@@ -93,6 +90,33 @@ func TestWhoMakesRoomGetsTheAnswerThatEndedInThisTurn(t *testing.T) {
 		if !bytes.Contains(got, answer) {
 			t.Errorf("%s: %d bytes came, without the answer", version, len(got))
 		}
+	}
+}
+
+// TestAClientThatReadsNothingMakesRoomInTime: its socket does not even take the GOAWAY.
+func TestAClientThatReadsNothingMakesRoomInTime(t *testing.T) {
+	l := startedLoop(t)
+	d, _ := pairedDown(t, l)
+	k := d.link
+	l.beginMux(d)
+	d.headStart = 0
+	l.endTurn(l.now)
+	fill(k)
+	l.engine.SetPressure(pressure.High)
+	if l.shed(); k.closed || k.out.len() == 0 {
+		t.Fatalf("closed %t, %d bytes wait", k.closed, k.out.len())
+	}
+	l.now += lingerTime + wheelTick
+	if l.expire(); !k.closed {
+		t.Error("it is kept for as long as a slow reader of an answer")
+	}
+}
+
+// fill fills a link's socket, which the link does not know.
+func fill(k *link) {
+	for full := false; !full; {
+		_, err := unix.Write(k.fd, []byte("x"))
+		full = err != nil
 	}
 }
 
