@@ -144,10 +144,12 @@ func (f *fleet) refresh(ctx context.Context) (again time.Time, err error) {
 		}
 	}
 	f.s.registry.setRecords(records)
-	list, again, err := f.changeList(ctx, records)
+	list, seen, err := f.s.c.Records.ExpectedList(ctx)
 	if err != nil {
 		return again, err
 	}
+	// Where the list cannot be written, drains are told all the same.
+	list, again, failed := f.changeList(ctx, records, list, seen)
 	state := fleetState(records, list, revision)
 	f.mu.Lock()
 	f.listed, state.TicketKeys = list.GetRevision(), f.tickets
@@ -155,19 +157,17 @@ func (f *fleet) refresh(ctx context.Context) (again time.Time, err error) {
 	f.publish(state)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.missing) > 0 {
-		return again, errMissing
+	if failed == nil && len(f.missing) > 0 {
+		failed = errMissing
 	}
-	return again, nil
+	return again, failed
 }
 
-// changeList makes the next step of the list, if it is due, and returns the list
-// that is in the store now.
-func (f *fleet) changeList(ctx context.Context, records []*fleetv1.NodeRecord) (list *fleetv1.ListRecord, again time.Time, err error) {
-	list, seen, err := f.s.c.Records.ExpectedList(ctx)
-	if err != nil {
-		return nil, again, err
-	}
+// changeList makes the next step of the list that was seen, if it is due, and returns
+// the list that is in the store now.
+func (f *fleet) changeList(ctx context.Context, records []*fleetv1.NodeRecord, list *fleetv1.ListRecord, seen int64) (
+	now *fleetv1.ListRecord, again time.Time, err error,
+) {
 	if list != nil {
 		// What a wiped store forgets is known here still.
 		f.mu.Lock()
@@ -192,7 +192,7 @@ func (f *fleet) changeList(ctx context.Context, records []*fleetv1.NodeRecord) (
 		f.look() // another replica was faster: on with what it wrote
 		return list, again, nil
 	case err != nil:
-		return nil, again, err
+		return list, again, err
 	}
 	if next.GetRevision() != list.GetRevision() {
 		f.s.log.Info("expected members: changed", "revision", next.GetRevision(), "members", len(next.GetMembers()),

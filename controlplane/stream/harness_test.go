@@ -43,6 +43,7 @@ type memory struct {
 	revision uint64
 	accepted uint64 // epoch
 	fail     error  // of writing records
+	failList error  // of writing the list
 	watchers map[chan struct{}]struct{}
 }
 
@@ -153,6 +154,9 @@ func (m *memory) ExpectedList(context.Context) (*fleetv1.ListRecord, int64, erro
 func (m *memory) PutExpectedList(_ context.Context, record *fleetv1.ListRecord, seen int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.failList != nil {
+		return m.failList
+	}
 	if seen != m.listMod {
 		return store.ErrConflict
 	}

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/roster"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
@@ -139,6 +141,25 @@ func TestAWipedControlPlaneTakesOverTheListOfItsNodes(t *testing.T) {
 	if !m.list.GetAdopted() {
 		t.Errorf("%v", m.list)
 	}
+}
+
+// TestADrainIsToldThoughTheListCannotBeWritten, as in an etcd that has just run full.
+func TestADrainIsToldThoughTheListCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	m, now := newMemory(), newClock()
+	m.failList = errors.New("no room")
+	p := newPlane(t, m, "", func(c *Config) { c.Now = now.now })
+	a := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "a"})
+	is := func(drained bool) {
+		t.Helper()
+		for len(a.state.GetMembers()) != 1 || a.state.GetMembers()[0].GetDrained() != drained {
+			a.recv()
+		}
+	}
+	is(false)
+	now.add(roster.Gather) // the first list is due
+	m.edit(func() { m.records["a"] = &fleetv1.NodeRecord{NodeId: "a", Spec: &fleetv1.Node{Drained: new(true)}} })
+	is(true)
 }
 
 // TestADrainOutlivesAWipedStoreAndANewControlPlane: only the node knows of it still. A
