@@ -165,6 +165,8 @@ func vipProblems(v api.VIPStatus) (problems []string) {
 		tell("%s say that they hold it", strings.Join(v.Holders, " and "))
 	case v.Holder == "" && v.Expected == 0:
 		tell("no node reports it: nodes take part with --gossip-address")
+	case v.SeenHolder() != "":
+		tell("%s holds it, as others see it, and does not report", v.SeenHolder())
 	case v.Holder == "" && v.Alive < v.Needed:
 		tell("nobody holds it: alive %d of %d expected, %d needed", v.Alive, v.Expected, v.Needed)
 	case v.Holder == "":

@@ -73,6 +73,8 @@ func TestAVIPIsShownAsItsHolderSeesItWithWhatIsWrong(t *testing.T) {
 		{"taken over from one that goes on saying it", []api.VIPReport{took("a", 3, 0, 3), took("b", 4, 2, 2)}, "", 3, []string{"a and b say that they hold it"}},
 		{"held by nobody, who sees most is shown", []api.VIPReport{cut, waits("b", "")}, "", 2, []string{"nobody holds it"}},
 		{"held by nobody, for want of members", []api.VIPReport{cut}, "", 1, []string{"nobody holds it: alive 1 of 3 expected, 2 needed"}},
+		{"held by one that does not report", []api.VIPReport{waits("b", "z"), waits("c", "z")}, "", 2, []string{"z holds it, as others see it, and does not report"}},
+		{"let go by one that others still see hold", []api.VIPReport{waits("a", ""), waits("b", "a")}, "", 2, []string{"nobody holds it"}},
 		{"nodes disagree on the holder", []api.VIPReport{holds("a"), waits("b", "c")}, "a", 3, []string{"b takes c for the holder"}},
 		{"who has said nothing since the holder took over does not disagree", []api.VIPReport{took("a", 3, 2, 3), heard(waits("b", "c"), 1)}, "a", 3, nil},
 		{"who has does", []api.VIPReport{took("a", 3, 2, 3), heard(waits("b", "c"), 2)}, "a", 3, []string{"b takes c for the holder"}},

@@ -57,8 +57,8 @@ func TestStatusComesEveryFiveSecondsAndAfterEachChange(t *testing.T) {
 		n := start(t, func(c *Config) {
 			c.Numbers = func() Numbers { return Numbers{Requests: 7, Connections: 3, Errors: 1, Drained: true} }
 		})
-		l, _ := n.accept()
 		begin := time.Now()
+		l, _ := n.accept() // with the first
 		a := treeOf(t, upstream(t, "a", "10.0.0.1:80"))
 		v := l.send(nil, a, 1, 1)
 		n.wantAck(l, v)

@@ -180,7 +180,7 @@ func (n *node) setFail(err error) {
 	n.fail = err
 }
 
-// accept takes the node's next stream and its Hello.
+// accept takes the node's next stream and its Hello, and the Status after its Welcome.
 func (n *node) accept() (*fakeLink, *fleetv1.Hello) {
 	n.t.Helper()
 	l := <-n.links
@@ -189,6 +189,9 @@ func (n *node) accept() (*fakeLink, *fleetv1.Hello) {
 		n.t.Fatalf("first message: %v", m)
 	}
 	l.toNode <- &fleetv1.ServerMessage{Message: &fleetv1.ServerMessage_Welcome{Welcome: &fleetv1.Welcome{}}}
+	if s := <-l.toServer; s.GetStatus() == nil {
+		n.t.Fatalf("after the Welcome: %v", s)
+	}
 	return l, m.GetHello()
 }
 

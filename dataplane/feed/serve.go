@@ -71,6 +71,13 @@ func (f *Feed) serve(ctx context.Context, stream link, address string) error {
 			if u != nil {
 				work, offer = u, f.applier.updates
 			}
+			// A control plane that has just started takes a virtual IP for vacant whose
+			// holder says nothing, and there may be nothing to update.
+			if r.message.GetWelcome() != nil {
+				if err := stream.Send(f.status()); err != nil {
+					return f.sendError(in, err)
+				}
+			}
 		case offer <- work:
 			work, offer = nil, nil
 		case a := <-answers:
@@ -154,11 +161,13 @@ func (f *Feed) take(parts *assembly, address string, m *fleetv1.ServerMessage) (
 	return nil, nil
 }
 
-// answer sends an Ack or Nack, and then a Status: the table is another one, or, on a
-// new stream, the control plane does not know yet who holds the virtual IPs.
+// answer sends an Ack or Nack, and after a change of the live table a Status.
 func (f *Feed) answer(stream link, a answer) error {
 	if err := stream.Send(a.message()); err != nil {
 		return err
+	}
+	if !a.acked {
+		return nil
 	}
 	return stream.Send(f.status())
 }

@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // VIPState is a node's own part in one virtual IP.
 type VIPState string
@@ -85,6 +88,23 @@ type VIPStatus struct {
 	Problems []string `json:"problems,omitempty"`
 	// Nodes are what the nodes report, by id.
 	Nodes []VIPReport `json:"nodes"`
+}
+
+// SeenHolder is the node that others take for the holder and that reports nothing
+// itself, as it is not connected to this control plane; empty: there is none.
+func (v VIPStatus) SeenHolder() string {
+	if v.Holder != "" || len(v.Holders) > 0 {
+		return ""
+	}
+	for _, n := range v.Nodes {
+		silent := !slices.ContainsFunc(v.Nodes, func(r VIPReport) bool {
+			return r.Node == n.Holder && r.State != VIPUnknown
+		})
+		if n.Holder != "" && silent {
+			return n.Holder
+		}
+	}
+	return ""
 }
 
 // VIPList is every virtual IP, by name.

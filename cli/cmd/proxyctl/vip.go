@@ -198,6 +198,10 @@ func holderCell(v api.VIPStatus) cell {
 	switch {
 	case len(v.Holders) > 0:
 		return cell{strings.Join(v.Holders, " AND "), red}
+	case v.SeenHolder() != "":
+		return cell{v.SeenHolder() + "?", yellow}
+	case v.Holder == "" && v.Expected == 0: // no node reports
+		return cell{"unknown", red}
 	case v.Holder == "":
 		return cell{"nobody", red}
 	case len(v.Problems) > 0:

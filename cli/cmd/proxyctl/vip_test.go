@@ -84,3 +84,21 @@ func TestWhoHasSaidNothingSinceAnotherTookOverIsShownAsStaleWithItsAge(t *testin
 		t.Errorf("the holder is not stale:\n%s", text)
 	}
 }
+
+func TestAHolderThatDoesNotReportIsShownAsOthersSeeIt(t *testing.T) {
+	v := api.VIPStatus{Nodes: []api.VIPReport{{Node: "node-1", State: api.VIPUnknown}}}
+	if got := holderCell(v).text; got != "unknown" {
+		t.Errorf("holder %q", got)
+	}
+	v = api.VIPStatus{Expected: 2, Nodes: []api.VIPReport{
+		{Node: "node-1", State: api.VIPUnknown},
+		{Node: "node-2", State: api.VIPWaiting, Holder: "node-1"},
+	}}
+	if got := holderCell(v).text; got != "node-1?" {
+		t.Errorf("holder %q", got)
+	}
+	v.Nodes[0].State = api.VIPIdle // it let go
+	if got := holderCell(v).text; got != "nobody" {
+		t.Errorf("holder %q", got)
+	}
+}
