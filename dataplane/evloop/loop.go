@@ -114,6 +114,7 @@ type Loop struct {
 	subs        int   // their streams of HTTP/2
 	crowded     bool  // the node is near its ceiling of clients
 	shedAgain   int64 // when idle connections may be closed again; 0: no need
+	shedNext    int   // the index of the link that is looked at first then
 	acceptAgain int64 // when to accept again, after descriptors ran out; 0: they have not
 	closeAt     int64 // when the first of the removed sockets is closed; 0: there are none
 

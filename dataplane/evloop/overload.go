@@ -30,10 +30,15 @@ import (
 
 const (
 	// shedEvery is how often idle connections are looked through under pressure,
-	// and shedShare the part of all that is closed each time: a node full of idle
-	// ones is rid of them in about a second.
+	// and shedShare the part of all that is closed each time: a loop full of idle
+	// ones is rid of them in about a second; of more than 20,000, of so many.
 	shedEvery = int64(50 * time.Millisecond)
 	shedShare = 20
+	// shedLook is how many descriptors are looked through in one turn: of more, that many
+	// in each, and the next shedGap later at the earliest. A loop that looks through
+	// hundreds of thousands, and closes one in twenty, serves nobody for half a second.
+	shedLook = 4096
+	shedGap  = int64(10 * time.Millisecond)
 	// shedIdle is how long a connection has been idle before it makes room for
 	// another one: who has come a moment ago is about to ask.
 	shedIdle = int64(time.Second)
@@ -103,7 +108,7 @@ func (l *Loop) overloaded() bool {
 }
 
 // shed closes idle client connections where memory or descriptors run short, the
-// longest idle first.
+// longest idle of those it looks at first.
 func (l *Loop) shed() {
 	l.crowded = l.crowded && l.engine.crowds(l.engine.clients())
 	calm := l.engine.Pressure() == pressure.Calm
@@ -114,16 +119,30 @@ func (l *Loop) shed() {
 	if l.now < l.shedAgain {
 		return
 	}
-	l.shedAgain = l.now + shedEvery
+	look, every := len(l.links), shedEvery
+	if look > shedLook {
+		every = max(every*shedLook/int64(look), shedGap)
+		look = shedLook
+	}
+	l.shedAgain = l.now + every
 	until := l.now
 	if calm {
 		until -= shedIdle
 	}
 	var idle []*downstream
-	leaving := 0 // they make room in a moment
-	for _, k := range l.links {
-		switch d := k.down; {
-		case k.closed || d == nil:
+	clients, leaving := 0, 0 // and those of them that make room in a moment
+	for range look {
+		if l.shedNext >= len(l.links) {
+			l.shedNext = 0
+		}
+		k := l.links[l.shedNext]
+		l.shedNext++
+		d := k.down
+		if k.closed || d == nil {
+			continue
+		}
+		clients++
+		switch {
 		case d.closing && d.since > l.now-shedIdle:
 			leaving++
 		case d.since <= until && d.idle():
@@ -131,7 +150,7 @@ func (l *Loop) shed() {
 		}
 	}
 	slices.SortFunc(idle, func(a, b *downstream) int { return cmp.Compare(a.since, b.since) })
-	most := max(l.downs/shedShare, shedLeast)
+	most := max(clients/shedShare, shedLeast)
 	if calm { // only as many as are in the way
 		most = max(most-leaving, 0)
 	}

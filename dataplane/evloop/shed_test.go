@@ -156,3 +156,28 @@ func TestNoMoreClientsMakeRoomThanNeeded(t *testing.T) {
 		t.Errorf("%d of %d clients leave later", leaving(), clients)
 	}
 }
+
+// TestNoTurnLooksForRoomForLong however many clients there are, and all are looked at.
+func TestNoTurnLooksForRoomForLong(t *testing.T) {
+	const clients = 3 * shedLook
+	l := startedLoop(t)
+	listener := (&node{}).listener()
+	s := &socket{fd: -1, binding: &binding{clientele: new(clientele)}, listener: &listener}
+	for i := range clients {
+		k := &link{fd: -1, index: uint32(len(l.links))}
+		k.down = &downstream{link: k, socket: s, since: int64(i)}
+		l.links = append(l.links, k)
+	}
+	l.clientsChanged(clients)
+	l.open.Add(clients)
+	l.engine.SetPressure(pressure.High)
+	for rounds := 0; l.downs > 0; rounds++ {
+		before := l.downs
+		l.shed()
+		if closed := before - l.downs; closed > shedLook/shedShare || rounds > clients {
+			t.Fatalf("round %d closed %d clients, %d are left", rounds, closed, l.downs)
+		}
+		l.endTurn(l.now)
+		l.now = l.shedAgain
+	}
+}
