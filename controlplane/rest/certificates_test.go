@@ -209,3 +209,12 @@ func TestCertificatesThatEndSoonAreWarnedOf(t *testing.T) {
 		t.Errorf("an apply that names no certificate warns of %v", again.Warnings)
 	}
 }
+
+func TestStatusWarnsOfTheControlPlaneItself(t *testing.T) {
+	f := newFleet(t, func(c *Config) { c.Notices = func() []string { return []string{"etcd is short of room"} } })
+	f.apply(certificateBody(t, "soon", until(t, 5)))
+	eventually(t, func() (string, bool) {
+		all := f.status().Warnings
+		return "both warnings", len(all) == 2 && all[0] == api.Warning{Message: "etcd is short of room"} && all[1].Name == "soon"
+	})
+}

@@ -107,11 +107,12 @@ func TestKeptCertificatesAndWarningsAreTold(t *testing.T) {
 	writeKept(&b, []api.KeptCertificate{
 		{Name: "a", Reason: api.KeptOlder, NotAfter: end.AddDate(0, -1, 0), InForce: &end}, {Name: "b", Reason: api.KeptExpired, NotAfter: end.AddDate(-1, 0, 0)},
 	}, false)
-	writeWarnings(&b, []api.Warning{{Kind: "Certificate", Name: "c", Message: "expires in 3 days"}}, false)
-	want := fmt.Sprintf("%s\n%s\n%s\n",
+	writeWarnings(&b, []api.Warning{{Kind: "Certificate", Name: "c", Message: "expires in 3 days"}, {Message: "etcd is short of room"}}, false)
+	want := fmt.Sprintf("%s\n%s\n%s\n%s\n",
 		"Certificate/a kept: the one of that revision, which ends on 2026-12-02, was issued before the one in force: the one that ends on 2027-01-02 stays (--with-certificates brings it back)",
 		"Certificate/b kept: the one of that revision, which ends on 2026-01-02, has expired: there is none now (--with-certificates brings it back)",
-		"warning: Certificate/c expires in 3 days")
+		"warning: Certificate/c expires in 3 days",
+		"warning: etcd is short of room")
 	if b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
 	}
