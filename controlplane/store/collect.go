@@ -69,6 +69,9 @@ func (s *Store) collect(ctx context.Context, c *Collected) error {
 	if err := s.sweep(ctx, barrier, reachable, s.spared(space), c); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
+	s.mu.Lock()
+	s.refused = false
+	s.mu.Unlock()
 	return nil
 }
 

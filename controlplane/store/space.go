@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// shortParts: with one of so many parts of the quota in use, garbage is collected
-	// whatever its age.
-	shortParts = 2
+	// shortParts: with no more than one of so many parts of the quota left, garbage is
+	// collected whatever its age.
+	shortParts = 4
 	// reserveParts: one of so many parts of the quota is for those who make room, since
 	// a collection of garbage writes too, and for what is no configuration.
 	reserveParts = 8
@@ -34,10 +34,14 @@ type Space struct {
 	Quota int64 // etcd writes nothing once the file is as large; 0: it does not tell
 	// Full: it came to that. It lasts until the alarm is disarmed.
 	Full bool
+	// Refused: a change was refused for want of room since garbage was collected last.
+	Refused bool
 }
 
 // Short says whether it is time to make room.
-func (s Space) Short() bool { return s.Full || s.Quota > 0 && s.InUse >= s.Quota/shortParts }
+func (s Space) Short() bool {
+	return s.Full || s.Refused || s.Quota > 0 && s.InUse >= s.Quota-s.Quota/shortParts
+}
 
 // takes says whether the configuration may grow by so many bytes.
 func (s Space) takes(bytes int64) bool {
@@ -80,6 +84,7 @@ func (s *Store) Space(ctx context.Context) (Space, error) {
 	}
 	s.mu.Lock()
 	s.space, s.written = most, 0
+	most.Refused = s.refused
 	s.mu.Unlock()
 	return most, nil
 }
@@ -100,12 +105,13 @@ func (s *Store) roomFor(ctx context.Context, bytes int64) error {
 	if err != nil {
 		return nil //nolint:nilerr // etcd itself will say
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !now.takes(bytes) {
+		s.refused = true
 		return fmt.Errorf("%w: %s, and the change takes %d KiB: see the warnings of proxyctl status", ErrFull, now, bytes>>10)
 	}
-	s.mu.Lock()
 	s.written += bytes
-	s.mu.Unlock()
 	return nil
 }
 

@@ -80,6 +80,9 @@ func TestAnEtcdThatRunsFullIsNoDeadEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if !space.Refused {
+		t.Error("that a change was refused does not make it short")
+	}
 	if c, err := s.CollectGarbage(t.Context()); err != nil || c.Changes == 0 || c.Blobs == 0 {
 		t.Fatalf("%+v, %v", c, err)
 	}

@@ -135,6 +135,7 @@ type Store struct {
 	last    tree.Tree // guarded by mu: the newest tree that was read or written
 	space   Space     // guarded by mu: when etcd was asked last; zero: it was not
 	written int64     // guarded by mu: bytes of commits since
+	refused bool      // guarded by mu: a commit was, since garbage was collected
 	// moved is closed, and another one made, when etcd turns out to be another one
 	// than before. Guarded by mu.
 	moved chan struct{}

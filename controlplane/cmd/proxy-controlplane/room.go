@@ -123,8 +123,11 @@ func (r *room) measure(ctx context.Context) (space store.Space, known bool) {
 // says is what people should know and do.
 func (r *room) says(space store.Space) string {
 	text := "etcd is short of room (" + space.String() + ")"
-	if space.Full {
+	switch {
+	case space.Full:
 		text = "etcd is full and takes no change (" + space.String() + ")"
+	case space.Refused:
+		text = "etcd has no room for a change that was refused (" + space.String() + ")"
 	}
 	if r.reclaim != nil {
 		return text + ": room is made every 5 minutes; if it stays so, the configuration is too large, or too much of it changes"
