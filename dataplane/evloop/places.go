@@ -63,6 +63,14 @@ func (l *Loop) tellPlace(p *endpointPool) {
 	}
 }
 
+// leavePlace tells the others if the pool was short, is so no more, and did not use the
+// place that was left to it.
+func (l *Loop) leavePlace(p *endpointPool, short bool) {
+	if short && !p.Short() && !p.full() && !p.http2 {
+		l.tellPlace(p)
+	}
+}
+
 // askForPlaces has the other loops asked for their idle connections when the turn ends:
 // once for all streams that have come to wait by then.
 func (l *Loop) askForPlaces(p *endpointPool) {

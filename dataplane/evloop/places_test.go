@@ -106,3 +106,28 @@ func TestAHintIsNotLostInAFullBox(t *testing.T) {
 		t.Error("the stream waits for the connection that another loop closed")
 	}
 }
+
+// TestAPlaceThatWasLeftToALoopWhichNeedsItNoMoreIsTheOthers: its stream has got a connection
+// that was used before, or has left.
+func TestAPlaceThatWasLeftToALoopWhichNeedsItNoMoreIsTheOthers(t *testing.T) {
+	for name, ends := range map[string]func(*Loop, *endpointPool, *stream){
+		"served": func(l *Loop, p *endpointPool, _ *stream) { l.nextWaiting(p) },
+		"left":   func(l *Loop, _ *endpointPool, s *stream) { l.leaveQueue(s) },
+	} {
+		l, other, c, p := twoStill(t)
+		own := c.pool
+		own.config.MaxConnections, p.config.MaxConnections = 2, 2
+		short, waits := other.streams.take(), l.streams.take()
+		p.Wait(short.id)
+		short.wait = p
+		own.Wait(waits.id)
+		waits.wait = own
+		if l.serveWaiting(own); waits.up != nil {
+			t.Fatalf("%s: the place of another loop was taken", name)
+		}
+		ends(other, p, short)
+		if l.readMail(); waits.up == nil {
+			t.Errorf("%s: the place stays empty, and a request waits", name)
+		}
+	}
+}

@@ -321,10 +321,12 @@ func (l *Loop) makeIdle(c *upstreamConn) {
 }
 
 func (l *Loop) nextWaiting(p *endpointPool) *stream {
+	short := p.Short()
 	id, ok := p.NextWaiting()
 	if !ok {
 		return nil
 	}
+	l.leavePlace(p, short)
 	s := l.streams.all[id]
 	s.wait = nil
 	return s
@@ -379,10 +381,10 @@ func (l *Loop) leaveQueue(s *stream) {
 		}
 	}
 	if p := s.wait; p != nil {
+		short := p.Short()
 		p.Leave(s.id)
-		if s.wait = nil; !p.full() { // a place may have been left to it
-			l.tellPlace(p)
-		}
+		s.wait = nil
+		l.leavePlace(p, short)
 	}
 	if c := s.up; c != nil {
 		s.up, c.stream = nil, nil
