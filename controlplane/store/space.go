@@ -89,6 +89,10 @@ func (s *Store) Space(ctx context.Context) (Space, error) {
 	return most, nil
 }
 
+// Refusals says that a change was refused for want of room, coalesced. It is for one
+// reader.
+func (s *Store) Refusals() <-chan struct{} { return s.refusals }
+
 // roomFor refuses a commit of so many bytes that would leave no room to make room. It
 // asks etcd only where what is known says so; what nobody knows etcd decides.
 func (s *Store) roomFor(ctx context.Context, bytes int64) error {
@@ -109,6 +113,7 @@ func (s *Store) roomFor(ctx context.Context, bytes int64) error {
 	defer s.mu.Unlock()
 	if !now.takes(bytes) {
 		s.refused = true
+		signal(s.refusals)
 		return fmt.Errorf("%w: %s, and the change takes %d KiB: see the warnings of proxyctl status", ErrFull, now, bytes>>10)
 	}
 	s.written += bytes

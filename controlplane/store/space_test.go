@@ -80,6 +80,11 @@ func TestAnEtcdThatRunsFullIsNoDeadEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	select {
+	case <-s.Refusals():
+	default:
+		t.Error("nobody is told that a change was refused")
+	}
 	if !space.Refused {
 		t.Error("that a change was refused does not make it short")
 	}

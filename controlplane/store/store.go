@@ -124,6 +124,7 @@ type Store struct {
 
 	historyFloor  uint64
 	settleTimeout time.Duration
+	refusals      chan struct{} // holds a token when there was one
 
 	// loading holds a token while somebody reads a tree, so that several readers
 	// of a new head fetch it once.
@@ -176,6 +177,7 @@ func Open(ctx context.Context, client *clientv3.Client, o Options) (*Store, erro
 
 		historyFloor:  historyFloor,
 		settleTimeout: settleTimeout,
+		refusals:      make(chan struct{}, 1),
 		loading:       make(chan struct{}, 1),
 		moved:         make(chan struct{}),
 	}

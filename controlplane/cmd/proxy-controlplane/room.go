@@ -27,6 +27,8 @@ const (
 // collector is the store, as far as it holds garbage.
 type collector interface {
 	Space(ctx context.Context) (store.Space, error)
+	// Refusals says that a change was refused for want of room.
+	Refusals() <-chan struct{}
 	CollectGarbage(ctx context.Context) (store.Collected, error)
 }
 
@@ -57,6 +59,7 @@ func (r *room) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-r.store.Refusals(): // whoever made the change looks for the notice, and waits
 		}
 	}
 }

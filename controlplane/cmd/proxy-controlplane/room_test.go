@@ -18,16 +18,11 @@ import (
 // shelf is an etcd of which the test says how full it is. A collection empties it, if
 // one can begin.
 type shelf struct {
-	space store.Space
+	refusals chan struct{}
 
-	mu  sync.Mutex
-	did []string // guarded by mu
-}
-
-func (s *shelf) does(what string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.did = append(s.did, what)
+	mu    sync.Mutex
+	space store.Space // guarded by mu
+	did   []string    // guarded by mu
 }
 
 func (s *shelf) done() []string {
@@ -36,19 +31,29 @@ func (s *shelf) done() []string {
 	return slices.Clone(s.did)
 }
 
-func (s *shelf) Space(context.Context) (store.Space, error) { return s.space, nil }
+func (s *shelf) Refusals() <-chan struct{} { return s.refusals }
+
+func (s *shelf) Space(context.Context) (store.Space, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.space, nil
+}
 
 func (s *shelf) CollectGarbage(context.Context) (store.Collected, error) {
-	s.does("collect")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.did = append(s.did, "collect")
 	if s.space.Full {
 		return store.Collected{}, errors.New("no room to begin")
 	}
-	s.space.InUse = s.space.Quota / 8
+	s.space.InUse, s.space.Refused = s.space.Quota/8, false
 	return store.Collected{}, nil
 }
 
 func (s *shelf) reclaim(context.Context) error {
-	s.does("compact")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.did = append(s.did, "compact")
 	s.space.Full = false
 	return nil
 }
@@ -94,6 +99,29 @@ func TestRoomIsMadeWhenItIsShort(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestRoomIsMadeAtOnceForAChangeThatWasRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := &shelf{refusals: make(chan struct{}, 1), space: store.Space{InUse: 1, Quota: 8}}
+		r := &room{store: s, reclaim: s.reclaim, metrics: newMetrics(api.Build{}), logger: slog.New(slog.DiscardHandler)}
+		ended := make(chan error, 1)
+		go func() { ended <- r.run(ctx) }()
+		synctest.Wait()
+		s.mu.Lock()
+		s.space.Refused = true
+		s.mu.Unlock()
+		s.refusals <- struct{}{}
+		synctest.Wait()
+		if did := s.done(); !slices.Equal(did, []string{"collect", "compact"}) {
+			t.Errorf("it did %v", did)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestGarbageIsCollectedSoonAndThenNowAndThen(t *testing.T) {
