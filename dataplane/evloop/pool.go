@@ -46,13 +46,13 @@ func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
 	for int(e.Slot) >= len(l.pools) {
 		l.pools = append(l.pools, nil)
 	}
-	p := l.pools[e.Slot]
-	if p != nil && p.address != e.Address {
+	if p := l.pools[e.Slot]; p != nil && p.address != e.Address {
 		// The slot had another owner, whom this loop was not told to let go: what is
-		// kept leads elsewhere.
+		// kept leads elsewhere. Who waited for it may make the next one's pool at once.
+		l.pools[e.Slot] = nil
 		l.letGo(p)
-		p = nil
 	}
+	p := l.pools[e.Slot]
 	if p == nil {
 		p = &endpointPool{Pool: *upstream.NewPool(l.engine.registry.Endpoint(e.Slot)), address: e.Address}
 		l.pools[e.Slot] = p
