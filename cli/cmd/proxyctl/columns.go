@@ -257,13 +257,18 @@ func nodeTable(items []item, wide bool, now time.Time) (header []string, rows []
 	return header, rows
 }
 
-// stateCell is a node's state, and that it is drained: such a node runs what it
-// should and carries nothing.
+// stateCell is a node's state, and that it is drained, or still is: such a node runs what
+// it should and carries nothing.
 func stateCell(n api.NodeStatus) cell {
-	if !n.Drained {
-		return cell{string(n.State), stateColour(n.State)}
+	c := cell{string(n.State), stateColour(n.State)}
+	switch {
+	case n.Drained:
+		c.text += ", drained"
+	case undraining(n):
+		c.text += ", undraining"
+	default:
+		return c
 	}
-	c := cell{string(n.State) + ", drained", stateColour(n.State)}
 	if n.State == api.Synced {
 		c.colour = yellow
 	}

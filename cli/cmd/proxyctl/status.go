@@ -192,6 +192,9 @@ func reason(n api.NodeStatus) string {
 		if n.Drained {
 			return "takes no traffic until proxyctl undrain"
 		}
+		if undraining(n) {
+			return "takes no traffic yet; if that lasts, its log says what it cannot listen on"
+		}
 		return ""
 	case api.Updating:
 		return "is getting the wanted revision"
@@ -206,6 +209,12 @@ func reason(n api.NodeStatus) string {
 	default:
 		return string(n.State)
 	}
+}
+
+// undraining says that a node which is not drained any more still is by its own word: it
+// listens again as soon as it can listen on all that it should.
+func undraining(n api.NodeStatus) bool {
+	return n.Connected && !n.Drained && n.DrainReported != nil && *n.DrainReported
 }
 
 // writeReasons lists the problems of nodes: mostly why they refuse.
