@@ -14,8 +14,8 @@ import (
 const lintHelp = `Compiles a file of resources as a node would, without serving it, and tells what
 is wrong with it and what is allowed and was hardly meant: routes that can never
 get a request, routes that are told apart by their names alone, upstreams that get
-no requests. What the resources refer to must be in the file. Nothing is asked of
-a control plane.
+no requests. What the resources refer to must be in the file; a key may be its
+fingerprint, as where what runs is shown. Nothing is asked of a control plane.
 
 Exit status: 0 nothing to say; 1 there are problems or warnings; 2 wrong use.`
 
@@ -77,6 +77,9 @@ func compileFile(file string, out io.Writer) (*compile.Result, error) {
 	}
 	var result *compile.Result
 	if len(problems) == 0 {
+		if resources, err = withStandIns(resources); err != nil {
+			return nil, err
+		}
 		result, problems = compile.Compile(permit.New(computing), nil, resources, table.Version{})
 	}
 	if len(problems) > 0 {

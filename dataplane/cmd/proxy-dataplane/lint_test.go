@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/permit"
+	"github.com/proxyfleet/proxyfleet/proto/certificate"
+	"github.com/proxyfleet/proxyfleet/proto/certificate/certificatetest"
 )
 
 func TestLintSaysWhatIsWrongAndWhatIsDoubtful(t *testing.T) {
@@ -48,4 +52,33 @@ func lintStatus(t *testing.T, args ...string) (status int, out, errs string) {
 	w := world{getenv: func(string) (string, bool) { return "", false }, stdout: &stdout, stderr: &stderr}
 	status = run(t.Context(), append([]string{"lint"}, args...), w)
 	return status, stdout.String(), stderr.String()
+}
+
+// TestWhatRunsCanBeLookedAtWithoutItsKeys: nodes and proxyctl show fingerprints of keys.
+func TestWhatRunsCanBeLookedAtWithoutItsKeys(t *testing.T) {
+	pair := certificatetest.SelfSigned(t, certificatetest.Options{Names: []string{"shop.test"}})
+	indented := strings.ReplaceAll(strings.TrimSpace(pair.Chain), "\n", "\n    ")
+	path := filepath.Join(t.TempDir(), "now.yaml")
+	write := func(fingerprint string) {
+		t.Helper()
+		text := "kind: Certificate\nname: site\nspec:\n  chain: |\n    " + indented + "\n  keyFingerprint: " + fingerprint + "\n---\n" +
+			"kind: Listener\nname: web\nspec: {port: 8443, protocol: HTTPS, tls: {certificates: [site]}}\n---\n" +
+			"kind: Route\nname: a\nspec: {respond: {status: 204}}\n"
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(certificate.KeyFingerprint(pair.Signer.Public()))
+	if status, out, errs := lintStatus(t, "-f", path); status != exitDone || out != "" {
+		t.Errorf("lint: status %d\n%s%s", status, out, errs)
+	}
+	node := ofFile(path)
+	node.node.permit = permit.New(1)
+	if err := node.check(); err == nil {
+		t.Error("a node would serve without the key")
+	}
+	write("sha256:" + strings.Repeat("0", 64))
+	if status, out, _ := lintStatus(t, "-f", path); status != exitFailed || !strings.Contains(out, "keyFingerprint") {
+		t.Errorf("another certificate's: status %d\n%s", status, out)
+	}
 }
