@@ -394,6 +394,45 @@ func TestANodeThatCannotHaveTheAddressLeavesItToOthers(t *testing.T) {
 	})
 }
 
+// TestAVirtualIPOfWhichNoNodeCanHaveAllIsHeldAsFarAsItCan: a fleet of one stands for one in
+// which another program has a port everywhere. It would leave the virtual IP every two
+// seconds.
+func TestAVirtualIPOfWhichNoNodeCanHaveAllIsHeldAsFarAsItCan(t *testing.T) {
+	p := newPlace(t)
+	taken, err := net.Listen("tcp", netip.AddrPortFrom(netip.MustParseAddr(p.vip()), 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	n := p.node(t, "1", "1")
+	v := p.vips()
+	port := uint32(taken.Addr().(*net.TCPAddr).Port) //nolint:gosec // a port
+	v[0].Ports = append(v[0].Ports, &fleetv1.AgentPort{Port: port, Backlog: 1})
+	n.s.SetVIPs(v)
+	status := func() *fleetv1.VipStatus {
+		if v := n.s.Statuses(); len(v) == 1 {
+			return v[0]
+		}
+		return nil
+	}
+	eventually(t, "others may try", func() bool { return strings.Contains(status().GetNotEligible(), "cannot have the address") })
+	holdsSome := func() bool {
+		s := status()
+		return s.GetHolds() && s.GetConflict() == "another process at "+taken.Addr().String() && p.ask() == "1"
+	}
+	eventually(t, "what can be had is served, and the rest told", holdsSome)
+	term := status().GetTerm()
+	for begun := time.Now(); time.Since(begun) < bindFor+time.Second/2; {
+		p.ask()
+	}
+	eventually(t, "it goes on", holdsSome)
+	if now := status().GetTerm(); now != term {
+		t.Errorf("it was left in between: term %d, then %d", term, now)
+	}
+	taken.Close()
+	eventually(t, "all of it", func() bool { return status().GetHolds() && status().GetConflict() == "" })
+}
+
 // netipLoopback is any free port of loopback.
 var netipLoopback = netip.MustParseAddrPort("127.0.0.1:0")
 

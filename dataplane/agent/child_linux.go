@@ -82,7 +82,7 @@ func live(ctx context.Context, main *conn, pipe *os.File, start *fleetv1.AgentSt
 		log: log, clock: boottime, witness: start.GetWitness(), node: start.GetNodeId(), labels: start.GetLabels(),
 		inbox: make(chan vip.Message, inboxSize), orders: make(chan *fleetv1.AgentWanted, 1), pulses: make(chan pulse, 1),
 		gone: make(chan struct{}), look: newOnlooker(os.Getppid()).look,
-		held: map[string]*holding{}, benched: map[string]bench{}, conflicts: map[string]conflict{},
+		held: map[string]*holding{}, benched: map[string]bench{}, left: map[string]int64{}, conflicts: map[string]conflict{},
 	}
 	l.out = newOutbox(l.clock, listen)
 	g, goodbye, stop, err := gossiping(ctx, start, l, log)

@@ -80,9 +80,11 @@
 // Messages between the two processes have at most 4 MiB. The inbox for messages of
 // members has 1,024 places; one that is full is as good as a lossy network. What
 // waits for a main process that does not read is bounded, and ends the agent.
-// Orders and reports replace the ones before. An address that somebody else has is
-// tried for 2 s, then this node leaves the virtual IP to others for 5 s; one that this
-// machine does not have, or may not listen on, for as long as that is so. An agent that
+// Orders and reports replace the ones before. A port that somebody else has is tried for
+// 2 s, then this node leaves the virtual IP to others for 5 s; an address that this
+// machine does not have, or may not listen on, for as long as that is so. If the virtual
+// IP comes back, the others could not have all of it either: the node then keeps the ports
+// that it can have, tries the rest each second, and tells of the conflict. An agent that
 // says nothing for 5 s is killed; the next starts after 50 ms to 5 s.
 //
 // # Owners

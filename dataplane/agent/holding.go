@@ -5,6 +5,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -17,9 +18,13 @@ const (
 	// the holder before lets go within milliseconds.
 	bindPause = 10 * time.Millisecond
 	// bindFor is how long they are repeated; benchFor how long this node leaves the
-	// virtual IP to others after that.
-	bindFor  = 2 * time.Second
-	benchFor = 5 * time.Second
+	// virtual IP to others after that. bindLater is between attempts at what a node lacks
+	// that holds the rest.
+	bindFor   = 2 * time.Second
+	benchFor  = 5 * time.Second
+	bindLater = time.Second
+	// leftFor is how long others may take to try in turn, each for bindFor.
+	leftFor = time.Minute
 	// lookEvery is how often sockets are looked at: the main process ends them when
 	// the agent falls silent.
 	lookEvery = int64(50 * time.Millisecond)
@@ -34,9 +39,10 @@ type holding struct {
 	sockets []listening
 	failing int64 // since when a bind fails; 0: none does
 	again   int64 // no bind before
-	inUse   bool  // somebody else listens there
+	inUse   bool  // somebody else listens at lacks
 	look    int64 // when to look at the sockets next
 	problem string
+	lacks   netip.AddrPort // the first that cannot be had
 }
 
 // listenFunc opens a socket that listens.
@@ -52,8 +58,10 @@ type listening struct {
 // serves says that all that is wanted listens.
 func (h *holding) serves() bool { return h.failing == 0 }
 
-// serve makes the sockets those of the ports, until then. The error says that an
-// address cannot be had, now or at all.
+// servesSome says that some of it does.
+func (h *holding) servesSome() bool { return h.serves() || len(h.sockets) > 0 }
+
+// serve makes the sockets those of the ports, as far as they can be had, until then.
 func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, o *outbox) {
 	ip, err := netip.ParseAddr(w.GetAddress())
 	if err != nil {
@@ -75,18 +83,22 @@ func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, o *outbox) {
 	for _, l := range h.sockets {
 		delete(wanted, l.address)
 	}
-	if len(wanted) == 0 {
-		h.failing, h.problem, h.inUse = 0, "", false
+	if len(wanted) > 0 && now < h.again {
 		return
 	}
-	if now < h.again {
-		return
-	}
-	for address, backlog := range wanted {
-		if err := h.open(address, backlog, until, o); err != nil {
-			h.fail(now, fmt.Errorf("%s: %w", address, err))
-			return
+	var failed error
+	for _, address := range slices.SortedFunc(maps.Keys(wanted), netip.AddrPort.Compare) {
+		err := h.open(address, wanted[address], until, o)
+		if err != nil && failed == nil {
+			h.lacks, failed = address, fmt.Errorf("%s: %w", address, err)
 		}
+		if errors.Is(err, errLate) {
+			break
+		}
+	}
+	if failed != nil {
+		h.fail(now, failed)
+		return
 	}
 	h.failing, h.problem, h.inUse = 0, "", false
 }
@@ -121,6 +133,9 @@ func (h *holding) fail(now int64, err error) {
 	}
 	h.problem, h.inUse = err.Error(), errors.Is(err, errInUse)
 	h.again = now + int64(bindPause)
+	if now-h.failing >= int64(bindFor) {
+		h.again = now + int64(bindLater)
+	}
 	if !errors.Is(err, errInUse) && !errors.Is(err, errLate) {
 		h.failing = min(h.failing, now-int64(bindFor)) // waiting does not help
 	}
@@ -145,8 +160,12 @@ func obstacle(w *fleetv1.AgentVip) error {
 	return nil
 }
 
-// hopeless says that another node should try.
-func (h *holding) hopeless(now int64) bool { return h.failing != 0 && now-h.failing >= int64(bindFor) }
+// hopeless says that another node should try. left: others have tried, since this node
+// could not have all of it before. Then they could not either, and a part of it that goes
+// on being served is better than one that each node has for two seconds.
+func (h *holding) hopeless(now int64, left bool) bool {
+	return h.failing != 0 && now-h.failing >= int64(bindFor) && !(left && len(h.sockets) > 0)
+}
 
 // close ends the sockets that are chosen: first listening, for every copy.
 func (h *holding) close(o *outbox, chosen func(listening) bool) {

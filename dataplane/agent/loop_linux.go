@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -66,6 +67,7 @@ type loop struct {
 	// IP of one address by different names, and it must not have two holders.
 	held      map[string]*holding
 	benched   map[string]bench
+	left      map[string]int64 // when others were to try, or have been of no help, last
 	conflicts map[string]conflict
 	reportAt  int64
 	events    []vip.Event
@@ -167,6 +169,7 @@ func (l *loop) obey(now int64) {
 		l.list = l.wanted.GetListRevision()
 		l.events = append(l.events, vip.Listed{List: vip.NewList(l.list, l.wanted.GetList()...)})
 	}
+	maps.DeleteFunc(l.left, func(address string, _ int64) bool { return l.find(address) == nil })
 	l.configure()
 	l.reportAt = now
 }
@@ -278,14 +281,21 @@ func (l *loop) settle(now int64) (benched bool) {
 		sockets, problem := l.out.number, h.problem
 		h.serve(w, now, until, l.out)
 		if h.problem != "" && h.problem != problem {
-			l.log.Warn("virtual IP: this node cannot have the address", "vip", w.GetName(), "error", h.problem)
+			l.log.Warn("virtual IP: this node cannot have all of the address", "vip", w.GetName(), "error", h.problem)
 		}
 		if sockets != l.out.number || h.problem != problem {
 			l.reportAt = now
 		}
-		if h.hopeless(now) {
-			l.benched[address] = bench{now + int64(benchFor), h.problem}
+		at, left := l.left[address]
+		left = left && now-at < int64(leftFor)
+		switch {
+		case h.serves():
+			delete(l.left, address)
+		case h.hopeless(now, left):
+			l.benched[address], l.left[address] = bench{now + int64(benchFor), h.problem}, now
 			benched = true
+		case left:
+			l.left[address] = now // they are not asked again as long as this node holds
 		}
 	}
 	for address, b := range l.benched {

@@ -65,9 +65,9 @@ func (l *loop) status(s vip.Status, now int64, wall time.Time) *fleetv1.VipStatu
 	case vip.Default:
 	}
 	if h := l.held[s.VIP]; h != nil {
-		out.Holds = h.serves()
+		out.Holds = h.servesSome()
 		if h.inUse {
-			out.Conflict = "another process"
+			out.Conflict = "another process at " + h.lacks.String()
 		}
 	}
 	if c, is := l.conflicts[s.VIP]; is {
