@@ -105,7 +105,7 @@ bench-tools: build
 	go build -trimpath -o bin/bench/ ./deployments/bench ./deployments/bench/goproxy
 
 .PHONY: bench-rivals
-bench-rivals: bench-tools ## measure beside nginx, HAProxy, Caddy and Go's proxies (3 h 15 min and more, quiet machine); write docs/PERFORMANCE.md
+bench-rivals: bench-tools ## measure beside nginx, HAProxy, Caddy and Go's proxies (4 h and more, quiet machine); write docs/PERFORMANCE.md
 	bin/bench/bench --check --page docs/PERFORMANCE.md --json docs/PERFORMANCE.json $(BENCHFLAGS)
 
 .PHONY: bench-rivals-short

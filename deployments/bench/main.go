@@ -203,7 +203,8 @@ type options struct {
 func (o *options) define(f *flag.FlagSet) {
 	f.IntVar(&o.Rounds, "rounds", 5, "`NUMBER` of rounds")
 	f.DurationVar(&o.Round, "round", 20*time.Second, "`TIME` of one round of one proxy")
-	f.DurationVar(&o.Warmup, "warmup", 2*time.Second, "`TIME` before each round that does not count")
+	f.DurationVar(&o.Turn, "turn", 5*time.Second, "`TIME` of a round after which it is the next proxy's turn; 0: a round is one turn")
+	f.DurationVar(&o.Warmup, "warmup", 2*time.Second, "`TIME` before each turn that does not count")
 	f.DurationVar(&o.Settle, "settle", time.Minute, "`TIME` that idle connections get before memory is read")
 	f.IntVar(&o.IdleFrom, "idle-from", 1000, "the lower `NUMBER` of idle connections")
 	f.IntVar(&o.IdleTo, "idle-to", 15_000, "the higher `NUMBER`")
@@ -320,7 +321,7 @@ func (o *options) render(w io.Writer, r *report.Report) error {
 	var usual options
 	usual.define(flag.NewFlagSet("", flag.ContinueOnError)) // sets what no flag changed
 	text, err := report.Page(report.Defaults{
-		Rounds: usual.Rounds, Round: usual.Round, Warmup: usual.Warmup, Takes: measure.Takes(usual.Config),
+		Rounds: usual.Rounds, Round: usual.Round, Turn: usual.Turn, Warmup: usual.Warmup, Takes: measure.Takes(usual.Config),
 		AnswerBytes: measure.AnswerBytes, FixedShare: measure.FixedShare,
 	}, r)
 	if err != nil {

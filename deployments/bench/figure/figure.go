@@ -22,6 +22,15 @@ func (s Series) Median() float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
+// Mean is the mean value; NaN if there are none.
+func (s Series) Mean() float64 {
+	sum := 0.0
+	for _, v := range s {
+		sum += v
+	}
+	return sum / float64(len(s))
+}
+
 // Min is the least value; NaN if there are none.
 func (s Series) Min() float64 {
 	if len(s) == 0 {

@@ -125,24 +125,30 @@ func fixedRate(s *report.Scenario, proxies []*proxy) float64 {
 	return math.Round(FixedShare * slowest)
 }
 
-// rounds measures each proxy once a round, each round beginning with another one.
+// rounds measures each proxy in turn. Its turns of a round make one value of each figure,
+// their mean; each turn begins with another proxy.
 func (r *run) rounds(ctx context.Context, s *report.Scenario, load report.Load, proxies []*proxy, of shape, rate float64) error {
+	turns := r.config.turns(of.connections)
 	for round := range r.config.Rounds {
-		for i := range proxies {
-			x := proxies[(i+round)%len(proxies)]
+		for turn := range turns * len(proxies) {
+			x := proxies[(turn+turn/len(proxies)+round)%len(proxies)]
 			row := s.Row(x.row, load)
 			if row == nil { // it fell out
 				continue
 			}
-			if err := r.round(ctx, row, x, of, rate); err != nil {
+			if err := r.turn(ctx, row, x, of, rate); err != nil {
 				if ctx.Err() != nil || x.name == rivals.Proxyfleet {
 					return fmt.Errorf("%s: %w", x.row, err)
 				}
 				row.Figures, row.Absent = nil, "fell out: "+brief(err.Error())
 				r.config.Say(fmt.Sprintf("%s: %s", x.row, row.Absent))
-				continue
 			}
-			r.config.Say(fmt.Sprintf("round %d of %d, %s, %s: %s", round+1, r.config.Rounds, load, x.row, lastRound(row)))
+		}
+		for _, x := range proxies {
+			if row := s.Row(x.row, load); row != nil {
+				row.Join(round)
+				r.config.Say(fmt.Sprintf("round %d of %d, %s, %s: %s", round+1, r.config.Rounds, load, x.row, lastRound(row)))
+			}
 		}
 	}
 	return nil
@@ -167,10 +173,11 @@ func lastRound(row *report.Row) string {
 	return say
 }
 
-// round measures one proxy once; rate 0 saturates it.
-func (r *run) round(ctx context.Context, row *report.Row, x *proxy, of shape, rate float64) error {
+// turn measures one proxy once; rate 0 saturates it.
+func (r *run) turn(ctx context.Context, row *report.Row, x *proxy, of shape, rate float64) error {
 	// Some more than the two moments need: the load does not end before the second.
-	total := r.config.Warmup + r.config.Round + 500*time.Millisecond
+	length := r.config.Round / time.Duration(r.config.turns(of.connections))
+	total := r.config.Warmup + length + 500*time.Millisecond
 	var t *traffic
 	var err error
 	if rate > 0 {
@@ -181,7 +188,7 @@ func (r *run) round(ctx context.Context, row *report.Row, x *proxy, of shape, ra
 	if err != nil {
 		return err
 	}
-	before, after, err := r.twoSamples(ctx, x, t)
+	before, after, err := r.twoSamples(ctx, x, t, length)
 	if err != nil {
 		t.process.stop()
 		return err
@@ -233,8 +240,8 @@ type sample struct {
 	processors map[int]procfs.Processor
 }
 
-// twoSamples counts at the two ends of a round, while the load goes on.
-func (r *run) twoSamples(ctx context.Context, x *proxy, t *traffic) (before, after sample, err error) {
+// twoSamples counts at the two ends of a turn, while the load goes on.
+func (r *run) twoSamples(ctx context.Context, x *proxy, t *traffic, length time.Duration) (before, after sample, err error) {
 	if before.start, err = t.count(ctx, x.backend); err != nil {
 		return before, after, err
 	}
@@ -246,7 +253,7 @@ func (r *run) twoSamples(ctx context.Context, x *proxy, t *traffic) (before, aft
 		return before, after, err
 	}
 	before.start = start
-	if err := sleep(ctx, r.config.Round); err != nil {
+	if err := sleep(ctx, length); err != nil {
 		return before, after, err
 	}
 	after, err = r.sample(ctx, x, t)

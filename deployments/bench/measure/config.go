@@ -23,6 +23,9 @@ type Program struct {
 type Config struct {
 	Rounds                int
 	Round, Warmup, Settle time.Duration
+	// Turn is for how long a proxy is measured until it is the next one's turn: a round is
+	// made of as many turns as it takes. 0: of one.
+	Turn time.Duration
 	// IdleFrom and IdleTo are the numbers of idle connections whose memory is
 	// compared.
 	IdleFrom, IdleTo int
@@ -69,8 +72,8 @@ func (c *Config) check() error {
 		}
 	}
 	switch {
-	case c.Rounds < 1 || c.Round < 100*time.Millisecond || c.Warmup < 0 || c.Settle < 0:
-		return fmt.Errorf("rounds %d of %v after %v, settling %v", c.Rounds, c.Round, c.Warmup, c.Settle)
+	case c.Rounds < 1 || c.Round < 100*time.Millisecond || c.Warmup < 0 || c.Settle < 0 || c.Turn < 0:
+		return fmt.Errorf("rounds %d of %v in turns of %v after %v, settling %v", c.Rounds, c.Round, c.Turn, c.Warmup, c.Settle)
 	case c.IdleFrom < 1 || c.IdleTo <= c.IdleFrom || c.IdleTo > 25_000:
 		return fmt.Errorf("idle connections from %d to %d: want 1 to 25000, which is what one address can open", c.IdleFrom, c.IdleTo)
 	case c.ProxyCore == c.LoadCore:
@@ -79,6 +82,17 @@ func (c *Config) check() error {
 		return errors.New("measuring needs two processors")
 	}
 	return nil
+}
+
+// turnConnections are the most that a turn has time to begin.
+const turnConnections = 256
+
+// turns is how many make a round of so many connections.
+func (c *Config) turns(connections int) int {
+	if c.Turn == 0 || connections > turnConnections {
+		return 1
+	}
+	return max(int(c.Round/c.Turn), 1)
 }
 
 // network gives out loopback addresses that nobody else uses: a 127.x.y.0/24 of

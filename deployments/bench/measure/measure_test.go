@@ -251,3 +251,22 @@ func TestReasonsAreOneLine(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestARoundIsMadeOfTurnsUnlessItsConnectionsTakeLongToBegin(t *testing.T) {
+	for _, tt := range []struct {
+		turn        time.Duration
+		connections int
+		want        int
+	}{
+		{5 * time.Second, 64, 4},
+		{5 * time.Second, 1000, 1},
+		{0, 64, 1},
+		{time.Minute, 64, 1},
+		{6 * time.Second, 64, 3},
+	} {
+		c := Config{Round: 20 * time.Second, Turn: tt.turn}
+		if got := c.turns(tt.connections); got != tt.want {
+			t.Errorf("turns of %v with %d connections: %d, want %d", tt.turn, tt.connections, got, tt.want)
+		}
+	}
+}

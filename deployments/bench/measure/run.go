@@ -67,7 +67,7 @@ func Run(ctx context.Context, c Config, now func() time.Time) (*report.Report, e
 		if err != nil {
 			return result, fmt.Errorf("%s: %w", d.ID, err)
 		}
-		s.ID, s.Began, s.Took = d.ID, begun, now().Sub(begun)
+		s.ID, s.Began, s.Took, s.Turn = d.ID, begun, now().Sub(begun), c.Turn
 		result.Put(*s)
 	}
 	return result, nil
@@ -87,11 +87,12 @@ func Takes(c Config) (sum time.Duration) {
 		case report.IdleMemory, report.IdleTLS, report.IdleTLSPost:
 			sum += 2 * c.Settle // with few connections, and with many
 		default:
-			rounds := c.Rounds * len(all[d.ID].contenders)
-			if all[d.ID].fixed {
+			p := all[d.ID]
+			rounds := c.Rounds * len(p.contenders)
+			if p.fixed {
 				rounds *= 2
 			}
-			sum += time.Duration(rounds) * round
+			sum += time.Duration(rounds) * (time.Duration(c.turns(p.load.connections))*c.Warmup + c.Round)
 		}
 	}
 	return sum
@@ -115,7 +116,7 @@ func (r *run) scenario(ctx context.Context, id string) (*report.Scenario, error)
 
 func (r *run) settings() report.Settings {
 	return report.Settings{
-		Rounds: r.config.Rounds, Round: r.config.Round, Warmup: r.config.Warmup, Settle: r.config.Settle,
+		Rounds: r.config.Rounds, Round: r.config.Round, Turn: r.config.Turn, Warmup: r.config.Warmup, Settle: r.config.Settle,
 		IdleFrom: r.config.IdleFrom, IdleTo: r.config.IdleTo, MallocRounds: r.config.MallocRequests,
 		SaturatedBy: r.config.saturatedBy(), FixedShare: FixedShare, AnswerBytes: AnswerBytes, OnlyScenarios: r.config.Only,
 	}

@@ -15,17 +15,17 @@ var pageText string
 
 // Defaults are what the page tells of runs that are not made yet.
 type Defaults struct {
-	Rounds        int
-	Round, Warmup time.Duration
-	Takes         time.Duration // all rounds and waits
-	AnswerBytes   int
-	FixedShare    float64
+	Rounds              int
+	Round, Turn, Warmup time.Duration
+	Takes               time.Duration // all rounds and waits
+	AnswerBytes         int
+	FixedShare          float64
 }
 
 // page is what the template reads.
 type page struct {
 	Rounds      int
-	Round       string
+	Round, Turn string
 	Warmup      string
 	Takes       string
 	AnswerBytes int
@@ -38,7 +38,7 @@ type page struct {
 // Page writes the page; without a report, it tells only how it is measured.
 func Page(d Defaults, r *Report) ([]byte, error) {
 	p := page{
-		Rounds: d.Rounds, Round: words(d.Round), Warmup: words(d.Warmup), Takes: hours(d.Takes), AnswerBytes: d.AnswerBytes,
+		Rounds: d.Rounds, Round: words(d.Round), Turn: words(d.Turn), Warmup: words(d.Warmup), Takes: hours(d.Takes), AnswerBytes: d.AnswerBytes,
 		FixedShare: percent(d.FixedShare), Report: r,
 		Slacks: fmt.Sprintf("%s of costs, %s of memory, %s of latencies and differences, %s of pauses",
 			percent(2*slackCost), percent(2*slackMemory), percent(2*slackP99), percent(2*slackPause)),
@@ -181,8 +181,16 @@ func disturbed(r *Report) string {
 // with.
 func older(r *Report, d Definition) string {
 	s := r.Scenario(d.ID)
-	if s == nil || s.Version == "" || s.Version == r.version() {
+	if s == nil || s.Version == "" || s.Version == r.version() && s.Turn == r.Settings.Turn {
 		return ""
 	}
-	return fmt.Sprintf("Measured on %s with proxyfleet %s.", s.Began.UTC().Format(time.DateOnly), s.Version)
+	text := fmt.Sprintf("Measured on %s with proxyfleet %s", s.Began.UTC().Format(time.DateOnly), s.Version)
+	switch {
+	case s.Turn == r.Settings.Turn:
+	case s.Turn == 0:
+		text += ", each round in one turn"
+	default:
+		text += fmt.Sprintf(", in turns of %v", s.Turn)
+	}
+	return text + "."
 }

@@ -77,6 +77,17 @@ type Scenario struct {
 	// Began is when it was measured, and Version with which proxyfleet.
 	Began   time.Time `json:"began,omitzero"`
 	Version string    `json:"version,omitempty"`
+	// Turn is that of the settings with which it was measured.
+	Turn time.Duration `json:"turn_ns,omitempty"`
+}
+
+// Join makes one value of each figure's values since a round began: their mean.
+func (r *Row) Join(round int) {
+	for k, s := range r.Figures {
+		if len(s) > round {
+			r.Figures[k] = append(s[:round], s[round:].Mean())
+		}
+	}
 }
 
 // Row finds a row; nil: it is not there or has no figures.
@@ -114,6 +125,7 @@ type Machine struct {
 type Settings struct {
 	Rounds        int           `json:"rounds"`
 	Round         time.Duration `json:"round_ns"`
+	Turn          time.Duration `json:"turn_ns,omitempty"`
 	Warmup        time.Duration `json:"warmup_ns"`
 	Settle        time.Duration `json:"settle_ns"`
 	IdleFrom      int           `json:"idle_from"`
@@ -195,6 +207,7 @@ func (r *Report) rivals() []Program {
 func (r *Report) Continue(earlier *Report) error {
 	mine, theirs := r.Settings, earlier.Settings
 	mine.OnlyScenarios, theirs.OnlyScenarios = nil, nil
+	mine.Turn, theirs.Turn = 0, 0 // each scenario has its own
 	switch {
 	case r.Machine != earlier.Machine:
 		return errors.New("the earlier run was made on another machine, or on other cores of it")

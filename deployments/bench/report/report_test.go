@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-var defaults = Defaults{Rounds: 5, Round: 20 * time.Second, Warmup: 2 * time.Second, Takes: 3*time.Hour + 15*time.Minute, AnswerBytes: 1024, FixedShare: 0.6}
+var defaults = Defaults{Rounds: 5, Round: 20 * time.Second, Turn: 5 * time.Second, Warmup: 2 * time.Second, Takes: 3*time.Hour + 54*time.Minute, AnswerBytes: 1024, FixedShare: 0.6}
 
 // example is a run with something of everything: met, missed, equal, absent,
 // failed, disturbed.
@@ -344,6 +344,18 @@ func TestScenariosOfAnotherVersionOfOursSaySo(t *testing.T) {
 	}
 	if a, b := again.Scenario(Bare).Version, again.Scenario(Loss).Version; a != "v1" || b != "v2" {
 		t.Errorf("after two runs: %q and %q", a, b)
+	}
+	again.Settings.Turn = 5 * time.Second
+	if page, err = Page(defaults, again); err != nil || !strings.Contains(string(page), "with proxyfleet v2, each round in one turn.") {
+		t.Errorf("%v\n%s", err, page)
+	}
+}
+
+func TestTheTurnsOfARoundMakeOneValue(t *testing.T) {
+	row := Row{Figures: map[Key]figure.Series{CPU: {10, 12, 20, 22, 24}, Peak: {7}, P99: {1, 2}}}
+	row.Join(2)
+	if got := row.Figures; !slices.Equal(got[CPU], figure.Series{10, 12, 22}) || !slices.Equal(got[Peak], figure.Series{7}) || !slices.Equal(got[P99], figure.Series{1, 2}) {
+		t.Errorf("%v", got)
 	}
 }
 
