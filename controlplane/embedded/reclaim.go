@@ -15,7 +15,7 @@ import (
 const defragFraction = 4
 
 // Reclaim makes room: it forgets the old values of keys at once, writes the file anew
-// if a quarter of it is free then or etcd is full, and lets a full one write again. It
+// if a quarter of it is free then or it came to the quota, and lets a full etcd write again. It
 // returns an error if the file is as large as the quota still: only who deletes keys
 // helps then, which etcd allows. It must not be called after Close.
 func (e *Etcd) Reclaim(ctx context.Context) error {
@@ -36,12 +36,13 @@ func (e *Etcd) reclaim(ctx context.Context) error {
 	}
 	backend, full := e.etcd.Server.Backend(), e.alarms()
 	// What was compacted just now does not all count as free yet.
-	if size := backend.Size(); len(full) > 0 || size-backend.SizeInUse() >= size/defragFraction {
+	size := backend.Size()
+	if len(full) > 0 || size >= e.quota || size-backend.SizeInUse() >= size/defragFraction {
 		if err := e.etcd.Server.Defragment(); err != nil {
 			return err
 		}
 	}
-	if size := backend.Size(); size >= e.quota {
+	if backend.Size() >= e.quota {
 		return fmt.Errorf("%d bytes are in use, and the quota is %d", backend.SizeInUse(), e.quota)
 	}
 	for _, alarm := range full {
