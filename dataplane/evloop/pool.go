@@ -101,14 +101,14 @@ var endpointGone = exchange.Event{Kind: exchange.EventAcquireFailed, Failure: ex
 func (l *Loop) turnAway(p *endpointPool) {
 	for range p.Queued() {
 		s := l.nextWaiting(p)
-		switch {
-		case s == nil: // one before it has ended some
+		if s == nil { // one before it has ended some
 			return
-		case !s.x.Suits(p.http2):
-			l.step(s, endpointGone)
-		case p.Wait(s.id): // as long as before: all have their turn
-			s.wait = p
 		}
+		if s.x.Suits(p.http2) && p.Wait(s.id) { // as long as before: all have their turn
+			s.wait = p
+			continue
+		}
+		l.step(s, endpointGone)
 	}
 }
 
