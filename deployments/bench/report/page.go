@@ -185,9 +185,9 @@ func older(r *Report, d Definition) string {
 		return ""
 	}
 	text := fmt.Sprintf("Measured on %s with proxyfleet %s", s.Began.UTC().Format(time.DateOnly), s.Version)
-	switch {
-	case s.Turn == r.Settings.Turn:
-	case s.Turn == 0:
+	switch s.Turn {
+	case r.Settings.Turn:
+	case 0:
 		text += ", each round in one turn"
 	default:
 		text += fmt.Sprintf(", in turns of %v", s.Turn)
