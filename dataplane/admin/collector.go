@@ -129,7 +129,7 @@ var described = []description{
 
 	{metricVIPHeld, "1 while this node holds the virtual IP and accepts connections to it.", byVIP},
 	{metricVIPVacant, "1 while nobody holds the virtual IP, as far as this node knows.", byVIP},
-	{metricVIPConflict, "1 while somebody else has the virtual IP that this node holds.", byVIP},
+	{metricVIPConflict, "1 while somebody else has the virtual IP that this node holds, or a port of it.", byVIP},
 	{metricMembersAlive, "Members of the fleet that gossip knows to be there, this node among them.", nil},
 	{metricMembersExpected, "Expected members of the fleet.", nil},
 	{metricAgentRunning, "1 while the vip-agent runs.", nil},

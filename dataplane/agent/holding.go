@@ -164,8 +164,7 @@ func obstacle(w *fleetv1.AgentVip) error {
 // could not have all of it before. Then they could not either, and a part of it that goes
 // on being served is better than one that each node has for two seconds.
 func (h *holding) hopeless(now int64, left bool) bool {
-	some := len(h.sockets) > 0
-	return h.failing != 0 && now-h.failing >= int64(bindFor) && (!left || !some)
+	return h.failing != 0 && now-h.failing >= int64(bindFor) && (!left || !h.servesSome())
 }
 
 // close ends the sockets that are chosen: first listening, for every copy.

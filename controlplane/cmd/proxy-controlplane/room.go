@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -133,7 +134,7 @@ func (r *room) says(space store.Space) string {
 		text = "etcd has no room for a change that was refused (" + space.String() + ")"
 	}
 	if r.reclaim != nil {
-		return text + ": room is made every 5 minutes; if it stays so, the configuration is too large, or too much of it changes"
+		return fmt.Sprintf("%s: room is made every %d minutes; if it stays so, the configuration is too large, or too much of it changes", text, int(shortEvery.Minutes()))
 	}
 	text += ": compact and defragment it (etcdctl compact, etcdctl defrag --cluster)"
 	if space.Full {

@@ -952,7 +952,8 @@ type VipStatus struct {
 	Holder string `protobuf:"bytes,3,opt,name=holder" json:"holder,omitempty"`
 	// Counts the tenures of the virtual IP; of the node's own, if it asks or holds.
 	Term uint64 `protobuf:"varint,4,opt,name=term" json:"term,omitempty"`
-	// The node has the address now: it accepts connections to it.
+	// The node has the address now: it accepts connections to it, on all of its ports
+	// unless conflict names one that another process has.
 	Holds bool `protobuf:"varint,5,opt,name=holds" json:"holds,omitempty"`
 	// When the node came into the state, by its wall clock.
 	SinceUnixMs int64 `protobuf:"varint,6,opt,name=since_unix_ms,json=sinceUnixMs" json:"since_unix_ms,omitempty"`
@@ -965,8 +966,8 @@ type VipStatus struct {
 	Why    string                    `protobuf:"bytes,11,opt,name=why" json:"why,omitempty"`
 	// The list of expected members that alive and needed are of.
 	ListRevision uint64 `protobuf:"varint,12,opt,name=list_revision,json=listRevision" json:"list_revision,omitempty"`
-	// Another node that says it holds while this one holds, or that has the
-	// address while this one should; empty: none.
+	// Another node that says it holds while this one holds, or another process that has
+	// a port of the address while this node should; empty: none. For people.
 	Conflict string `protobuf:"bytes,13,opt,name=conflict" json:"conflict,omitempty"`
 	// Why the node does not take the virtual IP, or only if nobody else can; empty: it
 	// would. For people.
