@@ -23,6 +23,7 @@ func (r *run) machine() report.Machine {
 		return string(text)
 	}
 	cpu := read("/proc/cpuinfo")
+	kernel := func(name string) string { return strings.TrimSpace(read("/proc/sys/" + name)) }
 	kind, _ := fileSystem(r.config.Dir)
 	return report.Machine{
 		Processor:  lineValue(cpu, "model name", ":"),
@@ -30,11 +31,11 @@ func (r *run) machine() report.Machine {
 		Memory:     procfs.ParseSizes(read("/proc/meminfo"))["MemTotal"],
 		Virtual:    strings.Contains(lineValue(cpu, "flags", ":"), "hypervisor"),
 		System:     strings.Trim(lineValue(read("/etc/os-release"), "PRETTY_NAME", "="), `"`),
-		Kernel:     strings.TrimSpace(read("/proc/sys/kernel/osrelease")) + " " + runtime.GOARCH,
+		Kernel:     kernel("kernel/osrelease") + " " + runtime.GOARCH + ", TCP " + kernel("net/ipv4/tcp_congestion_control"),
 		ProxyCore:  r.config.ProxyCore,
 		LoadCore:   r.config.LoadCore,
 		LogsOn:     kind,
-		SampleRate: tick(read("/boot/config-" + strings.TrimSpace(read("/proc/sys/kernel/osrelease")))),
+		SampleRate: tick(read("/boot/config-" + kernel("kernel/osrelease"))),
 	}
 }
 

@@ -177,14 +177,20 @@ func disturbed(r *Report) string {
 	return fmt.Sprintf("in %d of %d rounds others used more than %s of the proxy's core, at worst %s.", rounds, all, percent(quiet), percent(worst))
 }
 
-// older tells with what and when a scenario was measured, if not with what the run ended
-// with.
+// older tells with what, when and where a scenario was measured, if not as the run ended.
 func older(r *Report, d Definition) string {
 	s := r.Scenario(d.ID)
-	if s == nil || s.Version == "" || s.Version == r.version() && s.Turn == r.Settings.Turn {
+	if s == nil || s.Version == "" {
+		return ""
+	}
+	kernel := s.Kernel != "" && s.Kernel != r.Machine.Kernel
+	if s.Version == r.version() && s.Turn == r.Settings.Turn && !kernel {
 		return ""
 	}
 	text := fmt.Sprintf("Measured on %s with proxyfleet %s", s.Began.UTC().Format(time.DateOnly), s.Version)
+	if kernel {
+		text += ", under Linux " + s.Kernel
+	}
 	switch s.Turn {
 	case r.Settings.Turn:
 	case 0:

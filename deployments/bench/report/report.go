@@ -77,6 +77,8 @@ type Scenario struct {
 	// Began is when it was measured, and Version with which proxyfleet.
 	Began   time.Time `json:"began,omitzero"`
 	Version string    `json:"version,omitempty"`
+	// Kernel is under which, where that is not the machine's.
+	Kernel string `json:"kernel,omitempty"`
 	// Turn is that of the settings with which it was measured.
 	Turn time.Duration `json:"turn_ns,omitempty"`
 }
@@ -114,11 +116,21 @@ type Machine struct {
 	Memory     uint64 `json:"memory_bytes"`
 	Virtual    bool   `json:"virtual"`
 	System     string `json:"system"`
-	Kernel     string `json:"kernel"`
+	Kernel     string `json:"kernel"` // and TCP's congestion control
 	ProxyCore  int    `json:"proxy_core"`
 	LoadCore   int    `json:"load_core"`
 	LogsOn     string `json:"logs_on"`
 	SampleRate string `json:"sample_rate"`
+}
+
+// alike says whether ratios that were taken on both may stand on one page: it is the same
+// but for the kernel, of which each scenario tells, and for what of the memory that one
+// keeps to itself.
+func (m Machine) alike(other Machine) bool {
+	const kept = 1.01
+	less, more := float64(min(m.Memory, other.Memory)), float64(max(m.Memory, other.Memory))
+	m.Memory, m.Kernel = other.Memory, other.Kernel
+	return m == other && more <= less*kept
 }
 
 // Settings are how long it was measured.
@@ -209,7 +221,7 @@ func (r *Report) Continue(earlier *Report) error {
 	mine.OnlyScenarios, theirs.OnlyScenarios = nil, nil
 	mine.Turn, theirs.Turn = 0, 0 // each scenario has its own
 	switch {
-	case r.Machine != earlier.Machine:
+	case !r.Machine.alike(earlier.Machine):
 		return errors.New("the earlier run was made on another machine, or on other cores of it")
 	case !reflect.DeepEqual(mine, theirs):
 		return errors.New("the earlier run has other settings")
@@ -219,7 +231,11 @@ func (r *Report) Continue(earlier *Report) error {
 	r.Started, r.Took = earlier.Started, earlier.Took
 	r.Scenarios = slices.Clone(earlier.Scenarios)
 	for i := range r.Scenarios {
-		r.Scenarios[i].was(earlier.Started, earlier.version())
+		s := &r.Scenarios[i]
+		s.was(earlier.Started, earlier.version())
+		if s.Kernel == "" {
+			s.Kernel = earlier.Machine.Kernel
+		}
 	}
 	return nil
 }

@@ -306,7 +306,8 @@ func TestARunGoesOnWithAnEarlierOneOfTheSame(t *testing.T) {
 		t.Errorf("measured: %v", only)
 	}
 	for name, spoil := range map[string]func(*Report){
-		"machine":  func(r *Report) { r.Machine.Kernel = "other" },
+		"machine":  func(r *Report) { r.Machine.LoadCore++ },
+		"memory":   func(r *Report) { r.Machine.Memory *= 2 },
 		"settings": func(r *Report) { r.Settings.Round++ },
 		"rivals":   func(r *Report) { r.Programs = r.Programs[:1] },
 	} {
@@ -347,6 +348,31 @@ func TestScenariosOfAnotherVersionOfOursSaySo(t *testing.T) {
 	}
 	again.Settings.Turn = 5 * time.Second
 	if page, err = Page(defaults, again); err != nil || !strings.Contains(string(page), "with proxyfleet v2, each round in one turn.") {
+		t.Errorf("%v\n%s", err, page)
+	}
+}
+
+func TestScenariosUnderAnotherKernelSaySo(t *testing.T) {
+	earlier := example()
+	r := &Report{Started: earlier.Started, Machine: earlier.Machine, Settings: earlier.Settings, Programs: earlier.Programs}
+	r.Machine.Kernel, r.Machine.Memory = "9.9", r.Machine.Memory-8<<10
+	if err := r.Continue(earlier); err != nil {
+		t.Fatal(err)
+	}
+	r.Put(Scenario{ID: Loss})
+	page, err := Page(defaults, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(string(page), "with proxyfleet v1, under Linux "+earlier.Machine.Kernel+"."); got != len(earlier.Scenarios) {
+		t.Errorf("%d of %d say so", got, len(earlier.Scenarios))
+	}
+	// Back under the first one it is those that were measured there who need not.
+	again := &Report{Started: earlier.Started, Machine: earlier.Machine, Settings: earlier.Settings, Programs: earlier.Programs}
+	if err := again.Continue(r); err != nil {
+		t.Fatal(err)
+	}
+	if page, err = Page(defaults, again); err != nil || strings.Count(string(page), ", under Linux 9.9.") != 1 || strings.Contains(string(page), ", under Linux "+earlier.Machine.Kernel) {
 		t.Errorf("%v\n%s", err, page)
 	}
 }
