@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -120,6 +121,11 @@ type Build struct {
 	Go      string `json:"go"`
 	// SchemaLevel is the highest level of the schema that the build knows.
 	SchemaLevel uint32 `json:"schemaLevel"`
+}
+
+// Line is the build on one line, for people, after the name of its program.
+func (b Build) Line(program string) string {
+	return fmt.Sprintf("%s %s (commit %s, schema level %d, %s)", program, b.Version, b.Commit, b.SchemaLevel, b.Go)
 }
 
 // Health answers /healthz and /readyz.

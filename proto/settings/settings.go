@@ -78,7 +78,7 @@ func Fill(f *pflag.FlagSet, getenv func(string) (string, bool)) error {
 func settable(f *pflag.FlagSet) []string {
 	var names []string
 	f.VisitAll(func(flag *pflag.Flag) {
-		if flag.Name != ConfigFlag && flag.Name != "help" {
+		if !slices.Contains([]string{ConfigFlag, "help", "version"}, flag.Name) {
 			names = append(names, flag.Name)
 		}
 	})

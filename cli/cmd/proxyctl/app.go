@@ -87,8 +87,9 @@ func run(ctx context.Context, args []string, w world) int {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "proxyctl",
-		Short: "Run a fleet of reverse proxies as one thing",
+		Use:     "proxyctl",
+		Short:   "Run a fleet of reverse proxies as one thing",
+		Version: buildInfo().Line("proxyctl"),
 		Long: `proxyctl changes and shows the configuration of a proxyfleet, and its nodes.
 
 Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answers.`,
@@ -105,6 +106,7 @@ Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answer
 		Args:              noSuchCommand,
 		RunE:              showHelp,
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.server, "server", "", "URL of the control plane (default: the current context's, else "+client.DefaultServer+")")
 	flags.StringVar(&a.context, "context", "", "name of the context to use instead of the current one")

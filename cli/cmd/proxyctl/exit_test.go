@@ -77,6 +77,7 @@ func TestEachKindOfFailureHasItsExitStatus(t *testing.T) {
 		{"apply -f testdata/bad.yaml --dry-run --server " + nobody.URL, statusNoServer, ""},
 		{"version --server " + nobody.URL, statusNoServer, ""},
 		{"version --client --server " + nobody.URL, statusDone, ""},
+		{"--version --server " + nobody.URL, statusDone, ""},
 		{"delete route/a route/b --server " + nobody.URL, statusNoServer, ""},
 		{"nodes delete node-1 --server " + nobody.URL, statusNoServer, ""},
 	} {
@@ -90,6 +91,15 @@ func TestEachKindOfFailureHasItsExitStatus(t *testing.T) {
 				t.Errorf("no word about --help in %q", r.stderr)
 			}
 		})
+	}
+}
+
+func TestTheFlagSaysTheVersionAsTheCommandDoes(t *testing.T) {
+	sh := newShell(t)
+	for _, flag := range []string{"-v", "--version"} {
+		if got, want := sh.must(flag), sh.must("version", "--client"); got != want || !strings.HasPrefix(got, "proxyctl dev (commit ") {
+			t.Errorf("%s: %q, want %q", flag, got, want)
+		}
 	}
 }
 

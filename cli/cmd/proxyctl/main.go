@@ -18,8 +18,8 @@ import (
 	"syscall"
 )
 
-// version is set by the linker.
-var version = "dev"
+// version and commit are set by the linker.
+var version, commit = "dev", "unknown"
 
 func main() {
 	os.Exit(mainStatus())

@@ -17,14 +17,14 @@ func (a *app) versionCommand() *cobra.Command {
 		Use:   "version",
 		Short: "Show the versions of proxyctl and of the control plane",
 		Long: `Show the versions of proxyctl and of the control plane. Without a control plane
-the exit status is 4; --client does not ask it.`,
+the exit status is 4; --client does not ask it, and neither does proxyctl --version.`,
 		Example: "  proxyctl version\n  proxyctl version --client -o json",
 		Args:    cobra.NoArgs,
 		RunE: runner(func(ctx context.Context, _ []string) error {
 			result := struct {
 				Client api.Build  `json:"client"`
 				Server *api.Build `json:"server,omitempty"`
-			}{Client: api.Build{Version: version, Go: runtime.Version(), SchemaLevel: resource.SchemaLevel}}
+			}{Client: buildInfo()}
 			var failed error
 			if !own {
 				failed = a.withClient(func(c *client.Client) error {
@@ -41,12 +41,9 @@ the exit status is 4; --client does not ask it.`,
 				}
 				return failed
 			}
-			show := func(who string, b api.Build) {
-				a.printf("%-14s %s (%s, schema level %d)\n", who, b.Version, b.Go, b.SchemaLevel)
-			}
-			show("proxyctl", result.Client)
+			a.printf("%s\n", result.Client.Line("proxyctl"))
 			if result.Server != nil {
-				show("control plane", *result.Server)
+				a.printf("%s\n", visible(result.Server.Line("control plane")))
 			}
 			return failed
 		}),
@@ -54,4 +51,9 @@ the exit status is 4; --client does not ask it.`,
 	cmd.Flags().BoolVar(&own, "client", false, "show the version of proxyctl only")
 	offer(cmd, formatTable, formatJSON)
 	return cmd
+}
+
+// buildInfo says what program this is.
+func buildInfo() api.Build {
+	return api.Build{Version: version, Commit: commit, Go: runtime.Version(), SchemaLevel: resource.SchemaLevel}
 }

@@ -82,6 +82,7 @@ func newCommand(w world) *cobra.Command {
 	command := &cobra.Command{
 		Use:           "proxy-controlplane",
 		Short:         "Keeps a fleet's configuration and feeds it to the nodes",
+		Version:       buildInfo().Line("proxy-controlplane"),
 		Long:          longHelp,
 		Example:       examples,
 		Args:          cobra.NoArgs,
@@ -112,14 +113,14 @@ func newCommand(w world) *cobra.Command {
 	}
 	command.Flags().AddFlagSet(o.flags())
 	command.Flags().SortFlags = false
+	command.SetVersionTemplate("{{.Version}}\n")
 	command.CompletionOptions.DisableDefaultCmd = true
 	command.AddCommand(&cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit, schema level and Go version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			b := buildInfo()
-			_, err := fmt.Fprintf(w.stdout, "proxy-controlplane %s (commit %s, schema level %d, %s)\n", b.Version, b.Commit, b.SchemaLevel, b.Go)
+			_, err := fmt.Fprintln(w.stdout, command.Version)
 			return err
 		},
 	})

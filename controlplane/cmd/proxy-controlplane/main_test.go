@@ -471,6 +471,7 @@ func TestWrongUseIsSaidBeforeAnythingStarts(t *testing.T) {
 		{[]string{"--config", file("rest_address: 127.0.0.1:1\n")}, "", `unknown key "rest_address"`},
 		{[]string{"--config", file("config: x\n")}, "", `unknown key "config"`},
 		{[]string{"--config", file("help: true\n")}, "", `unknown key "help"`},
+		{[]string{"--config", file("version: true\n")}, "", `unknown key "version"`},
 		{[]string{"--config", file("insecure: true\ninsecure: false\n")}, "", "already set"},
 		{[]string{"--config", file("rest-address: [a, b]\n")}, "", "expected one value"},
 		{[]string{"--config", file("etcd-endpoints: [1]\n")}, "", "expected texts"},
@@ -517,6 +518,8 @@ func TestHelpAndVersionAreForPeople(t *testing.T) {
 		{"--help", "Examples:"},
 		{"--help", "PROXYFLEET_DATA_DIR"},
 		{"version", "proxy-controlplane dev (commit"},
+		{"--version", "proxy-controlplane dev (commit"},
+		{"-v", "proxy-controlplane dev (commit"},
 	} {
 		var stdout bytes.Buffer
 		if code := run(context.Background(), []string{c.arg}, world{getenv: noEnv, stdout: &stdout, stderr: io.Discard}); code != exitDone {

@@ -77,6 +77,7 @@ func newCommand(w world) *cobra.Command {
 	command := &cobra.Command{
 		Use:           "proxy-dataplane",
 		Short:         "Carries the traffic of a fleet",
+		Version:       buildInfo().Line("proxy-dataplane"),
 		Long:          longHelp,
 		Example:       examples,
 		Args:          cobra.NoArgs,
@@ -99,6 +100,7 @@ func newCommand(w world) *cobra.Command {
 		},
 	}
 	o.define(command.Flags())
+	command.SetVersionTemplate("{{.Version}}\n")
 	command.CompletionOptions.DisableDefaultCmd = true
 	command.AddCommand(newUpgradeCommand(w), newAgentCommand(w), newLintCommand(w), newExplainCommand(w))
 	command.AddCommand(&cobra.Command{
@@ -106,8 +108,7 @@ func newCommand(w world) *cobra.Command {
 		Short: "Print version, commit, schema level and Go version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			b := buildInfo()
-			_, err := fmt.Fprintf(w.stdout, "proxy-dataplane %s (commit %s, schema level %d, %s)\n", b.Version, b.Commit, b.SchemaLevel, b.Go)
+			_, err := fmt.Fprintln(w.stdout, command.Version)
 			return err
 		},
 	})
