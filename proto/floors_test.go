@@ -18,11 +18,11 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "floorstest", Floor: 0},
 			{Dir: "lifecycle", Floor: 0},
 			{Dir: "seal", Floor: 0},
-			{Dir: "settings", Floor: 0},
-			{Dir: "settings/settingstest", Floor: 1},
 			{Dir: "tree", Floor: 1, Pure: true},
 			{Dir: "resource", Floor: 2, Pure: true},
 			{Dir: "api", Floor: 3, Pure: true},
+			{Dir: "settings", Floor: 3},
+			{Dir: "settings/settingstest", Floor: 4},
 		},
 		Bans: []floorstest.Ban{
 			{

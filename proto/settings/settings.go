@@ -4,7 +4,8 @@
 //	--data-dir DIR    PROXYFLEET_DATA_DIR=DIR    data-dir: DIR
 //
 // Nothing is ignored: unknown keys, keys that stand twice and values of the wrong
-// form are refused, naming where they stand.
+// form are refused, naming where they stand. Variables that nobody reads are told:
+// an environment has many authors.
 package settings
 
 import (
@@ -58,7 +59,7 @@ func Fill(f *pflag.FlagSet, getenv func(string) (string, bool)) error {
 		if f.Lookup(name).Changed {
 			continue
 		}
-		variable := EnvPrefix + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		variable := Variable(name)
 		if text, ok := getenv(variable); ok {
 			if err := f.Set(name, text); err != nil {
 				return Usage("%s: %v", variable, err)

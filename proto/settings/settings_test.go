@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,5 +79,29 @@ func TestWhatIsNotUnderstoodIsRefusedWhereItStands(t *testing.T) {
 	}
 	if _, err := fill(t, "", map[string]string{"PROXYFLEET_LOOPS": "x"}); !errors.Is(err, settings.ErrUsage) || !strings.Contains(err.Error(), "PROXYFLEET_LOOPS") {
 		t.Fatalf("a bad variable: %v", err)
+	}
+}
+
+func TestAVariableThatNobodyReadsIsToldWithTheNearestOne(t *testing.T) {
+	got := settings.Stray([]string{
+		"HOME=/root", "PROXYFLEET_NODE_ID=a", "PROXYFLEET_DATA_DIR=/d", "PROXYFLEET_BINARY=/b", "PROXYFLEET_OWN=1",
+		"PROXYFLEET_NODEID=a", "PROXYFLEET_GRPC_ADRESS=127.0.0.1:1", "PROXYFLEET_GRPC_PORT=1", "PROXYFLEET_Loops=1", "PROXYFLEET_SERVER=x",
+		"PROXYFLEET_CONFIG=/etc/node.yaml", "PROXYFLEET_HELP=1", "PROXYFLEET_=x",
+		// Services proxyfleet and proxyfleet-controlplane of Kubernetes.
+		"PROXYFLEET_SERVICE_HOST=10.0.0.1", "PROXYFLEET_SERVICE_PORT=7400", "PROXYFLEET_PORT=tcp://10.0.0.1:7400",
+		"PROXYFLEET_CONTROLPLANE_SERVICE_PORT_REST=7400", "PROXYFLEET_CONTROLPLANE_PORT_7401_TCP_ADDR=10.0.0.1",
+	}, "PROXYFLEET_OWN")
+	want := []string{
+		"PROXYFLEET_ is not read: no flag has this variable",
+		"PROXYFLEET_CONFIG is not read: only --config names the file",
+		"PROXYFLEET_GRPC_ADRESS is not read: no flag has this variable (did you mean PROXYFLEET_GRPC_ADDRESS?)",
+		"PROXYFLEET_GRPC_PORT is not read: no flag has this variable",
+		"PROXYFLEET_HELP is not read: no flag has this variable",
+		"PROXYFLEET_Loops is not read: no flag has this variable (did you mean PROXYFLEET_LOOPS?)",
+		"PROXYFLEET_NODEID is not read: no flag has this variable (did you mean PROXYFLEET_NODE_ID?)",
+		"PROXYFLEET_SERVER is not read: no flag has this variable",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

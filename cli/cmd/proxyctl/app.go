@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
+	"github.com/proxyfleet/proxyfleet/proto/settings"
 )
 
 // world is what commands touch outside of their arguments. Tests make their own.
@@ -22,6 +23,7 @@ type world struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	environment    []string
 	configDir      func() (string, error)
 	executable     func() (string, error)
 	// author is noted in the history for the changes made here.
@@ -38,7 +40,7 @@ type world struct {
 func hostWorld() world {
 	return world{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		getenv:     os.Getenv,
+		getenv: os.Getenv, environment: os.Environ(),
 		configDir:  os.UserConfigDir,
 		executable: os.Executable,
 		author:     author,
@@ -101,7 +103,10 @@ Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answer
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.checkOutput(cmd) },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			a.warnOfVariables()
+			return a.checkOutput(cmd)
+		},
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		Args:              noSuchCommand,
 		RunE:              showHelp,
@@ -167,9 +172,27 @@ func runner(f func(ctx context.Context, args []string) error) func(*cobra.Comman
 	}
 }
 
+// contextVariable names the context file. It is the only variable of proxyctl's own.
+const contextVariable = "PROXYCTL_CONFIG"
+
+// warnOfVariables tells of variables that were hardly meant for nobody: who sets
+// PROXYCTL_SERVER would change another fleet.
+func (a *app) warnOfVariables() {
+	stray := settings.Stray(a.environment)
+	for _, entry := range a.environment {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, "PROXYCTL_") && name != contextVariable {
+			stray = append(stray, name+" is not read: --server, --context and "+contextVariable+" say which control plane is meant")
+		}
+	}
+	for _, text := range stray {
+		a.note("%s %s", paint(a.colours(a.stderr), yellow, "warning:"), visible(text))
+	}
+}
+
 // contextPath is where the context file is.
 func (a *app) contextPath() (string, error) {
-	if p := a.getenv("PROXYCTL_CONFIG"); p != "" {
+	if p := a.getenv(contextVariable); p != "" {
 		return p, nil
 	}
 	dir, err := a.configDir()

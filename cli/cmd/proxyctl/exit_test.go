@@ -103,6 +103,19 @@ func TestTheFlagSaysTheVersionAsTheCommandDoes(t *testing.T) {
 	}
 }
 
+func TestVariablesThatNobodyReadsAreTold(t *testing.T) {
+	sh := newShell(t)
+	sh.env["PROXYFLEET_NODEID"] = "edge-1"
+	sh.env["PROXYFLEET_DATA_DIR"] = "/tmp" // the control plane's
+	sh.env["PROXYCTL_SERVER"] = "http://10.0.0.1:7400"
+	r := sh.run("context", "list")
+	want := "warning: PROXYFLEET_NODEID is not read: no flag has this variable (did you mean PROXYFLEET_NODE_ID?)\n" +
+		"warning: PROXYCTL_SERVER is not read: --server, --context and PROXYCTL_CONFIG say which control plane is meant\n"
+	if r.status != statusDone || r.stderr != want {
+		t.Errorf("status %d, %q", r.status, r.stderr)
+	}
+}
+
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 	a := &app{}
 	root := a.root()

@@ -53,7 +53,8 @@ func (sh *shell) run(args ...string) result {
 	var stdout, stderr bytes.Buffer
 	w := world{
 		stdin: strings.NewReader(sh.stdin), stdout: &stdout, stderr: &stderr,
-		getenv:     func(name string) string { return sh.env[name] },
+		getenv:      func(name string) string { return sh.env[name] },
+		environment: sh.environment(),
 		configDir:  func() (string, error) { return sh.env["HOME"], nil },
 		executable: func() (string, error) { return filepath.Join("bin", "proxyctl"), nil },
 		author:     func() string { return "eve@laptop" },
@@ -73,6 +74,14 @@ func (sh *shell) run(args ...string) result {
 	}
 	status := run(sh.ctx, args, w)
 	return result{status, stdout.String(), stderr.String()}
+}
+
+func (sh *shell) environment() []string {
+	var entries []string
+	for name, value := range sh.env {
+		entries = append(entries, name+"="+value)
+	}
+	return entries
 }
 
 // must runs a command that has to succeed, and returns what it printed.

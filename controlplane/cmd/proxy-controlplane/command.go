@@ -25,6 +25,7 @@ const (
 // world is what the program touches besides files and sockets.
 type world struct {
 	getenv         func(string) (string, bool)
+	environment    []string
 	stdout, stderr io.Writer
 }
 
@@ -104,6 +105,9 @@ func newCommand(w world) *cobra.Command {
 				return err
 			}
 			logger := slog.New(slog.NewTextHandler(w.stderr, &slog.HandlerOptions{Level: level}))
+			for _, text := range settings.Stray(w.environment) {
+				logger.Warn(text)
+			}
 			if err := serve(c.Context(), o, key, logger); err != nil {
 				logger.Error("proxy-controlplane failed", "error", err)
 				return errFailed

@@ -26,6 +26,7 @@ const (
 type world struct {
 	args           []string // after the program's name
 	getenv         func(string) (string, bool)
+	environment    []string
 	stdout, stderr io.Writer
 	reload         <-chan os.Signal
 }
@@ -91,6 +92,9 @@ func newCommand(w world) *cobra.Command {
 				return err
 			}
 			logger := slog.New(slog.NewTextHandler(w.stderr, &slog.HandlerOptions{Level: o.level}))
+			for _, text := range settings.Stray(w.environment, handoverVariable) {
+				logger.Warn(text)
+			}
 			err := serve(c.Context(), o, w, logger)
 			if err == nil || errors.Is(err, settings.ErrUsage) {
 				return err

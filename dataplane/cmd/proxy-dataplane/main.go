@@ -39,5 +39,7 @@ func mainStatus() int {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
-	return run(ctx, os.Args[1:], world{getenv: os.LookupEnv, stdout: os.Stdout, stderr: os.Stderr, reload: reload})
+	return run(ctx, os.Args[1:], world{
+		getenv: os.LookupEnv, environment: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, reload: reload,
+	})
 }

@@ -8,4 +8,5 @@ import (
 
 func TestTheReferenceNamesEveryFlag(t *testing.T) {
 	settingstest.Documented(t, "../../../docs/REFERENCE.md", "proxy-dataplane", newCommand(world{}).Flags(), "node-id", "state-dir")
+	settingstest.Known(t, newUpgradeCommand(world{}).Flags())
 }

@@ -64,6 +64,9 @@ func newUpgradeCommand(w world) *cobra.Command {
 			if err := settings.Fill(c.Flags(), w.getenv); err != nil {
 				return err
 			}
+			for _, text := range settings.Stray(w.environment) {
+				fmt.Fprintf(w.stderr, "proxy-dataplane: warning: %s\n", text)
+			}
 			if err := checkUpgrade(&o, &ask, timeout); err != nil {
 				return err
 			}

@@ -15,7 +15,8 @@ import (
 
 // Documented fails t unless the table of a program in the reference (a page in
 // Markdown, headed "| PROGRAM | default | |") has a row for each of its flags, with
-// its default, and none for any other. inWords are flags whose default depends on
+// its default, and none for any other; or if settings does not know the variables of
+// the flags. inWords are flags whose default depends on
 // the machine. The flag of the configuration file is the same for all, and stands
 // before the tables. Without the page, as in a module that is built alone, t is
 // skipped.
@@ -31,6 +32,20 @@ func Documented(t *testing.T, page, program string, flags *pflag.FlagSet, inWord
 	for _, problem := range undocumented(string(text), program, flags, inWords) {
 		t.Errorf("%s: %s", page, problem)
 	}
+	Known(t, flags)
+}
+
+// Known fails t for each flag whose variable settings.Stray takes for mistyped.
+func Known(t *testing.T, flags *pflag.FlagSet) {
+	t.Helper()
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Name == settings.ConfigFlag || f.Name == "help" {
+			return
+		}
+		for _, text := range settings.Stray([]string{settings.Variable(f.Name) + "=x"}) {
+			t.Errorf("--%s: %s", f.Name, text)
+		}
+	})
 }
 
 // undocumented says what is wrong with the table.
