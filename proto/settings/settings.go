@@ -62,13 +62,13 @@ func Fill(f *pflag.FlagSet, getenv func(string) (string, bool)) error {
 		variable := Variable(name)
 		if text, ok := getenv(variable); ok {
 			if err := f.Set(name, text); err != nil {
-				return Usage("%s: %v", variable, err)
+				return Usage("%s: %v", variable, valueError(err))
 			}
 			continue
 		}
 		if value, ok := file[name]; ok {
 			if err := set(f, name, value); err != nil {
-				return Usage("%s: %s: %v", path, name, err)
+				return Usage("%s: %s: %v", path, name, valueError(err))
 			}
 		}
 	}

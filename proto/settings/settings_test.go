@@ -2,6 +2,7 @@ package settings_test
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -103,5 +104,32 @@ func TestAVariableThatNobodyReadsIsToldWithTheNearestOne(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestWhatIsWrongWithAFlagIsSaidInWords(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"--node-idd a", "unknown flag: --node-idd (did you mean --node-id?)"},
+		{"--node_id=a", "unknown flag: --node_id (did you mean --node-id?)"},
+		{"--serve", "unknown flag: --serve"},
+		{"-loops 1", "unknown flag: -l in -loops (did you mean --loops?)"},
+		{"-x", "unknown flag: -x"},
+		{"--loops", "--loops: expected a value (how many)"},
+		{"--loops many", `--loops: "many": expected a whole number`},
+		{"--loops 99999999999999999999", `--loops: "99999999999999999999": the number is too large or too small`},
+		{"--insecure=maybe", `--insecure: "maybe": expected true or false`},
+		{"--wait 5", `--wait: "5": expected a duration, such as 30s or 1m30s`},
+		{"--labels zone", `--labels: "zone": zone must be formatted as key=value`},
+	} {
+		f := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		f.SetOutput(io.Discard)
+		f.String("node-id", "", "")
+		f.Int("loops", 1, "how many")
+		f.Bool("insecure", false, "")
+		f.Duration("wait", 0, "")
+		f.StringToString("labels", nil, "")
+		if err := settings.FlagError(f, f.Parse(strings.Fields(c.args))); err == nil || err.Error() != c.want {
+			t.Errorf("%s: %v, want %s", c.args, err, c.want)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -81,8 +82,12 @@ func run(ctx context.Context, args []string, w world) int {
 	root.SetOut(w.stdout)
 	root.SetErr(w.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
+	var ran *ranError
+	switch {
+	case err == nil:
 		err = out.lost()
+	case !errors.As(err, &ran):
+		err = plainly(err)
 	}
 	return a.finish(cmd, err)
 }
@@ -111,6 +116,7 @@ Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answer
 		Args:              noSuchCommand,
 		RunE:              showHelp,
 	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return settings.FlagError(cmd.Flags(), err) })
 	root.SetVersionTemplate("{{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.server, "server", "", "URL of the control plane (default: the current context's, else "+client.DefaultServer+")")
@@ -159,6 +165,28 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("unknown command %q (did you mean %q?)", args[0], near[0])
 	}
 	return fmt.Errorf("unknown command %q", args[0])
+}
+
+// many is a most of takes: any number.
+const many = -1
+
+// takes refuses fewer than least and more than most words behind a command.
+func takes(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		_, expected, _ := strings.Cut(cmd.Use, " ")
+		switch {
+		case len(args) < least && len(args) > 0:
+			return fmt.Errorf("expected %s, and not only %q", expected, strings.Join(args, " "))
+		case len(args) < least:
+			return fmt.Errorf("expected %s", expected)
+		case most == 0 && len(args) > 0:
+			return fmt.Errorf("%q: %s takes flags only", args[0], cmd.CommandPath())
+		case most != many && len(args) > most:
+			return fmt.Errorf("%q: expected no more than %s", args[most], expected)
+		default:
+			return nil
+		}
+	}
 }
 
 // runner makes a command's RunE: what it returns is its own failure, while

@@ -32,7 +32,7 @@ revisions complete too, if a control plane answers within a second.`,
 		Example: `  source <(proxyctl completion bash)
   proxyctl completion zsh > "${fpath[1]}/_proxyctl"
   proxyctl completion fish > ~/.config/fish/completions/proxyctl.fish`,
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Args:      takes(1, 1),
 		ValidArgs: shells,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
@@ -46,6 +46,8 @@ revisions complete too, if a control plane answers within a second.`,
 				err = root.GenFishCompletion(a.stdout, true)
 			case "powershell":
 				err = root.GenPowerShellCompletionWithDesc(a.stdout)
+			default:
+				return fmt.Errorf("%q: expected one of %s", args[0], strings.Join(shells, ", "))
 			}
 			if err != nil {
 				return &ranError{err}

@@ -30,7 +30,7 @@ func (a *app) contextListCommand() *cobra.Command {
 		Aliases: []string{"ls"},
 		Short:   "List the contexts; * is the current one",
 		Example: "  proxyctl context list",
-		Args:    cobra.NoArgs,
+		Args:    takes(0, 0),
 		RunE: runner(func(context.Context, []string) error {
 			contexts, _, err := a.readContexts()
 			if err != nil {
@@ -60,7 +60,7 @@ func (a *app) contextUseCommand() *cobra.Command {
 		Use:               "use NAME",
 		Short:             "Make a context the current one",
 		Example:           "  proxyctl context use production",
-		Args:              cobra.ExactArgs(1),
+		Args:              takes(1, 1),
 		ValidArgsFunction: first(a.completeContexts),
 		RunE: runner(func(_ context.Context, args []string) error {
 			return a.changeContexts(func(c *client.Contexts) (string, error) {
@@ -79,7 +79,7 @@ func (a *app) contextSetCommand() *cobra.Command {
 		Short: "Add a context or change its server",
 		Example: `  proxyctl context set production https://fleet.example.net
   proxyctl context set local http://127.0.0.1:7400 --use`,
-		Args: cobra.ExactArgs(2),
+		Args: takes(2, 2),
 		RunE: runner(func(_ context.Context, args []string) error {
 			x := client.Context{Name: args[0], Server: args[1]}
 			if _, err := client.ParseServer(x.Server); err != nil {
@@ -104,7 +104,7 @@ func (a *app) contextDeleteCommand() *cobra.Command {
 		Aliases:           []string{"rm"},
 		Short:             "Forget a context",
 		Example:           "  proxyctl context delete old",
-		Args:              cobra.ExactArgs(1),
+		Args:              takes(1, 1),
 		ValidArgsFunction: first(a.completeContexts),
 		RunE: runner(func(_ context.Context, args []string) error {
 			return a.changeContexts(func(c *client.Contexts) (string, error) {
@@ -119,7 +119,7 @@ func (a *app) contextShowCommand() *cobra.Command {
 		Use:     "show",
 		Short:   "Show which control plane commands would speak to, and why",
 		Example: "  proxyctl context show --context production",
-		Args:    cobra.NoArgs,
+		Args:    takes(0, 0),
 		RunE: runner(func(context.Context, []string) error {
 			server, err := a.target()
 			if err != nil {

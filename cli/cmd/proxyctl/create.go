@@ -93,7 +93,7 @@ func (a *app) create(ctx context.Context, docs documents, flags writeFlags) erro
 func (a *app) quick(use, short, example string, fill func(cmd *cobra.Command) func(r *fleetv1.Resource) error, kind string) *cobra.Command {
 	var flags writeFlags
 	var labels map[string]string
-	cmd := &cobra.Command{Use: use, Short: short, Example: example, Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: use, Short: short, Example: example, Args: takes(1, 1)}
 	build := fill(cmd)
 	cmd.RunE = runner(func(ctx context.Context, args []string) error {
 		if err := flags.check(); err != nil {

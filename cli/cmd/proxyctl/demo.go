@@ -55,7 +55,7 @@ func (a *app) demoBackendCommand() *cobra.Command {
 		Use:    "backend",
 		Short:  "Run the demo's sample backend alone",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   takes(0, 0),
 		RunE: runner(func(ctx context.Context, _ []string) error {
 			return demo.ServeBackend(ctx, addresses)
 		}),

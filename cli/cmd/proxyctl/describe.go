@@ -23,7 +23,7 @@ func (a *app) describeCommand() *cobra.Command {
 		Example: `  proxyctl describe route api
   proxyctl describe upstream/api-v1
   proxyctl describe node node-2`,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              takes(1, many),
 		ValidArgsFunction: a.completeNamed,
 		RunE: runner(func(ctx context.Context, args []string) error {
 			objects, err := parseNamed(args)

@@ -16,7 +16,7 @@ import (
 func (a *app) diffCommand() *cobra.Command {
 	var files []string
 	cmd := &cobra.Command{
-		Use:   "diff -f FILE… | diff REVISION [REVISION]",
+		Use:   "diff -f FILE… | REVISION [REVISION]",
 		Short: "Show what apply would change, or what differs between two revisions",
 		Long: `Show what apply would change, or what differs between two revisions (the second
 is the current one if it is left out), as a unified diff of the resources' YAML.
@@ -27,7 +27,7 @@ files were refused, 4 no control plane answers.`,
   proxyctl diff -f shop.yaml && echo nothing to do
   proxyctl diff 41
   proxyctl diff 41 44`,
-		Args:              cobra.MaximumNArgs(2),
+		Args:              takes(0, 2),
 		ValidArgsFunction: a.completeRevisions,
 		RunE: runner(func(ctx context.Context, args []string) error {
 			if (len(files) > 0) == (len(args) > 0) {

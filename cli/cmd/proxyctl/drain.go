@@ -37,7 +37,7 @@ on following the configuration. It is fleet state and no change of the
 configuration: a rollback does not undo it. proxyctl undrain does.`,
 		Example: `  proxyctl drain node-2
   proxyctl drain node-2 --wait && ssh node-2 systemctl restart proxy-dataplane`,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              takes(1, many),
 		ValidArgsFunction: a.completeNodes,
 		RunE: runner(func(ctx context.Context, args []string) error {
 			return a.withClient(func(c *client.Client) error {
@@ -58,7 +58,7 @@ func (a *app) undrainCommand() *cobra.Command {
 		Use:               "undrain NODE…",
 		Short:             "Let nodes take traffic again",
 		Example:           "  proxyctl undrain node-2",
-		Args:              cobra.MinimumNArgs(1),
+		Args:              takes(1, many),
 		ValidArgsFunction: a.completeNodes,
 		RunE: runner(func(ctx context.Context, args []string) error {
 			return a.withClient(func(c *client.Client) error { return a.setDrained(ctx, c, args, false) })

@@ -31,7 +31,7 @@ Windows). A refused text is opened again with the problems on top; saving it
 unchanged ends the command. A text that was not applied is kept in its file.`,
 		Example: `  proxyctl edit route/api
   EDITOR="code --wait" proxyctl edit upstream front --wait`,
-		Args:              cobra.RangeArgs(1, 2),
+		Args:              takes(1, 2),
 		ValidArgsFunction: a.completeNamed,
 		RunE: runner(func(ctx context.Context, args []string) error {
 			if err := flags.check(); err != nil {

@@ -63,7 +63,7 @@ looked at.`,
 		Example: `  proxyctl epoch                                 # what would be lost
   proxyctl epoch accept --wait
   proxyctl epoch accept --epoch 1795177081576    # that one and no other`,
-		Args: cobra.NoArgs,
+		Args: takes(0, 0),
 		RunE: runner(func(ctx context.Context, _ []string) error {
 			if timeout <= 0 {
 				return wrongUse("--timeout %s: expected more than 0", timeout)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -175,7 +176,11 @@ func (a *app) hint(cmd *cobra.Command, err error, status int) string {
 		return "Is the control plane running? `proxyctl demo` starts a fleet on this machine; " +
 			"--server or `proxyctl context use` name another one."
 	case status == statusWrongUse && cmd != nil:
-		return "Run '" + cmd.CommandPath() + " --help' for usage."
+		hint := "Run '" + cmd.CommandPath() + " --help' for usage."
+		if line := exampleOf(cmd); line != "" {
+			hint = "For example: " + line + "\n" + hint
+		}
+		return hint
 	case !errors.As(err, &refused):
 		return ""
 	case refused.Type == api.TypeShrinks:
@@ -185,6 +190,46 @@ func (a *app) hint(cmd *cobra.Command, err error, status int) string {
 	default:
 		return ""
 	}
+}
+
+// exampleOf is the first line of a command's examples that is the command itself.
+func exampleOf(cmd *cobra.Command) string {
+	for line := range strings.Lines(cmd.Example) {
+		line, _, _ = strings.Cut(strings.TrimSpace(line), " #")
+		if strings.HasPrefix(line, cmd.CommandPath()+" ") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
+
+// missingFlags, missingOne and exclusive are what cobra says by texts alone.
+var (
+	missingFlags = regexp.MustCompile(`^required flag\(s\) (.*) not set$`)
+	missingOne   = regexp.MustCompile(`^at least one of the flags in the group \[(.*)\] is required$`)
+	exclusive    = regexp.MustCompile(`^if any flags in the group .* are set none of the others can be; \[(.*)\] were all set$`)
+)
+
+// plainly says what cobra found wrong with flags as the rest of proxyctl does.
+func plainly(err error) error {
+	dashed := func(names string) []string {
+		var flags []string
+		for name := range strings.FieldsSeq(names) {
+			flags = append(flags, "--"+strings.Trim(name, `",`))
+		}
+		return flags
+	}
+	text := err.Error()
+	if m := missingFlags.FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("%s: missing", strings.Join(dashed(m[1]), ", "))
+	}
+	if m := missingOne.FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("expected one of %s", strings.Join(dashed(m[1]), ", "))
+	}
+	if m := exclusive.FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("%s exclude each other", strings.Join(dashed(m[1]), " and "))
+	}
+	return err
 }
 
 // errorDocument is a problem document (RFC 9457): the control plane's own, or

@@ -34,7 +34,7 @@ can be applied again.`,
   proxyctl get route/api upstream/api-v1
   proxyctl get routes -l team=orders,!draft -o wide
   proxyctl get all -o yaml > backup.yaml`,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              takes(1, many),
 		ValidArgsFunction: a.completeGet,
 		RunE: runner(func(ctx context.Context, args []string) error {
 			wanted, err := parseSelector(selector)

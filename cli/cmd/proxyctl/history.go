@@ -23,7 +23,7 @@ func (a *app) historyCommand() *cobra.Command {
 		Example: `  proxyctl history
   proxyctl history --limit 100 --before 400
   proxyctl history 41            # who, when, why, and the diff`,
-		Args:              cobra.MaximumNArgs(1),
+		Args:              takes(0, 1),
 		ValidArgsFunction: first(a.completeRevisions),
 		RunE: runner(func(ctx context.Context, args []string) error {
 			if limit < 1 {

@@ -31,7 +31,7 @@ func (a *app) nodesListCommand() *cobra.Command {
 		Aliases: []string{"ls"},
 		Short:   "List nodes",
 		Example: "  proxyctl nodes list -l role=edge",
-		Args:    cobra.NoArgs,
+		Args:    takes(0, 0),
 		RunE: runner(func(ctx context.Context, _ []string) error {
 			wanted, err := parseSelector(selector)
 			if err != nil {
@@ -70,7 +70,7 @@ func (a *app) nodesDescribeCommand() *cobra.Command {
 		Use:               "describe NODE…",
 		Short:             "Show all that is known of nodes",
 		Example:           "  proxyctl nodes describe node-2",
-		Args:              cobra.MinimumNArgs(1),
+		Args:              takes(1, many),
 		ValidArgsFunction: a.completeNodes,
 		RunE: runner(func(ctx context.Context, args []string) error {
 			return a.withClient(func(c *client.Client) error { return a.describe(ctx, c, nodeObjects(args)) })
@@ -87,7 +87,7 @@ func (a *app) nodesDeleteCommand() *cobra.Command {
 		Long: `Forget nodes that are gone for good, so that nothing waits for them. A node that
 still runs says hello again and is back.`,
 		Example:           "  proxyctl nodes delete node-9",
-		Args:              cobra.MinimumNArgs(1),
+		Args:              takes(1, many),
 		ValidArgsFunction: a.completeNodes,
 		RunE: runner(func(ctx context.Context, args []string) error {
 			return a.withClient(func(c *client.Client) error {

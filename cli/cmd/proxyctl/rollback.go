@@ -23,7 +23,7 @@ is not brought back: the one in force stays, and the answer says so.
 		Example: `  proxyctl history
   proxyctl rollback 41 --dry-run
   proxyctl rollback 41 --wait -m "checkout was slow"`,
-		Args:              cobra.ExactArgs(1),
+		Args:              takes(1, 1),
 		ValidArgsFunction: first(a.completeRevisions),
 		RunE: runner(func(ctx context.Context, args []string) error {
 			revision, err := parseRevision(args[0])

@@ -39,7 +39,7 @@ func (a *app) setWeightCommand() *cobra.Command {
 that are not named keep theirs. Weight 0 gets no new requests.`,
 		Example: `  proxyctl set weight route/api api-v1=90 api-v2=10 --wait
   proxyctl set weight upstream/front 127.0.0.1:9001=0 -m "9001 goes for repair"`,
-		Args:              cobra.MinimumNArgs(2),
+		Args:              takes(2, many),
 		ValidArgsFunction: a.completeWeights,
 		RunE: runner(func(ctx context.Context, args []string) error {
 			if err := flags.check(); err != nil {

@@ -35,7 +35,7 @@ if not. A node that is neither connected nor expected does not count.`,
 		Example: `  proxyctl status
   proxyctl status --watch
   proxyctl status -o json | jq .nodes`,
-		Args: cobra.NoArgs,
+		Args: takes(0, 0),
 		RunE: runner(func(ctx context.Context, _ []string) error {
 			return a.withClient(func(c *client.Client) error {
 				if watch {

@@ -19,7 +19,7 @@ func (a *app) versionCommand() *cobra.Command {
 		Long: `Show the versions of proxyctl and of the control plane. Without a control plane
 the exit status is 4; --client does not ask it, and neither does proxyctl --version.`,
 		Example: "  proxyctl version\n  proxyctl version --client -o json",
-		Args:    cobra.NoArgs,
+		Args:    takes(0, 0),
 		RunE: runner(func(ctx context.Context, _ []string) error {
 			result := struct {
 				Client api.Build  `json:"client"`

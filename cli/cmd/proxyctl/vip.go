@@ -19,7 +19,7 @@ func (a *app) vipCommand() *cobra.Command {
 	cmd.Use = "vip [NAME…]"
 	cmd.Aliases = []string{"vips"}
 	list := a.vipShowCommand()
-	list.Use, list.Aliases, list.Args, list.ValidArgsFunction = "list", []string{"ls"}, cobra.NoArgs, nil
+	list.Use, list.Aliases, list.Args, list.ValidArgsFunction = "list", []string{"ls"}, takes(0, 0), nil
 	list.Short = "List virtual IPs with their holders"
 	list.Example = "  proxyctl vip list -o wide"
 	cmd.AddCommand(list)

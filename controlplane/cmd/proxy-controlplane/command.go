@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string, w world) int {
 	command.SetArgs(args)
 	command.SetOut(w.stdout)
 	command.SetErr(w.stderr)
-	err := command.ExecuteContext(ctx)
+	ran, err := command.ExecuteContextC(ctx)
 	switch {
 	case err == nil:
 		return exitDone
@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, w world) int {
 		return exitFailed
 	default:
 		// All that cobra finds itself is wrong use too.
-		fmt.Fprintf(w.stderr, "proxy-controlplane: %v\nTry proxy-controlplane --help.\n", err)
+		fmt.Fprintf(w.stderr, "proxy-controlplane: %v\nTry %s --help.\n", err, ran.CommandPath())
 		return exitUsage
 	}
 }
@@ -117,6 +117,7 @@ func newCommand(w world) *cobra.Command {
 	}
 	command.Flags().AddFlagSet(o.flags())
 	command.Flags().SortFlags = false
+	command.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return settings.FlagError(c.Flags(), err) })
 	command.SetVersionTemplate("{{.Version}}\n")
 	command.CompletionOptions.DisableDefaultCmd = true
 	command.AddCommand(&cobra.Command{

@@ -61,14 +61,14 @@ func run(ctx context.Context, args []string, w world) int {
 	command.SetArgs(args)
 	command.SetOut(w.stdout)
 	command.SetErr(w.stderr)
-	err := command.ExecuteContext(ctx)
+	ran, err := command.ExecuteContextC(ctx)
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.Is(err, errFailed):
 		return exitFailed
 	default:
-		fmt.Fprintf(w.stderr, "proxy-dataplane: %v\nTry proxy-dataplane --help.\n", err)
+		fmt.Fprintf(w.stderr, "proxy-dataplane: %v\nTry %s --help.\n", err, ran.CommandPath())
 		return exitUsage
 	}
 }
@@ -81,7 +81,7 @@ func newCommand(w world) *cobra.Command {
 		Version:       buildInfo().Line("proxy-dataplane"),
 		Long:          longHelp,
 		Example:       examples,
-		Args:          cobra.NoArgs,
+		Args:          noSuchCommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -104,6 +104,7 @@ func newCommand(w world) *cobra.Command {
 		},
 	}
 	o.define(command.Flags())
+	command.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return settings.FlagError(c.Flags(), err) })
 	command.SetVersionTemplate("{{.Version}}\n")
 	command.CompletionOptions.DisableDefaultCmd = true
 	command.AddCommand(newUpgradeCommand(w), newAgentCommand(w), newLintCommand(w), newExplainCommand(w))
@@ -117,6 +118,18 @@ func newCommand(w world) *cobra.Command {
 		},
 	})
 	return command
+}
+
+// noSuchCommand refuses words that name no command.
+func noSuchCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	c.SuggestionsMinimumDistance = 2 // two letters wrong are still near
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("unknown command %q (did you mean %q?)", args[0], near[0])
+	}
+	return fmt.Errorf("unknown command %q", args[0])
 }
 
 // buildInfo says what program this is.

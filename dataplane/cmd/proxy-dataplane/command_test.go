@@ -25,3 +25,22 @@ func TestTheFlagSaysTheVersionAsTheCommandDoes(t *testing.T) {
 		}
 	}
 }
+
+func TestWrongUseSaysWhatWasExpected(t *testing.T) {
+	for _, c := range []struct{ args, says string }{
+		{"--listen-adress ::", "unknown flag: --listen-adress (did you mean --listen-address?)\nTry proxy-dataplane --help."},
+		{"--loops many", `--loops: "many": expected a whole number`},
+		{"--state-dir", "--state-dir: expected a value (DIR for"},
+		{"upgarde", `unknown command "upgarde" (did you mean "upgrade"?)`},
+		{"serve", "unknown command \"serve\"\n"},
+		{"lint shop.yaml", "as in lint -f shop.yaml\nTry proxy-dataplane lint --help."},
+		{"lint --fil x", "(did you mean --file?)\nTry proxy-dataplane lint --help."},
+		{"explain -f shop.yaml", "expected -f FILE and a URL, as in explain -f shop.yaml http://shop.test/cart"},
+		{"explain http://shop.test/", "expected -f FILE and a URL"},
+		{"explain -f a http://shop.test/ b", "expected -f FILE and a URL"},
+	} {
+		if status, _, errs := command(t, strings.Fields(c.args)...); status != exitUsage || !strings.Contains(errs, c.says) {
+			t.Errorf("%s: exit status %d, want something about %q:\n%s", c.args, status, c.says, errs)
+		}
+	}
+}

@@ -45,10 +45,9 @@ func newExplainCommand(w world) *cobra.Command {
 		Short:   "Say which route a request gets, and why",
 		Long:    explainHelp,
 		Example: explainExamples,
-		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if a.file == "" {
-				return settings.Usage("explain: expected -f FILE")
+			if a.file == "" || len(args) != 1 {
+				return settings.Usage("explain: expected -f FILE and a URL, as in explain -f shop.yaml http://shop.test/cart")
 			}
 			a.url = args[0]
 			found, err := a.explain(w.stdout)

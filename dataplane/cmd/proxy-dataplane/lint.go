@@ -33,10 +33,9 @@ func newLintCommand(w world) *cobra.Command {
 		Short:   "Say what is wrong or doubtful in a file of resources",
 		Long:    lintHelp,
 		Example: lintExamples,
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if file == "" {
-				return settings.Usage("lint: expected -f FILE")
+		RunE: func(_ *cobra.Command, args []string) error {
+			if file == "" || len(args) > 0 {
+				return settings.Usage("lint: expected -f FILE and nothing else, as in lint -f shop.yaml")
 			}
 			clean, err := lint(file, w.stdout)
 			if err != nil {
