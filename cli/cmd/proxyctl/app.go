@@ -121,7 +121,7 @@ Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answer
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.server, "server", "", "URL of the control plane (default: the current context's, else "+client.DefaultServer+")")
 	flags.StringVar(&a.context, "context", "", "name of the context to use instead of the current one")
-	flags.StringVarP(&a.output, "output", "o", "", "form of the output: "+strings.Join(allFormats(), ", "))
+	flags.StringVarP(&a.output, "output", "o", "", "form of the output: table, json or yaml; of lists also wide or name")
 	flags.DurationVar(&a.timeout, "request-timeout", client.DefaultTimeout, "how long to wait for one answer of the control plane")
 	a.completeFlag(root, "context", a.completeContexts)
 	a.completeFlag(root, "output", a.completeFormats)

@@ -87,7 +87,7 @@ if a node refuses it or the time is up; the change stays made.`,
 	addFiles(cmd, &files)
 	flags.add(cmd)
 	cmd.Flags().StringVar(&flags.IfMatch, "if-match", "", "change only if the fleet is at EPOCH-REVISION, such as 7-41")
-	offer(cmd, formatTable, formatJSON)
+	offer(cmd)
 	return cmd
 }
 
@@ -108,12 +108,8 @@ func addFiles(cmd *cobra.Command, files *[]string) {
 
 // changed reports a change and, if asked to, waits for the nodes.
 func (a *app) changed(ctx context.Context, c *client.Client, result api.ApplyResult, flags writeFlags) error {
-	if a.output == formatJSON {
-		if err := a.printJSON(result); err != nil {
-			return err
-		}
-	} else {
-		a.printChange(result)
+	if err := a.show(result, func() { a.printChange(result) }); err != nil {
+		return err
 	}
 	if !flags.wait {
 		return nil

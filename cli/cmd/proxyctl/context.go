@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -36,9 +37,6 @@ func (a *app) contextListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.output == formatJSON {
-				return a.printJSON(contexts)
-			}
 			rows := make([][]cell, 0, len(contexts.Contexts))
 			for _, c := range contexts.Contexts {
 				mark := " "
@@ -47,11 +45,10 @@ func (a *app) contextListCommand() *cobra.Command {
 				}
 				rows = append(rows, row(mark, c.Name, c.Server))
 			}
-			a.printTable([]string{" ", "NAME", "SERVER"}, rows)
-			return nil
+			return a.show(contexts, func() { a.printTable([]string{" ", "NAME", "SERVER"}, rows) })
 		}),
 	}
-	offer(cmd, formatTable, formatJSON)
+	offer(cmd)
 	return cmd
 }
 
@@ -136,21 +133,16 @@ func (a *app) contextShowCommand() *cobra.Command {
 			case a.context != "":
 				name = a.context
 			}
-			if a.output == formatJSON {
-				return a.printJSON(struct {
-					Context string `json:"context,omitempty"`
-					Server  string `json:"server"`
-					File    string `json:"file"`
-				}{name, server, path})
-			}
-			if name == "" {
-				name = "(none)"
-			}
-			a.printf("context  %s\nserver   %s\nfile     %s\n", name, server, path)
-			return nil
+			return a.show(struct {
+				Context string `json:"context,omitempty"`
+				Server  string `json:"server"`
+				File    string `json:"file"`
+			}{name, server, path}, func() {
+				a.printf("context  %s\nserver   %s\nfile     %s\n", cmp.Or(name, "(none)"), server, path)
+			})
 		}),
 	}
-	offer(cmd, formatTable, formatJSON)
+	offer(cmd)
 	return cmd
 }
 

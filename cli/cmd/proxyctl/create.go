@@ -44,7 +44,7 @@ would be sent: the beginning of a file.`,
 	}
 	addFiles(cmd, &files)
 	flags.add(cmd)
-	offer(cmd, formatTable, formatJSON)
+	offer(cmd)
 	cmd.AddCommand(a.createListenerCommand(), a.createUpstreamCommand(), a.createRouteCommand(), a.createCertificateCommand())
 	return cmd
 }
@@ -115,7 +115,7 @@ func (a *app) quick(use, short, example string, fill func(cmd *cobra.Command) fu
 	})
 	cmd.Flags().StringToStringVar(&labels, "label", nil, "label, k=v; may be repeated")
 	flags.add(cmd)
-	offer(cmd, formatTable, formatJSON, formatYAML)
+	offer(cmd)
 	return cmd
 }
 

@@ -49,7 +49,7 @@ tried.`,
 	addFiles(cmd, &files)
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&ignoreMissing, "ignore-not-found", false, "what is not there counts as deleted")
-	offer(cmd, formatTable, formatJSON)
+	offer(cmd)
 	return cmd
 }
 

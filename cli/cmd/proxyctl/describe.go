@@ -33,7 +33,7 @@ func (a *app) describeCommand() *cobra.Command {
 			return a.withClient(func(c *client.Client) error { return a.describe(ctx, c, objects) })
 		}),
 	}
-	offer(cmd, formatTable, formatJSON)
+	offer(cmd)
 	return cmd
 }
 
@@ -73,22 +73,20 @@ func (a *app) describe(ctx context.Context, c *client.Client, objects []object) 
 		}
 		all = append(all, d)
 	}
-	switch {
-	case a.output == formatJSON && len(objects) == 1 && len(all) == 1:
-		if err := a.printJSON(all[0]); err != nil {
-			return err
-		}
-	case a.output == formatJSON:
-		if err := a.printJSON(map[string]any{"items": all}); err != nil {
-			return err
-		}
-	default:
+	var shown any = map[string]any{"items": all}
+	if len(objects) == 1 && len(all) == 1 {
+		shown = all[0]
+	}
+	err := a.show(shown, func() {
 		for i, d := range all {
 			if i > 0 {
 				a.printf("\n")
 			}
 			a.printDescription(d)
 		}
+	})
+	if err != nil {
+		return err
 	}
 	return failures.orNil()
 }

@@ -45,12 +45,8 @@ files were refused, 4 no control plane answers.`,
 			if err != nil {
 				return &statusError{statusCannotCompare, err}
 			}
-			if a.output == formatJSON {
-				if err := a.printJSON(d); err != nil {
-					return &statusError{statusCannotCompare, err}
-				}
-			} else {
-				a.printDiff(d)
+			if err := a.show(d, func() { a.printDiff(d) }); err != nil {
+				return &statusError{statusCannotCompare, err}
 			}
 			if d.Created+d.Configured+d.Deleted > 0 {
 				return &quietError{statusFailed}
@@ -59,7 +55,7 @@ files were refused, 4 no control plane answers.`,
 		}),
 	}
 	addFiles(cmd, &files)
-	offer(cmd, formatTable, formatJSON)
+	offer(cmd)
 	return cmd
 }
 

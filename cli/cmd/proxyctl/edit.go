@@ -48,7 +48,7 @@ unchanged ends the command. A text that was not applied is kept in its file.`,
 		}),
 	}
 	flags.add(cmd)
-	offer(cmd, formatTable, formatJSON)
+	offer(cmd)
 	return cmd
 }
 
@@ -103,11 +103,7 @@ func (a *app) putText(ctx context.Context, c *client.Client, o object, text []by
 		if err != nil {
 			return err
 		}
-		if a.output == formatJSON {
-			return a.printJSON(n)
-		}
-		a.printf("%s configured\n", o)
-		return nil
+		return a.show(n, func() { a.printf("%s configured\n", o) })
 	}
 	result, err := c.Put(ctx, o.kind.Plural, o.name, text, flags.Write)
 	if err != nil {

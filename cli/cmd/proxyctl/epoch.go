@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
 	"github.com/proxyfleet/proxyfleet/proto/api"
@@ -38,12 +37,12 @@ keeps what it runs, and proxyctl status shows it as HELD. Then either
 				if err != nil {
 					return err
 				}
-				return a.printEpoch(e, func() { a.printf("%s", a.epochText(e)) })
+				return a.show(e, func() { a.printf("%s", a.epochText(e)) })
 			})
 		}),
 	}
 	cmd.AddCommand(a.epochAcceptCommand())
-	offer(cmd, formatTable, formatJSON, formatYAML)
+	offer(cmd)
 	return cmd
 }
 
@@ -80,7 +79,7 @@ looked at.`,
 				if err != nil {
 					return err
 				}
-				if err := a.printEpoch(after, func() { a.printAccepted(before, after) }); err != nil || !wait {
+				if err := a.show(after, func() { a.printAccepted(before, after) }); err != nil || !wait {
 					return err
 				}
 				// A node may be shown as holding the epoch until it has been told.
@@ -93,26 +92,8 @@ looked at.`,
 	cmd.Flags().Uint64Var(&number, "epoch", 0, "accept this epoch and no other (default: the one in force)")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until every node follows")
 	cmd.Flags().DurationVar(&timeout, "timeout", defaultWait, "with --wait: how long")
-	offer(cmd, formatTable, formatJSON, formatYAML)
+	offer(cmd)
 	return cmd
-}
-
-// printEpoch prints the epoch in the form that was asked for.
-func (a *app) printEpoch(e api.Epoch, table func()) error {
-	switch a.output {
-	case formatJSON:
-		return a.printJSON(e)
-	case formatYAML:
-		text, err := yaml.Marshal(e)
-		if err != nil {
-			return err
-		}
-		a.printf("%s", text)
-		return nil
-	default:
-		table()
-		return nil
-	}
 }
 
 // epochText is the epoch for people.

@@ -33,6 +33,7 @@ can be applied again.`,
   proxyctl get route api front -o yaml
   proxyctl get route/api upstream/api-v1
   proxyctl get routes -l team=orders,!draft -o wide
+  proxyctl get routes -l draft -o name | xargs proxyctl delete
   proxyctl get all -o yaml > backup.yaml`,
 		Args:              takes(1, many),
 		ValidArgsFunction: a.completeGet,
@@ -65,7 +66,7 @@ can be applied again.`,
 		}),
 	}
 	cmd.Flags().StringVarP(&selector, "selector", "l", "", "labels to have: k=v, k!=v, k, !k, by comma")
-	offer(cmd, allFormats()...)
+	offer(cmd, formatWide, formatName)
 	return cmd
 }
 
@@ -232,6 +233,11 @@ func (a *app) printItems(items []item, list bool) error {
 				a.printf("---\n")
 			}
 			a.printf("%s", text)
+		}
+		return nil
+	case formatName:
+		for _, it := range items {
+			a.printf("%s/%s\n", strings.ToLower(it.kind), visible(it.name))
 		}
 		return nil
 	}

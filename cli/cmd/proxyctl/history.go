@@ -37,17 +37,13 @@ func (a *app) historyCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if a.output == formatJSON {
-					return a.printJSON(api.HistoryList{Items: entries})
-				}
-				a.printHistory(entries)
-				return nil
+				return a.show(api.HistoryList{Items: entries}, func() { a.printHistory(entries) })
 			})
 		}),
 	}
 	cmd.Flags().IntVar(&limit, "limit", defaultHistory, "how many changes at most")
 	cmd.Flags().Uint64Var(&before, "before", 0, "only changes before this revision")
-	offer(cmd, formatTable, formatWide, formatJSON)
+	offer(cmd, formatWide)
 	return cmd
 }
 
@@ -103,15 +99,16 @@ func (a *app) showChange(ctx context.Context, c *client.Client, arg string) erro
 	if err != nil {
 		return err
 	}
-	if a.output == formatJSON {
-		return a.printJSON(d)
-	}
+	return a.show(d, func() { a.printChangeDetail(d) })
+}
+
+func (a *app) printChangeDetail(d api.HistoryDetail) {
 	a.printf("revision  %d (epoch %d)\ntime      %s\nauthor    %s\nmessage   %s\ndigest    %s\nbefore    %s\nchanges   %d set, %d removed\n",
 		d.Revision, d.Epoch, d.Time.In(a.zone).Format(time.DateTime), visible(d.Author), visible(d.Message),
 		d.Digest, d.DigestBefore, d.Upserted, d.Removed)
 	if d.EntriesLost {
 		a.note("what it did is no longer kept")
-		return nil
+		return
 	}
 	on := a.colours(a.stdout)
 	from, to := "before", "revision "+strconv.FormatUint(d.Revision, 10)
@@ -121,5 +118,4 @@ func (a *app) showChange(ctx context.Context, c *client.Client, arg string) erro
 	if d.Truncated {
 		a.note("more are not shown")
 	}
-	return nil
 }

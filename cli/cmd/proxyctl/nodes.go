@@ -48,7 +48,7 @@ func (a *app) nodesListCommand() *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVarP(&selector, "selector", "l", "", "labels to have: k=v, k!=v, k, !k, by comma")
-	offer(cmd, allFormats()...)
+	offer(cmd, formatWide, formatName)
 	return cmd
 }
 
@@ -76,7 +76,7 @@ func (a *app) nodesDescribeCommand() *cobra.Command {
 			return a.withClient(func(c *client.Client) error { return a.describe(ctx, c, nodeObjects(args)) })
 		}),
 	}
-	offer(cmd, formatTable, formatJSON)
+	offer(cmd)
 	return cmd
 }
 

@@ -12,28 +12,53 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
 )
 
 // Forms of output.
 const (
 	formatTable = "table"
 	formatWide  = "wide"
+	formatName  = "name"
 	formatJSON  = "json"
 	formatYAML  = "yaml"
 )
 
-func allFormats() []string { return []string{formatTable, formatWide, formatJSON, formatYAML} }
-
 // formatsAnnotation holds the forms that a command knows, by comma.
 const formatsAnnotation = "proxyctl/formats"
 
-// offer says which forms of output the command has. Without, it has none and
-// refuses -o.
-func offer(cmd *cobra.Command, formats ...string) {
+// offer says that the command shows something: as a table, as JSON and as YAML, and in
+// what further forms. Without, it has none and refuses -o.
+func offer(cmd *cobra.Command, more ...string) {
 	if cmd.Annotations == nil {
 		cmd.Annotations = map[string]string{}
 	}
-	cmd.Annotations[formatsAnnotation] = strings.Join(formats, ",")
+	cmd.Annotations[formatsAnnotation] = strings.Join(slices.Concat([]string{formatTable}, more, []string{formatJSON, formatYAML}), ",")
+}
+
+// show prints a result in the form that was asked for; people prints it for people.
+func (a *app) show(v any, people func()) error {
+	switch a.output {
+	case formatJSON:
+		return a.printJSON(v)
+	case formatYAML:
+		text, err := yaml.Marshal(v)
+		if err != nil {
+			return err
+		}
+		a.printf("%s", text)
+	default:
+		people()
+	}
+	return nil
+}
+
+// watched refuses to follow changes in a form that is one document.
+func (a *app) watched() error {
+	if a.output == formatJSON || a.output == formatYAML {
+		return wrongUse("--watch has no -o %s: read /v1/events instead", a.output)
+	}
+	return nil
 }
 
 // checkOutput refuses a form that the command does not have.

@@ -45,7 +45,7 @@ is not brought back: the one in force stays, and the answer says so.
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&flags.WithCertificates, "with-certificates", false, "bring back certificates too that have expired or are older than those in force")
 	cmd.Flags().StringVar(&flags.IfMatch, "if-match", "", "change only if the fleet is at EPOCH-REVISION, such as 7-41")
-	offer(cmd, formatTable, formatJSON)
+	offer(cmd)
 	return cmd
 }
 

@@ -68,7 +68,7 @@ that are not named keep theirs. Weight 0 gets no new requests.`,
 		}),
 	}
 	flags.add(cmd)
-	offer(cmd, formatTable, formatJSON)
+	offer(cmd)
 	return cmd
 }
 

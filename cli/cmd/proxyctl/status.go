@@ -45,12 +45,8 @@ if not. A node that is neither connected nor expected does not count.`,
 				if err != nil {
 					return err
 				}
-				if a.output == formatJSON {
-					if err := a.printJSON(f); err != nil {
-						return err
-					}
-				} else {
-					a.printf("%s", a.fleetText(f))
+				if err := a.show(f, func() { a.printf("%s", a.fleetText(f)) }); err != nil {
+					return err
 				}
 				if !f.InSync {
 					return &quietError{statusFailed}
@@ -60,7 +56,7 @@ if not. A node that is neither connected nor expected does not count.`,
 		}),
 	}
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again whenever it changes, until Ctrl-C")
-	offer(cmd, formatTable, formatWide, formatJSON)
+	offer(cmd, formatWide)
 	return cmd
 }
 
@@ -95,8 +91,8 @@ func readFleet(ctx context.Context, c *client.Client) (fleet, error) {
 // one takes the place of the old one; elsewhere it is printed again when a
 // revision or a state changed.
 func (a *app) watchStatus(ctx context.Context, c *client.Client) error {
-	if a.output == formatJSON {
-		return wrongUse("--watch has no -o json: read /v1/events instead")
+	if err := a.watched(); err != nil {
+		return err
 	}
 	looks, stop := watchFleet(ctx, c)
 	defer stop()

@@ -35,21 +35,20 @@ the exit status is 4; --client does not ask it, and neither does proxyctl --vers
 					return err
 				})
 			}
-			if a.output == formatJSON {
-				if err := a.printJSON(result); err != nil {
-					return err
+			err := a.show(result, func() {
+				a.printf("%s\n", result.Client.Line("proxyctl"))
+				if result.Server != nil {
+					a.printf("%s\n", visible(result.Server.Line("control plane")))
 				}
-				return failed
-			}
-			a.printf("%s\n", result.Client.Line("proxyctl"))
-			if result.Server != nil {
-				a.printf("%s\n", visible(result.Server.Line("control plane")))
+			})
+			if err != nil {
+				return err
 			}
 			return failed
 		}),
 	}
 	cmd.Flags().BoolVar(&own, "client", false, "show the version of proxyctl only")
-	offer(cmd, formatTable, formatJSON)
+	offer(cmd)
 	return cmd
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
 	"github.com/proxyfleet/proxyfleet/proto/api"
@@ -55,7 +54,7 @@ The exit status is 0 if each virtual IP has one holder, and 1 if not.`,
 				if err != nil {
 					return err
 				}
-				if err := a.printVIPs(list, show); err != nil {
+				if err := a.show(list, func() { a.printf("%s", a.vipText(list, show.nodes)) }); err != nil {
 					return err
 				}
 				if !allHeld(list) {
@@ -66,7 +65,7 @@ The exit status is 0 if each virtual IP has one holder, and 1 if not.`,
 		}),
 	}
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show them again whenever something changes, until Ctrl-C")
-	offer(cmd, allFormats()...)
+	offer(cmd, formatWide)
 	return cmd
 }
 
@@ -104,26 +103,10 @@ func allHeld(list api.VIPList) bool {
 	return true
 }
 
-func (a *app) printVIPs(list api.VIPList, show vipView) error {
-	switch a.output {
-	case formatJSON:
-		return a.printJSON(list)
-	case formatYAML:
-		text, err := yaml.Marshal(list)
-		if err != nil {
-			return err
-		}
-		a.printf("%s", text)
-	default:
-		a.printf("%s", a.vipText(list, show.nodes))
-	}
-	return nil
-}
-
 // watchVIPs shows the virtual IPs until the context ends, as watchStatus does.
 func (a *app) watchVIPs(ctx context.Context, c *client.Client, show vipView) error {
-	if a.output == formatJSON || a.output == formatYAML {
-		return wrongUse("--watch has no -o %s", a.output)
+	if err := a.watched(); err != nil {
+		return err
 	}
 	looks, stop := watchFleet(ctx, c)
 	defer stop()
