@@ -14,15 +14,12 @@ import (
 
 // certificateHeader is for certificateCells.
 func certificateHeader(wide bool) []string {
-	header := []string{"NAME", "NAMES", "ISSUER", "NOT AFTER", "LEFT", "KEY", "FINGERPRINT"}
+	header := []string{"NAME", "NAMES", "ISSUER", "NOT AFTER", "LEFT", "KEY"}
 	if wide {
-		header = append(header, "NOT BEFORE", "KEY FINGERPRINT")
+		header = append(header, "FINGERPRINT", "NOT BEFORE", "KEY FINGERPRINT")
 	}
 	return header
 }
-
-// shortFingerprint is how many characters of one a narrow table shows.
-const shortFingerprint = len("sha256:") + 12
 
 func certificateCells(d *fleetv1.Certificate, wide bool, limit int, now time.Time) []string {
 	chain, fault := certificate.ParseChain(d.GetChain())
@@ -34,13 +31,9 @@ func certificateCells(d *fleetv1.Certificate, wide bool, limit int, now time.Tim
 	if len(names) == 0 {
 		names = []string{info.Subject}
 	}
-	print := info.Fingerprint
-	if !wide {
-		print = print[:shortFingerprint]
-	}
-	cells := []string{visible(short(names, limit)), visible(info.Issuer), info.NotAfter.Format(time.DateOnly), leftText(info.NotAfter.Sub(now)), info.KeyType, print}
+	cells := []string{visible(short(names, limit)), visible(cut(info.Issuer, limit)), info.NotAfter.Format(time.DateOnly), leftText(info.NotAfter.Sub(now)), info.KeyType}
 	if wide {
-		cells = append(cells, info.NotBefore.Format(time.DateOnly), info.KeyFingerprint)
+		cells = append(cells, info.Fingerprint, info.NotBefore.Format(time.DateOnly), info.KeyFingerprint)
 	}
 	return cells
 }

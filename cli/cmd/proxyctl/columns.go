@@ -13,15 +13,16 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
-// maxColumn bounds a column that holds a list, unless the table is wide.
-const maxColumn = 60
-
 // tableOf lays resources of one kind out as a table.
 func tableOf(kind string, items []item, wide bool, now time.Time) (header []string, rows [][]cell) {
-	limit := maxColumn
 	if wide {
-		limit = 0
+		return tableWithin(kind, items, true, 0, now)
 	}
+	return fitted(func(limit int) ([]string, [][]cell) { return tableWithin(kind, items, false, limit, now) })
+}
+
+// tableWithin is tableOf with a limit to what lists take; 0: none.
+func tableWithin(kind string, items []item, wide bool, limit int, now time.Time) (header []string, rows [][]cell) {
 	switch kind {
 	case resource.Listener:
 		header = []string{"NAME", "PORT", "PROTOCOL", "ADDRESSES"}
@@ -89,7 +90,7 @@ func routeCells(r *fleetv1.Route, wide bool, limit int) []string {
 	if len(hosts) == 0 {
 		hosts = []string{"*"}
 	}
-	cells := []string{short(hosts, limit), cut(matchText(r.GetMatch()), limit), cut(actionText(r), limit)}
+	cells := []string{short(hosts, limit), cut(matchText(r.GetMatch()), limit), actionText(r, limit)}
 	if wide {
 		listeners := "all"
 		if len(r.GetListeners()) > 0 {
@@ -148,20 +149,20 @@ func conditionText(name string, invert bool, exact, prefix, regex *string) strin
 }
 
 // actionText says what a route does, in few words.
-func actionText(r *fleetv1.Route) string {
+func actionText(r *fleetv1.Route, limit int) string {
 	switch {
 	case len(r.GetForward()) > 0:
 		var targets []string
 		for _, f := range r.GetForward() {
 			targets = append(targets, weighted(f.GetUpstream(), f.Weight))
 		}
-		return "forward " + strings.Join(targets, ",")
+		return "forward " + short(targets, limit)
 	case r.GetRedirect() != nil:
 		status := uint32(302)
 		if given := r.GetRedirect().Status; given != nil {
 			status = *given
 		}
-		return fmt.Sprintf("redirect %d %s", status, redirectText(r.GetRedirect()))
+		return cut(fmt.Sprintf("redirect %d %s", status, redirectText(r.GetRedirect())), limit)
 	case r.GetRespond() != nil:
 		return fmt.Sprintf("respond %d", r.GetRespond().GetStatus())
 	default:

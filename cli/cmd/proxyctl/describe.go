@@ -195,7 +195,7 @@ func (a *app) printNode(n api.NodeStatus, head func(name, value string)) {
 		return t.In(a.zone).Format(time.DateTime) + " (" + ago(t, a.now()) + ")"
 	}
 	head("state", string(n.State))
-	head("reason", reason(n))
+	head("reason", reason(n, a.now()))
 	head("connected", fmt.Sprint(n.Connected))
 	head("expected", fmt.Sprint(n.Expected))
 	head("cordoned", fmt.Sprint(n.Cordoned))

@@ -56,7 +56,7 @@ func TestEachKindOfFailureHasItsExitStatus(t *testing.T) {
 		{"get routes -o xml", statusWrongUse, "expected one of table, wide, name, json, yaml"},
 		{"status -o name", statusWrongUse, "expected one of table, wide, json, yaml"},
 		{"status --watch -o yaml", statusWrongUse, "--watch has no -o yaml"},
-		{"drain node-1 -o json", statusWrongUse, "proxyctl drain has no -o"},
+		{"drain node-1 -o wide", statusWrongUse, "proxyctl drain has no -o"},
 		{"get routes -l =x", statusWrongUse, "-l"},
 		{"apply -f x -o wide", statusWrongUse, "expected one of table, json, yaml"},
 		{"completion tcsh", statusWrongUse, `"tcsh": expected one of bash, zsh, fish, powershell`},

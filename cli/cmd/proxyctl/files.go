@@ -15,8 +15,12 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
-// stdinName is how messages name what came from standard input.
-const stdinName = "stdin"
+const (
+	// stdinName is how messages name what came from standard input.
+	stdinName = "stdin"
+	// maxFilesNamed bounds how many characters of file names a message has.
+	maxFilesNamed = 60
+)
 
 // documents are resources as they were read from files, joined to one body for
 // the server, with what is needed to tell file and line of what it says.
@@ -190,7 +194,7 @@ func (d *documents) files() string {
 	for _, p := range d.parts {
 		names = append(names, p.file)
 	}
-	return short(names, maxColumn)
+	return short(names, maxFilesNamed)
 }
 
 // order is the position of the problem's file; problems of no file come last.

@@ -71,22 +71,28 @@ func (a *app) printHistory(entries []api.HistoryEntry) {
 		a.note("nothing was changed yet")
 		return
 	}
-	wide := a.output == formatWide
-	header := []string{"REVISION", "TIME", "AUTHOR", "SET", "REMOVED", "MESSAGE"}
+	if a.output == formatWide {
+		a.printTable(a.historyTable(entries, true, 0))
+		return
+	}
+	a.printTable(fitted(func(limit int) ([]string, [][]cell) { return a.historyTable(entries, false, limit) }))
+}
+
+func (a *app) historyTable(entries []api.HistoryEntry, wide bool, limit int) (header []string, rows [][]cell) {
+	header = []string{"REVISION", "TIME", "AUTHOR", "SET", "REMOVED", "MESSAGE"}
 	if wide {
 		header = append(header, "EPOCH", "DIGEST")
 	}
-	var rows [][]cell
 	for _, e := range entries {
 		cells := row(
 			strconv.FormatUint(e.Revision, 10), e.Time.In(a.zone).Format(time.DateTime), e.Author,
-			strconv.FormatUint(uint64(e.Upserted), 10), strconv.FormatUint(uint64(e.Removed), 10), e.Message)
+			strconv.FormatUint(uint64(e.Upserted), 10), strconv.FormatUint(uint64(e.Removed), 10), cut(e.Message, limit))
 		if wide {
 			cells = append(cells, row(strconv.FormatUint(e.Epoch, 10), cut(e.Digest, 12))...)
 		}
 		rows = append(rows, cells)
 	}
-	a.printTable(header, rows)
+	return header, rows
 }
 
 // showChange shows one change with its diff.

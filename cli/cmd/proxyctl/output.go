@@ -165,16 +165,36 @@ func row(texts ...string) []cell {
 	return cells
 }
 
-// columnGap stands between the columns of a table.
-const columnGap = 3
+const (
+	// columnGap stands between the columns of a table.
+	columnGap = 3
+	// tableWidth is what a table takes at most unless it is wide, or names are long.
+	tableWidth = 100
+)
+
+// fitted is a table of which lists and long texts are shortened until it fits. Names
+// never are.
+func fitted(table func(limit int) ([]string, [][]cell)) (header []string, rows [][]cell) {
+	for _, limit := range []int{60, 48, 40, 32, 24, 16, 12} {
+		header, rows = table(limit)
+		width := -columnGap
+		for _, w := range columnWidths(header, rows) {
+			width += w + columnGap
+		}
+		if width <= tableWidth {
+			break
+		}
+	}
+	return header, rows
+}
 
 // printTable prints rows below a header, in columns.
 func (a *app) printTable(header []string, rows [][]cell) {
 	a.printf("%s", tableText(a.colours(a.stdout), header, rows))
 }
 
-// tableText lays rows out in columns below a header.
-func tableText(colours bool, header []string, rows [][]cell) string {
+// columnWidths is how wide each column is. It makes the cells fit to be shown.
+func columnWidths(header []string, rows [][]cell) []int {
 	widths := make([]int, len(header))
 	for i, h := range header {
 		widths[i] = utf8.RuneCountInString(h)
@@ -188,6 +208,12 @@ func tableText(colours bool, header []string, rows [][]cell) string {
 			widths[i] = max(widths[i], utf8.RuneCountInString(r[i].text))
 		}
 	}
+	return widths
+}
+
+// tableText lays rows out in columns below a header.
+func tableText(colours bool, header []string, rows [][]cell) string {
+	widths := columnWidths(header, rows)
 	var b strings.Builder
 	line := func(cells []cell) {
 		for i, c := range cells {

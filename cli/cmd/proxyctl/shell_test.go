@@ -55,12 +55,12 @@ func (sh *shell) run(args ...string) result {
 		stdin: strings.NewReader(sh.stdin), stdout: &stdout, stderr: &stderr,
 		getenv:      func(name string) string { return sh.env[name] },
 		environment: sh.environment(),
-		configDir:  func() (string, error) { return sh.env["HOME"], nil },
-		executable: func() (string, error) { return filepath.Join("bin", "proxyctl"), nil },
-		author:     func() string { return "eve@laptop" },
-		terminal:   func(io.Writer) bool { return sh.terminal },
-		now:        func() time.Time { return sh.server.Start.Add(10 * time.Minute) },
-		zone:       time.UTC,
+		configDir:   func() (string, error) { return sh.env["HOME"], nil },
+		executable:  func() (string, error) { return filepath.Join("bin", "proxyctl"), nil },
+		author:      func() string { return "eve@laptop" },
+		terminal:    func(io.Writer) bool { return sh.terminal },
+		now:         func() time.Time { return sh.server.Start.Add(10 * time.Minute) },
+		zone:        time.UTC,
 		runEditor: func(_ context.Context, _, file string) error {
 			text, err := os.ReadFile(file)
 			if err != nil {

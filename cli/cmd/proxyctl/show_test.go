@@ -115,12 +115,12 @@ func TestStatusAndNodesShowThatANodeIsDrained(t *testing.T) {
 	drained := controlplanetest.Node("node-2", api.Synced, 0, 0)
 	drained.Drained = true
 	sh.server.SetNodes(controlplanetest.Node("node-1", api.Synced, 0, 0), drained)
-	contains(t, sh.must("status"), "2 of 2 in sync, 1 drained", "SYNCED, drained", "takes no traffic until proxyctl undrain")
+	contains(t, sh.must("status"), "2 of 2 in sync, 1 drained", "SYNCED, drained", "until proxyctl undrain")
 	contains(t, sh.must("nodes"), "SYNCED, drained")
 
 	drained.Drained, drained.DrainReported = false, new(true)
 	sh.server.SetNodes(drained)
-	contains(t, sh.must("status"), "SYNCED, undraining", "takes no traffic yet")
+	contains(t, sh.must("status"), "SYNCED, undraining", "see its log")
 }
 
 func TestANodeInSyncWithWhichSomethingIsWrongRefusesNothing(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -165,15 +167,7 @@ func (a *app) fleetText(f fleet) string {
 		b.WriteString("No node has said hello yet.\n")
 		return b.String()
 	}
-	var items []item
-	for _, n := range f.Items {
-		items = append(items, item{name: n.ID, labels: n.Labels, node: &n})
-	}
-	header, rows := nodeTable(items, a.output == formatWide, a.now())
-	header = append(header, "REASON")
-	for i, n := range f.Items {
-		rows[i] = append(rows[i], cell{text: reason(n)})
-	}
+	header, rows := fleetTable(f.Items, a.output == formatWide, a.now())
 	b.WriteString(tableText(on, header, rows))
 	writeReasons(&b, f.Items, on)
 	writeVIPProblems(&b, f.VIPs, on)
@@ -181,15 +175,36 @@ func (a *app) fleetText(f fleet) string {
 	return b.String()
 }
 
-// reason is why a node is not in sync, or carries nothing, in a few words.
-func reason(n api.NodeStatus) string {
+// fleetTable is the nodes with the reasons of their states. Wide, it has all that the
+// table of nodes has.
+func fleetTable(nodes []api.NodeStatus, wide bool, now time.Time) (header []string, rows [][]cell) {
+	if wide {
+		var items []item
+		for _, n := range nodes {
+			items = append(items, item{name: n.ID, labels: n.Labels, node: &n})
+		}
+		header, rows = nodeTable(items, true, now)
+	} else {
+		header = []string{"NODE", "STATE", "RUNNING", "CONNECTIONS"}
+		for _, n := range nodes {
+			rows = append(rows, []cell{{text: n.ID}, stateCell(n), {text: runningText(n)}, {text: strconv.FormatUint(n.Connections, 10)}})
+		}
+	}
+	for i, n := range nodes {
+		rows[i] = append(rows[i], cell{text: reason(n, now)})
+	}
+	return append(header, "REASON"), rows
+}
+
+// reason is why a node is not in sync, or carries nothing, in words that fit in a table.
+func reason(n api.NodeStatus, now time.Time) string {
 	switch n.State {
 	case api.Synced:
 		if n.Drained {
-			return "takes no traffic until proxyctl undrain"
+			return "until proxyctl undrain"
 		}
 		if undraining(n) {
-			return "takes no traffic yet; if that lasts, its log says what it cannot listen on"
+			return "if that lasts, see its log"
 		}
 		return ""
 	case api.Updating:
@@ -199,9 +214,12 @@ func reason(n api.NodeStatus) string {
 	case api.Held:
 		return "holds the new epoch, see below"
 	case api.Drift:
-		return "its live table is not what its revision says"
+		return "its live table is another one"
 	case api.Disconnected:
-		return "no stream to the control plane"
+		if n.LastSeen != nil {
+			return "last seen " + ago(n.LastSeen, now)
+		}
+		return "is not connected"
 	default:
 		return string(n.State)
 	}

@@ -154,24 +154,26 @@ func (a *app) vipText(list api.VIPList, nodes bool) string {
 		return "There is no virtual IP.\n"
 	}
 	on := a.colours(a.stdout)
+	wide := a.output == formatWide
+	header := []string{"NAME", "ADDRESS", "HOLDER", "SINCE", "MEMBERS", "POLICY"}
+	if wide {
+		header = append(header, "TERM")
+	}
 	rows := make([][]cell, 0, len(list.Items))
 	for _, v := range list.Items {
-		rows = append(rows, []cell{
-			{text: v.Name},
-			{text: v.Address},
-			holderCell(v),
-			{text: ago(v.Since, a.now())},
-			{text: termText(v.Term)},
-			{text: aliveText(v)},
-			{text: policyText(v.Policy, v.Why)},
-		})
+		cells := []cell{{text: v.Name}, {text: v.Address}, holderCell(v), {text: ago(v.Since, a.now())}, {text: aliveText(v)}, {text: v.Policy}}
+		if wide {
+			cells = append(cells, cell{text: termText(v.Term)})
+		}
+		rows = append(rows, cells)
 	}
 	var b strings.Builder
-	b.WriteString(tableText(on, []string{"NAME", "ADDRESS", "HOLDER", "SINCE", "TERM", "MEMBERS", "POLICY"}, rows))
+	b.WriteString(tableText(on, header, rows))
+	writePolicies(&b, list.Items)
 	writeVIPProblems(&b, list.Items, on)
 	if nodes {
 		for _, v := range list.Items {
-			fmt.Fprintf(&b, "\n%s\n%s", paint(on, bold, visible(v.Name)), nodesOfVIP(v, on, a.now()))
+			fmt.Fprintf(&b, "\n%s\n%s", paint(on, bold, visible(v.Name)), nodesOfVIP(v, wide, on, a.now()))
 		}
 	}
 	return b.String()
@@ -208,11 +210,15 @@ func aliveText(v api.VIPStatus) string {
 	return fmt.Sprintf("alive %d of %d expected, %d needed", v.Alive, v.Expected, v.Needed)
 }
 
-func policyText(policy, why string) string {
-	if why == "" {
-		return policy
+// writePolicies tells why partition policies are in force that nobody wrote.
+func writePolicies(b *strings.Builder, vips []api.VIPStatus) {
+	before := "\n"
+	for _, v := range vips {
+		if v.Why != "" {
+			fmt.Fprintf(b, "%sVirtualIP/%s: %s: %s\n", before, visible(v.Name), visible(v.Policy), visible(v.Why))
+			before = ""
+		}
 	}
-	return policy + " (" + why + ")"
 }
 
 // writeVIPProblems lists what is wrong with virtual IPs.
@@ -232,8 +238,13 @@ func writeVIPProblems(b *strings.Builder, vips []api.VIPStatus, colour bool) {
 }
 
 // nodesOfVIP is how each node sees one.
-func nodesOfVIP(v api.VIPStatus, colour bool, now time.Time) string {
+func nodesOfVIP(v api.VIPStatus, wide, colour bool, now time.Time) string {
+	header := []string{"NODE", "STATE", "SINCE", "SEES HOLDER", "ALIVE"}
+	if wide {
+		header = append(header, "TERM", "POLICY", "LIST")
+	}
 	var rows [][]cell
+	var reasons strings.Builder
 	for _, n := range v.Nodes {
 		state := plain
 		switch {
@@ -251,18 +262,17 @@ func nodesOfVIP(v api.VIPStatus, colour bool, now time.Time) string {
 		if n.Stale {
 			text, state = fmt.Sprintf("%s (stale, said %s)", text, ago(&n.Reported, now)), yellow
 		}
-		rows = append(rows, []cell{
-			{text: n.Node},
-			{text, state},
-			{text: ago(n.Since, now)},
-			{text: n.Holder},
-			{text: termText(n.Term)},
-			{text: members},
-			{text: n.Policy},
-			{text: list},
-			{n.Conflict, red},
-			{n.NotEligible, yellow},
-		})
+		cells := []cell{{text: n.Node}, {text, state}, {text: ago(n.Since, now)}, {text: n.Holder}, {text: members}}
+		if wide {
+			cells = append(cells, row(termText(n.Term), n.Policy, list)...)
+		}
+		rows = append(rows, cells)
+		if n.Conflict != "" {
+			fmt.Fprintf(&reasons, "%s %s\n", paint(colour, red, visible(n.Node)+" sees a conflict:"), visible(n.Conflict))
+		}
+		if n.NotEligible != "" {
+			fmt.Fprintf(&reasons, "%s %s\n", paint(colour, yellow, visible(n.Node)+" is not eligible:"), visible(n.NotEligible))
+		}
 	}
-	return tableText(colour, []string{"NODE", "STATE", "SINCE", "SEES HOLDER", "TERM", "ALIVE", "POLICY", "LIST", "CONFLICT", "NOT ELIGIBLE"}, rows)
+	return tableText(colour, header, rows) + reasons.String()
 }

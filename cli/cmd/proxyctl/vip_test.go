@@ -78,7 +78,7 @@ func TestWhoHasSaidNothingSinceAnotherTookOverIsShownAsStaleWithItsAge(t *testin
 	text := nodesOfVIP(api.VIPStatus{Holder: "node-2", Nodes: []api.VIPReport{
 		{Node: "node-1", State: api.VIPHolding, Holds: true, Stale: true, Reported: now.Add(-7 * time.Second)},
 		{Node: "node-2", State: api.VIPHolding, Holds: true, Reported: now.Add(-time.Second)},
-	}}, false, now)
+	}}, false, false, now)
 	contains(t, text, string(api.VIPHolding)+" (stale, said 7s ago)")
 	if strings.Count(text, "stale") != 1 {
 		t.Errorf("the holder is not stale:\n%s", text)
