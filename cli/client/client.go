@@ -148,6 +148,11 @@ type call struct {
 	accept string
 }
 
+// changes reports whether the call, answered or not, may have changed the fleet.
+func (q call) changes() bool {
+	return q.method != http.MethodGet && q.path != api.PathDiff && !q.query.Has(api.QueryDryRun)
+}
+
 // answer is what came back, read whole.
 type answer struct {
 	status int
@@ -214,7 +219,10 @@ func (c *Client) send(ctx context.Context, q call) (*http.Response, error) {
 // noAnswer tells a caller that gave up from a server that is not there.
 func (c *Client) noAnswer(ctx context.Context, q call, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return context.Canceled
+		if !q.changes() || neverSent(err) {
+			return context.Canceled
+		}
+		return fmt.Errorf("%w; whether the change was made is not known", context.Canceled)
 	}
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -223,7 +231,7 @@ func (c *Client) noAnswer(ctx context.Context, q call, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("nothing heard in time")
 	}
-	return &noServerError{c.Server(), q.method != http.MethodGet, err}
+	return &noServerError{c.Server(), q.changes(), err}
 }
 
 func (c *Client) checkAnswer(q call, a answer) error {

@@ -125,6 +125,12 @@ func TestAServerThatGivesNoAnswerIsToldFromOneThatRefuses(t *testing.T) {
 			if sent := name == "nobody speaks" || name == "it hangs up"; unknown != sent {
 				t.Errorf("sent: %v, got %v", sent, err)
 			}
+			if _, err = c.Apply(t.Context(), []byte(ping), client.Write{DryRun: true}); strings.Contains(err.Error(), "not known") {
+				t.Errorf("a dry run: %v", err)
+			}
+			if _, err = c.Diff(t.Context(), []byte(ping)); strings.Contains(err.Error(), "not known") {
+				t.Errorf("a comparison: %v", err)
+			}
 		})
 	}
 }

@@ -99,7 +99,8 @@ func (a *app) root() *cobra.Command {
 		Version: buildInfo().Line("proxyctl"),
 		Long: `proxyctl changes and shows the configuration of a proxyfleet, and its nodes.
 
-Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answers.`,
+Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answers,
+130 interrupted.`,
 		Example: `  proxyctl demo                          # a whole fleet on this machine
   proxyctl apply -f shop.yaml --wait     # change the fleet, wait for every node
   proxyctl status                        # what each node runs

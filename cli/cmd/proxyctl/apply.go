@@ -71,7 +71,7 @@ if a node refuses it or the time is up; the change stays made.`,
 			if err := flags.check(); err != nil {
 				return err
 			}
-			docs, err := a.readDocuments(files)
+			docs, err := a.readDocuments(ctx, files)
 			if err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -236,7 +237,35 @@ func TestWaitCanBeInterrupted(t *testing.T) {
 		}
 		return nil
 	})
-	contains(t, sh.fails(statusFailed, "apply", "-f", firstFile, "--wait"), "interrupted")
+	got := sh.fails(statusInterrupted, "apply", "-f", firstFile, "--wait")
+	contains(t, got, "error: interrupted; the change stays made: proxyctl status shows how far it is\n")
+}
+
+func TestWhoReadsATerminalCanBeInterrupted(t *testing.T) {
+	sh := newShell(t)
+	reader, writer := io.Pipe() // nobody types
+	defer writer.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	sh.ctx, sh.typing = ctx, reader
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if got := sh.fails(statusInterrupted, "apply", "-f", "-"); got != "error: stdin: interrupted\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestAnInterruptedChangeMayHaveBeenMade(t *testing.T) {
+	sh := newShell(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	sh.ctx = ctx
+	sh.server.Before(func(r *http.Request) *api.Error {
+		if r.Method == http.MethodPost {
+			_, _ = io.Copy(io.Discard, r.Body)
+			cancel()
+			<-r.Context().Done()
+		}
+		return nil
+	})
+	contains(t, sh.fails(statusInterrupted, "apply", "-f", firstFile), "interrupted; whether the change was made is not known")
 }
 
 func TestRollbackReturnsToARevision(t *testing.T) {

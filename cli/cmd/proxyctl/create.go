@@ -35,7 +35,7 @@ would be sent: the beginning of a file.`,
 			if err := flags.check(); err != nil {
 				return err
 			}
-			docs, err := a.readDocuments(files)
+			docs, err := a.readDocuments(ctx, files)
 			if err != nil {
 				return err
 			}

@@ -37,7 +37,7 @@ tried.`,
 			if (len(files) > 0) == (len(args) > 0) {
 				return wrongUse("expected KIND NAME…, KIND/NAME… or -f FILE")
 			}
-			objects, err := a.namedOrFiled(args, files)
+			objects, err := a.namedOrFiled(ctx, args, files)
 			if err != nil {
 				return err
 			}
@@ -54,11 +54,11 @@ tried.`,
 }
 
 // namedOrFiled is what the arguments or the files name.
-func (a *app) namedOrFiled(args, files []string) ([]object, error) {
+func (a *app) namedOrFiled(ctx context.Context, args, files []string) ([]object, error) {
 	if len(args) > 0 {
 		return parseNamed(args)
 	}
-	docs, err := a.readInto(documents{asWritten: true}, files)
+	docs, err := a.readInto(ctx, documents{asWritten: true}, files)
 	if err != nil {
 		return nil, err
 	}

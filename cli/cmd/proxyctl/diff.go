@@ -60,7 +60,7 @@ files were refused, 4 no control plane answers.`,
 }
 
 func (a *app) diffFiles(ctx context.Context, c *client.Client, files []string) (api.Diff, error) {
-	docs, err := a.readDocuments(files)
+	docs, err := a.readDocuments(ctx, files)
 	if err != nil {
 		return api.Diff{}, err
 	}

@@ -40,6 +40,9 @@ configuration: a rollback does not undo it. proxyctl undrain does.`,
 		Args:              takes(1, many),
 		ValidArgsFunction: a.completeNodes,
 		RunE: runner(func(ctx context.Context, args []string) error {
+			if timeout <= 0 {
+				return wrongUse("--timeout %s: expected more than 0", timeout)
+			}
 			return a.withClient(func(c *client.Client) error {
 				if err := a.setDrained(ctx, c, args, true); err != nil || !wait {
 					return err
@@ -122,6 +125,7 @@ func (a *app) waitDrained(ctx context.Context, c *client.Client, nodes []string,
 	looks, stop := watchFleet(ctx, c)
 	defer stop()
 	before := map[string]time.Time{}
+	last := "nothing is heard of the nodes"
 	for {
 		open := ""
 		for _, id := range nodes {
@@ -136,16 +140,20 @@ func (a *app) waitDrained(ctx context.Context, c *client.Client, nodes []string,
 				return err
 			}
 		}
-		if open == "" && ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil: // this look may have seen nothing
+		case open == "":
 			return nil
+		default:
+			last = open
 		}
 		select {
 		case <-looks:
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
-				return context.Canceled
+				return fmt.Errorf("%w; the nodes stay drained", context.Canceled)
 			}
-			return fmt.Errorf("after %s %s", timeout, open)
+			return fmt.Errorf("after %s %s; the nodes stay drained", timeout, last)
 		}
 	}
 }

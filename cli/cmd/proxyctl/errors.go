@@ -25,6 +25,8 @@ const (
 	// differences.
 	statusCannotCompare = 3
 	statusNoServer      = 4
+	// statusInterrupted is what shells make of the end by SIGINT.
+	statusInterrupted = 130
 )
 
 // ranError is the failure of a command that was used rightly, unless what it
@@ -91,6 +93,8 @@ func exitStatus(err error) int {
 		return quiet.status
 	case errors.As(err, &use), !errors.As(err, &ran):
 		return statusWrongUse
+	case errors.Is(err, context.Canceled):
+		return statusInterrupted
 	case errors.Is(err, client.ErrNoServer):
 		return statusNoServer
 	case errors.As(err, &status):
@@ -163,7 +167,7 @@ func errorText(err error) string {
 		return strings.Replace(err.Error(), refused.Error(), text, 1)
 	}
 	if errors.Is(err, context.Canceled) {
-		return "interrupted"
+		return strings.Replace(err.Error(), context.Canceled.Error(), "interrupted", 1)
 	}
 	return err.Error()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -42,12 +43,12 @@ type part struct {
 
 // readDocuments reads files, folders and "-" (standard input) into one body, with
 // the contents of the files that the resources name.
-func (a *app) readDocuments(paths []string) (documents, error) {
-	return a.readInto(documents{}, paths)
+func (a *app) readDocuments(ctx context.Context, paths []string) (documents, error) {
+	return a.readInto(ctx, documents{}, paths)
 }
 
 // readInto reads files, folders and "-" into d.
-func (a *app) readInto(d documents, paths []string) (documents, error) {
+func (a *app) readInto(ctx context.Context, d documents, paths []string) (documents, error) {
 	if len(paths) == 0 {
 		return d, wrongUse("expected -f FILE, -f FOLDER or -f -")
 	}
@@ -58,7 +59,7 @@ func (a *app) readInto(d documents, paths []string) (documents, error) {
 				return d, wrongUse("-f -: standard input can be read once only")
 			}
 			usedStdin = true
-			data, err := io.ReadAll(io.LimitReader(a.stdin, api.MaxBody+1))
+			data, err := a.readStdin(ctx)
 			if err != nil {
 				return d, fmt.Errorf("stdin: %w", err)
 			}
@@ -82,6 +83,26 @@ func (a *app) readInto(d documents, paths []string) (documents, error) {
 		}
 	}
 	return d, nil
+}
+
+// readStdin reads standard input, which may be a terminal at which nobody types: a read
+// ends for no context, but the command does, and with it what reads.
+func (a *app) readStdin(ctx context.Context) ([]byte, error) {
+	type input struct {
+		data []byte
+		err  error
+	}
+	read := make(chan input, 1)
+	go func() {
+		data, err := io.ReadAll(io.LimitReader(a.stdin, api.MaxBody+1))
+		read <- input{data, err}
+	}()
+	select {
+	case in := <-read:
+		return in.data, in.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // filesOf is the file itself, or the YAML and JSON files of a folder, sorted.

@@ -9,12 +9,14 @@
 //	2  wrong use
 //	3  diff only: it could not compare
 //	4  no control plane answers
+//	130  interrupted, as by Ctrl-C
 package main
 
 import (
 	"context"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -26,8 +28,26 @@ func main() {
 }
 
 func mainStatus() int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w := hostWorld()
+	var editing atomic.Bool
+	runEditor := w.runEditor
+	w.runEditor = func(ctx context.Context, editor, file string) error {
+		editing.Store(true)
+		defer editing.Store(false)
+		return runEditor(ctx, editor, file)
+	}
+	signals := make(chan os.Signal, 1)
 	// SIGHUP is a closed terminal: the demo must not outlive it.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	return run(ctx, os.Args[1:], hostWorld())
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		for s := range signals {
+			// Ctrl-C in an editor reaches all that the terminal runs, and is the editor's.
+			if s != os.Interrupt || !editing.Load() {
+				cancel()
+			}
+		}
+	}()
+	return run(ctx, os.Args[1:], w)
 }

@@ -24,6 +24,7 @@ type shell struct {
 	server   *controlplanetest.Server
 	env      map[string]string
 	stdin    string
+	typing   io.Reader // takes the place of stdin
 	terminal bool
 	stdout   io.Writer // nil: result has it
 	// editor stands for the user's: it gets the text and returns what was saved.
@@ -71,6 +72,9 @@ func (sh *shell) run(args ...string) result {
 	}
 	if sh.stdout != nil {
 		w.stdout = sh.stdout
+	}
+	if sh.typing != nil {
+		w.stdin = sh.typing
 	}
 	status := run(sh.ctx, args, w)
 	return result{status, stdout.String(), stderr.String()}

@@ -79,7 +79,7 @@ func (p *waitProgress) run(ctx context.Context, c *client.Client, timeout time.D
 		case <-looks:
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
-				return context.Canceled
+				return fmt.Errorf("%w; the change stays made: proxyctl status shows how far it is", context.Canceled)
 			}
 			return p.late(timeout)
 		}
