@@ -95,6 +95,7 @@ func newCommand(w world) *cobra.Command {
 			for _, text := range settings.Stray(w.environment, handoverVariable) {
 				logger.Warn(text)
 			}
+			ignorePipe()
 			err := serve(c.Context(), o, w, logger)
 			if err == nil || errors.Is(err, settings.ErrUsage) {
 				return err

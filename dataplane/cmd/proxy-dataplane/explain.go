@@ -93,7 +93,10 @@ func (a *asked) explain(out io.Writer) (found bool, err error) {
 			return false, err
 		}
 	}
-	if looked == 0 {
+	switch {
+	case looked == 0 && a.listener == "":
+		return false, fmt.Errorf("%s has no HTTP or HTTPS listener", a.file)
+	case looked == 0:
 		return false, fmt.Errorf("%s has no HTTP or HTTPS listener %q", a.file, a.listener)
 	}
 	return found, nil

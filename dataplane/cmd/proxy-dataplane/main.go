@@ -18,7 +18,11 @@ import (
 
 // ignoreSignals leaves the vip-agent to its main process, also when a service
 // manager or a terminal signals both.
-func ignoreSignals() { signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) }
+func ignoreSignals() { signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE) }
+
+// ignorePipe is for what carries traffic: the end of whoever reads its access log must
+// not end it. What prints a result ends with its reader, as other commands do.
+func ignorePipe() { signal.Ignore(syscall.SIGPIPE) }
 
 // version and commit are set by the linker. Go itself notes no commit where
 // several modules are joined.
@@ -34,8 +38,6 @@ func mainStatus() int {
 	// The first signal asks for a clean end; after it signals kill, as they do
 	// to any program.
 	context.AfterFunc(ctx, stop)
-	// The end of whoever reads the access log must not end the traffic.
-	signal.Ignore(syscall.SIGPIPE)
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
