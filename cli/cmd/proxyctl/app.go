@@ -117,6 +117,8 @@ Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answer
 		Args:              noSuchCommand,
 		RunE:              showHelp,
 	}
+	// Files complete where a flag takes one.
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return settings.FlagError(cmd.Flags(), err) })
 	root.SetVersionTemplate("{{.Version}}\n")
 	flags := root.PersistentFlags()

@@ -186,6 +186,12 @@ func TestWhatTheFleetHasCompletesWords(t *testing.T) {
 			}
 		}
 	}
+	for _, args := range []string{"status ", "context set x ", "create upstream x --balancing ROUND_ROBIN ", "apply -m "} {
+		if got := sh.must(append([]string{"__complete"}, strings.Split(args, " ")...)...); !strings.HasSuffix(got, ":4\n") {
+			t.Errorf("%s: files are offered:\n%s", args, got)
+		}
+	}
+	contains(t, sh.must("__complete", "apply", "-f", ""), "yaml\nyml\njson\n:8\n")
 	if got := sh.must("__complete", "get", "route", "api", ""); strings.Contains(got, "api\n") {
 		t.Errorf("a name is offered twice:\n%s", got)
 	}

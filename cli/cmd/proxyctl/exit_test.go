@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -145,6 +147,35 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 		for line := range strings.Lines(c.Example) {
 			if !strings.HasPrefix(line, "  ") {
 				t.Errorf("%s: example %q is not indented", c.CommandPath(), line)
+			}
+		}
+	}
+}
+
+// quoted is a word of a command line that blanks do not end.
+var quoted = regexp.MustCompile(`"[^"]*"|'[^']*'`)
+
+func TestExamplesAreWhatTheCommandsTake(t *testing.T) {
+	commands := (&app{}).root().Commands()
+	for i := 0; i < len(commands); i++ {
+		commands = append(commands, commands[i].Commands()...)
+		for line := range strings.Lines(commands[i].Example) {
+			_, line, _ = strings.Cut(quoted.ReplaceAllString(line, "x"), "proxyctl ")
+			if end := strings.IndexAny(line, "|&>#)"); end >= 0 {
+				line = line[:end]
+			}
+			c, rest, err := (&app{}).root().Find(strings.Fields(line))
+			if err == nil {
+				err = c.ParseFlags(rest)
+			}
+			if err == nil {
+				err = c.ValidateArgs(c.Flags().Args())
+			}
+			if err == nil {
+				err = errors.Join(c.ValidateRequiredFlags(), c.ValidateFlagGroups())
+			}
+			if err != nil {
+				t.Errorf("%s: proxyctl %s: %v", commands[i].CommandPath(), line, err)
 			}
 		}
 	}

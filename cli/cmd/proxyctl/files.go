@@ -73,7 +73,7 @@ func (a *app) readInto(ctx context.Context, d documents, paths []string) (docume
 			return d, err
 		}
 		for _, file := range files {
-			data, err := os.ReadFile(file)
+			data, err := readFile(file, api.MaxBody+1) // one more is too many, as is told
 			if err != nil {
 				return d, err
 			}
@@ -162,13 +162,18 @@ func readerBeside(file string) func(name string) ([]byte, error) {
 		if file != stdinName && !filepath.IsAbs(name) {
 			name = filepath.Join(filepath.Dir(file), name)
 		}
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		return io.ReadAll(io.LimitReader(f, resource.MaxSize+1)) // one more is too many, as is told
+		return readFile(name, resource.MaxSize+1)
 	}
+}
+
+// readFile reads at most limit bytes of a file, which may be a device that never ends.
+func readFile(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit))
 }
 
 // refusal is what the control plane would answer.

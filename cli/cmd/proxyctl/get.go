@@ -32,7 +32,7 @@ can be applied again.`,
 		Example: `  proxyctl get routes
   proxyctl get route api front -o yaml
   proxyctl get route/api upstream/api-v1
-  proxyctl get routes -l team=orders,!draft -o wide
+  proxyctl get routes -l 'team=orders,!draft' -o wide
   proxyctl get routes -l draft -o name | xargs proxyctl delete
   proxyctl get all -o yaml > backup.yaml`,
 		Args:              takes(1, many),
