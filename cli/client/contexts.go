@@ -148,10 +148,10 @@ func (c Contexts) check() error {
 // at most a path in front of /v1.
 func ParseServer(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
-	if err != nil {
+	if err != nil && strings.Contains(s, "://") {
 		return nil, fmt.Errorf("server %q: %w", s, errors.Unwrap(err))
 	}
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("server %q: expected a URL such as %s", s, DefaultServer)
 	}
 	if u.RawQuery != "" || u.Fragment != "" || u.User != nil {

@@ -72,6 +72,8 @@ func TestEachKindOfFailureHasItsExitStatus(t *testing.T) {
 		{"create listener l", statusWrongUse, "error: --port: missing\nFor example: proxyctl create listener web --port 8080\n"},
 		{"status --server x --context y", statusWrongUse, "exclude each other"},
 		{"status --server ftp://x", statusWrongUse, "expected a URL"},
+		{"status --server 127.0.0.1:7400", statusWrongUse, "expected a URL such as http://127.0.0.1:7400"},
+		{"status --server localhost:7400", statusWrongUse, "expected a URL such as http://127.0.0.1:7400"},
 		{"status --context nowhere", statusWrongUse, "no such context"},
 		{"history --limit 0", statusWrongUse, "--limit"},
 		{"demo --nodes 0", statusWrongUse, "--nodes"},
@@ -129,6 +131,15 @@ func TestVariablesThatNobodyReadsAreTold(t *testing.T) {
 	if r.status != statusDone || r.stderr != want {
 		t.Errorf("status %d, %q", r.status, r.stderr)
 	}
+}
+
+func TestAContextFileThatIsGoneIsNotTheControlPlaneOfThisMachine(t *testing.T) {
+	sh := newShell(t)
+	sh.env["PROXYCTL_CONFIG"] += ".gone"
+	contains(t, sh.fails(statusWrongUse, "status"), "PROXYCTL_CONFIG: ", "proxyctl.yaml.gone")
+	sh.must("status", "--server", sh.server.URL)
+	sh.must("context", "set", "anew", sh.server.URL) // makes it
+	sh.must("status")
 }
 
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
