@@ -16,8 +16,8 @@ import (
 func TestWhoStopsReadingHearsNothingOfIt(t *testing.T) {
 	f := fleettest.New(t, fleettest.Options{Nodes: 1})
 	file := filepath.Join(t.TempDir(), "warned.yaml")
-	idle := "---\nkind: Upstream\nname: idle\nspec: {endpoints: [{address: 10.0.0.1:80}]}\n"
-	if err := os.WriteFile(file, []byte(loadListener+pingRoute+"one}}\n"+idle), 0o600); err != nil {
+	first := "---\nkind: Route\nname: first\nspec: {priority: 1, match: {path: {prefix: /}}, respond: {status: 204}}\n"
+	if err := os.WriteFile(file, []byte(loadListener+pingRoute+"one}}\n"+first), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{
