@@ -5,6 +5,8 @@ package evloop
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // TestGRPCGoesThrough makes calls with one answer and with many, an error that is
@@ -76,6 +79,65 @@ func TestGRPCGoesThrough(t *testing.T) {
 		t.Errorf("given up: %v", err)
 	}
 	eventually(t, "the call's end", func() bool { return n.engine.registry.Endpoint(u.Endpoints[0].Slot).InFlight() == 0 })
+}
+
+// TestACallOfManySmallMessagesGoesThrough in both directions: both ends answer each of
+// them by a PING, to measure the path.
+func TestACallOfManySmallMessagesGoesThrough(t *testing.T) {
+	n := startNode(t, 1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		for {
+			var m emptypb.Empty
+			if err := stream.RecvMsg(&m); errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if err := stream.SendMsg(&m); err != nil {
+				return err
+			}
+		}
+	}))
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	defer func() {
+		server.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	u := newUpstream("u", l.Addr().String())
+	u.HTTP2 = true
+	n.apply(nil, forwardAll(u))
+	conn, err := grpc.NewClient(n.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/s/echo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2000 {
+		if err := stream.SendMsg(&emptypb.Empty{}); err != nil {
+			t.Fatalf("message %d: %v", i, err)
+		}
+		if err := stream.RecvMsg(&emptypb.Empty{}); err != nil {
+			t.Fatalf("message %d: %v", i, err)
+		}
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.RecvMsg(&emptypb.Empty{}); !errors.Is(err, io.EOF) {
+		t.Errorf("the end: %v", err)
+	}
 }
 
 // TestACallThatItsServerCancelsIsCancelledForItsClient at any point of the answer: a

@@ -123,11 +123,14 @@ func (c *Conn) AppendData(dst []byte, stream uint32, p []byte, end bool) (grown 
 		}
 		s.sendWindow -= int32(size)
 		c.sendWindow -= int32(size)
-		c.floods.bytes += int64(size)
-		flags := uint8(0)
-		if last := n+size == len(p); last && end {
-			flags = flagEndStream
+		flags, counts := uint8(0), int64(size)
+		if last := n+size == len(p); last {
+			counts = max(counts, wholeFrame)
+			if end {
+				flags = flagEndStream
+			}
 		}
+		c.floods.bytes += counts
 		dst = appendFrame(dst, size, frameData, flags, stream)
 		dst = append(dst, p[n:n+size]...)
 		n += size

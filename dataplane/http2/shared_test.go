@@ -1,0 +1,114 @@
+package http2_test
+
+import (
+	"bytes"
+	"testing"
+
+	xhttp2 "golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+)
+
+// peer is the other end of a Conn, whose time stands still: nothing is earned by it.
+type peer struct {
+	*testing.T
+	http2.Conn
+	*xhttp2.Framer
+	wire bytes.Buffer
+	head message.Head
+	out  []byte
+}
+
+func newPeer(t *testing.T, role http2.Role) *peer {
+	p := &peer{T: t}
+	p.Framer = xhttp2.NewFramer(&p.wire, nil)
+	p.AllowIllegalWrites = true
+	p.Init(role, http2.Options{})
+	p.out = p.AppendPreface(p.out)
+	if role == http2.Server {
+		p.wire.WriteString(http2.Preface)
+	}
+	_ = p.WriteSettings()
+	_ = p.WriteSettingsAck()
+	p.feed()
+	return p
+}
+
+// feed gives the Conn what was written, and says why it failed if it did.
+func (p *peer) feed() http2.Reason {
+	p.Helper()
+	for {
+		ev, out := p.Next(1e9, p.wire.Bytes(), &p.head, p.out[:0])
+		p.out = out
+		switch ev.Kind {
+		case http2.NeedMore:
+			return http2.NoReason
+		case http2.Failed:
+			return ev.Reason
+		}
+		p.wire.Next(ev.N)
+	}
+}
+
+// blockOf encodes fields without the table.
+func blockOf(fields ...string) []byte {
+	var b bytes.Buffer
+	e := hpack.NewEncoder(&b)
+	for i := 0; i < len(fields); i += 2 {
+		_ = e.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1], Sensitive: true})
+	}
+	return b.Bytes()
+}
+
+// TestAReaderMayAnswerEachFrameOfABody by a PING and by opening both windows, as gRPC's
+// in Go do: small messages go in small frames.
+func TestAReaderMayAnswerEachFrameOfABody(t *testing.T) {
+	p := newPeer(t, http2.Server)
+	_ = p.WriteHeaders(xhttp2.HeadersFrameParam{
+		StreamID: 1, EndHeaders: true, EndStream: true,
+		BlockFragment: blockOf(":method", "GET", ":scheme", "http", ":path", "/", ":authority", "a"),
+	})
+	p.feed()
+	p.AppendResponse(nil, 1, &message.Out{Status: 200}, false)
+	for i := range 5000 {
+		if _, n := p.AppendData(nil, 1, make([]byte, 20), false); n != 20 {
+			t.Fatal("no room")
+		}
+		_ = p.WriteWindowUpdate(0, 20)
+		_ = p.WriteWindowUpdate(1, 20)
+		_ = p.WritePing(false, [8]byte{1})
+		if why := p.feed(); why != http2.NoReason {
+			t.Fatalf("the connection ended by %v with frame %d", why, i)
+		}
+		if p.Strained(1e9) {
+			t.Fatalf("the peer strains with frame %d", i)
+		}
+	}
+}
+
+// TestWindowsThatAreOpenedByteByByteEarnNothing (CVE-2019-9511).
+func TestWindowsThatAreOpenedByteByByteEarnNothing(t *testing.T) {
+	p := newPeer(t, http2.Server)
+	_ = p.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 0})
+	_ = p.WriteHeaders(xhttp2.HeadersFrameParam{
+		StreamID: 1, EndHeaders: true, EndStream: true,
+		BlockFragment: blockOf(":method", "GET", ":scheme", "http", ":path", "/", ":authority", "a"),
+	})
+	p.feed()
+	p.AppendResponse(nil, 1, &message.Out{Status: 200}, false)
+	body := make([]byte, 1<<20)
+	for range 5000 {
+		_, n := p.AppendData(nil, 1, body, true)
+		body = body[n:]
+		_ = p.WriteWindowUpdate(1, 1)
+		if why := p.feed(); why != http2.NoReason {
+			if why != http2.WindowUpdateFlood {
+				t.Errorf("it ended by %v", why)
+			}
+			return
+		}
+	}
+	t.Error("it goes on")
+}
