@@ -287,6 +287,9 @@ func (c *Conn) forget(s *stream, how ending) {
 	if c.ending == s.id {
 		c.ending = 0
 	}
+	if how == endOurs && c.role == Client {
+		c.floods.resets++
+	}
 	c.closed.add(s.id, how)
 	c.streams.remove(s.id)
 }

@@ -57,7 +57,8 @@ var budgets = [floodEnd]budget{
 	floodPriority: {PriorityFlood, 2 * DefaultStreams, 10, 4, 0},
 	// Browsers send frames of reserved types, to keep servers honest.
 	floodUnknown: {UnknownFrameFlood, 100, 10, 4, 0},
-	// What was on its way when we reset a stream: its window in small frames.
+	// What was on its way when we reset a stream: its window in small frames. See
+	// strayFrames for what a Client takes beyond that.
 	floodStray: {StrayFrameFlood, 1000, 100, 4, 0},
 	// Beyond these no connection ends: heads are refused by a reset, and count as
 	// errors. A user reads why one page or the other is not shown, and an answer costs
@@ -69,6 +70,11 @@ var budgets = [floodEnd]budget{
 // that could be taken needs four (CVE-2024-27316 and its like sent them without
 // end).
 const maxContinuations = 16
+
+// strayFrames is how many frames of a stream may come when a Client has reset it: its
+// window in frames of 64 bytes. A connection to an endpoint carries requests of many
+// clients, and whoever gives up answers must not end it for the others.
+const strayFrames = DefaultStreamWindow / 64
 
 // wholeFrame is what the last frame of a piece of a body that we send counts as, at least:
 // gRPC's readers in Go answer each frame by a PING and a WINDOW_UPDATE, and send on for each
@@ -86,6 +92,7 @@ type floods struct {
 	refilled int64 // when, in nanoseconds
 	requests int32 // answered since
 	bytes    int64 // of bodies since
+	resets   int32 // Client: of ours since
 }
 
 // spend counts a frame. False: it is one too many.
@@ -106,7 +113,11 @@ func (f *floods) spend(kind flood, now int64) bool {
 func (f *floods) earned(kind flood, now int64) int64 {
 	b := &budgets[kind]
 	seconds := max(now-f.refilled, 0) / second
-	return seconds*int64(b.perSecond) + int64(f.requests)*int64(b.perRequest) + f.bytes>>10*int64(b.perKiB)
+	n := seconds*int64(b.perSecond) + int64(f.requests)*int64(b.perRequest) + f.bytes>>10*int64(b.perKiB)
+	if kind == floodStray {
+		n += int64(f.resets) * strayFrames
+	}
+	return n
 }
 
 // halfSpent tells whether more than half of a budget is used up, when all that was
@@ -132,6 +143,6 @@ func (f *floods) refill(now int64) {
 		f.strained = f.strained || f.spent[kind] > budgets[kind].burst/2
 	}
 	f.refilled += max(now-f.refilled, 0) / second * second
-	f.requests = 0
+	f.requests, f.resets = 0, 0
 	f.bytes &= 1<<10 - 1
 }

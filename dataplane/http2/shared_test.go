@@ -62,6 +62,48 @@ func blockOf(fields ...string) []byte {
 	return b.Bytes()
 }
 
+// ask begins a request of a Client.
+func (p *peer) ask() (stream uint32) {
+	p.Helper()
+	out := message.Out{Method: []byte("GET"), Target: []byte("/"), Authority: []byte("a")}
+	_, stream, ok := p.AppendRequest(nil, &out, true, 0)
+	if !ok {
+		p.Fatal("no stream is left")
+	}
+	return stream
+}
+
+// TestWhatWasOnItsWayWhenWeResetAStreamEndsNoConnectionToAnEndpoint: it carries requests
+// of others, and a client may give up as many answers as it asks for.
+func TestWhatWasOnItsWayWhenWeResetAStreamEndsNoConnectionToAnEndpoint(t *testing.T) {
+	p := newPeer(t, http2.Client)
+	for i := range 100 {
+		stream := p.ask()
+		_ = p.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: stream, BlockFragment: blockOf(":status", "200"), EndHeaders: true})
+		p.feed()
+		p.AppendReset(nil, stream, http2.Cancel)
+		for range http2.DefaultStreamWindow / 100 { // all that its window lets through, in small frames
+			_ = p.WriteData(stream, false, make([]byte, 100))
+		}
+		if why := p.feed(); why != http2.NoReason {
+			t.Fatalf("the connection ended by %v with reset %d", why, i)
+		}
+	}
+}
+
+// TestAnEndpointThatSendsOnAResetStreamWithoutEndIsEnded however many streams we reset.
+func TestAnEndpointThatSendsOnAResetStreamWithoutEndIsEnded(t *testing.T) {
+	p := newPeer(t, http2.Client)
+	stream := p.ask()
+	p.AppendReset(nil, stream, http2.Cancel)
+	for range 4000 {
+		_ = p.WriteData(stream, false, make([]byte, 1))
+	}
+	if why := p.feed(); why != http2.StrayFrameFlood {
+		t.Errorf("it ended by %v", why)
+	}
+}
+
 // TestAReaderMayAnswerEachFrameOfABody by a PING and by opening both windows, as gRPC's
 // in Go do: small messages go in small frames.
 func TestAReaderMayAnswerEachFrameOfABody(t *testing.T) {
