@@ -261,7 +261,8 @@ func (c *Conn) failStream(id uint32, reason Reason) Event {
 	case ResetStreamFrame:
 		kind = floodStray
 	}
-	if !c.floods.spend(kind, c.now) {
+	// Each answer that breaks a rule is one that a Client asked for, and others wait for theirs.
+	if (c.role == Server || kind != floodError) && !c.floods.spend(kind, c.now) {
 		return c.fail(budgets[kind].reason)
 	}
 	c.out = appendReset(c.out, id, reason.Code())

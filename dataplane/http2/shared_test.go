@@ -104,6 +104,19 @@ func TestAnEndpointThatSendsOnAResetStreamWithoutEndIsEnded(t *testing.T) {
 	}
 }
 
+// TestAnAnswerThatBreaksARuleEndsNoOthers however often a client asks for it.
+func TestAnAnswerThatBreaksARuleEndsNoOthers(t *testing.T) {
+	p := newPeer(t, http2.Client)
+	for i := range 500 {
+		_ = p.WriteHeaders(xhttp2.HeadersFrameParam{
+			StreamID: p.ask(), BlockFragment: blockOf(":status", "200", "connection", "close"), EndHeaders: true, EndStream: true,
+		})
+		if why := p.feed(); why != http2.NoReason {
+			t.Fatalf("the connection ended by %v with answer %d", why, i)
+		}
+	}
+}
+
 // TestAReaderMayAnswerEachFrameOfABody by a PING and by opening both windows, as gRPC's
 // in Go do: small messages go in small frames.
 func TestAReaderMayAnswerEachFrameOfABody(t *testing.T) {
