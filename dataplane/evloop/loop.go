@@ -310,10 +310,18 @@ func (l *Loop) turn(k *link) {
 	}
 }
 
+// mostExpired bounds the links whose time has come and that are served in one turn. Each
+// may cost two system calls, and clients that came together, or whose listener was removed,
+// have their time together.
+const mostExpired = 256
+
 // expire serves the links whose time has come.
 func (l *Loop) expire() {
-	for k := l.wheel.expire(l.now); k != nil; k = l.wheel.expire(l.now) {
+	for range mostExpired {
+		k := l.wheel.expire(l.now)
 		switch {
+		case k == nil:
+			return
 		case k.down != nil:
 			l.timeDown(k.down)
 		case k.up != nil:

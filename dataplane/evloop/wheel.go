@@ -27,7 +27,7 @@ type timer struct {
 type wheel struct {
 	slots  [wheelSlots]*link
 	filled [wheelSlots / 64]uint64
-	tick   int64 // every slot up to here has come up
+	tick   int64 // every slot before this one has come up; it has too, unless links are left in it
 }
 
 func (w *wheel) start(now int64) { w.tick = now / wheelTick }
@@ -77,7 +77,8 @@ func (w *wheel) disarm(k *link) {
 	k.timer = timer{}
 }
 
-// expire takes out one link whose slot has come up; nil when there is none.
+// expire takes out one link whose slot has come up; nil when there is none. Who stops
+// before that goes on with the same slot.
 func (w *wheel) expire(now int64) *link {
 	for target := now / wheelTick; w.tick <= target; w.tick++ {
 		if k := w.slots[w.tick%wheelSlots]; k != nil {
@@ -91,7 +92,7 @@ func (w *wheel) expire(now int64) *link {
 
 // wait is how long nothing comes up; negative: the wheel is empty.
 func (w *wheel) wait(now int64) time.Duration {
-	start := w.tick + 1
+	start := w.tick
 	for i := int64(0); i < wheelSlots; {
 		slot := (start + i) % wheelSlots
 		word := w.filled[slot/64] >> (slot % 64)

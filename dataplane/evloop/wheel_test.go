@@ -77,3 +77,31 @@ func TestTheWheelNeverWaitsPastATimer(t *testing.T) {
 		}
 	}
 }
+
+// TestNoTurnServesTimersForLong however many come up at the same time, and none is lost.
+func TestNoTurnServesTimersForLong(t *testing.T) {
+	const clients = 3*mostExpired + 1
+	l := startedLoop(t)
+	listener := (&node{}).listener()
+	s := &socket{fd: -1, binding: &binding{clientele: new(clientele)}, listener: &listener}
+	for range clients {
+		k := &link{fd: -1, index: uint32(len(l.links))}
+		k.down = &downstream{link: k, socket: s, since: l.now}
+		l.links = append(l.links, k)
+		l.wheel.arm(k, k.down.deadline())
+	}
+	l.clientsChanged(clients)
+	l.open.Add(clients)
+	for end := l.now + 2*int64(listener.Timeouts.Idle); l.downs > 0; {
+		before := l.downs
+		l.expire()
+		if ended := before - l.downs; ended > mostExpired || l.now > end {
+			t.Fatalf("%d clients ended in a turn, %d are left", ended, l.downs)
+		}
+		l.endTurn(l.now)
+		wait := l.patience()
+		if l.now += int64(max(wait, 0)); l.downs > 0 && (wait < 0 || before > l.downs && wait > 0) {
+			t.Fatalf("with %d left it sleeps for %s", l.downs, wait)
+		}
+	}
+}
