@@ -56,34 +56,36 @@ func (l *Loop) leaveClientele(d *downstream) {
 	}
 }
 
-// followLimits holds the connections of a listener to its new limits.
-func (l *Loop) followLimits(s *socket, before table.Limits) {
-	now := s.listener.Limits
-	if before.ConnectionsPerClient == 0 && now.ConnectionsPerClient > 0 {
-		l.countKept(s)
+// newDuties are those for the connections of a listener whose limits have changed.
+func newDuties(before, now table.Limits) duties {
+	switch {
+	case before == now:
+		return 0
+	case before.ConnectionsPerClient == 0 && now.ConnectionsPerClient > 0:
+		return dutyLimits | dutyCount
 	}
-	for _, k := range l.links {
-		d := k.down
-		switch {
-		case k.closed || d == nil || d.socket != s:
-		case d.mux != nil:
-			d.mux.conn.SetLimits(now.HeaderBytes, now.HeaderFields)
-		default: // without effect where the codec is not begun yet
-			d.reader.SetLimits(http1.Limits{HeadBytes: now.HeaderBytes, Fields: now.HeaderFields})
-		}
-	}
+	return dutyLimits
 }
 
-// countKept counts the open connections of a listener that has a limit now, and had
-// none when they came. They stay, also where they are too many.
-func (l *Loop) countKept(s *socket) {
-	for _, k := range l.links {
-		d := k.down
-		if k.closed || d == nil || d.socket != s || d.counted || d.phase == phaseProxy || !d.named && s.listener.Trusts(d.peer.Addr()) {
-			continue
-		}
-		d.counted = s.binding.clientele.enter(d.peer.Addr(), math.MaxInt)
+// setLimits holds a connection to what its listener's limits are now.
+func setLimits(d *downstream) {
+	now := d.socket.listener.Limits
+	if d.mux != nil {
+		d.mux.conn.SetLimits(now.HeaderBytes, now.HeaderFields)
+		return
 	}
+	// Without effect where the codec is not begun yet.
+	d.reader.SetLimits(http1.Limits{HeadBytes: now.HeaderBytes, Fields: now.HeaderFields})
+}
+
+// countKept counts a connection of a listener that has a limit now, and had none when
+// it came. It stays, also where its client has too many.
+func countKept(d *downstream) {
+	s := d.socket
+	if d.counted || d.phase == phaseProxy || !d.named && s.listener.Trusts(d.peer.Addr()) {
+		return
+	}
+	d.counted = s.binding.clientele.enter(d.peer.Addr(), math.MaxInt)
 }
 
 // limitsChange says that a listener that stays has other limits: every loop has to

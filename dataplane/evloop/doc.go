@@ -24,9 +24,10 @@
 //
 // run waits for events and serves, in this order: the links that have an edge (edge,
 // turn), those that an earlier turn left over and sockets with clients waiting
-// (takeTurns), handshakes (readReports), deadlines (expire), want of memory or
-// descriptors (shed), what other goroutines say (readMail). endTurn writes the frames
-// that came together and makes the memory of what ended ready to be used again.
+// (takeTurns), handshakes (readReports), deadlines (expire), kept connections for which a
+// table changes something (sweepOn), want of memory or descriptors (shed), what other
+// goroutines say (readMail). endTurn writes the frames that came together and makes the
+// memory of what ended ready to be used again.
 // patience says how long the loop may sleep: a loop that spins has a reason there.
 //
 // # The way of a request

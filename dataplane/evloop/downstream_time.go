@@ -26,7 +26,7 @@ func (d *downstream) deadline() int64 {
 	case d.headStart > 0:
 		return d.headStart + int64(t.RequestHead)
 	case d.socket.removed:
-		return d.since + lastChance
+		return max(d.since, d.socket.removedAt) + lastChance
 	case d.phase == phaseProxy:
 		return d.proxyDeadline()
 	case d.phase == phaseHello:

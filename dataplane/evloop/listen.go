@@ -46,11 +46,13 @@ type socket struct {
 	binding *binding
 
 	// owned by the loop
-	listener *table.Listener // of the table that the loop has seen last
-	server   *secure.Server  // of the listener's TLS, once a client came
-	readable bool
-	removed  bool  // no table has it any more; connections end after their answer
-	closeAt  int64 // when it is closed, having been removed; 0: it was not, or is closed at once
+	listener  *table.Listener // of the table that the loop has seen last
+	server    *secure.Server  // of the listener's TLS, once a client came
+	readable  bool
+	removed   bool   // no table has it any more; connections end after their answer
+	removedAt int64  // since when
+	closeAt   int64  // when it is closed, having been removed; 0: it was not, or is closed at once
+	duties    duties // what is still to be done for its connections
 }
 
 // openSockets gives the binding its sockets, before the table that wants them
@@ -223,7 +225,7 @@ func (l *Loop) removeSocket(address netip.AddrPort) {
 		} else {
 			l.closeSocket(s)
 		}
-		l.endIdleOf(s)
+		l.sweepFor(s, dutyEnd)
 	}
 }
 
@@ -285,7 +287,7 @@ func (l *Loop) releaseSocket(address netip.AddrPort) {
 			l.log.Debug("listener is released", "listener", s.listener.Name, "error", err)
 		}
 		s.close()
-		l.endIdleOf(s)
+		l.sweepFor(s, dutyEnd)
 	}
 }
 
@@ -295,31 +297,11 @@ func (l *Loop) takeSocket(address netip.AddrPort) *socket {
 	for i, s := range l.sockets {
 		if s.binding.address == address && s.closeAt == 0 {
 			l.sockets = append(l.sockets[:i:i], l.sockets[i+1:]...)
-			s.removed = true
+			s.removed, s.removedAt = true, l.now
 			return s
 		}
 	}
 	return nil
-}
-
-// endIdleOf ends the connections of a removed socket that are between requests,
-// after a short while: a request may be on its way, and its answer will say that
-// the connection ends. One whose answer still waits for the client ends behind it.
-// The others end after their answer.
-func (l *Loop) endIdleOf(s *socket) {
-	for _, k := range l.links {
-		d := k.down
-		switch {
-		case !k.closed && d != nil && d.socket == s && d.phase == phaseMux:
-			l.leaveMux(d)
-		case k.closed || d == nil || d.socket != s || (d.phase != phaseHead && d.phase != phaseProxy && d.phase != phaseHello):
-		case k.out.len() > 0:
-			l.closeDownAfter(d)
-		default:
-			d.since = l.now
-			l.wheel.arm(k, d.deadline())
-		}
-	}
 }
 
 func (l *Loop) socketAt(address netip.AddrPort) *socket {

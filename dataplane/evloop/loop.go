@@ -63,6 +63,7 @@ type Loop struct {
 	ready       []*link // to be served in the next turn without an edge
 	spare       []*link // the ready list of the turn before, emptied
 	wheel       wheel
+	sweep       sweep
 	framed      []*frames // connections for which frames were gathered in this turn
 	reserve     reserve
 	pipe        pipe
@@ -185,6 +186,7 @@ func (l *Loop) run() error {
 		l.takeTurns()
 		l.readReports()
 		l.expire()
+		l.sweepOn()
 		l.shed()
 		if stop := l.readMail(); stop {
 			return nil
@@ -220,7 +222,7 @@ func (l *Loop) mayEnd() bool {
 
 // patience is how long the loop may sleep.
 func (l *Loop) patience() time.Duration {
-	if len(l.ready) > 0 || len(l.mailbox) > 0 || len(l.reports) > 0 {
+	if len(l.ready) > 0 || len(l.mailbox) > 0 || len(l.reports) > 0 || l.sweep.left > 0 {
 		return 0
 	}
 	for _, s := range l.sockets {
@@ -398,9 +400,7 @@ func (l *Loop) look() {
 		if err := s.follow(l.engine, t); err != nil {
 			l.log.Error("listener settings", "listener", s.listener.Name, "error", err)
 		}
-		if before != s.listener.Limits {
-			l.followLimits(s, before)
-		}
+		l.sweepFor(s, newDuties(before, s.listener.Limits))
 	}
 }
 

@@ -100,6 +100,7 @@ func (l *Loop) change(c *change) error {
 		l.engine.registry.Released(c.retired)
 	}
 	l.warmUp(c.warm)
+	l.sweepOn() // all of it, where there are few
 	return failed
 }
 

@@ -124,6 +124,6 @@ func (l *Loop) sharedEnded(s *socket) {
 	if s.removed {
 		return // it is being let go
 	}
-	s.removed = true
-	l.endIdleOf(s)
+	s.removed, s.removedAt = true, l.now
+	l.sweepFor(s, dutyEnd)
 }
