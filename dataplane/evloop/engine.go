@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -375,17 +376,16 @@ func (e *Engine) resolve(l *table.Listener, a table.Address) netip.AddrPort {
 // listenerAt finds the listener of an address in a table; nil: it has none.
 func (e *Engine) listenerAt(t *table.Table, address netip.AddrPort) *table.Listener {
 	for i := range t.Listeners {
-		l := &t.Listeners[i]
-		if l.Port != address.Port() {
-			continue
-		}
-		for _, a := range l.Addresses {
-			if e.resolve(l, a) == address {
-				return l
-			}
+		if l := &t.Listeners[i]; e.listensAt(l, address) {
+			return l
 		}
 	}
 	return nil
+}
+
+// listensAt says that a listener has an address.
+func (e *Engine) listensAt(l *table.Listener, address netip.AddrPort) bool {
+	return l.Port == address.Port() && slices.ContainsFunc(l.Addresses, func(a table.Address) bool { return e.resolve(l, a) == address })
 }
 
 // deliver hands each loop its part of a change and waits until all have it.
@@ -417,11 +417,16 @@ func (e *Engine) deliver(ctx context.Context, changes []change) error {
 // follow finds the socket's listener in a new table. A socket that the table
 // does not have keeps its listener until it is removed.
 func (s *socket) follow(e *Engine, t *table.Table) error {
-	l := e.listenerAt(t, s.binding.address)
+	old := s.listener
+	// Nearly always it has its name, and with a thousand listeners to look for the address
+	// of each among all of them would take longer than a turn may.
+	l := t.Listener(old.Name)
+	if l == nil || !e.listensAt(l, s.binding.address) {
+		l = e.listenerAt(t, s.binding.address)
+	}
 	if l == nil {
 		return nil
 	}
-	old := s.listener
 	s.listener = l
 	if old.Backlog == l.Backlog && old.KeepAlive == l.KeepAlive && old.UserTimeout == l.UserTimeout {
 		return nil
