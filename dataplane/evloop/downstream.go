@@ -148,8 +148,12 @@ func (l *Loop) turnDown(d *downstream) {
 	l.roomAgain(d.stream, k)
 	if k.writable && k.out.len() > 0 {
 		moved, empty := l.flushOut(k)
-		if moved > 0 && d.stream != nil {
+		switch {
+		case moved == 0:
+		case d.stream != nil:
 			d.stream.x.Touch(l.now)
+		default: // an answer has ended, and still goes
+			d.since = l.now
 		}
 		if empty {
 			l.sentDown(d)
@@ -167,7 +171,10 @@ func (l *Loop) sentDown(d *downstream) {
 		l.closeLingering(d)
 		return
 	}
-	if d.stream != nil && d.stream.up != nil {
+	switch {
+	case d.stream == nil:
+		l.wheel.arm(d.link, d.deadline()) // it is idle from now on
+	case d.stream.up != nil:
 		l.makeReady(d.stream.up.link)
 	}
 }

@@ -25,6 +25,8 @@ func (d *downstream) deadline() int64 {
 		return d.since + int64(t.StreamIdle)
 	case d.headStart > 0:
 		return d.headStart + int64(t.RequestHead)
+	case d.link.out.len() > 0: // of the answer before
+		return d.since + int64(t.StreamIdle)
 	case d.socket.removed:
 		return max(d.since, d.socket.removedAt) + lastChance
 	case d.phase == phaseProxy:
@@ -79,6 +81,8 @@ func (l *Loop) timeDown(d *downstream) {
 	case d.phase == phaseLinger && l.now < d.since+lingerTime:
 		l.lingerMuted(d)
 	case d.phase == phaseLinger && l.readsOn(d):
+	case d.link.out.len() > 0:
+		l.abortDown(d) // an end would look like that of the answer
 	default:
 		l.closeDown(d)
 	}

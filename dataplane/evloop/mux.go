@@ -118,7 +118,11 @@ func (l *Loop) beginMux(d *downstream) {
 func (l *Loop) turnMux(d *downstream) {
 	k, m := d.link, d.mux
 	if k.writable && k.out.len() > 0 {
-		if _, empty := l.flushOut(k); empty && d.closing {
+		moved, empty := l.flushOut(k)
+		if moved > 0 && d.closing {
+			d.since = l.now
+		}
+		if empty && d.closing {
 			l.closeLingering(d)
 			return
 		}
