@@ -95,11 +95,6 @@ func (x *Exchange) forward(env *Env, now int64) Actions {
 			return x.refuse(Failure{Reason: ReasonNoEndpoint})
 		}
 	}
-	if x.upstream.HTTP2 && x.tunnel == tunnelUpgrade && !x.extended() && x.asksWebSocket() {
-		if _, ok := x.clientKey(); !ok { // the endpoint would not see it
-			return x.refuse(Failure{Reason: ReasonMalformedRequest, Detail: "websocket_key"})
-		}
-	}
 	x.keep = x.head.Framing != message.FramingNone && x.keepsBody()
 	return x.attempt(env, now, -1)
 }
@@ -428,6 +423,9 @@ func (x *Exchange) nextAttempt(env *Env, now int64) Actions {
 
 // attempt picks an endpoint and asks for a connection.
 func (x *Exchange) attempt(env *Env, now int64, except int) Actions {
+	if x.upstream.HTTP2 && x.tunnel == tunnelUpgrade && x.lacksKey() { // an endpoint would not see it
+		return x.refuse(Failure{Reason: ReasonMalformedRequest, Detail: "websocket_key"})
+	}
 	endpoint, ok := env.Picker.Pick(x.upstream, except)
 	x.upName = x.upstream.Name
 	if !ok {

@@ -42,6 +42,15 @@ func (x *Exchange) clientKey() (key []byte, ok bool) {
 	return key, err == nil && n == 16 && len(key) == keyLen
 }
 
+// lacksKey says that a client asks for a WebSocket in HTTP/1.1, and has no key.
+func (x *Exchange) lacksKey() bool {
+	if x.extended() || !x.asksWebSocket() {
+		return false
+	}
+	_, ok := x.clientKey()
+	return !ok
+}
+
 // asksWebSocket says that the protocol that is sought is WebSocket.
 func (x *Exchange) asksWebSocket() bool { return message.EqualFold(x.protocol, websocket) }
 

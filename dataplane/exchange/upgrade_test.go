@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
@@ -27,6 +28,48 @@ func TestAnEmptyBodyIsNoPartOfATunnelByHTTP2(t *testing.T) {
 		}
 		x.Step(env, 20, died)
 		pass(x, env)
+	}
+}
+
+// TestATunnelIsAskedForAsTheEndpointOfEachAttemptHasIt: a push has the upstream speak the
+// other version of HTTP before the second.
+func TestATunnelIsAskedForAsTheEndpointOfEachAttemptHasIt(t *testing.T) {
+	const key = "AAAAAAAAAAAAAAAAAAAAAA=="
+	for _, c := range []struct {
+		key   string
+		first bool // HTTP/2 is spoken at the first attempt
+		ok    bool
+	}{{key, false, true}, {key, true, true}, {"short", false, false}} {
+		env := testEnv(t, func(_ *table.Listener, r *table.Route) {
+			r.Tunnel = &table.Tunnel{Upgrades: []string{"websocket"}}
+			r.Targets[0].Upstream.HTTP2 = c.first
+		})
+		h := request("GET", "/", "Upgrade: websocket", "Sec-WebSocket-Key: "+c.key)
+		h.Upgrade = true
+		x, _ := begin(env, h)
+		x.Step(env, 20, gotNew)
+		u := *env.Table.Upstreams[0]
+		u.HTTP2 = !c.first
+		env.Table = &table.Table{Version: env.Table.Version, Upstreams: []*table.Upstream{&u}}
+		got := x.Step(env, 20, died) | pass(x, env)
+		if !c.ok {
+			var r Record
+			if x.Record(20, &r); got&ActReply == 0 || r.Status != 400 {
+				t.Errorf("%+v: actions %b, status %d", c, got, r.Status)
+			}
+			continue
+		}
+		x.Step(env, x.NextDeadline()-1, gotNew)
+		var out message.Out
+		x.RequestHead(env, &out)
+		method, text := "GET", "upgrade: websocket"
+		if u.HTTP2 {
+			method, text = "CONNECT", ""
+		}
+		if all := outText(&out); string(out.Method) != method || len(out.Protocol) > 0 != u.HTTP2 || out.Upgrade == u.HTTP2 ||
+			!strings.Contains(all, text) || strings.Contains(all, key) == u.HTTP2 {
+			t.Errorf("%+v: %s, protocol %q", c, all, out.Protocol)
+		}
 	}
 }
 
