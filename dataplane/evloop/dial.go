@@ -54,28 +54,6 @@ func (l *Loop) dial(to *table.Endpoint) (fd int, errno unix.Errno) {
 // outOfDescriptors says that the process or the system has none left.
 func outOfDescriptors(errno unix.Errno) bool { return errno == unix.EMFILE || errno == unix.ENFILE }
 
-// freeDescriptor closes an idle connection to some endpoint; false: there is none.
-func (l *Loop) freeDescriptor() bool {
-	for _, p := range l.pools {
-		if p != nil && l.closeIdle(p) {
-			return true
-		}
-	}
-	return false
-}
-
-// withoutDescriptor lets a stream wait for a connection that the loop has, as if
-// the endpoint took no more. Without one there is nothing to wait for.
-func (l *Loop) withoutDescriptor(s *stream, p *endpointPool) {
-	if p.Open() > 0 && p.Wait(s.id) {
-		s.wait = p
-		return
-	}
-	l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
-		Reason: exchange.ReasonOverload, Detail: "no_descriptor",
-	}})
-}
-
 // newUp makes the connection of a descriptor that connects; nil: it cannot be had.
 func (l *Loop) newUp(fd int, p *endpointPool) *upstreamConn {
 	setUpstream(fd, p)

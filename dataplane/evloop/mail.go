@@ -22,6 +22,8 @@ const (
 	mailAdopt                     // fd, peer, from, listener: a connection that another loop accepted
 	mailCloseIdle                 // slot: streams of another loop wait for a connection to the endpoint
 	mailSlotFree                  // slot: another loop has closed one, or left one to others
+	mailMakeRoom                  // slot, asker: it has no descriptor for a connection to the endpoint
+	mailRoom                      // slot, made: the answer
 	mailDrain                     // accept no more, end when the last exchange has
 	mailStop                      // end now
 )
@@ -35,6 +37,8 @@ type mail struct {
 	from     *binding
 	listener *table.Listener
 	change   *change
+	asker    *Loop
+	made     bool
 }
 
 // change is what a new table asks of one loop besides looking at it.
@@ -71,6 +75,10 @@ func (l *Loop) readMail() (stop bool) {
 			l.makePlaces(m.slot)
 		case mailSlotFree:
 			l.placeFree(m.slot)
+		case mailMakeRoom:
+			l.makeRoom(m)
+		case mailRoom:
+			l.roomAnswered(m.slot, m.made)
 		case mailDrain:
 			l.drain()
 		case mailStop:

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -118,4 +119,51 @@ func TestAnIdleHTTP2ConnectionMakesRoomForOneToAnotherEndpoint(t *testing.T) {
 			t.Errorf("%s: %d %q %v", name, resp.StatusCode, body, err)
 		}
 	}
+}
+
+// TestALoopWithoutADescriptorGetsRoomFromAnother which has an idle connection to another
+// endpoint. Where that one is busy there is nothing to wait for.
+func TestALoopWithoutADescriptorGetsRoomFromAnother(t *testing.T) {
+	n := startNode(t, 2)
+	n.engine.ceilings.connections = 2 + 1
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	var routes []*table.Route
+	for _, name := range []string{"a", "b"} {
+		u := newUpstream(name, startBackend(t, func(_ http.ResponseWriter, r *http.Request) {
+			if r.URL.RawQuery == "held" {
+				close(begun)
+				<-goOn
+			}
+		}))
+		u.Pool.IdleTimeout = time.Minute
+		r := forwardAll(u)
+		r.Name, r.Path.Text = name, "/"+name
+		routes = append(routes, r)
+	}
+	n.apply(nil, routes...)
+	clients := [2]*http.Client{h2client(t), h2client(t)}
+	ask := func(client int, path string, want int) {
+		t.Helper()
+		resp, err := clients[client].Get("http://" + n.address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.Body.Close(); resp.StatusCode != want {
+			t.Errorf("client %d: %d for %s, want %d", client, resp.StatusCode, path, want)
+		}
+	}
+	for range 2 {
+		ask(0, "/a", 200)
+		ask(1, "/b", 200)
+	}
+	if a, b := n.records.byLoop[0].Load(), n.records.byLoop[1].Load(); a != 2 || b != 2 {
+		t.Fatalf("%d and %d requests on the two loops", a, b)
+	}
+	var held sync.WaitGroup
+	held.Go(func() { ask(0, "/a?held", 200) })
+	<-begun
+	ask(1, "/b", 503)
+	close(goOn)
+	held.Wait()
+	ask(1, "/b", 200)
 }

@@ -111,7 +111,8 @@ func (l *Loop) placeFree(slot uint32) {
 	}
 }
 
-// catchUp does for all pools what hints would have said that the box had no room for.
+// catchUp does for all pools what hints and answers would have said that the box had no
+// room for.
 func (l *Loop) catchUp() {
 	for slot, p := range l.pools {
 		if p == nil {
@@ -120,6 +121,7 @@ func (l *Loop) catchUp() {
 		if p.othersLack() {
 			l.makePlaces(uint32(slot))
 		}
+		p.asked = 0
 		l.placeFree(uint32(slot))
 	}
 }

@@ -33,6 +33,7 @@ type endpointPool struct {
 	warm           warmth
 
 	wants bool // it is on Loop.wanting
+	asked int  // loops that have not answered yet whether they made room: see room.go
 	gave  bool // a connection of it ended while other loops were short: theirs is the next
 
 	// Of endpoints that speak HTTP/2.
