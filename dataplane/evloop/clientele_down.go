@@ -38,7 +38,7 @@ func (l *Loop) enterNamed(d *downstream) bool {
 	if most == 0 || d.counted {
 		return true
 	}
-	if d.counted = d.socket.binding.clientele.enter(d.peer.Addr(), most); d.counted {
+	if d.counted = d.clientele.enter(d.peer.Addr(), most); d.counted {
 		return true
 	}
 	l.stats.Add(stats.ClientsOverShare, 1)
@@ -52,7 +52,7 @@ func (l *Loop) enterNamed(d *downstream) bool {
 func (l *Loop) leaveClientele(d *downstream) {
 	if d.counted {
 		d.counted = false
-		d.socket.binding.clientele.leave(d.peer.Addr())
+		d.clientele.leave(d.peer.Addr())
 	}
 }
 
@@ -78,14 +78,24 @@ func setLimits(d *downstream) {
 	d.reader.SetLimits(http1.Limits{HeadBytes: now.HeaderBytes, Fields: now.HeaderFields})
 }
 
-// countKept counts a connection of a listener that has a limit now, and had none when
-// it came. It stays, also where its client has too many.
+// countKept counts a connection with those of the listener that its address has now; and
+// with those of its client, where it was not since the listener had no limit for them. It
+// stays, also where there are too many.
 func countKept(d *downstream) {
 	s := d.socket
-	if d.counted || d.phase == phaseProxy || !d.named && s.listener.Trusts(d.peer.Addr()) {
+	if now := s.binding.clientele; now != d.clientele {
+		d.clientele.open.Add(-1)
+		now.open.Add(1)
+		if d.counted {
+			d.clientele.leave(d.peer.Addr())
+			now.enter(d.peer.Addr(), math.MaxInt)
+		}
+		d.clientele = now
+	}
+	if s.listener.Limits.ConnectionsPerClient == 0 || d.counted || d.phase == phaseProxy || !d.named && s.listener.Trusts(d.peer.Addr()) {
 		return
 	}
-	d.counted = s.binding.clientele.enter(d.peer.Addr(), math.MaxInt)
+	d.counted = d.clientele.enter(d.peer.Addr(), math.MaxInt)
 }
 
 // limitsChange says that a listener that stays has other limits: every loop has to

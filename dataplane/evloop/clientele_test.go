@@ -4,6 +4,7 @@ package evloop
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -192,6 +193,59 @@ func TestTheLimitOfConnectionsIsTheListenersNotAnAddresss(t *testing.T) {
 	limit(3)
 	n.wantStatus("within a higher limit", open(n.address), "", 200)
 	n.wantStatus("above it", open(second), "", 503)
+}
+
+// TestAnAddressThatGoesToAnotherListenerIsHeldToThatOnesLimits with the connections that
+// are kept at it, and those alone.
+func TestAnAddressThatGoesToAnotherListenerIsHeldToThatOnesLimits(t *testing.T) {
+	n := startNode(t, 2)
+	addresses := []table.Address{
+		{Kind: table.AddressLiteral, IP: netip.MustParseAddr("127.0.0.1")},
+		{Kind: table.AddressLiteral, IP: netip.MustParseAddr("127.0.0.2")},
+	}
+	second := netip.AddrPortFrom(addresses[1].IP, n.port).String()
+	all := respondAll()
+	n.apply(func(l *table.Listener) { l.Addresses = addresses }, all)
+	for range 3 {
+		n.wantStatus("before, at the first", n.from("127.0.0.1"), "", 200)
+	}
+	open := func() net.Conn {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP("127.0.0.1")}}
+		c, err := d.Dial("tcp", second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		return c
+	}
+	kept := open()
+	n.wantStatus("before, at the second", kept, "", 200)
+	web, api := n.listener(), n.listener()
+	editor := web.Routes.Edit()
+	editor.Add(all)
+	web.Routes, web.Addresses = editor.Index(), addresses[:1]
+	api.Name, api.Routes, api.Addresses = "api", web.Routes, addresses[1:]
+	api.Limits.Connections, api.Limits.ConnectionsPerClient = 3, 2
+	err := n.engine.Apply(context.Background(), &table.Table{
+		Version: table.Version{Epoch: 1, Revision: 99}, Listeners: []table.Listener{api, web}, Routes: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.wantStatus("the one that was kept", kept, "", 200)
+	next := open()
+	n.wantStatus("the client's second", next, "", 200)
+	n.wantStatus("the client's third", open(), "", 503)
+	n.wantStatus("at the first", n.from("127.0.0.1"), "", 200)
+	kept.Close()
+	eventually(t, "it to have left", func() bool { return clientsOpen(n) == 5 })
+	n.wantStatus("in its place", open(), "", 200)
+	for _, c := range n.engine.clienteles {
+		if open := c.open.Load(); open != 2 && open != 4 {
+			t.Errorf("%d connections are counted", open)
+		}
+	}
 }
 
 // TestATrustedProxyIsNoClientButWhomItNamesIs has two clients behind one proxy.

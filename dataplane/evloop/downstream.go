@@ -17,13 +17,15 @@ import (
 type downstream struct {
 	link   *link
 	reader http1.Reader
-	socket *socket        // where it was accepted
-	peer   netip.AddrPort // the client, as the connection or its PROXY header says
-	local  netip.AddrPort // our end, as the client sees it; invalid until somebody asks
-	stream *stream
-	mux    *mux // of HTTP/2: it has the streams; nil: HTTP/1.1
-	phase  phase
-	series stats.Slot
+	socket *socket // where it was accepted
+	// clientele counts it: that of socket.binding, when it was looked at last.
+	clientele *clientele
+	peer      netip.AddrPort // the client, as the connection or its PROXY header says
+	local     netip.AddrPort // our end, as the client sees it; invalid until somebody asks
+	stream    *stream
+	mux       *mux // of HTTP/2: it has the streams; nil: HTTP/1.1
+	phase     phase
+	series    stats.Slot
 
 	born      int64  // when it was accepted
 	since     int64  // when the phase began, for its timeout
@@ -95,10 +97,13 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 	}
 	setBuffers(fd, s.listener)
 	d := l.oldDowns.take()
-	*d = downstream{link: k, socket: s, peer: peer, born: l.now, since: l.now, counted: counted, chance: uint16(l.random.Uint64())}
+	*d = downstream{
+		link: k, socket: s, clientele: s.binding.clientele, peer: peer, born: l.now, since: l.now,
+		counted: counted, chance: uint16(l.random.Uint64()),
+	}
 	k.down = d
 	l.clientsChanged(1)
-	s.binding.clientele.open.Add(1)
+	d.clientele.open.Add(1)
 	d.series = l.stats.ClientOpened(s.listener.Series)
 	if s.listener.ProxyProtocol != table.ProxyOff {
 		l.awaitProxy(d)
@@ -493,7 +498,7 @@ func (l *Loop) closeDown(d *downstream) {
 		return
 	}
 	l.clientsChanged(-1)
-	d.socket.binding.clientele.open.Add(-1)
+	d.clientele.open.Add(-1)
 	l.leaveClientele(d)
 	l.stats.ClientClosed(d.series)
 	l.sayGoodbye(k)

@@ -283,6 +283,7 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 	warm := warmers(e.live.Load(), t)
 	limited := limitsChange(e.live.Load(), t)
 	e.live.Store(t)
+	rebound := e.rebind(wanted)
 	for name := range e.clienteles {
 		if t.Listener(name) == nil {
 			delete(e.clienteles, name) // connections that are open keep it
@@ -300,13 +301,28 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 			e.removed[address] = time.Now()
 		}
 	}
-	if len(opened) == 0 && len(remove) == 0 && retired.Empty() && !limited && len(warm) == 0 {
+	if len(opened) == 0 && len(remove) == 0 && retired.Empty() && !limited && len(warm)+len(rebound) == 0 {
 		return nil
 	}
 	for i := range changes {
-		changes[i].remove, changes[i].retired, changes[i].warm = remove, retired, warm
+		changes[i].rebound, changes[i].remove, changes[i].retired, changes[i].warm = rebound, remove, retired, warm
 	}
 	return e.deliver(ctx, changes)
+}
+
+// rebind gives the addresses that have another listener now the bindings of that one.
+func (e *Engine) rebind(wanted map[netip.AddrPort]*table.Listener) (rebound []*binding) {
+	for address, b := range e.bindings {
+		l := wanted[address]
+		if l == nil || b.clientele == e.clienteleOf(l.Name) {
+			continue
+		}
+		next := *b
+		next.clientele = e.clienteleOf(l.Name)
+		e.bindings[address] = &next
+		rebound = append(rebound, &next)
+	}
+	return rebound
 }
 
 // clienteleOf is what counts a listener's clients.

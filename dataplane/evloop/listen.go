@@ -33,19 +33,20 @@ type binding struct {
 	address netip.AddrPort
 	shared  bool      // its sockets are copies of one that another process opened
 	sockets []*socket // immutable; what their loops own of them is theirs
-	// clientele counts the connections. It is that of all bindings of the listener that
-	// opened this one: limits are the listener's, however many addresses it has.
+	// clientele counts the connections. It is that of all bindings of the listener: limits
+	// are the listener's, however many addresses it has. Where a table gives the address to
+	// another listener there is another binding, with the same sockets.
 	clientele *clientele
 }
 
 // socket is one loop's listening socket of a binding. Opened by the engine,
 // given to its loop.
 type socket struct {
-	fd      int
-	index   uint32 // of its token
-	binding *binding
+	fd    int
+	index uint32 // of its token
 
 	// owned by the loop
+	binding   *binding
 	listener  *table.Listener // of the table that the loop has seen last
 	server    *secure.Server  // of the listener's TLS, once a client came
 	readable  bool

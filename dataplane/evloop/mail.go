@@ -46,6 +46,7 @@ type change struct {
 	open    []*socket
 	remove  []netip.AddrPort
 	release []netip.AddrPort // another process has them now
+	rebound []*binding       // of sockets that there are, whose listener is another
 	retired upstream.Retired
 	warm    []*table.Upstream // whose pools are to be looked at
 	done    chan<- error
@@ -96,6 +97,9 @@ func (l *Loop) change(c *change) error {
 	var failed error
 	for _, s := range c.open {
 		failed = errors.Join(failed, l.addSocket(s))
+	}
+	for _, b := range c.rebound {
+		l.rebind(b)
 	}
 	for _, address := range c.remove {
 		l.removeSocket(address)

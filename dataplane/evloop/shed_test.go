@@ -165,7 +165,7 @@ func TestNoTurnLooksForRoomForLong(t *testing.T) {
 	s := &socket{fd: -1, binding: &binding{clientele: new(clientele)}, listener: &listener}
 	for i := range clients {
 		k := &link{fd: -1, index: uint32(len(l.links))}
-		k.down = &downstream{link: k, socket: s, since: int64(i)}
+		k.down = &downstream{link: k, socket: s, clientele: s.binding.clientele, since: int64(i)}
 		l.links = append(l.links, k)
 	}
 	l.clientsChanged(clients)

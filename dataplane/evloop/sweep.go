@@ -19,7 +19,7 @@ type duties uint8
 
 const (
 	dutyLimits duties = 1 << iota // the listener's limits of requests are others
-	dutyCount                     // a client may have so many connections only, and any number before
+	dutyCount                     // a client may have so many connections only, and any number before; or others count them
 	dutyEnd                       // the socket was removed
 )
 
@@ -40,6 +40,16 @@ func (l *Loop) sweepFor(s *socket, what duties) {
 	}
 	s.duties |= what
 	l.sweep.left = len(l.links)
+}
+
+// rebind gives sockets another binding for the same address.
+func (l *Loop) rebind(b *binding) {
+	for _, s := range l.sockets {
+		if s.binding.address == b.address && !s.removed {
+			s.binding = b
+			l.sweepFor(s, dutyCount)
+		}
+	}
 }
 
 // sweepOn looks at connections, for one turn.

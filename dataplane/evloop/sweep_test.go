@@ -26,7 +26,7 @@ func TestNoTurnLooksForLongAtConnectionsForWhichATableChangesSomething(t *testin
 	s := socketOf(l)
 	for range clients {
 		k := &link{fd: -1, index: uint32(len(l.links))}
-		k.down = &downstream{link: k, socket: s, since: l.now, peer: netip.MustParseAddrPort("192.0.2.1:9")}
+		k.down = &downstream{link: k, socket: s, clientele: s.binding.clientele, since: l.now, peer: netip.MustParseAddrPort("192.0.2.1:9")}
 		l.links = append(l.links, k)
 	}
 	sweep := func(what string, done func(*link) bool) {

@@ -86,7 +86,7 @@ func TestNoTurnServesTimersForLong(t *testing.T) {
 	s := &socket{fd: -1, binding: &binding{clientele: new(clientele)}, listener: &listener}
 	for range clients {
 		k := &link{fd: -1, index: uint32(len(l.links))}
-		k.down = &downstream{link: k, socket: s, since: l.now}
+		k.down = &downstream{link: k, socket: s, clientele: s.binding.clientele, since: l.now}
 		l.links = append(l.links, k)
 		l.wheel.arm(k, k.down.deadline())
 	}
