@@ -43,6 +43,22 @@ func (n *node) dialNode() *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
+// TestAKeptConnectionEndsWhenItsListenerSpeaksHTTPNoMore behind its next answer.
+func TestAKeptConnectionEndsWhenItsListenerSpeaksHTTPNoMore(t *testing.T) {
+	n := startNode(t, 1)
+	u := newUpstream("u", startBackend(t, echo))
+	n.apply(nil, forwardAll(u))
+	k := dialKept(t, netip.MustParseAddrPort(n.address))
+	for _, ends := range []bool{false, true} {
+		_, _ = io.WriteString(k, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		resp, err := http.ReadResponse(k.r, nil)
+		if err != nil || resp.Close != ends {
+			t.Fatalf("%v %v; it should end: %t", resp, err, ends)
+		}
+		n.apply(speaks(table.ProtocolTCP), passes("all", u))
+	}
+}
+
 func TestATCPConnectionIsPassedOnWithOneRecord(t *testing.T) {
 	n := startNode(t, 2)
 	n.apply(speaks(table.ProtocolTCP), passes("db", newUpstream("u", rawServer(t, upper))))

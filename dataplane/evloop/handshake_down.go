@@ -130,12 +130,14 @@ func (l *Loop) shakenDown(d *downstream, conn *secure.Conn) {
 	l.turn(d.link)
 }
 
-// outdated says that the listener has begun, or ceased, to speak TLS since the
+// outdated says that the listener has begun, or ceased, to speak HTTP or TLS since the
 // client came, or asks for other certificates: its connection ends after the answer
 // at hand.
 func (d *downstream) outdated() bool {
 	now := d.socket.listener.TLS
 	switch {
+	case !d.socket.listener.Protocol.CarriesRoutes(): // one without requests does not ask
+		return true
 	case (now != nil) != (d.tls != nil):
 		return true
 	case now == d.tls:
