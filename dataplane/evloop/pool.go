@@ -80,11 +80,15 @@ func (l *Loop) retire(r upstream.Retired) {
 	}
 }
 
-// letGo ends a pool: idle connections are closed, busy ones when their exchange
+// letGo ends a pool: idle connections have their time now, and are closed as timers
+// allow, since there may be thousands of them; busy ones are when their exchange
 // has ended, and who waits looks for another endpoint.
 func (l *Loop) letGo(p *endpointPool) {
 	p.retired = true
-	for l.closeIdle(p) {
+	for id, ok := p.TakeIdle(); ok; id, ok = p.TakeIdle() {
+		c := l.links[id].up
+		c.idleUntil = l.now
+		l.wheel.arm(c.link, l.now)
 	}
 	l.retireMuxes(p)
 	for s := l.nextWaiting(p); s != nil; s = l.nextWaiting(p) {
