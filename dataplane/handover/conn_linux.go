@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -102,13 +103,13 @@ func (c *Conn) Send(m Message) error {
 	return nil
 }
 
-// Receive hears one message, which must be of the given kind. A message Failed
+// Receive hears one message, which must be of a given kind. A message Failed
 // comes as ErrPeer with its text. The descriptors are the caller's.
-func (c *Conn) Receive(want Kind) (Message, error) {
+func (c *Conn) Receive(want ...Kind) (Message, error) {
 	m, err := c.ReceiveAny()
-	if err == nil && m.Kind != want {
+	if err == nil && !slices.Contains(want, m.Kind) {
 		m.closeFDs()
-		err = fmt.Errorf("%w: %s, expected %s", ErrMessage, m.Kind, want)
+		err = fmt.Errorf("%w: %s, expected %s", ErrMessage, m.Kind, want[len(want)-1])
 	}
 	if err != nil {
 		return Message{}, err

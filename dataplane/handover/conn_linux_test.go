@@ -193,7 +193,7 @@ func TestWhatIsNoMessageIsNotSent(t *testing.T) {
 	a, _, _ := ends(t)
 	for _, m := range []Message{
 		{Kind: 0},
-		{Kind: Failed + 1},
+		{Kind: lastKind + 1},
 		{Kind: State, Text: strings.Repeat("x", MaxText+1)},
 		{Kind: Socket},
 		{Kind: Go, FDs: []int{0}},

@@ -29,7 +29,7 @@ func (*Conn) SetDeadline(time.Time) error { return errSystem }
 func (*Conn) Send(Message) error { return errSystem }
 
 // Receive is never called.
-func (*Conn) Receive(Kind) (Message, error) { return Message{}, errSystem }
+func (*Conn) Receive(...Kind) (Message, error) { return Message{}, errSystem }
 
 // ReceiveAny is never called.
 func (*Conn) ReceiveAny() (Message, error) { return Message{}, errSystem }

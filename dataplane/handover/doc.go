@@ -13,7 +13,10 @@
 //	State  →            what the new process has to serve; nothing follows
 //	          ← Warm    all is prepared that can be without taking a connection
 //	Go     →            take connections: from here on there is no way back
-//	          ← Ready   it serves; text: the addresses that it has no use for
+//	          ← Unclaimed some of the addresses that it has no use for, if they do
+//	                    not fit into Ready; any number of times
+//	          ← Ready   it serves; text: the addresses that it has no use for, or the
+//	                    rest of them
 //	Done   →            the old process listens nowhere and follows nobody
 //	          ← Settled the new process has everything; the old one may leave
 //

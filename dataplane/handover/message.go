@@ -22,7 +22,7 @@ const (
 // Kind is what a message says.
 type Kind uint8
 
-// The kinds, in the order of the conversation.
+// The kinds, in the order of the conversation as far as they are of its first form.
 const (
 	Hello Kind = 1 + iota
 	Socket
@@ -34,12 +34,16 @@ const (
 	Done
 	Settled
 	Failed
+	// Unclaimed comes before Ready, and only where its text would be too long: so a
+	// build that does not know it is a peer for all but those who need it.
+	Unclaimed
+	lastKind = Unclaimed
 )
 
-var kindNames = [...]string{"", "hello", "socket", "admin", "state", "warm", "go", "ready", "done", "settled", "failed"}
+var kindNames = [...]string{"", "hello", "socket", "admin", "state", "warm", "go", "ready", "done", "settled", "failed", "unclaimed"}
 
 func (k Kind) String() string {
-	if k < Hello || k > Failed {
+	if k < Hello || k > lastKind {
 		return fmt.Sprintf("kind %d", uint8(k))
 	}
 	return kindNames[k]
@@ -76,7 +80,7 @@ var (
 
 // check refuses what is no message.
 func (m *Message) check() error {
-	if m.Kind < Hello || m.Kind > Failed {
+	if m.Kind < Hello || m.Kind > lastKind {
 		return fmt.Errorf("%w: %s", ErrMessage, m.Kind)
 	}
 	if len(m.Text) > MaxText {

@@ -247,18 +247,23 @@ func (s *successor) letGo(release func() bool) (unclaimed []netip.AddrPort, err 
 	if err := s.conn.Send(handover.Message{Kind: handover.Go}); err != nil {
 		return nil, err
 	}
-	ready, err := s.conn.Receive(handover.Ready)
-	if err != nil {
-		return nil, err
-	}
-	for text := range strings.FieldsSeq(ready.Text) {
-		address, err := netip.ParseAddrPort(text)
+	for len(unclaimed) <= handover.MaxSockets {
+		m, err := s.conn.Receive(handover.Unclaimed, handover.Ready)
 		if err != nil {
-			return nil, fmt.Errorf("new process: address %q: %w", text, err)
+			return nil, err
 		}
-		unclaimed = append(unclaimed, address)
+		for text := range strings.FieldsSeq(m.Text) {
+			address, err := netip.ParseAddrPort(text)
+			if err != nil {
+				return nil, fmt.Errorf("new process: address %q: %w", text, err)
+			}
+			unclaimed = append(unclaimed, address)
+		}
+		if m.Kind == handover.Ready {
+			return unclaimed, nil
+		}
 	}
-	return unclaimed, nil
+	return nil, fmt.Errorf("new process: it leaves more than %d addresses", handover.MaxSockets)
 }
 
 // leave ends what the new process does now. Nothing here can be taken back, so

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -97,25 +99,7 @@ func TestASuccessorIsToldWhatTheEngineServesAlsoWhereItIsNotNotedYet(t *testing.
 	if err := n.engine.SetDrained(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	conn, file, err := handover.Pair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	defer file.Close()
-	fd, err := unix.Dup(int(file.Fd()))
-	if err == nil {
-		err = unix.SetNonblock(fd, true)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	peer, err := handover.Open(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer peer.Close()
-
+	conn, peer := conversation(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if err := n.engine.Suspend(ctx); err != nil {
@@ -131,5 +115,56 @@ func TestASuccessorIsToldWhatTheEngineServesAlsoWhereItIsNotNotedYet(t *testing.
 	state := told(t, peer)
 	if state.Running == nil || state.Running.Revision != 2 || !state.Drained {
 		t.Errorf("told %+v, running %+v: expected revision 2, drained", state, state.Running)
+	}
+}
+
+// conversation is the two ends of one.
+func conversation(t *testing.T) (old, next *handover.Conn) {
+	t.Helper()
+	old, file, err := handover.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	fd, err := unix.Dup(int(file.Fd()))
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err == nil {
+		next, err = handover.Open(fd)
+	}
+	if err != nil {
+		old.Close()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		old.Close()
+		next.Close()
+	})
+	return old, next
+}
+
+// A node with hundreds of listeners whose --listen-address was changed has no use for any
+// of the addresses that it inherits, and says so after it was told to take connections:
+// were that to fail, those that it took would be lost.
+func TestAnyNumberOfAddressesCanBeLeft(t *testing.T) {
+	for _, number := range []int{0, 1, 406, 407, 2000} {
+		old, next := conversation(t)
+		want := make([]netip.AddrPort, number)
+		for i := range want {
+			want[i] = netip.AddrPortFrom(netip.MustParseAddr("203.0.113.200"), uint16(10000+i))
+		}
+		said := make(chan error, 1)
+		go func() {
+			_, err := next.Receive(handover.Go)
+			if err == nil {
+				err = (&takeover{conn: next}).sayReady(want)
+			}
+			said <- err
+		}()
+		got, err := (&successor{conn: old}).letGo(func() bool { return true })
+		if failed := <-said; failed != nil || err != nil || !slices.Equal(got, want) {
+			t.Errorf("%d addresses: said: %v; heard %d of them: %v", number, failed, len(got), err)
+		}
 	}
 }

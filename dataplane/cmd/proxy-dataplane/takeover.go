@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,6 +18,10 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 )
+
+// maxAddress is how long the text of an address with its port gets, for one of IPv6 whose
+// zone, if it has one, is the name of an interface.
+const maxAddress = len("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%fifteen-letters]:65535")
 
 // takeover is the new process's side of a hand-over.
 type takeover struct {
@@ -206,11 +209,23 @@ func (t *takeover) take(ctx context.Context, n *node) error {
 			return ctx.Err()
 		}
 	}
-	var unclaimed []string
-	for _, address := range n.engine.CloseUnclaimed() {
-		unclaimed = append(unclaimed, address.String())
+	return t.sayReady(n.engine.CloseUnclaimed())
+}
+
+// sayReady says that this process serves, and which addresses it has no use for: those
+// of a node whose --listen-address was changed may be more than a message holds.
+func (t *takeover) sayReady(unclaimed []netip.AddrPort) error {
+	var text []byte
+	for _, address := range unclaimed {
+		if len(text)+len(" ")+maxAddress > handover.MaxText {
+			if err := t.conn.Send(handover.Message{Kind: handover.Unclaimed, Text: string(text)}); err != nil {
+				return err
+			}
+			text = text[:0]
+		}
+		text = address.AppendTo(append(text, ' '))
 	}
-	return t.conn.Send(handover.Message{Kind: handover.Ready, Text: strings.Join(unclaimed, " ")})
+	return t.conn.Send(handover.Message{Kind: handover.Ready, Text: string(text)})
 }
 
 // settle waits for the old process to let go. One that ended meanwhile has.
