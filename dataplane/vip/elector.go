@@ -22,7 +22,8 @@ const (
 	// Availability means that where there is no majority the grants of all members
 	// that answer suffice, and that a holder that lost its majority keeps on. Each part of
 	// a network in parts may have a holder; when two hear of each other, the one
-	// of lower rank lets go, or the one that goes by an older list.
+	// of lower rank lets go, or the one that goes by an older list. Where their
+	// configurations differ in who that is, one is left after two seconds.
 	Availability
 )
 

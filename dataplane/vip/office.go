@@ -71,6 +71,8 @@ type office struct {
 	fast     int64 // until when to ask in quick succession
 	ready    claim // a candidate that could follow
 	conflict int   // another holder
+	clash    int64 // since when there is one, again and again
+	clashed  int64 // when it was heard of last
 	newer    int64 // until then, somebody holds by a newer list
 	release  Op    // said last, said again
 	relTerm  uint64
@@ -118,7 +120,7 @@ type reply struct {
 }
 
 func newOffice(vip string, members int, now int64) *office {
-	o := &office{vip: vip, touched: now, free: now, floor: never, lease: never, takeOver: never}
+	o := &office{vip: vip, touched: now, free: now, floor: never, lease: never, takeOver: never, clashed: never}
 	o.resize(members)
 	o.granted.to.who, o.lastTo.who = nobody, nobody
 	o.holder.who, o.rival.who, o.ready.who = nobody, nobody, nobody

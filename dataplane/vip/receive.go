@@ -128,7 +128,7 @@ func milliseconds(d int64) uint16 {
 func (g *Grants) heardHolder(o *office, from process) {
 	if o.state == Holding {
 		if g.policy(o) == Availability {
-			o.conflict = from.who
+			g.clash(o, from.who)
 		}
 		return
 	}
@@ -138,6 +138,14 @@ func (g *Grants) heardHolder(o *office, from process) {
 	o.holder = claim{from.who, from.boot, g.now + g.t.grant}
 	o.back(from.who, true)
 	o.tries = 0
+}
+
+// clash takes note of another holder, as one that holds under Availability.
+func (g *Grants) clash(o *office, other int) {
+	if o.clashed+g.t.grant < g.now {
+		o.clash = g.now
+	}
+	o.conflict, o.clashed = other, g.now
 }
 
 // released takes back what a member gives back.
@@ -212,7 +220,7 @@ func (g *Grants) answered(o *office, from int, sent int64, it *Item) {
 	o.answers[from] = reply{g.now, it.Verdict, other}
 	holds := it.OtherHolds && other != nobody && other != g.me && it.LastTerm > o.gone[other].n
 	if o.state == Holding && it.OtherHolds && other != nobody && other != g.me && g.policy(o) == Availability {
-		o.conflict = other
+		g.clash(o, other)
 	}
 	switch it.Verdict {
 	case Granted:

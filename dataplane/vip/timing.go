@@ -41,6 +41,9 @@ type timing struct {
 	// it cannot hold for resigned, a holder that fell silent for silent. By then
 	// gossip says it, or it is able again.
 	failed, resigned, silent int64
+	// clash is how long two that hold under Availability and hear of each other may both
+	// take themselves for the one that stays: otherwise one lets go within a beat.
+	clash int64
 	// coalesce: what is due within it travels in the same datagram.
 	coalesce int64
 	// repeat are the times after letting go at which that is said again: the
@@ -56,6 +59,7 @@ func defaultTiming() timing {
 		retry: 5 * ms, again: ms, fast: 50 * ms, fastBeat: 10 * ms,
 		firstPause: 300 * ms, lastPause: 1000 * ms,
 		failed: 1000 * ms, resigned: 2000 * ms, silent: 3000 * ms,
+		clash:    1000 * ms,
 		coalesce: 10 * ms,
 		repeat:   [2]int64{20 * ms, 60 * ms},
 	}

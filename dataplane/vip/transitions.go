@@ -188,6 +188,7 @@ func (g *Grants) limit(o *office, policy Policy) int64 {
 func (g *Grants) claim(o *office) {
 	g.enter(o, Holding)
 	o.tries, o.conflict, o.ready.who, o.holder.who = 0, nobody, nobody, nobody
+	o.clashed = never
 	o.nextSend = g.now
 	o.stale = true
 	g.actions = append(g.actions, Claim{VIP: o.vip, Term: o.term, Until: g.until(o)})
@@ -207,7 +208,7 @@ func (g *Grants) hold(o *office) {
 	case o.conflict != nobody:
 		other := o.conflict
 		o.conflict = nobody
-		if o.elector.outranks(other, g.me) {
+		if g.givesWay(o, other) {
 			g.letGo(o, Conceded)
 			return
 		}
@@ -215,6 +216,23 @@ func (g *Grants) hold(o *office) {
 	case o.ready.live(g.now) && o.precedes(o.ready.who, g.me):
 		g.letGo(o, HandedOver)
 	}
+}
+
+// givesWay says whether this node, which holds and hears that another does, is the one
+// to let go: the one of lower rank. Nodes whose configurations differ may both take
+// themselves for the one of higher rank, or one may hold by a majority and not ask. If
+// neither lets go, that is settled by what stands in no configuration, and at last by
+// who has the grants of a majority.
+func (g *Grants) givesWay(o *office, other int) bool {
+	switch lasts := g.now - o.clash; {
+	case o.elector.outranks(other, g.me):
+		return true
+	case o.lease > g.now || lasts < g.t.clash:
+		return false
+	case lasts < 2*g.t.clash:
+		return o.elector.byWeight(other, g.me) < 0
+	}
+	return true
 }
 
 // canHold says whether this node, which holds, may go on: well or badly.
