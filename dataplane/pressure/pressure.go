@@ -7,7 +7,8 @@
 //
 // A level is left three points below where it was entered, so that a node at the
 // edge does not flap. What is measured is the resident set: it is what a cgroup
-// counts and what the kernel's killer looks at.
+// counts and what the kernel's killer looks at. While a node is upgraded two processes
+// share a cgroup: see Monitor.Beside.
 //
 // A Collector has garbage collected less often where little is alive.
 package pressure
@@ -22,6 +23,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -71,10 +73,15 @@ func next(from Level, percent uint64) Level {
 	return Calm
 }
 
-// Monitor watches one process.
+// Monitor watches one process, and another one beside it.
 type Monitor struct {
-	limit uint64
-	open  func() (gauge, error)
+	// immutable
+	limit  uint64 // of this process
+	common uint64 // of both; 0: there is none
+	open   func() (gauge, error)
+
+	beside  atomic.Pointer[neighbour] // nil: nobody is there
+	collect uint64                    // owned by Run: where the collector works harder; 0: not ours to say
 }
 
 // gauge tells how much memory is used. It is opened once: where descriptors run
@@ -85,10 +92,12 @@ type gauge interface {
 }
 
 // New makes a monitor for a limit in bytes, and has the garbage collector keep
-// below it.
-func New(limit uint64) *Monitor {
-	debug.SetMemoryLimit(int64(limit / 100 * collectPercent))
-	return &Monitor{limit: limit, open: openResident}
+// below it. common is what this process shares with one beside it; 0: there is no limit
+// to that.
+func New(limit, common uint64) *Monitor {
+	m := &Monitor{limit: limit, common: common, open: openResident, collect: limit / 100 * collectPercent}
+	debug.SetMemoryLimit(int64(m.collect)) //nolint:gosec // of this machine's memory
+	return m
 }
 
 // Run tells each change of level until ctx ends.
@@ -102,18 +111,18 @@ func (m *Monitor) Run(ctx context.Context, tell func(Level)) error {
 	defer ticker.Stop()
 	level := Calm
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
 		used, err := g.used()
 		if err != nil {
 			return err
 		}
-		if now := next(level, used*100/m.limit); now != level {
+		if now := next(level, m.percent(used)); now != level {
 			level = now
 			tell(level)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
 		}
 	}
 }
@@ -127,20 +136,31 @@ func openResident() (gauge, error) {
 }
 
 func (r resident) used() (uint64, error) {
+	used, _, err := readStatm(r.File)
+	return used, err
+}
+
+// readStatm reads how much of a process is resident, and how much of that others may
+// have as well, since it is of a file.
+func readStatm(f *os.File) (resident, shared uint64, err error) {
 	var text [128]byte // seven numbers
-	n, err := r.ReadAt(text[:], 0)
+	n, err := f.ReadAt(text[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return 0, err
+		return 0, 0, err
 	}
 	fields := strings.Fields(string(text[:n]))
-	if len(fields) < 2 {
-		return 0, errors.New("/proc/self/statm: expected at least two numbers")
+	if len(fields) < 3 {
+		return 0, 0, fmt.Errorf("%s: expected at least three numbers", f.Name())
 	}
-	pages, err := strconv.ParseUint(fields[1], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("/proc/self/statm: %w", err)
+	page := uint64(os.Getpagesize()) //nolint:gosec // a size
+	for i, to := range []*uint64{&resident, &shared} {
+		pages, err := strconv.ParseUint(fields[1+i], 10, 64)
+		if err != nil {
+			return 0, 0, fmt.Errorf("%s: %w", f.Name(), err)
+		}
+		*to = pages * page
 	}
-	return pages * uint64(os.Getpagesize()), nil
+	return resident, shared, nil
 }
 
 // CgroupLimit is the memory limit of this process's cgroup, version 2 or 1; 0:

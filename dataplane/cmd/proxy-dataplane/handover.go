@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -51,7 +52,8 @@ type successor struct {
 	conn   *handover.Conn
 	cmd    *exec.Cmd
 	exited chan struct{}
-	status error // after exited
+	status error       // after exited
+	heavy  atomic.Bool // it was killed for want of memory
 }
 
 // handOver starts a program and gives it this node's sockets. After nil this
@@ -73,7 +75,10 @@ func (n *node) handOver(ctx context.Context, ask upgradeRequest, say func(format
 	say("%s started as process %d", path, s.pid())
 	release := context.AfterFunc(ctx, func() { _ = s.conn.Close() })
 	defer release()
-	if err := n.prepareSuccessor(ctx, s, deadline, say); err != nil {
+	unwatch := n.watchSuccessor(s)
+	err = n.prepareSuccessor(ctx, s, deadline, say)
+	unwatch()
+	if err != nil {
 		return 0, s.gaveUp(ctx, err, ask.timeout())
 	}
 	// The engine is held now: what runs here stays what the new process loaded.
@@ -84,6 +89,9 @@ func (n *node) handOver(ctx context.Context, ask upgradeRequest, say func(format
 		err = s.gaveUp(ctx, err, turnTimeout)
 		n.engine.Resume()
 		return 0, err
+	}
+	if n.memory != nil {
+		n.memory.Beside(s.pid())
 	}
 	n.leave(s, unclaimed)
 	say("process %d serves", s.pid())
@@ -308,6 +316,8 @@ func (s *successor) gaveUp(ctx context.Context, err error, timeout time.Duration
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("this node is stopping")
+	case s.heavy.Load():
+		return fmt.Errorf("the new process was ended: with it %s of the memory limit that both share were used: restart the node instead", heavy)
 	case errors.As(err, &timedOut) && timedOut.Timeout():
 		return fmt.Errorf("the new process was not ready within %s and was ended", timeout)
 	case errors.Is(err, handover.ErrPeer):

@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -166,5 +170,37 @@ func TestAnyNumberOfAddressesCanBeLeft(t *testing.T) {
 		if failed := <-said; failed != nil || err != nil || !slices.Equal(got, want) {
 			t.Errorf("%d addresses: said: %v; heard %d of them: %v", number, failed, len(got), err)
 		}
+	}
+}
+
+// Both processes of an upgrade are in one cgroup. The kernel would kill the larger one
+// when that is full, and it is the one that serves.
+func TestANodeWhoseSuccessorNeedsTooMuchMemoryGoesOn(t *testing.T) {
+	perl, err := exec.LookPath("perl")
+	if err != nil {
+		t.Skip("no perl")
+	}
+	n := givingNode(t)
+	own, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size, resident uint64
+	if _, err := fmt.Sscan(string(own), &size, &resident); err != nil {
+		t.Fatal(err)
+	}
+	// With room for 64 MiB more. The new process wants 256.
+	n.options.group = (resident*uint64(os.Getpagesize()) + 64<<20) * 100 / 85
+	n.options.memory = n.options.group
+	n.world.stderr = t.Output()
+	hungry := filepath.Join(t.TempDir(), "hungry")
+	if err := os.WriteFile(hungry, fmt.Appendf(nil, "#!%s\n$x = 'x' x (256 << 20); sleep 60;\n", perl), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	ask := upgradeRequest{Binary: hungry, TimeoutMillis: time.Minute.Milliseconds()}
+	_, err = n.handOver(t.Context(), ask, func(string, ...any) {})
+	if err == nil || !strings.Contains(err.Error(), "memory") || time.Since(begin) > 50*time.Second {
+		t.Errorf("after %s: %v", time.Since(begin), err)
 	}
 }

@@ -49,10 +49,11 @@ type node struct {
 	// lastGood is nil where none is kept.
 	lastGood *lastgood.File
 
-	upgrading     sync.Mutex // held by an upgrade
-	feed          *feed.Feed // nil: standalone
-	takeover      *takeover  // nil: this process was started on its own
-	control       *control   // nil: standalone, or no state directory
+	memory        *pressure.Monitor // nil: there is no limit
+	upgrading     sync.Mutex        // held by an upgrade
+	feed          *feed.Feed        // nil: standalone
+	takeover      *takeover         // nil: this process was started on its own
+	control       *control          // nil: standalone, or no state directory
 	adminListener net.Listener
 	// following, adminPart and vipPart are what ends first when another process took
 	// over.
@@ -175,9 +176,8 @@ func (n *node) start(parts *lifecycle.Parts, from source, server *admin.Server) 
 	parts.Start("admin", n.adminPart.wrap(func(ctx context.Context) error { return server.Run(ctx, n.adminListener) }))
 	parts.StartSlow("engine", o.drainTimeout+stopGrace, n.engine.Run)
 	parts.Start("garbage", pressure.NewCollector(o.memory).Run)
-	if o.memory > 0 {
-		monitor := pressure.New(o.memory)
-		parts.Start("memory", func(ctx context.Context) error { return monitor.Run(ctx, n.underPressure) })
+	if n.watchesMemory() {
+		parts.Start("memory", func(ctx context.Context) error { return n.memory.Run(ctx, n.underPressure) })
 	}
 	parts.Start("huge pages", n.hugePages.Run)
 	parts.Start("drain", n.drainer.Run)
@@ -360,11 +360,6 @@ func (n *node) bootID() string {
 		return ""
 	}
 	return n.feed.State().BootID
-}
-
-func (n *node) underPressure(level pressure.Level) {
-	n.logger.Warn("memory", "pressure", level, "limit", n.options.memory)
-	n.engine.SetPressure(level)
 }
 
 func (n *node) numbers() feed.Numbers {

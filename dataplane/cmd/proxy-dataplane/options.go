@@ -62,6 +62,7 @@ type options struct {
 	listen netip.Addr
 	level  slog.Level
 	memory uint64 // 0: no limit
+	group  uint64 // the cgroup's limit, which this process shares; 0: there is none
 	logMax int64  // 0: the access log is not rotated by size
 }
 
@@ -141,9 +142,10 @@ func (o *options) check(f *pflag.FlagSet) error {
 	if o.loops == 0 {
 		o.loops = runtime.GOMAXPROCS(0)
 	}
+	o.group = pressure.CgroupLimit()
 	switch o.memoryLimit {
 	case "":
-		o.memory = pressure.CgroupLimit()
+		o.memory = o.group
 	case "off":
 	default:
 		size, err := resource.ParseSize(o.memoryLimit)
