@@ -135,13 +135,14 @@ func (v *vips) remember(dir string) {
 func (v *vips) Run(ctx context.Context, begin <-chan struct{}) error {
 	var wait sync.WaitGroup
 	defer wait.Wait()
-	wait.Go(func() { v.keepLists(ctx) })
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-begin:
 	}
 	v.recall()
+	// Not beside recall, which would take an older list after a newer one.
+	wait.Go(func() { v.keepLists(ctx) })
 	if v.supervisor == nil {
 		<-ctx.Done()
 		return nil

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/agent"
+	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
@@ -70,5 +73,49 @@ func TestTheAgentsOwnReasonsStand(t *testing.T) {
 		if got := explain([]*fleetv1.VipStatus{{NotEligible: agents}}, why)[0].GetNotEligible(); got != said {
 			t.Errorf("%q became %q, expected %q", agents, got, said)
 		}
+	}
+}
+
+// TestListsGoForwardAcrossAnUpgrade: the process before keeps the next list while this
+// one starts, and the control plane's comes as soon as this one serves.
+func TestListsGoForwardAcrossAnUpgrade(t *testing.T) {
+	dir := t.TempDir()
+	save := func(revision uint64) {
+		t.Helper()
+		if err := lastgood.SaveMembers(dir, lastgood.Members{Lineage: 1, Revision: revision, IDs: []string{"n1"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := func() uint64 {
+		t.Helper()
+		list, err := lastgood.LoadMembers(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list.Revision
+	}
+	save(4)
+	v := &vips{logger: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), asks: make(chan struct{}, 1)}
+	v.remember(dir)
+	begin := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- v.Run(ctx, begin) }()
+	v.fleetState(&fleetv1.FleetState{ListLineage: 1, ListRevision: 6})
+	time.Sleep(20 * time.Millisecond)
+	if got := kept(); got != 4 {
+		t.Errorf("list %d is kept while the process before goes by 4", got)
+	}
+	save(5)
+	close(begin)
+	for deadline := time.Now().Add(10 * time.Second); v.say().GrantsBy != 6 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if by, on := v.say().GrantsBy, kept(); by != 6 || on != 6 {
+		t.Errorf("it goes by %d, and has kept %d", by, on)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
