@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -54,17 +55,12 @@ func (g *Gossip) forgetOldest() {
 func (g *Gossip) find(ctx context.Context, list *memberlist.Memberlist) {
 	delay := min(firstRejoin, g.c.Timing.Rejoin)
 	for {
-		alone := g.View().Len() == 1
 		for _, address := range g.attempts(ctx) {
 			if ctx.Err() != nil {
 				return
 			}
 			if _, err := list.Join([]string{address}); err != nil && ctx.Err() == nil {
-				level := g.log.Debug
-				if alone {
-					level = g.log.Warn // whoever starts a node wants to know
-				}
-				level("gossip: cannot join", "address", address, "error", err)
+				g.cannotJoin(address, err)
 			}
 		}
 		if g.View().Len() == 1 {
@@ -77,6 +73,15 @@ func (g *Gossip) find(ctx context.Context, list *memberlist.Memberlist) {
 			return
 		}
 	}
+}
+
+// cannotJoin tells of a member that was not found: whoever starts a node wants to know.
+func (g *Gossip) cannotJoin(address string, err error) {
+	level := g.log.Debug
+	if g.View().Len() == 1 {
+		level = g.log.Warn
+	}
+	level("gossip: cannot join", "address", address, "error", err)
 }
 
 // attempts are the addresses that one round tries. Half of them are of the members
@@ -93,8 +98,8 @@ func (g *Gossip) attempts(ctx context.Context) []string {
 // went last first.
 func (g *Gossip) missing(ctx context.Context) []string {
 	var peers, addresses []string
-	for _, peer := range g.c.Join {
-		peers = append(peers, resolve(ctx, peer)...)
+	for _, found := range g.resolveAll(ctx) {
+		peers = append(peers, found...)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -126,25 +131,42 @@ func (g *Gossip) missing(ctx context.Context) []string {
 	})
 }
 
-// resolve turns host:port into ip:port, of which there may be several or, for
-// the time being, none.
-func resolve(ctx context.Context, peer string) []string {
+// resolveAll resolves Config.Join, in its order. All names at once: where none is
+// resolved each takes its time, and members whose address is known must not wait for
+// that.
+func (g *Gossip) resolveAll(ctx context.Context) [][]string {
+	found := make([][]string, len(g.c.Join))
+	var wait sync.WaitGroup
+	for i, peer := range g.c.Join {
+		wait.Go(func() {
+			var err error
+			if found[i], err = resolve(ctx, peer); err != nil && ctx.Err() == nil {
+				g.cannotJoin(peer, err)
+			}
+		})
+	}
+	wait.Wait()
+	return found
+}
+
+// resolve turns host:port into ip:port, of which there may be several.
+func resolve(ctx context.Context, peer string) ([]string, error) {
 	host, port, err := net.SplitHostPort(peer)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
-		return []string{net.JoinHostPort(ip.Unmap().String(), port)}
+		return []string{net.JoinHostPort(ip.Unmap().String(), port)}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, tcpTimeout)
 	defer cancel()
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	var all []string
 	for _, ip := range ips {
 		all = append(all, net.JoinHostPort(ip.Unmap().String(), port))
 	}
-	return all
+	return all, nil
 }
