@@ -63,18 +63,31 @@ func Open(dir string, key *seal.Key, logger *slog.Logger) (*File, error) {
 	return &File{dir: dir, key: key, logger: logger, wake: make(chan struct{}, 1)}, nil
 }
 
+// unfinishedFor is how long a file of fleet state may take to be written.
+const unfinishedFor = time.Minute
+
 // removeUnfinished removes what processes left that were killed while they wrote: a
 // node that is killed again and again would fill its disk. One that hands over to this
-// one writes nothing meanwhile.
+// one writes no configuration meanwhile, but maybe fleet state.
 func removeUnfinished(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return // whoever writes will tell
 	}
 	for _, e := range entries {
-		if name := e.Name(); strings.HasPrefix(name, fileName+".") && name != oldName {
-			_ = os.Remove(filepath.Join(dir, name))
+		name, _, unfinished := strings.Cut(e.Name(), ".")
+		switch {
+		case !unfinished || e.Name() == oldName:
+			continue
+		case name == fileName:
+		case name == membersName || name == drainedName || name == ticketsName:
+			if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < unfinishedFor {
+				continue
+			}
+		default:
+			continue // of others
 		}
+		_ = os.Remove(filepath.Join(dir, e.Name()))
 	}
 }
 

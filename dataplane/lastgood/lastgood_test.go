@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -221,13 +222,33 @@ func TestWhatAKilledProcessLeftIsRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, fileName+".123"), []byte("half"), 0o600); err != nil {
+	if err := SaveMembers(dir, Members{Revision: 1}); err != nil {
 		t.Fatal(err)
 	}
+	half := func(name string, age time.Duration) {
+		path := filepath.Join(dir, name)
+		err := os.WriteFile(path, []byte("half"), 0o600)
+		if err == nil {
+			err = os.Chtimes(path, time.Time{}, time.Now().Add(-age))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	half(fileName+".123", 0)
+	for _, name := range []string{membersName, drainedName, ticketsName} {
+		half(name+".123", time.Hour)
+	}
+	half(membersName+".456", 0) // which the process before this one may be writing
 	open(t, dir)
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 3 || entries[0].Name() != fileName || entries[1].Name() != oldName {
-		t.Errorf("%v, %v", entries, err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	want := []string{membersName, membersName + ".456", fileName, oldName, "seal.key"}
+	if err != nil || !slices.Equal(names, want) {
+		t.Errorf("%q, %v, expected %q", names, err, want)
 	}
 }
 
