@@ -39,7 +39,9 @@
 //     it looks at; Grants then says Drop.
 //   - The agent was stopped between Claim and listening: it looks at the clock
 //     right before it opens the socket and again right after, before anybody gets
-//     a copy. A socket that came late is closed unseen.
+//     a copy. A socket that came late is closed unseen. Until it goes on, nobody else
+//     can end a socket that only it has: clients of this machine's address wait in its
+//     queue, for 5 s at most, since an agent that is silent for so long is killed.
 //   - The agent died: its end of the socket pair closes, and the main process ends
 //     its copies at once. The next agent is another boot for the members: it holds
 //     what it is granted anew, and grants nothing for 250 ms.
@@ -57,6 +59,15 @@
 //     first ends the socket before it does anything else with it, but a loop of the
 //     main process may take a connection that waits in the queue: it is answered,
 //     and ends. If the main process is killed then, the kernel has the agent go on.
+//   - The machine was suspended: the clock counts that. The agent and the main process
+//     look at it within 50 ms after they go on, whatever their timers say, which do not
+//     count it, and end the sockets of leases that have run out.
+//   - The machine was stopped and its clock with it, as a hypervisor does that pauses or
+//     moves a virtual machine: no clock in it knows, and it takes what was granted before
+//     for fresh. It goes on to hold for what was left of the lease, at most 200 ms,
+//     and 40 ms more where only the main process goes on. For so long there can be two
+//     holders. What comes late to such a machine, or from it, makes no grant longer:
+//     a holder counts from when it sent the request that was answered.
 //   - The node starts again, or is replaced (upgrade): the old process resigns and
 //     ends its agent before the new one starts an agent. If an old agent is still
 //     there, the new one waits for the gossip address, and for the sockets'.

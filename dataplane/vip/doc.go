@@ -29,14 +29,16 @@
 //
 // Instants are nanoseconds of a clock that counts suspended time too
 // (CLOCK_BOOTTIME), passed as now. Clocks of two nodes need not agree; their
-// rates must, to ±1 %. The caller must read the clock after it has received the
-// events that it passes with it, must call Step again at NextDeadline, and must
-// execute the actions in their order before it waits. What it is late by, from
-// the deadline until an address is off, eats into the margin between KeepFor
-// and GrantFor: 45 ms are left when rates differ by the most. A caller that may
-// be stopped at any point compares the clock with Claim.Until right before it
-// brings an address up; for one that is stopped while it holds, something else
-// must take the address off (a lease of the kernel's, a second process).
+// rates must, to ±1 %. A machine whose clock stood still for a while, as when a
+// hypervisor paused it, holds for at most KeepFor after it goes on, whoever else does.
+//
+// The caller must read the clock after it has received the events that it passes with
+// it, must call Step again at NextDeadline, and must execute the actions in their order
+// before it waits. What it is late by, from the deadline until an address is off, eats
+// into the margin between KeepFor and GrantFor: 45 ms are left when rates differ by the
+// most. A caller that may be stopped at any point compares the clock with Claim.Until
+// right before it brings an address up; for one that is stopped while it holds,
+// something else must take the address off (a lease of the kernel's, a second process).
 //
 // # Lists
 //
