@@ -28,7 +28,8 @@ func (a *app) completionCommand() *cobra.Command {
 		Use:   "completion bash|zsh|fish|powershell",
 		Short: "Print the completion script of a shell",
 		Long: `Print the completion script of a shell. Names of resources, nodes, contexts and
-revisions complete too, if a control plane answers within a second.`,
+revisions complete too, if a control plane answers within a second. That of bash
+needs the package bash-completion.`,
 		Example: `  source <(proxyctl completion bash)
   proxyctl completion zsh > "${fpath[1]}/_proxyctl"
   proxyctl completion fish > ~/.config/fish/completions/proxyctl.fish`,

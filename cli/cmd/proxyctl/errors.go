@@ -181,7 +181,7 @@ func (a *app) hint(cmd *cobra.Command, err error, status int) string {
 			"--server or `proxyctl context use` name another one."
 	case status == statusWrongUse && cmd != nil:
 		hint := "Run '" + cmd.CommandPath() + " --help' for usage."
-		if line := exampleOf(cmd); line != "" {
+		if line := exampleOf(cmd); line != "" && cmd.HasParent() {
 			hint = "For example: " + line + "\n" + hint
 		}
 		return hint

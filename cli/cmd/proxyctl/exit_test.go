@@ -35,7 +35,7 @@ func TestEachKindOfFailureHasItsExitStatus(t *testing.T) {
 		{"rollback 99", statusFailed, "revision 99"},
 		{"--server " + stranger.URL + " get routes", statusFailed, "not one of a proxyfleet control plane"},
 		{"", statusDone, ""},
-		{"aply", statusWrongUse, `did you mean "apply"?`},
+		{"aply", statusWrongUse, "error: unknown command \"aply\" (did you mean \"apply\"?)\nRun 'proxyctl --help' for usage.\n"},
 		{"set wieght", statusWrongUse, `did you mean "weight"?`},
 		{"apply", statusWrongUse, "expected -f FILE"},
 		{"apply shop.yaml", statusWrongUse, "expected -f"},
