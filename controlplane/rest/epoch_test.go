@@ -75,14 +75,14 @@ func TestNodesThatHoldTheEpochAreListedWithWhatTheyWouldLose(t *testing.T) {
 		}
 		return &fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Nack{Nack: &fleetv1.Nack{
 			Version: v, Kind: fleetv1.Nack_HELD,
-			Loss:     &fleetv1.Loss{Routes: 50, RoutesLost: 48, VirtualIps: 1, VirtualIpsLost: 1},
+			Loss:     &fleetv1.Loss{Routes: 50, RoutesLost: 48, VirtualIps: 1, VirtualIpsLost: 1, Listeners: 2, ListenersLost: 1},
 			Problems: []*fleetv1.Problem{{Got: "a loss"}},
 		}}}
 	})
 	<-asked
 	eventually(t, func() (string, bool) { e := f.epoch(); return asJSON(e), len(e.Held) == 1 })
 	h := f.epoch().Held[0]
-	if h.ID != "n1" || h.Loss != (api.Loss{Routes: 50, RoutesLost: 48, VirtualIPs: 1, VirtualIPsLost: 1}) {
+	if h.ID != "n1" || h.Loss != (api.Loss{Routes: 50, RoutesLost: 48, VirtualIPs: 1, VirtualIPsLost: 1, Listeners: 2, ListenersLost: 1}) {
 		t.Fatalf("%+v", h)
 	}
 	if s := f.status(); s.Nodes[api.Held] != 1 {

@@ -347,6 +347,7 @@ func (n *node) status(now time.Time) api.NodeStatus {
 		s.Held = &api.Loss{
 			Routes: n.loss.GetRoutes(), RoutesLost: n.loss.GetRoutesLost(),
 			VirtualIPs: n.loss.GetVirtualIps(), VirtualIPsLost: n.loss.GetVirtualIpsLost(),
+			Listeners: n.loss.GetListeners(), ListenersLost: n.loss.GetListenersLost(),
 		}
 	}
 	for _, p := range n.problems {

@@ -28,8 +28,8 @@
 //     runs.
 //   - While no control plane answers, what could not be applied is still retried.
 //   - A new epoch empties no node: an Update that begins one and takes away more
-//     than a tenth of the routes, or a virtual IP, is held until it says that
-//     somebody accepted the epoch. It is compared with what runs, or with the last
+//     than a tenth of the routes, a listener or a virtual IP is held until it says
+//     that somebody accepted the epoch. It is compared with what runs, or with the last
 //     known good configuration while that could not be put into force.
 //
 // # Refusals

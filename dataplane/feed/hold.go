@@ -18,23 +18,28 @@ const heldShare = 10
 type loss struct {
 	routes, routesLost         uint32
 	virtualIPs, virtualIPsLost uint32
+	listeners, listenersLost   uint32
 }
 
 // held says whether so much may not go without being asked about.
 func (l loss) held() bool {
-	return l.virtualIPsLost > 0 || uint64(l.routesLost)*heldShare > uint64(l.routes)
+	return l.virtualIPsLost > 0 || l.listenersLost > 0 || uint64(l.routesLost)*heldShare > uint64(l.routes)
 }
 
 func (l loss) proto() *fleetv1.Loss {
 	return &fleetv1.Loss{
 		Routes: l.routes, RoutesLost: l.routesLost,
 		VirtualIps: l.virtualIPs, VirtualIpsLost: l.virtualIPsLost,
+		Listeners: l.listeners, ListenersLost: l.listenersLost,
 	}
 }
 
 // String is what is lost, for people.
 func (l loss) String() string {
 	text := fmt.Sprintf("%d of %d routes", l.routesLost, l.routes)
+	if l.listenersLost > 0 {
+		text += fmt.Sprintf(" and %d of %d listeners", l.listenersLost, l.listeners)
+	}
 	if l.virtualIPs > 0 {
 		text += fmt.Sprintf(" and %d of %d virtual IPs", l.virtualIPsLost, l.virtualIPs)
 	}
@@ -48,7 +53,6 @@ func lossOf(have, next tree.Tree, pause func()) loss {
 	if have.Root() == next.Root() {
 		return l
 	}
-	listeners, left := 0, 0
 	for leaf := range have.All() {
 		switch leaf.Key.Kind {
 		case resource.Route:
@@ -62,18 +66,21 @@ func lossOf(have, next tree.Tree, pause func()) loss {
 				l.virtualIPsLost++
 			}
 		case resource.Listener:
-			listeners++
+			l.listeners++
+			if _, ok := next.Get(leaf.Key); !ok {
+				l.listenersLost++
+			}
 		}
 		pause()
 	}
+	left := l.listeners == 0
 	for leaf := range next.All() {
-		if leaf.Key.Kind == resource.Listener {
-			left++
+		if left = left || leaf.Key.Kind == resource.Listener; left {
 			break
 		}
 		pause()
 	}
-	if listeners > 0 && left == 0 {
+	if !left {
 		l.routesLost = l.routes
 	}
 	return l
@@ -98,7 +105,7 @@ func (a *applier) hold(u *update, next tree.Tree) *answer {
 	return &answer{version: u.target, kind: fleetv1.Nack_HELD, loss: l.proto(), problems: []resource.Problem{{
 		Got: fmt.Sprintf("epoch %d, which begins without %s that epoch %d has here: the store was wiped, replaced or put back",
 			u.target.Epoch, l, was.version.Epoch),
-		Expected: fmt.Sprintf("a new epoch that has all virtual IPs and at least %d %% of the routes: apply the files again, "+
+		Expected: fmt.Sprintf("a new epoch that has all listeners and virtual IPs and at least %d %% of the routes: apply the files again, "+
 			"or accept the loss with `proxyctl epoch accept`", 100-100/heldShare),
 	}}}
 }

@@ -48,9 +48,9 @@ func (l *fakeLink) sendAccepted(next tree.Tree, epoch, revision uint64) Version 
 	return v
 }
 
-func TestLossIsHeldAboveATenthOfTheRoutesAndWithAnyVirtualIP(t *testing.T) {
+func TestLossIsHeldAboveATenthOfTheRoutesAndWithAnyListenerOrVirtualIP(t *testing.T) {
 	vip := tree.Key{Kind: resource.VirtualIP, Name: "v"}
-	listener := tree.Key{Kind: resource.Listener, Name: "web"}
+	listener, second := tree.Key{Kind: resource.Listener, Name: "web"}, tree.Key{Kind: resource.Listener, Name: "tls"}
 	all := site(t, 1, 50)
 	for name, c := range map[string]struct {
 		have, next tree.Tree
@@ -59,16 +59,18 @@ func TestLossIsHeldAboveATenthOfTheRoutesAndWithAnyVirtualIP(t *testing.T) {
 	}{
 		"nothing runs":          {tree.Tree{}, all, loss{}, false},
 		"the same":              {all, all, loss{}, false},
-		"more":                  {all, site(t, 1, 90), loss{routes: 50}, false},
-		"exactly a tenth":       {all, site(t, 1, 45), loss{routes: 50, routesLost: 5}, false},
-		"one more":              {all, site(t, 1, 44), loss{routes: 50, routesLost: 6}, true},
-		"others in their place": {all, site(t, 46, 200), loss{routes: 50, routesLost: 45}, true},
-		"the only one":          {site(t, 1, 1), site(t, 2, 2), loss{routes: 1, routesLost: 1}, true},
-		"everything":            {all, tree.Tree{}, loss{routes: 50, routesLost: 50}, true},
-		"no listener left":      {all, all.Delete(listener), loss{routes: 50, routesLost: 50}, true},
-		"nothing that counts":   {site(t, 1, 0), tree.Tree{}, loss{}, false},
-		"a virtual IP":          {all.Set(vip, []byte("v")), all, loss{routes: 50, virtualIPs: 1, virtualIPsLost: 1}, true},
-		"a virtual IP changed":  {all.Set(vip, []byte("v")), all.Set(vip, []byte("w")), loss{routes: 50, virtualIPs: 1}, false},
+		"more":                  {all, site(t, 1, 90), loss{routes: 50, listeners: 1}, false},
+		"exactly a tenth":       {all, site(t, 1, 45), loss{routes: 50, routesLost: 5, listeners: 1}, false},
+		"one more":              {all, site(t, 1, 44), loss{routes: 50, routesLost: 6, listeners: 1}, true},
+		"others in their place": {all, site(t, 46, 200), loss{routes: 50, routesLost: 45, listeners: 1}, true},
+		"the only one":          {site(t, 1, 1), site(t, 2, 2), loss{routes: 1, routesLost: 1, listeners: 1}, true},
+		"everything":            {all, tree.Tree{}, loss{routes: 50, routesLost: 50, listeners: 1, listenersLost: 1}, true},
+		"no listener left":      {all, all.Delete(listener), loss{routes: 50, routesLost: 50, listeners: 1, listenersLost: 1}, true},
+		"a listener of two":     {all.Set(second, []byte("l")), all, loss{routes: 50, listeners: 2, listenersLost: 1}, true},
+		"a listener changed":    {all, all.Set(listener, []byte("l")), loss{routes: 50, listeners: 1}, false},
+		"none had one":          {all.Delete(listener), site(t, 1, 49).Delete(listener), loss{routes: 50, routesLost: 1}, false},
+		"a virtual IP":          {all.Set(vip, []byte("v")), all, loss{routes: 50, listeners: 1, virtualIPs: 1, virtualIPsLost: 1}, true},
+		"a virtual IP changed":  {all.Set(vip, []byte("v")), all.Set(vip, []byte("w")), loss{routes: 50, listeners: 1, virtualIPs: 1}, false},
 	} {
 		if got := lossOf(c.have, c.next, func() {}); got != c.want || got.held() != c.held {
 			t.Errorf("%s: %+v, held %v; want %+v, held %v", name, got, got.held(), c.want, c.held)

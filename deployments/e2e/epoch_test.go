@@ -91,7 +91,7 @@ func TestAWipedEtcdEmptiesNoNodeUntilThatIsAccepted(t *testing.T) {
 		t.Fatalf("%+v after epoch %d", e, before.Epoch)
 	}
 	for _, h := range e.Held {
-		if h.Loss != (api.Loss{Routes: 50, RoutesLost: 50}) || h.Running == nil || h.Running.Epoch != before.Epoch {
+		if h.Loss != (api.Loss{Routes: 50, RoutesLost: 50, Listeners: 1, ListenersLost: 1}) || h.Running == nil || h.Running.Epoch != before.Epoch {
 			t.Errorf("%+v", h)
 		}
 	}

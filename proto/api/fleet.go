@@ -76,6 +76,8 @@ type Loss struct {
 	RoutesLost     uint32 `json:"routesLost"`
 	VirtualIPs     uint32 `json:"virtualIPs"`
 	VirtualIPsLost uint32 `json:"virtualIPsLost"`
+	Listeners      uint32 `json:"listeners"`
+	ListenersLost  uint32 `json:"listenersLost"`
 }
 
 // NodeList is every known node, sorted by id.

@@ -124,10 +124,11 @@ func (a *app) epochText(e api.Epoch) string {
 		if n.Running != nil {
 			running = fmt.Sprintf("%d (epoch %d)", n.Running.Revision, n.Running.Epoch)
 		}
-		rows = append(rows, row(n.ID, running, share(n.Loss.RoutesLost, n.Loss.Routes), share(n.Loss.VirtualIPsLost, n.Loss.VirtualIPs)))
+		rows = append(rows, row(n.ID, running, share(n.Loss.RoutesLost, n.Loss.Routes),
+			share(n.Loss.ListenersLost, n.Loss.Listeners), share(n.Loss.VirtualIPsLost, n.Loss.VirtualIPs)))
 	}
 	b.WriteByte('\n')
-	b.WriteString(tableText(on, []string{"NODE", "RUNNING", "ROUTES LOST", "VIRTUAL IPS LOST"}, rows))
+	b.WriteString(tableText(on, []string{"NODE", "RUNNING", "ROUTES LOST", "LISTENERS LOST", "VIRTUAL IPS LOST"}, rows))
 	fmt.Fprintf(&b, "\n%s\n", whatToDo)
 	return b.String()
 }
@@ -173,6 +174,9 @@ func writeLosses(b *strings.Builder, nodes []api.HeldNode) {
 // lossText is what a node loses, in words.
 func lossText(l api.Loss) string {
 	text := fmt.Sprintf("%d of %s", l.RoutesLost, counted(int(l.Routes), "route"))
+	if l.ListenersLost > 0 {
+		text += fmt.Sprintf(", %d of %s", l.ListenersLost, counted(int(l.Listeners), "listener"))
+	}
 	if l.VirtualIPs > 0 {
 		text += fmt.Sprintf(", %d of %s", l.VirtualIPsLost, counted(int(l.VirtualIPs), "virtual IP"))
 	}

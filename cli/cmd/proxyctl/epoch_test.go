@@ -13,8 +13,8 @@ import (
 func withHeldEpoch(t *testing.T) *shell {
 	sh := newShell(t)
 	sh.server.SetNodes(
-		controlplanetest.Holds("node-1", 12, api.Loss{Routes: 50, RoutesLost: 50, VirtualIPs: 2, VirtualIPsLost: 1}),
-		controlplanetest.Holds("node-2", 11, api.Loss{Routes: 50, RoutesLost: 6}),
+		controlplanetest.Holds("node-1", 12, api.Loss{Routes: 50, RoutesLost: 50, VirtualIPs: 2, VirtualIPsLost: 1, Listeners: 1}),
+		controlplanetest.Holds("node-2", 11, api.Loss{Routes: 50, RoutesLost: 6, Listeners: 2, ListenersLost: 1}),
 		controlplanetest.Node("node-3", api.Synced, 0, 0),
 	)
 	return sh

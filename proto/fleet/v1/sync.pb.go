@@ -34,8 +34,8 @@ const (
 	// The base of the delta is not what the node has: send it whole.
 	Nack_BASE_MISMATCH Nack_Kind = 3
 	// The version begins a new epoch and would take away more than 10 % of the
-	// routes that run here, or a virtual IP: the node takes it when the epoch is
-	// accepted, or another version that takes less.
+	// routes that run here, a listener or a virtual IP: the node takes it when the
+	// epoch is accepted, or another version that takes less.
 	Nack_HELD Nack_Kind = 4
 )
 
@@ -761,6 +761,8 @@ type Loss struct {
 	RoutesLost     uint32                 `protobuf:"varint,2,opt,name=routes_lost,json=routesLost" json:"routes_lost,omitempty"`
 	VirtualIps     uint32                 `protobuf:"varint,3,opt,name=virtual_ips,json=virtualIps" json:"virtual_ips,omitempty"`
 	VirtualIpsLost uint32                 `protobuf:"varint,4,opt,name=virtual_ips_lost,json=virtualIpsLost" json:"virtual_ips_lost,omitempty"`
+	Listeners      uint32                 `protobuf:"varint,5,opt,name=listeners" json:"listeners,omitempty"`
+	ListenersLost  uint32                 `protobuf:"varint,6,opt,name=listeners_lost,json=listenersLost" json:"listeners_lost,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -819,6 +821,20 @@ func (x *Loss) GetVirtualIps() uint32 {
 func (x *Loss) GetVirtualIpsLost() uint32 {
 	if x != nil {
 		return x.VirtualIpsLost
+	}
+	return 0
+}
+
+func (x *Loss) GetListeners() uint32 {
+	if x != nil {
+		return x.Listeners
+	}
+	return 0
+}
+
+func (x *Loss) GetListenersLost() uint32 {
+	if x != nil {
+		return x.ListenersLost
 	}
 	return 0
 }
@@ -1686,14 +1702,16 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\tPERMANENT\x10\x01\x12\t\n" +
 	"\x05LOCAL\x10\x02\x12\x11\n" +
 	"\rBASE_MISMATCH\x10\x03\x12\b\n" +
-	"\x04HELD\x10\x04\"\x8a\x01\n" +
+	"\x04HELD\x10\x04\"\xcf\x01\n" +
 	"\x04Loss\x12\x16\n" +
 	"\x06routes\x18\x01 \x01(\rR\x06routes\x12\x1f\n" +
 	"\vroutes_lost\x18\x02 \x01(\rR\n" +
 	"routesLost\x12\x1f\n" +
 	"\vvirtual_ips\x18\x03 \x01(\rR\n" +
 	"virtualIps\x12(\n" +
-	"\x10virtual_ips_lost\x18\x04 \x01(\rR\x0evirtualIpsLost\"\xca\x02\n" +
+	"\x10virtual_ips_lost\x18\x04 \x01(\rR\x0evirtualIpsLost\x12\x1c\n" +
+	"\tlisteners\x18\x05 \x01(\rR\tlisteners\x12%\n" +
+	"\x0elisteners_lost\x18\x06 \x01(\rR\rlistenersLost\"\xca\x02\n" +
 	"\x06Status\x12+\n" +
 	"\arunning\x18\x01 \x01(\v2\x11.fleet.v1.VersionR\arunning\x12\x1a\n" +
 	"\battested\x18\x02 \x01(\fR\battested\x12\x1a\n" +
