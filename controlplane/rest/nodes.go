@@ -224,6 +224,7 @@ func (s *Server) putNode(c *gin.Context) error {
 			return api.NewError(api.TypeStale, "Node/%s was changed since; nothing was changed", id)
 		}
 		record.Labels, record.Spec = r.GetLabels(), r.GetNode()
+		record.Decision = max(record.GetDecision()+1, uint64(max(s.cfg.Now().UnixMilli(), 0)))
 		now, err := s.cfg.Records.PutNode(ctx, record, seen)
 		switch {
 		case errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrExists):

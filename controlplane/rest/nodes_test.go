@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -317,5 +318,32 @@ func TestAReaderThatLagsLosesItsStreamAlone(t *testing.T) {
 	h.unsubscribe(fast)
 	if _, err := h.subscribe(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestEachDecisionAboutANodeIsLaterThanTheOnesBefore, by the clock or in spite of it.
+func TestEachDecisionAboutANodeIsLaterThanTheOnesBefore(t *testing.T) {
+	var ahead atomic.Int64
+	ahead.Store(int64(time.Hour))
+	f := newFleet(t, func(c *Config) { c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) } })
+	decide := func(drained bool) uint64 {
+		t.Helper()
+		a := f.do("PUT", api.NodePath("n1"), fmt.Sprintf(`{"kind":"Node","name":"n1","spec":{"drained":%v}}`, drained))
+		if a.status/100 != 2 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		record, _, err := f.store.Node(t.Context(), "n1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return record.GetDecision()
+	}
+	first := decide(true)
+	if at := time.UnixMilli(int64(first)); time.Until(at) < 59*time.Minute { //nolint:gosec // a time
+		t.Errorf("decided at %v", at)
+	}
+	ahead.Store(0)
+	if second := decide(false); second != first+1 {
+		t.Errorf("%d after %d", second, first)
 	}
 }

@@ -65,21 +65,6 @@ func (f *fleet) ensure(hello *fleetv1.Hello) {
 	f.look()
 }
 
-// recordOf is the first record of a node. That it is drained only a node knows that had
-// a record before, in a store that was wiped since, or from which it was deleted.
-func recordOf(hello *fleetv1.Hello, now time.Time) *fleetv1.NodeRecord {
-	record := &fleetv1.NodeRecord{
-		NodeId:          hello.GetNodeId(),
-		Labels:          maps.Clone(hello.GetLabels()),
-		FirstSeenUnixMs: now.UnixMilli(),
-		Witness:         hello.GetWitness(),
-	}
-	if hello.GetDrained() {
-		record.Spec = &fleetv1.Node{Drained: new(true)}
-	}
-	return record
-}
-
 // setTickets makes keys those that nodes get.
 func (f *fleet) setTickets(keys *fleetv1.TicketKeys) {
 	f.mu.Lock()
@@ -130,12 +115,15 @@ func (f *fleet) refresh(ctx context.Context) (again time.Time, err error) {
 	if err != nil {
 		return again, err
 	}
-	// A store that was wiped forgot nodes that are connected, and say no Hello again.
-	// Who is not wanted loses its place among the expected members.
-	forgotten := f.s.registry.unrecorded(records)
+	// A store that was wiped or put back forgot nodes that are connected, or what was
+	// decided about them, and they say no Hello again. Who is not wanted loses its place
+	// among the expected members.
+	forgotten := f.s.registry.forgotten(records)
 	f.mu.Lock()
 	for _, record := range forgotten {
-		f.missing[record.GetNodeId()] = record
+		if said := f.missing[record.GetNodeId()]; said.GetDecision() <= record.GetDecision() {
+			f.missing[record.GetNodeId()] = record
+		}
 	}
 	f.mu.Unlock()
 	if f.create(ctx, records) {
@@ -205,11 +193,11 @@ var errMissing = errors.New("some nodes have no record yet")
 
 // create writes the missing records and reports whether it wrote any. A record
 // that does not say of a node that it is a witness, or says it wrongly, is missing
-// too.
+// too, and so is one of an earlier decision than the node's own.
 func (f *fleet) create(ctx context.Context, records []*fleetv1.NodeRecord) bool {
 	f.mu.Lock()
 	for _, r := range records {
-		if m := f.missing[r.GetNodeId()]; m != nil && m.GetWitness() == r.GetWitness() {
+		if m := f.missing[r.GetNodeId()]; m != nil && isAsSaid(r, m) {
 			delete(f.missing, r.GetNodeId())
 		}
 	}
@@ -219,7 +207,7 @@ func (f *fleet) create(ctx context.Context, records []*fleetv1.NodeRecord) bool 
 	for _, r := range missing {
 		_, err := f.s.c.Records.PutNode(ctx, r, 0)
 		if errors.Is(err, store.ErrExists) {
-			err = f.markWitness(ctx, r)
+			err = f.mend(ctx, r)
 		}
 		if err != nil {
 			f.s.log.Warn("node: record not created", "node", r.GetNodeId(), "error", err)
@@ -232,17 +220,6 @@ func (f *fleet) create(ctx context.Context, records []*fleetv1.NodeRecord) bool 
 		f.mu.Unlock()
 	}
 	return wrote
-}
-
-// markWitness notes in a node's record whether it is one.
-func (f *fleet) markWitness(ctx context.Context, said *fleetv1.NodeRecord) error {
-	record, seen, err := f.s.c.Records.Node(ctx, said.GetNodeId())
-	if err != nil || record.GetWitness() == said.GetWitness() {
-		return err
-	}
-	record.Witness = said.GetWitness()
-	_, err = f.s.c.Records.PutNode(ctx, record, seen)
-	return err
 }
 
 // publish makes a state the one that nodes get, if it is news.
@@ -262,7 +239,9 @@ func (f *fleet) publish(state *fleetv1.FleetState) {
 // fleetState is what nodes are told. A node that was deleted is a member until the
 // list has left it out.
 func fleetState(records []*fleetv1.NodeRecord, list *fleetv1.ListRecord, revision uint64) *fleetv1.FleetState {
-	state := &fleetv1.FleetState{Revision: revision, ListRevision: list.GetRevision(), ListLineage: list.GetLineage()}
+	state := &fleetv1.FleetState{
+		Revision: revision, ListRevision: list.GetRevision(), ListLineage: list.GetLineage(), Decisions: true,
+	}
 	left := make(map[string]bool, len(list.GetMembers()))
 	for _, id := range list.GetMembers() {
 		left[id] = true
@@ -270,7 +249,8 @@ func fleetState(records []*fleetv1.NodeRecord, list *fleetv1.ListRecord, revisio
 	for _, r := range records {
 		id := r.GetNodeId()
 		state.Members = append(state.Members, &fleetv1.Member{
-			NodeId: id, Labels: r.GetLabels(), Expected: left[id], Drained: r.GetSpec().GetDrained(), Witness: r.GetWitness(),
+			NodeId: id, Labels: r.GetLabels(), Expected: left[id], Witness: r.GetWitness(),
+			Drained: r.GetSpec().GetDrained(), NotExpected: !isExpected(r.GetSpec()), Decision: r.GetDecision(),
 		})
 		delete(left, id)
 	}

@@ -17,22 +17,23 @@ const (
 	maxLabelValue = 63
 	maxBuild      = 128
 	maxBootID     = 64
-	// maxAhead bounds how far an epoch or a list that a node knows may be ahead of
-	// the clock: both are Unix milliseconds, unless a clock went backwards. A node
+	// maxAhead bounds how far an epoch, a list or a decision that a node knows may be
+	// ahead of the clock: all are Unix milliseconds, unless a clock went backwards. A node
 	// that claims more would push the fleet's own numbers to their end.
 	maxAhead = 24 * time.Hour
 )
 
-// ahead is the highest epoch and list of expected members that a node may know. The
-// fleet's own are allowed wherever the clock is: it may have been wrong when they came
+// ahead is the highest epoch, list of expected members and decision that a node may know.
+// The fleet's own are allowed wherever the clock is: it may have been wrong when they came
 // about.
-type ahead struct{ epoch, list uint64 }
+type ahead struct{ epoch, list, decision uint64 }
 
 func (s *Server) ahead(node string) ahead {
 	latest := uint64(max(s.c.Now().Add(maxAhead).UnixMilli(), 0))
 	return ahead{
-		epoch: max(latest, s.c.Publisher.WantedFor(node).Epoch),
-		list:  max(latest, s.fleet.listRevision()),
+		epoch:    max(latest, s.c.Publisher.WantedFor(node).Epoch),
+		list:     max(latest, s.fleet.listRevision()),
+		decision: max(latest, s.registry.decision(node)),
 	}
 }
 
@@ -55,6 +56,8 @@ func checkHello(h *fleetv1.Hello, most ahead) error {
 		return fmt.Errorf("node %q: epoch %d is more than %v ahead of this control plane's clock: delete the node's state directory, or put the clocks right", h.GetNodeId(), h.GetRunning().GetEpoch(), maxAhead)
 	case h.GetListRevision() > most.list:
 		return fmt.Errorf("node %q: list %d of expected members is more than %v ahead of this control plane's clock: delete the node's state directory, or put the clocks right", h.GetNodeId(), h.GetListRevision(), maxAhead)
+	case h.GetDecision() > most.decision:
+		return fmt.Errorf("node %q: decision %d about it is more than %v ahead of this control plane's clock: delete the node's state directory, or put the clocks right", h.GetNodeId(), h.GetDecision(), maxAhead)
 	case len(h.GetList()) > roster.MaxMembers:
 		return fmt.Errorf("node %q: a list of %d expected members: expected at most %d", h.GetNodeId(), len(h.GetList()), roster.MaxMembers)
 	}

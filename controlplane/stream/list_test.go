@@ -169,9 +169,9 @@ func TestADrainOutlivesAWipedStoreAndANewControlPlane(t *testing.T) {
 	m := newMemory()
 	m.records["b"] = &fleetv1.NodeRecord{NodeId: "b", FirstSeenUnixMs: 1} // undrained while it was away
 	p := newPlane(t, m, "")
-	drained := func() bool { return true }
-	newNodeWith(t, feed.Config{NodeID: "a", ControlPlanes: []string{p.address}, Drained: drained})
-	newNodeWith(t, feed.Config{NodeID: "b", ControlPlanes: []string{p.address}, Drained: drained})
+	drained := func() feed.Decision { return feed.Decision{Drained: true} }
+	newNodeWith(t, feed.Config{NodeID: "a", ControlPlanes: []string{p.address}, Decision: drained})
+	newNodeWith(t, feed.Config{NodeID: "b", ControlPlanes: []string{p.address}, Decision: drained})
 	newNode(t, "c", p.address)
 	recorded := func(id string) bool { s, _ := p.status(id); return s.Connected && s.FirstSeen != nil }
 	eventually(t, "all have records", func() bool { return recorded("a") && recorded("b") && recorded("c") })
@@ -220,6 +220,90 @@ func TestAStoreThatIsWipedUnderAControlPlaneForgetsNoNode(t *testing.T) {
 	}
 }
 
+// TestTheLaterDecisionCountsWhoeverHasIt: the store was put back from a backup, or wiped,
+// and the control plane began anew.
+func TestTheLaterDecisionCountsWhoeverHasIt(t *testing.T) {
+	t.Parallel()
+	type decision struct {
+		number            uint64
+		drained, expected bool
+	}
+	for name, c := range map[string]struct {
+		store      *decision // nil: no record
+		node, want decision
+	}{
+		"drained since the backup":      {&decision{5, false, true}, decision{7, true, true}, decision{7, true, true}},
+		"never decided in the backup":   {&decision{0, false, true}, decision{7, true, true}, decision{7, true, true}},
+		"undrained since the backup":    {&decision{5, true, true}, decision{7, false, true}, decision{7, false, true}},
+		"undrained while it was away":   {&decision{9, false, true}, decision{7, true, true}, decision{9, false, true}},
+		"the same":                      {&decision{7, false, true}, decision{7, true, true}, decision{7, false, true}},
+		"of a build without numbers":    {&decision{0, false, true}, decision{0, true, true}, decision{0, false, true}},
+		"not expected since the backup": {&decision{5, false, true}, decision{7, false, false}, decision{7, false, false}},
+		"wiped":                         {nil, decision{7, true, false}, decision{7, true, false}},
+		"wiped under a node as usual":   {nil, decision{7, false, true}, decision{7, false, true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMemory()
+			if s := c.store; s != nil {
+				m.records["n"] = &fleetv1.NodeRecord{NodeId: "n", Decision: s.number, Spec: &fleetv1.Node{
+					Drained: &s.drained, Expected: &s.expected, Cordoned: new(true),
+				}}
+			}
+			p := newPlane(t, m, "")
+			n := dialRaw(t, p.address).hello(&fleetv1.Hello{
+				NodeId: "n", Drained: c.node.drained, NotExpected: !c.node.expected, Decision: c.node.number,
+			})
+			for {
+				if ms := n.state.GetMembers(); len(ms) == 1 && ms[0].GetDecision() == c.want.number {
+					if ms[0].GetDrained() != c.want.drained || ms[0].GetNotExpected() == c.want.expected || !n.state.GetDecisions() {
+						t.Errorf("told %v, want %+v", n.state, c.want)
+					}
+					break
+				}
+				n.recv()
+			}
+			record, _, err := m.Node(t.Context(), "n")
+			spec := record.GetSpec()
+			if err != nil || record.GetDecision() != c.want.number || spec.GetDrained() != c.want.drained || isExpected(spec) != c.want.expected {
+				t.Errorf("recorded %v, %v; want %+v", record, err, c.want)
+			}
+			if c.store != nil && !spec.GetCordoned() {
+				t.Error("what nodes do not keep is lost")
+			}
+		})
+	}
+}
+
+// TestAStoreThatIsPutBackUnderAControlPlaneUndoesNoDrain: connected nodes say no Hello again.
+func TestAStoreThatIsPutBackUnderAControlPlaneUndoesNoDrain(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	p := newPlane(t, m, "")
+	dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n"}).recv()
+	has := func(drained bool) func() bool {
+		return func() bool {
+			s, _ := p.status("n")
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return s.FirstSeen != nil && s.Drained == drained && m.records["n"].GetSpec().GetDrained() == drained
+		}
+	}
+	eventually(t, "the node has a record", has(false))
+	var backup *fleetv1.NodeRecord
+	m.edit(func() { backup = m.records["n"] })
+	m.edit(func() {
+		m.records["n"] = &fleetv1.NodeRecord{NodeId: "n", FirstSeenUnixMs: 1, Decision: 7, Spec: &fleetv1.Node{Drained: new(true)}}
+	})
+	eventually(t, "the node is drained", has(true))
+	m.edit(func() { m.records["n"] = backup })
+	eventually(t, "the node is drained again", has(true))
+	m.edit(func() {
+		m.records["n"] = &fleetv1.NodeRecord{NodeId: "n", FirstSeenUnixMs: 1, Decision: 8, Spec: &fleetv1.Node{}}
+	})
+	eventually(t, "the node is undrained", has(false))
+}
+
 func TestADeletedNodeIsAMemberUntilTheListLeftItOut(t *testing.T) {
 	t.Parallel()
 	m := newMemory()
@@ -240,6 +324,7 @@ func TestWhatANodeClaimsToKnowIsBounded(t *testing.T) {
 		"the last epoch":          {Running: &fleetv1.Version{Epoch: 1<<64 - 1, Digest: digest}},
 		"an epoch of next week":   {Running: &fleetv1.Version{Epoch: uint64(time.Now().Add(7 * 24 * time.Hour).UnixMilli()), Digest: digest}},
 		"a list of next week":     {ListRevision: uint64(time.Now().Add(7 * 24 * time.Hour).UnixMilli())},
+		"a decision of next week": {Decision: uint64(time.Now().Add(7 * 24 * time.Hour).UnixMilli())},
 		"a list that is too long": {List: slices.Repeat([]string{"a"}, 1025)},
 		"a list of no names":      {List: []string{"A B"}},
 	} {

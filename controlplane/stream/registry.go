@@ -166,29 +166,6 @@ func (r *registry) reported() map[string]uint64 {
 	return reported
 }
 
-// unrecorded are connected nodes that are not among the records: as they were recorded
-// last, so that a node that was drained stays so, or as they say.
-func (r *registry) unrecorded(records []*fleetv1.NodeRecord) (forgotten []*fleetv1.NodeRecord) {
-	known := make(map[string]bool, len(records))
-	for _, record := range records {
-		known[record.GetNodeId()] = true
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := r.s.c.Now()
-	for id, n := range r.nodes {
-		if known[id] || n.current == nil || now.Sub(n.heard) >= silentAfter {
-			continue
-		}
-		if n.record == nil {
-			forgotten = append(forgotten, recordOf(n.hello, now))
-		} else {
-			forgotten = append(forgotten, n.record)
-		}
-	}
-	return forgotten
-}
-
 // noticeSilence tells watchers about nodes that have just become silent.
 func (r *registry) noticeSilence() {
 	r.mu.Lock()
@@ -200,34 +177,6 @@ func (r *registry) noticeSilence() {
 			r.changed()
 		}
 	}
-}
-
-// setRecords takes the records of the store. Nodes that are neither recorded nor
-// connected are forgotten.
-func (r *registry) setRecords(records []*fleetv1.NodeRecord) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	known := make(map[string]bool, len(records))
-	for _, record := range records {
-		id := record.GetNodeId()
-		known[id] = true
-		n := r.nodes[id]
-		if n == nil {
-			n = &node{id: id}
-			r.nodes[id] = n
-		}
-		n.record = record
-	}
-	for id, n := range r.nodes {
-		if known[id] {
-			continue
-		}
-		n.record = nil
-		if n.current == nil {
-			delete(r.nodes, id)
-		}
-	}
-	r.changed()
 }
 
 // changed tells watchers to look again. The caller holds mu.

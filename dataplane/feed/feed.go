@@ -62,8 +62,8 @@ type Config struct {
 	Numbers func() Numbers
 	// Witness: the node grants virtual IPs and never holds one.
 	Witness bool
-	// Drained tells whether the node is drained, as far as it knows; nil: it is not.
-	Drained func() bool
+	// Decision is what people decided about the node, as far as it knows; nil: nothing.
+	Decision func() Decision
 	// VIPs is how virtual IPs stand, for Status; nil: there is nothing to say.
 	VIPs func() VIPs
 	// Changed gives a token when a Status should be sent at once; nil: never.
@@ -90,6 +90,13 @@ type Numbers struct {
 	Errors      uint64
 	// Drained: it was so when Connections were counted, which become no more.
 	Drained bool
+}
+
+// Decision is what people decided about a node last.
+type Decision struct {
+	// Number grows with each decision about the node; 0: none is known.
+	Number               uint64
+	Drained, NotExpected bool
 }
 
 // VIPs are what a node says of virtual IPs.
@@ -163,8 +170,8 @@ func New(c Config) (*Feed, error) {
 	if c.VIPs == nil {
 		c.VIPs = func() VIPs { return VIPs{} }
 	}
-	if c.Drained == nil {
-		c.Drained = func() bool { return false }
+	if c.Decision == nil {
+		c.Decision = func() Decision { return Decision{} }
 	}
 	if c.Numbers == nil {
 		c.Numbers = func() Numbers { return Numbers{} }

@@ -173,7 +173,7 @@ func (f *Feed) answer(stream link, a answer) error {
 }
 
 func (f *Feed) hello(running Version) *fleetv1.NodeMessage {
-	list := f.c.VIPs().Kept
+	list, decision := f.c.VIPs().Kept, f.c.Decision()
 	return &fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Hello{Hello: &fleetv1.Hello{
 		NodeId:      f.c.NodeID,
 		Labels:      f.c.Labels,
@@ -182,7 +182,10 @@ func (f *Feed) hello(running Version) *fleetv1.NodeMessage {
 		Build:       f.c.Build,
 		BootId:      f.bootID,
 		Witness:     f.c.Witness,
-		Drained:     f.c.Drained(),
+
+		Drained:     decision.Drained,
+		NotExpected: decision.NotExpected,
+		Decision:    decision.Number,
 
 		ListRevision: list.Revision,
 		List:         list.IDs,

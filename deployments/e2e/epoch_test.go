@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -183,4 +184,53 @@ func TestFilesThatAreAppliedAgainAfterAWipeNeedNoAcceptance(t *testing.T) {
 	// From now on the nodes are of this epoch, where people remove what they like.
 	ctl(t, f, 0, "delete", "route", "r00001", "r00002", "r00003", "r00004", "r00005", "r00006")
 	f.WaitNodes()
+}
+
+// TestADataDirectoryThatIsPutBackUndoesNoDecision: since it was copied a node was drained,
+// and another one undrained; one finds that on its disk, the other one knows it still.
+func TestADataDirectoryThatIsPutBackUndoesNoDecision(t *testing.T) {
+	f := fleettest.New(t, fleettest.Options{Nodes: 3})
+	data, backup := filepath.Join(f.Dir, "cp"), filepath.Join(t.TempDir(), "cp")
+	copied := func(from, to string) {
+		if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	serve := func(number int) bool {
+		return fleettest.Answers("http://" + f.Nodes[number-1].Address + ":8080/ping")
+	}
+	f.Apply(loadListener + pingRoute + "pong}}\n")
+	f.WaitNodes()
+	ctl(t, f, 0, "drain", "node-2", "--wait")
+	f.Control.Stop()
+	copied(data, backup)
+	f.StartControlPlane()
+	f.WaitNodes()
+	ctl(t, f, 0, "drain", "node-1", "node-3", "--wait")
+	ctl(t, f, 0, "undrain", "node-2")
+	fleettest.Wait(t, patience, "node-2 to serve", func() bool { return serve(2) })
+	f.Control.Stop()
+	f.Nodes[0].Stop()
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+	copied(backup, data)
+	f.StartNode(1)
+	f.StartControlPlane()
+	f.WaitNodes()
+	fleettest.Wait(t, patience, "the records to say what nodes know", func() bool {
+		list, err := f.Client.Nodes(t.Context())
+		return err == nil && len(list.Items) == 3 && list.Items[0].Drained && !list.Items[1].Drained && list.Items[2].Drained
+	})
+	// What makes the fleet's revision the latest.
+	ctl(t, f, 0, "undrain", "node-3")
+	fleettest.Wait(t, patience, "node-3 to serve", func() bool { return serve(3) })
+	if serve(1) || !serve(2) {
+		t.Errorf("node-1 serves: %v; node-2 serves: %v", serve(1), serve(2))
+	}
+	if log := f.Nodes[0].Log(); strings.Contains(log, "drained=false") {
+		t.Errorf("node-1 served in between:\n%s", log)
+	}
+	ctl(t, f, 0, "undrain", "node-1")
+	fleettest.Wait(t, patience, "node-1 to serve", func() bool { return serve(1) })
 }

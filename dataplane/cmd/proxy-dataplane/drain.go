@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
@@ -27,13 +29,17 @@ type drainer struct {
 	wanted atomic.Bool
 	asks   chan struct{}
 	done   atomic.Bool // what the engine does
-	dir    string      // where being drained is kept; empty: nowhere
+	dir    string      // where the decision is kept; empty: nowhere
 
-	revision uint64 // owned by fleetState: the highest that was heard
+	// said is the last decision that was heard, but for being drained, which is wanted;
+	// nil: none was. It is written after wanted.
+	said     atomic.Pointer[feed.Decision]
+	revision uint64 // owned by fleetState: that of the state that was taken last
 
 	// owned by Run
-	kept   bool // what dir says
-	failed bool // to drain: it resigned, and serves
+	followed feed.Decision     // the last one that was done, but for being drained
+	kept     lastgood.Decision // what dir says
+	failed   bool              // to drain: it resigned, and serves
 }
 
 // drainable is the engine, as far as it is drained.
@@ -47,18 +53,30 @@ func newDrainer(node string, e drainable, v *vips, logger *slog.Logger) *drainer
 
 // fleetState takes what the control plane says. It does not block.
 func (d *drainer) fleetState(s *fleetv1.FleetState) {
-	if s.GetRevision() < d.revision {
-		// Of a replica that lost its etcd: it must not give traffic to a node that was
-		// drained by way of another since.
-		d.logger.Warn("drain: an older state of the fleet is passed over", "revision", s.GetRevision(), "known", d.revision)
+	// A list without this node says nothing of it: its record is about to be made.
+	var m *fleetv1.Member
+	if i := slices.IndexFunc(s.GetMembers(), func(m *fleetv1.Member) bool { return m.GetNodeId() == d.node }); i >= 0 {
+		m = s.GetMembers()[i]
+	}
+	// Of a replica that lost its etcd, or of an etcd that was put back: it must not give
+	// traffic to a node that was drained since. The revision tells neither where the clock
+	// of the control plane is slow.
+	known := d.decision().Number
+	older := s.GetRevision() < d.revision
+	if s.GetDecisions() && m != nil && m.GetDecision() != known {
+		older = m.GetDecision() < known
+	}
+	if older {
+		d.logger.Warn("drain: an older state of the fleet is passed over", "revision", s.GetRevision(), "known", d.revision,
+			"decision", m.GetDecision(), "known_decision", known)
 		return
 	}
 	d.revision = s.GetRevision()
-	for _, m := range s.GetMembers() {
-		// A list without this node says nothing of it: its record is about to be made.
-		if m.GetNodeId() == d.node {
-			d.wanted.Store(m.GetDrained())
-		}
+	if m != nil {
+		d.wanted.Store(m.GetDrained())
+	}
+	if m != nil && s.GetDecisions() {
+		d.said.Store(&feed.Decision{Number: m.GetDecision(), NotExpected: m.GetNotExpected()})
 	}
 	select {
 	case d.asks <- struct{}{}:
@@ -66,16 +84,30 @@ func (d *drainer) fleetState(s *fleetv1.FleetState) {
 	}
 }
 
-// remember keeps being drained in a directory, so that a node that starts while
-// nobody answers does not take traffic that was taken off it. boot: nothing
-// listens yet, and what the directory says holds from the beginning.
+// decision is the last one that was heard.
+func (d *drainer) decision() feed.Decision {
+	var now feed.Decision
+	if said := d.said.Load(); said != nil {
+		now = *said
+	}
+	now.Drained = d.wanted.Load()
+	return now
+}
+
+// remember keeps decisions in a directory, so that a node that starts while nobody
+// answers does not take traffic that was taken off it, and knows them better than an
+// etcd that was put back. boot: nothing listens yet, and what the directory says holds
+// from the beginning.
 func (d *drainer) remember(dir string, boot bool) error {
-	kept, err := lastgood.Drained(dir)
+	kept, err := lastgood.LoadDecision(dir)
 	if err != nil {
 		d.logger.Error("drain: this node takes itself for not drained", "error", err)
 	}
 	d.dir, d.kept = dir, kept
-	if !kept || !boot {
+	d.followed = feed.Decision{Number: kept.Number, NotExpected: kept.NotExpected}
+	said := d.followed
+	d.said.Store(&said)
+	if !kept.Drained || !boot {
 		return nil
 	}
 	d.logger.Warn("drain: this node was drained when it stopped", "undo", "proxyctl undrain "+d.node)
@@ -111,8 +143,10 @@ func (d *drainer) Run(ctx context.Context) error {
 
 // follow does what is wanted, and reports whether it is done.
 func (d *drainer) follow(ctx context.Context) bool {
-	drained := d.wanted.Load()
+	next := d.decision()
+	drained := next.Drained
 	if drained == d.done.Load() {
+		d.followed = next
 		if !drained && d.failed { // and was taken back before the next try
 			d.vips.resume(isDrained)
 			d.failed = false
@@ -131,23 +165,24 @@ func (d *drainer) follow(ctx context.Context) bool {
 	if !drained {
 		d.vips.resume(isDrained)
 	}
+	d.followed = next
 	d.done.Store(drained)
 	poke(d.vips.changed) // proxyctl drain --wait waits for the word
 	d.logger.Info("drain", "drained", drained)
 	return true
 }
 
-// keep notes what the engine does for the next start, and reports whether it is noted.
+// keep notes what is done for the next start, and reports whether it is noted.
 func (d *drainer) keep() bool {
-	drained := d.done.Load()
-	if d.dir == "" || drained == d.kept {
+	next := lastgood.Decision{Number: d.followed.Number, Drained: d.done.Load(), NotExpected: d.followed.NotExpected}
+	if d.dir == "" || next == d.kept {
 		return true
 	}
-	if err := lastgood.SaveDrained(d.dir, drained, "proxyctl undrain "+d.node+"\n"); err != nil {
-		d.logger.Error("drain: not remembered for the next start", "drained", drained, "error", err, "retry_in", keepRetry)
+	if err := lastgood.SaveDecision(d.dir, next, "proxyctl undrain "+d.node); err != nil {
+		d.logger.Error("drain: not remembered for the next start", "drained", next.Drained, "error", err, "retry_in", keepRetry)
 		return false
 	}
-	d.kept = drained
+	d.kept = next
 	return true
 }
 

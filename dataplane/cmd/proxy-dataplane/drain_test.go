@@ -97,6 +97,83 @@ func TestAReplicaThatLagsUndoesNoDrain(t *testing.T) {
 	})
 }
 
+// TestAnEtcdThatWasPutBackUndoesNoDecision: its records are from before, and any change of
+// another node's makes its revision the latest.
+func TestAnEtcdThatWasPutBackUndoesNoDecision(t *testing.T) {
+	dir := t.TempDir()
+	// life is that of one process, which is told these, and drained or not then.
+	type said struct {
+		revision, decision   uint64
+		drained, notExpected bool
+		drains               bool
+	}
+	life := func(name string, begins bool, states ...said) {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				e := &obedientEngine{}
+				d := newDrainer("n1", e, &vips{}, slog.New(slog.DiscardHandler))
+				if err := d.remember(dir, true); err != nil || e.drained.Load() != begins {
+					t.Fatalf("it begins drained: %v, %v", e.drained.Load(), err)
+				}
+				ended := make(chan error, 1)
+				go func() { ended <- d.Run(ctx) }()
+				for _, s := range states {
+					d.fleetState(&fleetv1.FleetState{Revision: s.revision, Decisions: true, Members: []*fleetv1.Member{
+						{NodeId: "n1", Drained: s.drained, NotExpected: s.notExpected, Decision: s.decision},
+					}})
+					synctest.Wait()
+					if got := e.drained.Load(); got != s.drains {
+						t.Errorf("after %+v: drained %v", s, got)
+					}
+				}
+				cancel()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+	life("drained", false,
+		said{revision: 10, drains: false},
+		said{revision: 20, decision: 20, drained: true, drains: true},
+		said{revision: 10, drains: true},
+		said{revision: 30, drains: true}) // another node's record was written
+	life("started again", true,
+		said{revision: 31, drains: true},
+		said{revision: 32, decision: 20, drained: true, drains: true},
+		said{revision: 33, decision: 33, drains: false},
+		said{revision: 34, decision: 20, drained: true, drains: false}) // a backup from when it was drained
+	life("started undrained", false,
+		said{revision: 35, decision: 20, drained: true, drains: false},
+		// The clock of the control plane is slow. That is no reason not to do what people say.
+		said{revision: 5, decision: 34, drained: true, notExpected: true, drains: true})
+	if got, err := lastgood.LoadDecision(dir); err != nil || got != (lastgood.Decision{Number: 34, Drained: true, NotExpected: true}) {
+		t.Errorf("kept: %+v, %v", got, err)
+	}
+}
+
+// TestAControlPlaneWithoutDecisionsIsFollowed: one of several is of a build before.
+func TestAControlPlaneWithoutDecisionsIsFollowed(t *testing.T) {
+	d := newDrainer("n1", &obedientEngine{}, &vips{}, slog.New(slog.DiscardHandler))
+	say := func(revision, decision uint64, drained, numbered bool) {
+		d.fleetState(&fleetv1.FleetState{Revision: revision, Decisions: numbered, Members: []*fleetv1.Member{
+			{NodeId: "n1", Drained: drained, Decision: decision},
+		}})
+	}
+	say(7, 7, false, true)
+	say(8, 0, true, false)
+	if got := d.decision(); !got.Drained || got.Number != 7 {
+		t.Errorf("%+v", got)
+	}
+	say(9, 7, true, true) // it wrote the record, and no number
+	say(10, 10, false, true)
+	if got := d.decision(); got.Drained || got.Number != 10 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestADrainThatIsDoneIsReported at once, and not before: proxyctl drain --wait goes by it.
 func TestADrainThatIsDoneIsReported(t *testing.T) {
 	ctx := t.Context()
@@ -147,8 +224,8 @@ func TestBeingDrainedIsNotedWhenTheDiskHasRoomAgain(t *testing.T) {
 		}
 		noted := func(want bool) {
 			t.Helper()
-			if got, err := lastgood.Drained(dir); got != want || err != nil {
-				t.Errorf("noted as drained: %v, %v, want %v", got, err, want)
+			if got, err := lastgood.LoadDecision(dir); got.Drained != want || err != nil {
+				t.Errorf("noted as drained: %v, %v, want %v", got.Drained, err, want)
 			}
 		}
 		say(1, true)

@@ -217,7 +217,7 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 		ControlPlanes: n.options.controlPlanes, Insecure: n.options.insecure,
 		Apply: n.apply, Live: n.engine.Live(), Permit: n.permit,
 		Numbers: n.numbers, FleetState: n.fleetState, Logger: n.logger,
-		Witness: n.options.witness, Drained: n.drainer.wanted.Load, VIPs: n.vips.say, Changed: n.vips.changed,
+		Witness: n.options.witness, Decision: n.drainer.decision, VIPs: n.vips.say, Changed: n.vips.changed,
 	})
 	if err != nil {
 		return nil, nil, err

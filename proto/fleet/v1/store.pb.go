@@ -560,7 +560,11 @@ type NodeRecord struct {
 	Spec            *Node                  `protobuf:"bytes,3,opt,name=spec" json:"spec,omitempty"`
 	FirstSeenUnixMs int64                  `protobuf:"varint,4,opt,name=first_seen_unix_ms,json=firstSeenUnixMs" json:"first_seen_unix_ms,omitempty"`
 	// As its last Hello said.
-	Witness       bool `protobuf:"varint,5,opt,name=witness" json:"witness,omitempty"`
+	Witness bool `protobuf:"varint,5,opt,name=witness" json:"witness,omitempty"`
+	// The number of what people decided last about spec. It grows with each decision, and is
+	// at least its Unix milliseconds, so that of two stores the later decision has the higher
+	// number. 0: none was made.
+	Decision      uint64 `protobuf:"varint,6,opt,name=decision" json:"decision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -628,6 +632,13 @@ func (x *NodeRecord) GetWitness() bool {
 		return x.Witness
 	}
 	return false
+}
+
+func (x *NodeRecord) GetDecision() uint64 {
+	if x != nil {
+		return x.Decision
+	}
+	return 0
 }
 
 // ListRecord is the list of expected members in force, and what is needed to
@@ -770,14 +781,15 @@ const file_fleet_v1_store_proto_rawDesc = "" +
 	"\ftime_unix_ms\x18\x01 \x01(\x03R\n" +
 	"timeUnixMs\")\n" +
 	"\vFleetRecord\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\"\x85\x02\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\xa1\x02\n" +
 	"\n" +
 	"NodeRecord\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x128\n" +
 	"\x06labels\x18\x02 \x03(\v2 .fleet.v1.NodeRecord.LabelsEntryR\x06labels\x12\"\n" +
 	"\x04spec\x18\x03 \x01(\v2\x0e.fleet.v1.NodeR\x04spec\x12+\n" +
 	"\x12first_seen_unix_ms\x18\x04 \x01(\x03R\x0ffirstSeenUnixMs\x12\x18\n" +
-	"\awitness\x18\x05 \x01(\bR\awitness\x1a9\n" +
+	"\awitness\x18\x05 \x01(\bR\awitness\x12\x1a\n" +
+	"\bdecision\x18\x06 \x01(\x04R\bdecision\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\x01\n" +

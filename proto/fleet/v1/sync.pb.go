@@ -458,10 +458,15 @@ type Hello struct {
 	ListRevision uint64   `protobuf:"varint,8,opt,name=list_revision,json=listRevision" json:"list_revision,omitempty"`
 	List         []string `protobuf:"bytes,9,rep,name=list" json:"list,omitempty"`
 	ListLineage  uint64   `protobuf:"varint,10,opt,name=list_lineage,json=listLineage" json:"list_lineage,omitempty"`
-	// The node is drained, as FleetState told it or as it kept over a restart. It counts
-	// only where the control plane has no record of the node: so a store that was wiped
-	// gives no traffic to a node that it was taken off.
-	Drained       bool `protobuf:"varint,11,opt,name=drained" json:"drained,omitempty"`
+	// The node is drained, as FleetState told it or as it kept over a restart.
+	Drained bool `protobuf:"varint,11,opt,name=drained" json:"drained,omitempty"`
+	// Its Node resource says that it is no expected member.
+	NotExpected bool `protobuf:"varint,12,opt,name=not_expected,json=notExpected" json:"not_expected,omitempty"`
+	// The number of the decision that drained and not_expected are of; 0: none is known.
+	// They count where the control plane has no record of the node, or one of an earlier
+	// decision: so neither a store that was wiped nor one that was put back from a backup
+	// gives traffic to a node that it was taken off, or keeps it from one that has it again.
+	Decision      uint64 `protobuf:"varint,13,opt,name=decision" json:"decision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -571,6 +576,20 @@ func (x *Hello) GetDrained() bool {
 		return x.Drained
 	}
 	return false
+}
+
+func (x *Hello) GetNotExpected() bool {
+	if x != nil {
+		return x.NotExpected
+	}
+	return false
+}
+
+func (x *Hello) GetDecision() uint64 {
+	if x != nil {
+		return x.Decision
+	}
+	return 0
 }
 
 // Welcome is the server's first message: the node is who it says to be, as far
@@ -1284,7 +1303,10 @@ type FleetState struct {
 	ListRevision uint64 `protobuf:"varint,4,opt,name=list_revision,json=listRevision" json:"list_revision,omitempty"`
 	// Random, of all lists that were made from one another. Within a lineage a node
 	// goes forward only: it keeps its list if this one has a lower revision.
-	ListLineage   uint64 `protobuf:"varint,5,opt,name=list_lineage,json=listLineage" json:"list_lineage,omitempty"`
+	ListLineage uint64 `protobuf:"varint,5,opt,name=list_lineage,json=listLineage" json:"list_lineage,omitempty"`
+	// The members have the numbers of decisions. A control plane that gives none leaves it
+	// unset.
+	Decisions     bool `protobuf:"varint,6,opt,name=decisions" json:"decisions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1354,6 +1376,13 @@ func (x *FleetState) GetListLineage() uint64 {
 	return 0
 }
 
+func (x *FleetState) GetDecisions() bool {
+	if x != nil {
+		return x.Decisions
+	}
+	return false
+}
+
 // TicketKeys seal the session tickets of TLS (RFC 8446 section 4.6.1), alike on
 // all nodes, so that a client resumes its session on any of them.
 type TicketKeys struct {
@@ -1421,7 +1450,13 @@ type Member struct {
 	Expected bool `protobuf:"varint,3,opt,name=expected" json:"expected,omitempty"`
 	Drained  bool `protobuf:"varint,4,opt,name=drained" json:"drained,omitempty"`
 	// Said of itself that it grants and never holds.
-	Witness       bool `protobuf:"varint,5,opt,name=witness" json:"witness,omitempty"`
+	Witness bool `protobuf:"varint,5,opt,name=witness" json:"witness,omitempty"`
+	// The Node resource says that it is no expected member; the list may not have followed
+	// yet.
+	NotExpected bool `protobuf:"varint,6,opt,name=not_expected,json=notExpected" json:"not_expected,omitempty"`
+	// The number of the decision that drained and not_expected are of; 0: none was made. A
+	// node passes over one that is earlier than the one that it knows.
+	Decision      uint64 `protobuf:"varint,7,opt,name=decision" json:"decision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1489,6 +1524,20 @@ func (x *Member) GetWitness() bool {
 		return x.Witness
 	}
 	return false
+}
+
+func (x *Member) GetNotExpected() bool {
+	if x != nil {
+		return x.NotExpected
+	}
+	return false
+}
+
+func (x *Member) GetDecision() uint64 {
+	if x != nil {
+		return x.Decision
+	}
+	return 0
 }
 
 // Order tells a node to do something once.
@@ -1669,7 +1718,7 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"fleetState\x12'\n" +
 	"\x05order\x18\x03 \x01(\v2\x0f.fleet.v1.OrderH\x00R\x05order\x12-\n" +
 	"\awelcome\x18\x04 \x01(\v2\x11.fleet.v1.WelcomeH\x00R\awelcomeB\t\n" +
-	"\amessage\"\x9f\x03\n" +
+	"\amessage\"\xde\x03\n" +
 	"\x05Hello\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x123\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1b.fleet.v1.Hello.LabelsEntryR\x06labels\x12+\n" +
@@ -1682,7 +1731,9 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\x04list\x18\t \x03(\tR\x04list\x12!\n" +
 	"\flist_lineage\x18\n" +
 	" \x01(\x04R\vlistLineage\x12\x18\n" +
-	"\adrained\x18\v \x01(\bR\adrained\x1a9\n" +
+	"\adrained\x18\v \x01(\bR\adrained\x12!\n" +
+	"\fnot_expected\x18\f \x01(\bR\vnotExpected\x12\x1a\n" +
+	"\bdecision\x18\r \x01(\x04R\bdecision\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"B\n" +
@@ -1756,7 +1807,7 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\x0eepoch_accepted\x18\a \x01(\bR\repochAccepted\"5\n" +
 	"\vResourceKey\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xd3\x01\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xf1\x01\n" +
 	"\n" +
 	"FleetState\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12*\n" +
@@ -1764,17 +1815,20 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\vticket_keys\x18\x03 \x01(\v2\x14.fleet.v1.TicketKeysR\n" +
 	"ticketKeys\x12#\n" +
 	"\rlist_revision\x18\x04 \x01(\x04R\flistRevision\x12!\n" +
-	"\flist_lineage\x18\x05 \x01(\x04R\vlistLineage\"<\n" +
+	"\flist_lineage\x18\x05 \x01(\x04R\vlistLineage\x12\x1c\n" +
+	"\tdecisions\x18\x06 \x01(\bR\tdecisions\"<\n" +
 	"\n" +
 	"TicketKeys\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x12\n" +
-	"\x04keys\x18\x02 \x03(\fR\x04keys\"\xe2\x01\n" +
+	"\x04keys\x18\x02 \x03(\fR\x04keys\"\xa1\x02\n" +
 	"\x06Member\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x124\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1c.fleet.v1.Member.LabelsEntryR\x06labels\x12\x1a\n" +
 	"\bexpected\x18\x03 \x01(\bR\bexpected\x12\x18\n" +
 	"\adrained\x18\x04 \x01(\bR\adrained\x12\x18\n" +
-	"\awitness\x18\x05 \x01(\bR\awitness\x1a9\n" +
+	"\awitness\x18\x05 \x01(\bR\awitness\x12!\n" +
+	"\fnot_expected\x18\x06 \x01(\bR\vnotExpected\x12\x1a\n" +
+	"\bdecision\x18\a \x01(\x04R\bdecision\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"1\n" +

@@ -1,0 +1,127 @@
+package stream
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+// recordOf is the first record of a node. What was decided about it only a node knows
+// that had a record before, in a store that was wiped since, or from which it was deleted.
+func recordOf(hello *fleetv1.Hello, now time.Time) *fleetv1.NodeRecord {
+	record := &fleetv1.NodeRecord{
+		NodeId:          hello.GetNodeId(),
+		Labels:          maps.Clone(hello.GetLabels()),
+		FirstSeenUnixMs: now.UnixMilli(),
+		Witness:         hello.GetWitness(),
+		Decision:        hello.GetDecision(),
+	}
+	decide(record, hello.GetDrained(), !hello.GetNotExpected())
+	return record
+}
+
+// decide makes a record say what was decided.
+func decide(record *fleetv1.NodeRecord, drained, expected bool) {
+	if record.Spec == nil {
+		if !drained && expected {
+			return
+		}
+		record.Spec = &fleetv1.Node{}
+	}
+	if record.Spec.Drained = nil; drained {
+		record.Spec.Drained = new(true)
+	}
+	if record.Spec.Expected = nil; !expected {
+		record.Spec.Expected = new(false)
+	}
+}
+
+// isAsSaid reports whether nothing of a node's record is wrong, or earlier, by what the
+// node said.
+func isAsSaid(record, said *fleetv1.NodeRecord) bool {
+	return record.GetWitness() == said.GetWitness() && record.GetDecision() >= said.GetDecision()
+}
+
+// mend notes in a node's record whether it is a witness, and a later decision.
+func (f *fleet) mend(ctx context.Context, said *fleetv1.NodeRecord) error {
+	record, seen, err := f.s.c.Records.Node(ctx, said.GetNodeId())
+	if err != nil || isAsSaid(record, said) {
+		return err
+	}
+	record.Witness = said.GetWitness()
+	if said.GetDecision() > record.GetDecision() {
+		f.s.log.Warn("node: a later decision about it than the store's is known, which was put back; it counts",
+			"node", said.GetNodeId(), "drained", said.GetSpec().GetDrained(), "expected", isExpected(said.GetSpec()),
+			"decision", said.GetDecision(), "of_the_store", record.GetDecision())
+		record.Decision = said.GetDecision()
+		decide(record, said.GetSpec().GetDrained(), isExpected(said.GetSpec()))
+	}
+	_, err = f.s.c.Records.PutNode(ctx, record, seen)
+	return err
+}
+
+// setRecords takes the records of the store. Nodes that are neither recorded nor
+// connected are forgotten.
+func (r *registry) setRecords(records []*fleetv1.NodeRecord) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := make(map[string]bool, len(records))
+	for _, record := range records {
+		id := record.GetNodeId()
+		known[id] = true
+		n := r.nodes[id]
+		if n == nil {
+			n = &node{id: id}
+			r.nodes[id] = n
+		}
+		n.record = record
+	}
+	for id, n := range r.nodes {
+		if known[id] {
+			continue
+		}
+		n.record = nil
+		if n.current == nil {
+			delete(r.nodes, id)
+		}
+	}
+	r.changed()
+}
+
+// forgotten are connected nodes that are not among the records, or among them as of an
+// earlier decision: as they were recorded last, so that a node that was drained stays so,
+// or as they say.
+func (r *registry) forgotten(records []*fleetv1.NodeRecord) (forgotten []*fleetv1.NodeRecord) {
+	decisions := make(map[string]uint64, len(records))
+	for _, record := range records {
+		decisions[record.GetNodeId()] = record.GetDecision()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.s.c.Now()
+	for id, n := range r.nodes {
+		if n.current == nil || now.Sub(n.heard) >= silentAfter {
+			continue
+		}
+		was := n.record
+		if was == nil {
+			was = recordOf(n.hello, now)
+		}
+		if decision, ok := decisions[id]; !ok || decision < was.GetDecision() {
+			forgotten = append(forgotten, was)
+		}
+	}
+	return forgotten
+}
+
+// decision is the number of the last decision about a node that the store knew; 0: none.
+func (r *registry) decision(node string) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.nodes[node]; n != nil {
+		return n.record.GetDecision()
+	}
+	return 0
+}

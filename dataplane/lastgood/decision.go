@@ -1,0 +1,100 @@
+package lastgood
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+const (
+	// The file that is there says whether the node is drained. Of both, which a crash can
+	// leave, the one with the later decision counts.
+	drainedName   = "drained"
+	undrainedName = "undrained"
+	// What their lines say, but for the note; builds before had the note only.
+	decisionLine    = "decision "
+	notExpectedLine = "not expected"
+	// maxDecision is far more than they take.
+	maxDecision = 4 << 10
+)
+
+// Decision is what people decided about a node last.
+type Decision struct {
+	// Number grows with each decision about the node; 0: none is known.
+	Number               uint64
+	Drained, NotExpected bool
+}
+
+// LoadDecision reads what SaveDecision kept in a directory; none: the zero Decision.
+func LoadDecision(dir string) (Decision, error) {
+	d, is, err := readDecision(dir, drainedName)
+	if err == nil {
+		d.Drained = is
+		var undrained Decision
+		if undrained, is, err = readDecision(dir, undrainedName); is && (!d.Drained || undrained.Number > d.Number) {
+			d = undrained
+		}
+	}
+	if err != nil {
+		return Decision{}, fmt.Errorf("whether the node is drained: %w", err)
+	}
+	return d, nil
+}
+
+// readDecision reads one of the files, and tells whether it is there.
+func readDecision(dir, name string) (d Decision, is bool, err error) {
+	path := filepath.Join(dir, name)
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d, false, nil
+	}
+	if err != nil {
+		return d, false, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxDecision))
+	if err != nil {
+		return d, false, err
+	}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(line, "\n")
+		if number, ok := strings.CutPrefix(line, decisionLine); ok {
+			if d.Number, err = strconv.ParseUint(number, 10, 64); err != nil {
+				return d, false, fmt.Errorf("%s: %w", path, errDamaged)
+			}
+		}
+		d.NotExpected = d.NotExpected || line == notExpectedLine
+	}
+	return d, true, nil
+}
+
+// SaveDecision keeps a decision: when it returns nil, LoadDecision will return that,
+// whatever happens to the machine. note is a line for people who find the file of a node
+// that is drained.
+func SaveDecision(dir string, d Decision, note string) error {
+	name, other, text := undrainedName, drainedName, ""
+	if d.Drained {
+		name, other, text = drainedName, undrainedName, note+"\n"
+	}
+	text += decisionLine + strconv.FormatUint(d.Number, 10) + "\n"
+	if d.NotExpected {
+		text += notExpectedLine + "\n"
+	}
+	err := replace(dir, name, []byte(text), func() error { return nil })
+	if err == nil {
+		if err = os.Remove(filepath.Join(dir, other)); err == nil {
+			err = syncDir(dir)
+		} else if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("whether the node is drained: %w", err)
+	}
+	return nil
+}
