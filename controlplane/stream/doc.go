@@ -9,13 +9,14 @@
 //	                    │ encoder ── parts ──▶ node   registry ──▶ Nodes  │
 //	                    └────────────────────────────────────────────────┘
 //
-// The handler of a stream is its driver: the only one that sends, and the owner
-// of its session. A second goroutine receives. What is known of the nodes, for
-// people and for REST, stands in the registry.
+// The handler of a stream is its driver: the only one that says what is sent, and the
+// owner of its session. A second goroutine receives, a third one sends. What is known
+// of the nodes, for people and for REST, stands in the registry.
 //
 // An Update is encoded once for each pair of base and target, whatever the
 // number of nodes that need it, in parts of at most 1 MiB of resources. Whole
-// configurations are admitted four streams at a time.
+// configurations are admitted four streams at a time, and those that take theirs slowly
+// count apart, so that nobody waits for a slow line but who is on it.
 //
 // # Invariants
 //

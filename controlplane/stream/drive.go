@@ -53,7 +53,9 @@ func (s *Server) Sync(stream syncStream) error {
 	s.event(Event{Kind: Connected, Node: c.node, Version: running})
 	s.fleet.ensure(hello)
 
-	d := &driver{s: s, stream: stream, conn: c, in: make(chan *fleetv1.NodeMessage), ended: make(chan error, 1)}
+	d := &driver{
+		s: s, stream: stream, conn: c, in: make(chan *fleetv1.NodeMessage), ended: make(chan error, 1), out: newOutlet(),
+	}
 	err = d.run(ctx, running)
 	d.close()
 	if s.registry.leave(c) {
@@ -113,6 +115,7 @@ type driver struct {
 	conn   *conn
 	in     chan *fleetv1.NodeMessage // Acks and Nacks
 	ended  chan error                // the receiver's last word
+	out    outlet
 
 	// owned by run
 	changes   <-chan struct{} // of what is wanted
@@ -121,10 +124,11 @@ type driver struct {
 	session   session.Session
 	wanted    publish.Published // newest
 	waiting   bool              // for a token of s.whole, to send wanted whole
-	token     bool              // held
+	token     chan struct{}     // whose token is held: s.whole or s.slow; nil: none
 	parts     []prepared        // still to be sent
 	sentAt    time.Time         // of the last part
 	flight    publish.Published // what is unanswered
+	updates   uint64            // begun
 }
 
 // run sends until the stream has to end. Its error is the stream's status.
@@ -134,15 +138,14 @@ func (d *driver) run(ctx context.Context, running session.Version) error {
 		return err
 	}
 	go d.receive(ctx)
+	go d.out.transmit(d.stream)
 	d.observe(ctx, running)
 
 	d.changes = d.s.c.Publisher.Watch(ctx)
 	d.step(ctx, session.Input{Kind: session.Hello, Version: running}, nil)
 	d.want(ctx)
 	for {
-		if err := d.sendFleet(); err != nil {
-			return err
-		}
+		d.sendFleet()
 		if over, err := d.turn(ctx); over || err != nil {
 			return err
 		}
@@ -153,12 +156,12 @@ func (d *driver) run(ctx context.Context, running session.Version) error {
 // over.
 func (d *driver) turn(ctx context.Context) (over bool, err error) {
 	// A nil channel is never ready.
-	var token chan<- struct{}
+	var token chan struct{}
 	if d.waiting {
 		token = d.s.whole
 	}
 	var more <-chan struct{}
-	if len(d.parts) > 0 {
+	if len(d.parts) > 0 && !d.out.busy {
 		more = always
 	}
 	select {
@@ -184,39 +187,18 @@ func (d *driver) turn(ctx context.Context) (over bool, err error) {
 	case m := <-d.in:
 		return false, d.answered(ctx, m)
 	case token <- struct{}{}:
-		d.token, d.waiting = true, false
+		d.token, d.waiting = token, false
 		d.load(d.s.encoder.whole(d.flight))
 		d.s.counts.wholes.Add(1)
 		return false, nil
 	case <-more:
-		return false, d.sendPart()
-	}
-}
-
-// sendFleet sends the FleetState if there is another one.
-func (d *driver) sendFleet() error {
-	message, number, changed := d.s.fleet.state()
-	d.fleet = changed
-	if message == nil || number == d.fleetSent {
-		return nil
-	}
-	d.fleetSent = number
-	return d.stream.SendMsg(message)
-}
-
-// always is a channel that is always ready.
-var always = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
-
-// close gives back what the driver holds.
-func (d *driver) close() {
-	d.session.Step(session.Input{Kind: session.Disconnect})
-	d.release()
-}
-
-func (d *driver) release() {
-	if d.token {
-		<-d.s.whole
-		d.token = false
+		d.sendPart()
+		return false, nil
+	case err := <-d.out.sent:
+		return err != nil, d.sent(err)
+	case <-d.out.late:
+		err := d.late()
+		return err != nil, err
 	}
 }
 
@@ -273,32 +255,13 @@ func (d *driver) begin(ctx context.Context, a session.Action) {
 	d.release()
 	d.waiting, d.parts = false, nil
 	d.flight, d.sentAt = d.wanted, d.s.c.Now()
+	d.updates++
 	d.s.counts.updates.Add(1)
 	if base, ok := d.s.encoder.plan(ctx, a.Base, d.flight); ok {
 		d.load(d.s.encoder.delta(base, d.flight))
 		return
 	}
 	d.waiting = true
-}
-
-func (d *driver) load(e *encoded) {
-	d.parts = e.parts
-	d.s.counts.configBytes.Add(uint64(e.configBytes))
-}
-
-func (d *driver) sendPart() error {
-	part := d.parts[0]
-	d.parts = d.parts[1:]
-	if err := d.stream.SendMsg(part); err != nil {
-		return err
-	}
-	d.s.counts.parts.Add(1)
-	d.s.counts.wireBytes.Add(uint64(len(part)))
-	if len(d.parts) == 0 {
-		d.sentAt = d.s.c.Now()
-		d.release()
-	}
-	return nil
 }
 
 // receive notes every sign of life and passes on what the session must hear.

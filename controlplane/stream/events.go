@@ -92,7 +92,7 @@ func (s *Server) Counters() Counters {
 		ConfigBytes: c.configBytes.Load(), WireBytes: c.wireBytes.Load(), Encodings: c.encodings.Load(),
 		Acks: c.acks.Load(), NacksPermanent: c.permanent.Load(), NacksLocal: c.local.Load(),
 		NacksMismatch: c.mismatch.Load(), NacksHeld: c.held.Load(), ForeignAnswers: c.foreign.Load(), Drifts: c.drifts.Load(),
-		WholesUnderWay: len(s.whole), NodesKnown: known, NodesConnected: connected,
+		WholesUnderWay: len(s.whole) + len(s.slow), NodesKnown: known, NodesConnected: connected,
 		Answer: c.answer.Snapshot(), Spread: c.spread.Snapshot(),
 	}
 }

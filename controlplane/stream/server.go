@@ -105,8 +105,9 @@ type Server struct {
 	fleet    *fleet
 	encoder  *encoder
 	counts   counters
-	// whole holds a token for each stream that is being sent a whole configuration.
-	whole chan struct{}
+	// whole holds a token for each stream that is being sent a whole configuration, but for
+	// those that take it slowly, of which slow has them.
+	whole, slow chan struct{}
 
 	stopOnce sync.Once
 	stopping chan struct{}
@@ -134,6 +135,7 @@ func New(c Config) *Server {
 	s := &Server{
 		c: c, log: c.Logger,
 		whole:    make(chan struct{}, maxWhole),
+		slow:     make(chan struct{}, maxSlow),
 		stopping: make(chan struct{}),
 	}
 	s.registry = newRegistry(s)
