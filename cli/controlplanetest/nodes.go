@@ -30,9 +30,13 @@ func Node(id string, state api.NodeState, running, wanted uint64) api.NodeStatus
 
 // nodeResource is a node as a resource.
 func nodeResource(n api.NodeStatus) *fleetv1.Resource {
+	node := &fleetv1.Node{Expected: proto.Bool(n.Expected)}
+	if n.Drained {
+		node.Drained = proto.Bool(true)
+	}
 	return &fleetv1.Resource{
 		Kind: proto.String(resource.Node), Name: proto.String(n.ID), Labels: n.Labels,
-		Spec: &fleetv1.Resource_Node{Node: &fleetv1.Node{Expected: proto.Bool(n.Expected)}},
+		Spec: &fleetv1.Resource_Node{Node: node},
 	}
 }
 
@@ -112,6 +116,7 @@ func (s *Server) putNode(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.nodes[i].Labels = docs[0].Resource.GetLabels()
 	s.nodes[i].Expected = docs[0].Resource.GetNode().Expected == nil || docs[0].Resource.GetNode().GetExpected()
+	s.nodes[i].Drained = docs[0].Resource.GetNode().GetDrained()
 	return writeJSON(w, http.StatusOK, nodeTag(i), s.nodes[i])
 }
 

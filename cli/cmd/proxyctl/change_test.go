@@ -250,6 +250,25 @@ func TestADrainThatTakesTooLongSaysWhatKeepsIt(t *testing.T) {
 	contains(t, sh.fails(statusFailed, "drain", "node-1", "--wait", "--timeout", "50ms"), "after 50ms nothing is heard of the nodes")
 }
 
+// TestANameThatIsWrongKeepsNoOtherNodeDrained: who undrains a fleet by a list of names may
+// have one that was deleted among them.
+func TestANameThatIsWrongKeepsNoOtherNodeDrained(t *testing.T) {
+	sh := newShell(t)
+	sh.server.SetNodes(controlplanetest.Node("node-1", api.Synced, 1, 1), controlplanetest.Node("node-3", api.Disconnected, 1, 1))
+	for _, verb := range []string{"drain", "undrain"} {
+		r := sh.run(verb, "node-1", "node-2", "node-3", "node-4")
+		if r.status != statusFailed {
+			t.Errorf("%s: status %d", verb, r.status)
+		}
+		contains(t, r.stdout, "Node/node-1", "Node/node-3")
+		contains(t, r.stderr, "Node/node-2: there is no such resource", "Node/node-4: there is no such resource")
+		want := verb == "drain"
+		if got := strings.Contains(sh.must("get", "node/node-3", "-o", "yaml"), "drained: true"); got != want {
+			t.Errorf("%s: node-3 is drained: %v", verb, got)
+		}
+	}
+}
+
 // TestDeleteTellsWhatItDidBeforeTheServerWasGone, since the history is the server's.
 func TestDeleteTellsWhatItDidBeforeTheServerWasGone(t *testing.T) {
 	sh := newShell(t)

@@ -69,19 +69,26 @@ func (a *app) undrainCommand() *cobra.Command {
 	}
 }
 
-// setDrained changes the nodes' records, each as it is found.
+// setDrained changes the nodes' records, each as it is found. A name that is wrong keeps
+// no other node from being changed.
 func (a *app) setDrained(ctx context.Context, c *client.Client, nodes []string, drained bool) error {
 	word := "drained"
 	if !drained {
 		word = "takes traffic again"
 	}
+	var failures manyErrors
 	for _, o := range nodeObjects(nodes) {
-		if err := putDrained(ctx, c, o.name, drained); err != nil {
-			return objectError(o, err)
+		err := putDrained(ctx, c, o.name, drained)
+		switch {
+		case err == nil:
+			a.printf("%s %s\n", o, word)
+		case errors.Is(err, client.ErrNoServer), errors.Is(err, context.Canceled):
+			return append(failures, objectError(o, err)).orNil()
+		default:
+			failures = append(failures, objectError(o, err))
 		}
-		a.printf("%s %s\n", o, word)
 	}
-	return nil
+	return failures.orNil()
 }
 
 func putDrained(ctx context.Context, c *client.Client, id string, drained bool) error {
