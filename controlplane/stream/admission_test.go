@@ -2,7 +2,9 @@ package stream
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -109,6 +111,57 @@ func TestWhatIsNoHelloIsRefused(t *testing.T) {
 	if got := p.server.Counters().Refused; got != 10 {
 		t.Errorf("%d refused", got)
 	}
+}
+
+// TestARefusedNodeIsToldOf, as it is not among the nodes: the clock of a control plane that
+// lost its etcd is wrong, say, and status would show a fleet without nodes and without a
+// reason.
+func TestARefusedNodeIsToldOf(t *testing.T) {
+	m, now := newMemory(), newClock()
+	var log lines
+	p := newPlane(t, m, "", func(c *Config) {
+		c.Now, c.Logger = now.now, slog.New(slog.NewTextHandler(&log, nil))
+	})
+	if got := p.server.Notices(); len(got) > 0 {
+		t.Errorf("%q", got)
+	}
+	ahead := &fleetv1.Version{Epoch: uint64(now.now().Add(2 * maxAhead).UnixMilli()), Digest: make([]byte, 32)}
+	for range 2 * refusedLogged {
+		if err := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", Running: ahead}).end(); status.Code(err) != codes.InvalidArgument {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "it is told", func() bool {
+		got := p.server.Notices()
+		return len(got) == 1 && strings.Contains(got[0], `refused, the last one from 127.0.0.1:`) &&
+			strings.Contains(got[0], `node "n": epoch`) && strings.Contains(got[0], "put the clocks right")
+	})
+	eventually(t, "all were counted", func() bool { return p.server.Counters().Refused == 2*refusedLogged })
+	if got := log.with("node: refused"); got != refusedLogged {
+		t.Errorf("%d lines", got)
+	}
+	now.add(refusedShown)
+	if got := p.server.Notices(); len(got) > 0 {
+		t.Errorf("a minute later: %q", got)
+	}
+}
+
+// lines is a log.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) with(words string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), words)
 }
 
 // TestANodeThatRunsTheFleetsOwnVersionIsTakenWhateverTheClockSays: it was two days

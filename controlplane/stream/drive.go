@@ -32,22 +32,12 @@ type syncStream = grpc.BidiStreamingServer[fleetv1.NodeMessage, fleetv1.ServerMe
 // Sync serves one node until its stream ends.
 func (s *Server) Sync(stream syncStream) error {
 	ctx := stream.Context()
-	hello, err := s.receiveHello(stream)
+	c, hello, err := s.welcome(stream)
 	if err != nil {
-		s.counts.refused.Add(1)
+		s.refused(peerAddress(ctx), err)
 		return err
 	}
-	running, err := versionFrom(hello.GetRunning())
-	if err != nil {
-		s.counts.refused.Add(1)
-		return status.Errorf(codes.InvalidArgument, "hello: %v", err)
-	}
-	c, err := s.registry.admit(hello, running, peerAddress(ctx))
-	if err != nil {
-		s.counts.refused.Add(1)
-		s.log.Warn("node: refused", "node", hello.GetNodeId(), "address", peerAddress(ctx), "error", err)
-		return err
-	}
+	running := c.running
 	s.counts.connected.Add(1)
 	s.log.Info("node: connected", "node", c.node, "address", c.address, "running", running, "build", hello.GetBuild())
 	s.event(Event{Kind: Connected, Node: c.node, Version: running})
@@ -63,6 +53,20 @@ func (s *Server) Sync(stream syncStream) error {
 	}
 	s.log.Info("node: stream ended", "node", c.node, "address", c.address, "error", err)
 	return err
+}
+
+// welcome takes a stream's Hello, and makes the stream its node's own.
+func (s *Server) welcome(stream syncStream) (*conn, *fleetv1.Hello, error) {
+	hello, err := s.receiveHello(stream)
+	if err != nil {
+		return nil, nil, err
+	}
+	running, err := versionFrom(hello.GetRunning())
+	if err != nil {
+		return nil, nil, status.Errorf(codes.InvalidArgument, "hello: %v", err)
+	}
+	c, err := s.registry.admit(hello, running, peerAddress(stream.Context()))
+	return c, hello, err
 }
 
 // receiveHello gives up on a stream that stays nameless: when the handler

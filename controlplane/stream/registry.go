@@ -62,6 +62,7 @@ type conn struct {
 	node     string
 	boot     string
 	address  string
+	running  session.Version // by its Hello
 	since    time.Time
 	replaced chan struct{} // closed when another stream took over
 	away     chan struct{} // closed when the node should look for another control plane
@@ -98,7 +99,7 @@ func (r *registry) admit(hello *fleetv1.Hello, running session.Version, address 
 		close(old.replaced)
 	}
 	c := &conn{
-		node: id, boot: hello.GetBootId(), address: address, since: now,
+		node: id, boot: hello.GetBootId(), address: address, running: running, since: now,
 		replaced: make(chan struct{}), away: make(chan struct{}),
 	}
 	n.current, n.hello, n.heard, n.silent = c, hello, now, false

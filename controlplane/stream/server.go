@@ -105,6 +105,7 @@ type Server struct {
 	fleet    *fleet
 	encoder  *encoder
 	counts   counters
+	refusals refusals
 	// whole holds a token for each stream that is being sent a whole configuration, but for
 	// those that take it slowly, of which slow has them.
 	whole, slow chan struct{}

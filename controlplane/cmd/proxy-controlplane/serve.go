@@ -71,7 +71,7 @@ func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) e
 		Bound: addrPort(restListener),
 		Store: st, Records: st, Epochs: st, Checker: publisher, Nodes: nodes, Heads: st,
 		Certificates: publisher.Certificates,
-		Notices:      keeper.notices,
+		Notices:      func() []string { return append(keeper.notices(), nodes.Notices()...) },
 		Committed:    publisher.Kick,
 		Ready:        readiness(st, publisher),
 		Metrics:      m.handler(),
