@@ -7,6 +7,7 @@
 //   - It behaves as an external etcd of one member: the limits of a request
 //     (128 operations, 1.5 MiB) are the stock ones, and everything is synced to
 //     disk before it is acknowledged.
+//   - A call ends with its context, whatever etcd is doing.
 //   - It listens nowhere. The client calls the server by function, so there is
 //     no port and no socket to find, to guard or to be in the way.
 //   - Each new data directory is a cluster with an id of its own. etcd derives

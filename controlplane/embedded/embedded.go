@@ -117,6 +117,7 @@ func open(ctx context.Context, dir string, lock *fileutil.LockedFile, o Options)
 		return nil, errors.Join(fmt.Errorf("data in %s: %w", dir, err), lock.Close())
 	}
 	e := &Etcd{etcd: server, lock: lock, client: v3client.New(server.Server), quota: o.QuotaBytes}
+	e.client.KV = patience{e.client.KV}
 	select {
 	case <-server.Server.ReadyNotify():
 		if !first {

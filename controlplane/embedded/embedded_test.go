@@ -116,6 +116,38 @@ func TestCloseTwiceIsAllowed(t *testing.T) {
 	<-e.Done()
 }
 
+// TestACallEndsWithItsContextWhileTheFileIsWrittenAnew: that takes seconds, in which etcd
+// holds this lock. A probe of readiness, and proxyctl status, wait for less.
+func TestACallEndsWithItsContextWhileTheFileIsWrittenAnew(t *testing.T) {
+	e := start(t, t.TempDir())
+	put(t, e, "key", "value")
+	reads := e.etcd.Server.Backend().ReadTx().(sync.Locker)
+	reads.Lock()
+	held := time.AfterFunc(10*time.Second, reads.Unlock)
+	defer func() {
+		if held.Stop() {
+			reads.Unlock()
+		}
+	}()
+	for name, call := range map[string]func(ctx context.Context) error{
+		"get": func(ctx context.Context) error { _, err := e.Client().Get(ctx, "key"); return err },
+		"transaction": func(ctx context.Context) error {
+			_, err := e.Client().Txn(ctx).If(clientv3.Compare(clientv3.Version("key"), ">", 0)).
+				Then(clientv3.OpGet("key")).Else(clientv3.OpGet("other")).Commit()
+			return err
+		},
+		"put": func(ctx context.Context) error { _, err := e.Client().Put(ctx, "key", "value"); return err },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		begin := time.Now()
+		err := call(ctx)
+		cancel()
+		if took := time.Since(begin); !errors.Is(err, context.DeadlineExceeded) || took > 2*time.Second {
+			t.Errorf("%s: %v after %v", name, err, took)
+		}
+	}
+}
+
 func TestStockLimitsHold(t *testing.T) {
 	e := start(t, t.TempDir())
 	ops := make([]clientv3.Op, 129)

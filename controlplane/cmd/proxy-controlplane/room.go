@@ -92,13 +92,23 @@ func (r *room) look(ctx context.Context) {
 	}
 }
 
+// compact makes room in an etcd of its own. Meanwhile that may answer nobody, so people are
+// told why.
 func (r *room) compact(ctx context.Context) {
 	if r.reclaim == nil {
 		return
 	}
+	if before := r.notice.Load(); before != nil {
+		now := *before + "; room is being made now, and etcd may answer nobody for some seconds a GiB"
+		r.notice.Store(&now)
+		defer r.notice.Store(before)
+	}
+	begin := time.Now()
 	if err := r.reclaim(ctx); err != nil && ctx.Err() == nil {
 		r.logger.Error("etcd: no room was made", "error", err, "retry_in", shortEvery)
+		return
 	}
+	r.logger.Info("etcd: room was made", "took", time.Since(begin).Round(time.Millisecond))
 }
 
 // measure asks etcd, and tells people when it begins or ends to be short of room. An

@@ -101,6 +101,26 @@ func TestRoomIsMadeWhenItIsShort(t *testing.T) {
 	}
 }
 
+// TestThatRoomIsBeingMadeIsTold: etcd answers nobody meanwhile, and status would not say why.
+func TestThatRoomIsBeingMadeIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{space: store.Space{InUse: 7, Quota: 8}}
+		r := &room{store: s, metrics: newMetrics(api.Build{}), logger: slog.New(slog.DiscardHandler)}
+		var during string
+		r.reclaim = func(context.Context) error {
+			during = strings.Join(r.notices(), "")
+			return errors.New("no")
+		}
+		r.look(t.Context())
+		if !strings.Contains(during, "room is being made now, and etcd may answer nobody") {
+			t.Errorf("meanwhile it says %q", during)
+		}
+		if says := strings.Join(r.notices(), ""); strings.Contains(says, "now") {
+			t.Errorf("afterwards it says %q", says)
+		}
+	})
+}
+
 func TestRoomIsMadeAtOnceForAChangeThatWasRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
