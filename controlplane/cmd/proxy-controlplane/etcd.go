@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +33,9 @@ const (
 
 	// reachTimeout bounds a look at one endpoint of an etcd that does not answer.
 	reachTimeout = time.Second
+	// alertTimeout is how long is waited for the refusal of a connection by TLS, which comes
+	// after the handshake (RFC 8446 section 4.4.2.4).
+	alertTimeout = 300 * time.Millisecond
 
 	etcdDialTimeout      = 5 * time.Second
 	etcdKeepAlive        = 10 * time.Second
@@ -76,7 +80,7 @@ func dialEtcd(endpoints []string, running *lifecycle.Parts) (*clientv3.Client, e
 	}
 	for _, endpoint := range endpoints {
 		if strings.HasPrefix(endpoint, "https:") || strings.HasPrefix(endpoint, "unixs:") {
-			cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+			cfg.TLS = tlsConfig()
 		}
 	}
 	client, err := clientv3.New(cfg)
@@ -89,6 +93,8 @@ func dialEtcd(endpoints []string, running *lifecycle.Parts) (*clientv3.Client, e
 	})
 	return client, nil
 }
+
+func tlsConfig() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} }
 
 // openStore opens the store. It waits for an etcd that does not answer: after a
 // power cut everything starts at once, in any order.
@@ -134,7 +140,7 @@ func reach(ctx context.Context, endpoints []string) string {
 			looking, cancel := context.WithTimeout(ctx, reachTimeout)
 			defer cancel()
 			told[i] = endpoint + ": takes connections"
-			if err := connect(looking, endpoint); err != nil {
+			if err := connect(looking, endpoint, tlsConfig()); err != nil {
 				told[i] = endpoint + ": " + err.Error()
 			}
 		})
@@ -144,7 +150,7 @@ func reach(ctx context.Context, endpoints []string) string {
 }
 
 // connect connects to an endpoint, by TLS if it says so, and leaves.
-func connect(ctx context.Context, endpoint string) error {
+func connect(ctx context.Context, endpoint string, secured *tls.Config) error {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return err
@@ -153,14 +159,24 @@ func connect(ctx context.Context, endpoint string) error {
 	if strings.HasPrefix(u.Scheme, "unix") {
 		network, address = "unix", u.Host+u.Path
 	}
-	var conn net.Conn
-	if u.Scheme == "https" {
-		conn, err = (&tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12}}).DialContext(ctx, network, address)
-	} else {
-		conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+	if u.Scheme != "https" {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
 	}
+	secured.NextProtos = []string{"h2", "http/1.1"} // without one etcd says no for that reason alone
+	conn, err := (&tls.Dialer{Config: secured}).DialContext(ctx, network, address)
 	if err != nil {
 		return err
 	}
-	return conn.Close()
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(alertTimeout)); err != nil {
+		return err
+	}
+	if _, err = conn.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil // it says nothing, and so not that it wants a certificate
+	}
+	return err
 }
