@@ -57,15 +57,24 @@ func (s *Store) AcceptEpoch(ctx context.Context, epoch uint64) (Epoch, error) {
 		}
 		e.record.Accepted = true
 		written, err := s.putEpoch(ctx, e, e.head, e.record)
-		if err != nil {
-			return Epoch{}, fmt.Errorf("store: epoch %d: %w", epoch, err)
+		if err != nil && !s.accepted(ctx, epoch) {
+			return Epoch{}, fmt.Errorf("store: epoch %d: %w: %w", epoch, ErrUnknown, full(err))
 		}
-		if written {
+		if written || err != nil {
 			s.log.Warn("store: the epoch is accepted", "epoch", epoch, "revision", e.head.GetRevision())
 			return e.inForce(), nil
 		}
 	}
 	return Epoch{}, fmt.Errorf("store: epoch %d: %w", epoch, ErrConflict)
+}
+
+// accepted says whether the epoch is known to be accepted, after the answer of who
+// accepted it was lost.
+func (s *Store) accepted(ctx context.Context, epoch uint64) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settleTimeout)
+	defer cancel()
+	e, err := s.readEpoch(ctx)
+	return err == nil && e.record.GetEpoch() == epoch && e.record.GetAccepted()
 }
 
 // epochInForce reads the epoch, after having made sure that there is one.

@@ -1,12 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
@@ -53,7 +55,8 @@ func (s *Store) Node(ctx context.Context, id string) (record *fleetv1.NodeRecord
 
 // PutNode writes a record. With seen 0 it creates it, and ErrExists says that it
 // is there; else it replaces what Node or PutNode told by the same number, and
-// ErrConflict says that it changed or is gone. It returns the new number.
+// ErrConflict says that it changed or is gone. ErrUnknown: etcd could not be asked how it
+// ended. It returns the new number.
 func (s *Store) PutNode(ctx context.Context, record *fleetv1.NodeRecord, seen int64) (int64, error) {
 	id := record.GetNodeId()
 	if id == "" {
@@ -128,13 +131,58 @@ func (s *Store) changeFleet(ctx context.Context, key string, op clientv3.Op, che
 			Then(op, clientv3.OpPut(fleetKey, count)).
 			Commit()
 		if err != nil {
-			return 0, full(err)
+			return s.settleFleet(ctx, key, op, mod, count, err)
 		}
 		if w.Succeeded {
 			return w.Header.GetRevision(), nil
 		}
 	}
 	return 0, ErrConflict
+}
+
+// settleFleet finds out how a change of a record that had the modification revision mod
+// ended, if its answer was lost: as settle does for a commit. Where it has not taken place
+// so far, the count is written anew, after which its comparison fails for good.
+func (s *Store) settleFleet(ctx context.Context, key string, op clientv3.Op, mod int64, count string, cause error) (int64, error) {
+	if code(cause) == codes.InvalidArgument { // etcd did not try
+		return 0, cause
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settleTimeout)
+	defer cancel()
+	unknown := func(err error) error { return fmt.Errorf("%w: %w; then: %w", ErrUnknown, cause, err) }
+	for range casAttempts {
+		r, err := s.kv.Txn(ctx).Then(clientv3.OpGet(key), clientv3.OpGet(s.keys.fleet())).Commit()
+		if err != nil {
+			return 0, unknown(err)
+		}
+		now, value := int64(0), []byte(nil)
+		if kvs := r.Responses[0].GetResponseRange().GetKvs(); len(kvs) == 1 {
+			now, value = kvs[0].ModRevision, kvs[0].Value
+		}
+		switch {
+		case now != mod && (op.IsDelete() && now == 0 || op.IsPut() && bytes.Equal(value, op.ValueBytes())):
+			return now, nil
+		case now != mod:
+			return 0, fmt.Errorf("%w (after %w)", ErrConflict, cause)
+		case code(cause) == codes.ResourceExhausted:
+			return 0, full(cause)
+		}
+		fleetMod, again := int64(0), count
+		if kvs := r.Responses[1].GetResponseRange().GetKvs(); len(kvs) == 1 {
+			fleetMod, again = kvs[0].ModRevision, string(kvs[0].Value)
+		}
+		fence, err := s.kv.Txn(ctx).
+			If(clientv3.Compare(clientv3.ModRevision(s.keys.fleet()), "=", fleetMod)).
+			Then(clientv3.OpPut(s.keys.fleet(), again)).
+			Commit()
+		if err != nil {
+			return 0, unknown(err)
+		}
+		if fence.Succeeded {
+			return 0, fmt.Errorf("not applied: %w", cause)
+		}
+	}
+	return 0, unknown(errors.New("the fleet's state does not stand still"))
 }
 
 func (s *Store) nodeOf(kv *mvccpb.KeyValue) (*fleetv1.NodeRecord, error) {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
@@ -211,3 +212,95 @@ func TestTransactionsStayWithinStockLimits(t *testing.T) {
 }
 
 var _ clientv3.Txn = (*hookedTxn)(nil)
+
+// TestAChangeOfANodeWhoseAnswerWasLostIsFound: etcd elected another leader meanwhile, say.
+// Who drained a node must not be told that nothing was changed.
+func TestAChangeOfANodeWhoseAnswerWasLostIsFound(t *testing.T) {
+	for name, lost := range map[string]error{"connection": errLost, "timeout": context.DeadlineExceeded} {
+		t.Run(name, func(t *testing.T) {
+			s, hook := hooked(t, newPrefix(t))
+			fails := false
+			hook.after = func(x hookedTxn) error {
+				if !fails && x.writes(s.keys.fleet()) {
+					fails = true
+					return lost
+				}
+				return nil
+			}
+			record := &fleetv1.NodeRecord{NodeId: "a"}
+			seen := int64(0)
+			for range 2 {
+				record.Spec = &fleetv1.Node{Drained: new(seen != 0)}
+				now, err := s.PutNode(t.Context(), record, seen)
+				if err != nil || !fails {
+					t.Fatal(err)
+				}
+				if _, found, err := s.Node(t.Context(), "a"); err != nil || found != now {
+					t.Errorf("number %d, %v; etcd has %d", now, err, found)
+				}
+				seen, fails = now, false
+			}
+			if err := s.DeleteNode(t.Context(), "a"); err != nil || !fails {
+				t.Error(err)
+			}
+			fails = false
+			if err := s.PutExpectedList(t.Context(), &fleetv1.ListRecord{Revision: 1}, 0); err != nil || !fails {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestAChangeOfANodeThatWasNotAppliedIsNotAppliedLater either.
+func TestAChangeOfANodeThatWasNotAppliedIsNotAppliedLater(t *testing.T) {
+	s, hook := hooked(t, newPrefix(t))
+	for _, record := range []*fleetv1.NodeRecord{{NodeId: "a"}, {NodeId: "b"}} { // the first of all, and another one
+		var late *hookedTxn
+		hook.before = func(x hookedTxn) error {
+			if late == nil && x.writes(s.keys.node(record.GetNodeId())) {
+				late = &x
+				return errLost
+			}
+			return nil
+		}
+		_, err := s.PutNode(t.Context(), record, 0)
+		if !errors.Is(err, errLost) || errors.Is(err, ErrUnknown) || errors.Is(err, ErrConflict) {
+			t.Fatalf("the error is %v", err)
+		}
+		if r, err := late.Txn.Commit(); err != nil || r.Succeeded {
+			t.Fatalf("what was called not applied was applied: %v", err)
+		}
+		if _, err := s.PutNode(t.Context(), record, 0); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestAChangeOfANodeThatCannotBeAskedForIsUnknown(t *testing.T) {
+	s, hook := hooked(t, newPrefix(t))
+	gone := false
+	hook.before = func(x hookedTxn) error {
+		if gone = gone || x.writes(s.keys.node("a")); gone {
+			return errLost
+		}
+		return nil
+	}
+	if _, err := s.PutNode(t.Context(), &fleetv1.NodeRecord{NodeId: "a"}, 0); !errors.Is(err, ErrUnknown) {
+		t.Errorf("the error is %v", err)
+	}
+	gone = false
+	hook.before = nil
+	e, err := s.Epoch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hook.after = func(x hookedTxn) error {
+		if x.writes(s.keys.epoch()) {
+			return errLost
+		}
+		return nil
+	}
+	if e, err = s.AcceptEpoch(t.Context(), e.Number); err != nil || !e.Accepted {
+		t.Errorf("an acceptance whose answer was lost: %+v, %v", e, err)
+	}
+}

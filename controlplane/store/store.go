@@ -29,7 +29,7 @@ var (
 	ErrExists = errors.New("exists already")
 	// ErrTooLarge: a resource, a message or an author is larger than allowed.
 	ErrTooLarge = errors.New("too large")
-	// ErrUnknown: etcd could not be asked whether the commit took place. It may
+	// ErrUnknown: etcd could not be asked whether the change took place. It may
 	// have, or may still.
 	ErrUnknown = errors.New("outcome unknown")
 	// ErrFull: etcd has no room, or is about to have none. Nothing was changed.
