@@ -88,8 +88,8 @@ func (l *Loop) step(s *stream, ev exchange.Event) {
 	l.act(s, s.x.Step(l.lend(s), l.now, ev))
 }
 
-// act carries out actions in the order of their bits. It is the whole driver:
-// one loop over a set, one function an action.
+// act carries out actions in the order of their bits: what goes up, what goes down, what
+// concerns tunnels, what becomes of the connections.
 func (l *Loop) act(s *stream, actions exchange.Actions) {
 	if actions == 0 {
 		return

@@ -74,7 +74,7 @@ const (
 	ActReadRequest                         // the body may be read
 	ActWait                                // let time pass until NextDeadline
 	ActAcquire                             // get a connection to Upstream(); Fresh() tells the kind
+	ActFinish                              // the exchange is over; Record is complete
 	ActAbortClient                         // close the client's connection at once, mid-answer
 	ActCloseClient                         // close it when everything queued has gone
-	ActFinish                              // the exchange is over; Record is complete
 )
