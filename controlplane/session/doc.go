@@ -22,9 +22,9 @@
 //   - A version that the node holds, since it would lose too much by the new epoch,
 //     is sent again only when the epoch was accepted. If it is held even then, it
 //     is refused for good.
-//   - A node whose base differs gets the whole configuration once for that
-//     answer; if even that is not what it says to be, the version is refused.
-//   - Answers for versions that are not expected change nothing; they are counted.
+//   - A node that answers that its base differs is sent the whole configuration, once.
+//     If its root is not the expected one even then, the version is refused.
+//   - Answers for versions that are not expected change nothing.
 //
 // The package owns nothing but its values. A Session is not safe for use by
 // several goroutines.

@@ -123,17 +123,6 @@ const (
 	Ignored
 )
 
-// Counts are totals over a session's life.
-type Counts struct {
-	Sent           uint64 // actions that asked to send
-	Acked          uint64
-	Permanent      uint64 // refusals by reason
-	Local          uint64
-	BaseMismatches uint64
-	Held           uint64
-	Ignored        uint64 // unexpected answers
-}
-
 // maxRefused bounds the versions remembered as refused. Wanted versions only go
 // back and forth between a baseline and a candidate, so a few are enough; what
 // falls out would at worst be refused once more.
@@ -154,7 +143,6 @@ type Session struct {
 	held         Version // the node holds it; zero: none
 
 	refused []Version // for good, oldest first, at most maxRefused
-	counts  Counts
 }
 
 // State is where the subscription stands.
@@ -168,9 +156,6 @@ func (s *Session) Wanted() Version { return s.wanted }
 
 // InFlight is the unanswered version, or zero.
 func (s *Session) InFlight() Version { return s.inFlight }
-
-// Counts are the totals so far.
-func (s *Session) Counts() Counts { return s.counts }
 
 // Step takes one input. All transitions are here and in the functions below.
 func (s *Session) Step(in Input) (Action, Outcome) {
@@ -216,12 +201,10 @@ func (s *Session) ack(v Version) (Action, Outcome) {
 		return s.ignore()
 	case s.state == InFlight && v == s.inFlight:
 		s.running, s.retrying = v, Version{}
-		s.counts.Acked++
 		return s.next(), Taken
 	case v == s.retrying:
 		// The node's own retry worked, maybe while a newer update is on its way.
 		s.running, s.retrying = v, Version{}
-		s.counts.Acked++
 		if s.state == InFlight {
 			return Action{}, Taken
 		}
@@ -238,7 +221,6 @@ func (s *Session) nack(v Version, reason Reason) (Action, Outcome) {
 		return s.nackInFlight(v, reason), Taken
 	case v == s.retrying && reason != BaseMismatch:
 		if reason == Local {
-			s.counts.Local++
 			return Action{}, Taken
 		}
 		s.refuse(v)
@@ -257,18 +239,15 @@ func (s *Session) nackInFlight(v Version, reason Reason) Action {
 	s.retrying = Version{}
 	switch reason {
 	case Local:
-		s.counts.Local++
 		s.retrying = v
 		return s.next()
 	case TooMuch:
-		s.counts.Held++
 		if s.sentAccepted {
 			s.refuse(v) // or it would go round for ever
 		}
 		s.held = v
 		return s.next()
 	case BaseMismatch:
-		s.counts.BaseMismatches++
 		if s.whole {
 			// Even the whole does not give what the version says to be.
 			s.refuse(v)
@@ -309,12 +288,10 @@ func (s *Session) next() Action {
 func (s *Session) send(base tree.Hash, target Version) Action {
 	s.state, s.inFlight, s.whole = InFlight, target, false
 	s.sentAccepted = s.accepted
-	s.counts.Sent++
 	return Action{Send: true, Base: base, Target: target, Accepted: s.accepted}
 }
 
 func (s *Session) refuse(v Version) {
-	s.counts.Permanent++
 	if s.isRefused(v) {
 		return
 	}
@@ -334,6 +311,5 @@ func (s *Session) isRefused(v Version) bool {
 }
 
 func (s *Session) ignore() (Action, Outcome) {
-	s.counts.Ignored++
 	return Action{}, Ignored
 }

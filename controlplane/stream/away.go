@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// cutOffAfter is for how long the store was not read by a control plane that is cut
-	// off from it: two times, and a little.
+	// cutOffAfter is how long a control plane has not read its store when it is called cut
+	// off: it reads at least every 30 s, so twice it got no answer, and had 10 s more.
 	cutOffAfter = 70 * time.Second
 	// awayFor is how long a node that was sent away, and came back, is let be: it may
 	// have no better place.
@@ -28,7 +28,7 @@ func (r *registry) sendAway() {
 	r.mu.Lock()
 	sent := 0
 	for _, n := range r.nodes {
-		if c := n.current; c != nil && !isStopping(c.away) && n.goesAway(r.s.c.Now()) {
+		if c := n.current; c != nil && !isClosed(c.away) && n.sendOff(r.s.c.Now()) {
 			close(c.away)
 			sent++
 		}
@@ -39,8 +39,8 @@ func (r *registry) sendAway() {
 	}
 }
 
-// goesAway says whether the node is to be sent away, and notes that it was.
-func (n *node) goesAway(now time.Time) bool {
+// sendOff says whether the node is to be sent away, and notes that it is.
+func (n *node) sendOff(now time.Time) bool {
 	if !n.sentAway.IsZero() && now.Sub(n.sentAway) < awayFor {
 		return false
 	}

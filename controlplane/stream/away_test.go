@@ -56,7 +56,7 @@ func TestNodesLeaveAControlPlaneThatIsCutOffWhileAnotherIsNot(t *testing.T) {
 	look()
 	r := planes[here].server.registry
 	r.mu.Lock()
-	if c := r.nodes["n"].current; c == nil || isStopping(c.away) {
+	if c := r.nodes["n"].current; c == nil || isClosed(c.away) {
 		t.Error("it is sent round and round")
 	}
 	r.mu.Unlock()

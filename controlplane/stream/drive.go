@@ -322,17 +322,17 @@ func (d *driver) heard(m *fleetv1.NodeMessage) error {
 	}
 	drifted, listed := false, false
 	d.s.registry.update(d.conn, func(n *node) {
-		n.heardAt(d.s.registry, d.s.c.Now())
+		n.noteHeard(d.s.registry, d.s.c.Now())
 		if stands {
 			drifted = n.standing(d.s.registry, version, root)
 		}
 		if m.GetStatus() != nil {
-			listed = m.GetStatus().GetListRevision() != n.numbers.GetListRevision()
-			if !sameVIPs(m.GetStatus(), n.numbers) {
+			listed = m.GetStatus().GetListRevision() != n.lastStatus.GetListRevision()
+			if !sameVIPs(m.GetStatus(), n.lastStatus) {
 				d.s.registry.changed()
 			}
 			n.heldFrom = heldFrom(n, m.GetStatus(), d.s.c.Now())
-			n.numbers, n.reported = m.GetStatus(), d.s.c.Now()
+			n.lastStatus, n.statusAt = m.GetStatus(), d.s.c.Now()
 		}
 	})
 	if listed {

@@ -126,7 +126,7 @@ func (e *encoder) trim() {
 	defer e.mu.Unlock()
 	bytes := 0
 	for i, s := range e.slots {
-		if done(s.ready) {
+		if isClosed(s.ready) {
 			bytes += s.value.bytes
 		}
 		if i > 0 && (i >= maxEncodings || bytes > maxEncodingBytes) {
@@ -142,16 +142,7 @@ func (e *encoder) forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	limit := e.now().Add(-encodingLife)
-	e.slots = slices.DeleteFunc(e.slots, func(s *slot) bool { return done(s.ready) && s.used.Before(limit) })
-}
-
-func done(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
+	e.slots = slices.DeleteFunc(e.slots, func(s *slot) bool { return isClosed(s.ready) && s.used.Before(limit) })
 }
 
 // encode cuts an Update into parts. A nil base makes it a whole configuration.

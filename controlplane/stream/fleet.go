@@ -162,7 +162,7 @@ func (f *fleet) changeList(ctx context.Context, records []*fleetv1.NodeRecord, l
 		f.roster.Heard(f.s.c.Now(), roster.Kept{Lineage: list.GetLineage(), Revision: list.GetRevision(), Members: list.GetMembers()})
 		f.mu.Unlock()
 	}
-	in := roster.Input{Now: f.s.c.Now(), Record: list, Reported: f.s.registry.reported(), Random: rand.Uint64()} //nolint:gosec // a name, no secret
+	in := roster.Input{Now: f.s.c.Now(), Record: list, Reported: f.s.registry.listRevisions(), Random: rand.Uint64()} //nolint:gosec // a name, no secret
 	for _, r := range records {
 		if isExpected(r.GetSpec()) {
 			in.Wanted = append(in.Wanted, r.GetNodeId())

@@ -48,9 +48,10 @@ type node struct {
 	judged   session.Version    // what was wanted when state came about
 	problems []resource.Problem // of the last refusal, while it stands
 	loss     *fleetv1.Loss      // by what it holds; nil: it holds nothing
-	numbers  *fleetv1.Status
-	reported time.Time            // when numbers came
-	heldFrom map[string]time.Time // of what numbers say it holds: when that was first heard, by virtual IP
+
+	lastStatus *fleetv1.Status
+	statusAt   time.Time            // when lastStatus came
+	heldFrom   map[string]time.Time // of what lastStatus says it holds: when that was first heard, by virtual IP
 
 	sentAway   time.Time // last, since this control plane was cut off; zero: never
 	conflict   string    // address of a second machine with this id
@@ -86,7 +87,7 @@ func (r *registry) admit(hello *fleetv1.Hello, running session.Version, address 
 		n = &node{id: id}
 		r.nodes[id] = n
 	}
-	if r.s.cutOff() && n.goesAway(now) {
+	if r.s.cutOff() && n.sendOff(now) {
 		return nil, errCutOff
 	}
 	if old := n.current; old != nil {
@@ -105,7 +106,7 @@ func (r *registry) admit(hello *fleetv1.Hello, running session.Version, address 
 	n.current, n.hello, n.heard, n.silent = c, hello, now, false
 	n.running, n.attested, n.drift = running, tree.Hash{}, false
 	n.state, n.judged = session.AwaitingHello, session.Version{}
-	n.problems, n.loss, n.numbers = nil, nil, nil
+	n.problems, n.loss, n.lastStatus = nil, nil, nil
 	r.changed()
 	return c, nil
 }
@@ -130,8 +131,8 @@ func (r *registry) update(c *conn, change func(*node)) bool {
 	return true
 }
 
-// heard notes a sign of life.
-func (n *node) heardAt(r *registry, now time.Time) {
+// noteHeard notes a sign of life.
+func (n *node) noteHeard(r *registry, now time.Time) {
 	n.heard = now
 	if n.silent {
 		n.silent = false
@@ -154,13 +155,13 @@ func (n *node) standing(r *registry, running session.Version, attested tree.Hash
 	return news
 }
 
-// reported is by which list connected nodes say that they go, by id.
-func (r *registry) reported() map[string]uint64 {
+// listRevisions is by which list connected nodes say that they go, by id.
+func (r *registry) listRevisions() map[string]uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	reported := make(map[string]uint64, len(r.nodes))
 	for id, n := range r.nodes {
-		if revision := n.numbers.GetListRevision(); n.current != nil && revision != 0 {
+		if revision := n.lastStatus.GetListRevision(); n.current != nil && revision != 0 {
 			reported[id] = revision
 		}
 	}
@@ -265,14 +266,14 @@ func (n *node) status(now time.Time) api.NodeStatus {
 		ID: n.id, Labels: maps.Clone(n.record.GetLabels()),
 		Expected: isExpected(spec),
 		Cordoned: spec.GetCordoned(), Drained: spec.GetDrained(),
-		DrainReported: drainReported(n.numbers),
+		DrainReported: drainReported(n.lastStatus),
 		Connected:     n.current != nil && now.Sub(n.heard) < silentAfter,
 		Build:         n.hello.GetBuild(),
 		SchemaLevel:   n.hello.GetSchemaLevel(),
-		UptimeSeconds: n.numbers.GetUptimeSeconds(),
-		Requests:      n.numbers.GetRequests(),
-		Connections:   n.numbers.GetConnections(),
-		Errors:        n.numbers.GetErrors(),
+		UptimeSeconds: n.lastStatus.GetUptimeSeconds(),
+		Requests:      n.lastStatus.GetRequests(),
+		Connections:   n.lastStatus.GetConnections(),
+		Errors:        n.lastStatus.GetErrors(),
 	}
 	s.State = n.apiState(s.Connected)
 	if n.hello != nil {

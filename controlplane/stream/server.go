@@ -32,6 +32,9 @@ const (
 	// minPing is the least time between pings of a peer; gRPC's clients ping
 	// every 10 s at most.
 	minPing = 5 * time.Second
+	// maxStreams of a connection: a node has one, and one more while it takes over from
+	// one that it does not know to be dead; twice that is never refused.
+	maxStreams = 4
 	// maxNodeMessage bounds what a node may say at once: a Nack holds up to 100
 	// problems of some 2 KiB.
 	maxNodeMessage = 1 << 20
@@ -171,7 +174,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	})
 	err := server.Serve(l)
 	cancel()
-	if err != nil && !errors.Is(err, grpc.ErrServerStopped) && !isStopping(s.stopping) {
+	if err != nil && !errors.Is(err, grpc.ErrServerStopped) && !isClosed(s.stopping) {
 		return fmt.Errorf("sync stream: serve on %s: %w", l.Addr(), err)
 	}
 	return nil
@@ -184,7 +187,7 @@ func serverOptions() []grpc.ServerOption {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.ConnectionTimeout(helloTimeout),
-		grpc.MaxConcurrentStreams(4), // a node needs one, and one more while it takes over
+		grpc.MaxConcurrentStreams(maxStreams),
 	}
 }
 
@@ -207,7 +210,7 @@ func (s *Server) stop(server *grpc.Server) {
 	}
 }
 
-func isStopping(c <-chan struct{}) bool {
+func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:
 		return true

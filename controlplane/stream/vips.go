@@ -20,9 +20,9 @@ func (s *Server) VIPs() map[string][]api.VIPReport {
 		if n.current == nil || now.Sub(n.heard) >= silentAfter {
 			continue
 		}
-		for _, v := range n.numbers.GetVirtualIps() {
+		for _, v := range n.lastStatus.GetVirtualIps() {
 			report := vipReport(id, v)
-			report.Reported = n.reported.UTC()
+			report.Reported = n.statusAt.UTC()
 			if from, ok := n.heldFrom[v.GetVip()]; ok {
 				from = from.UTC()
 				report.HeldFrom = &from
@@ -78,7 +78,7 @@ func heldFrom(n *node, s *fleetv1.Status, now time.Time) map[string]time.Time {
 			from = map[string]time.Time{}
 		}
 		from[v.GetVip()] = now
-		for _, before := range n.numbers.GetVirtualIps() {
+		for _, before := range n.lastStatus.GetVirtualIps() {
 			if at, ok := n.heldFrom[v.GetVip()]; ok && before.GetVip() == v.GetVip() && before.GetTerm() == v.GetTerm() {
 				from[v.GetVip()] = at
 			}
