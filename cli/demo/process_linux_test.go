@@ -130,7 +130,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-func TestListeningInodes(t *testing.T) {
+func TestListenersOfAnAddressAreFound(t *testing.T) {
 	const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1CE8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 111 1 0 100 0 0 10 0
    1: 00000000:1CE8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 222 1 0 100 0 0 10 0

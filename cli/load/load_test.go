@@ -180,7 +180,7 @@ func TestEveryLieIsFound(t *testing.T) {
 	}
 }
 
-func TestNobodyListening(t *testing.T) {
+func TestARefusedConnectionIsCountedAsSuch(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -338,7 +338,7 @@ func TestOptionsThatBoundNothingAreRefused(t *testing.T) {
 	}
 }
 
-func TestBodiesDiffer(t *testing.T) {
+func TestEachRequestHasABodyOfItsOwn(t *testing.T) {
 	seen := map[sum]uint64{}
 	for id := range uint64(1000) {
 		s := bodySum(id, 1000)

@@ -103,7 +103,7 @@ func TestASlowReaderHoldsABoundedAmount(t *testing.T) {
 	}
 }
 
-func TestAnswersOfTheNodeItself(t *testing.T) {
+func TestRoutesAnswerByThemselves(t *testing.T) {
 	n := startNode(t, 1)
 	n.apply(nil,
 		&table.Route{

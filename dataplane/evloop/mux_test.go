@@ -55,7 +55,7 @@ func TestHTTP2WithPriorKnowledgeReachesTheEndpoint(t *testing.T) {
 	}
 }
 
-func TestHTTP2ByALPN(t *testing.T) {
+func TestAClientThatAgreesOnHTTP2GetsIt(t *testing.T) {
 	n := startTLS(t, 1)
 	n.serve(nil, forwardAll(newUpstream("u", startBackend(t, echo))))
 	p := new(http.Protocols)
@@ -122,7 +122,7 @@ func TestManyStreamsGoBothWaysAtOnce(t *testing.T) {
 	n.records.wait(t, 60)
 }
 
-func TestHTTP2AnswersOfOurOwn(t *testing.T) {
+func TestOurAnswersReachClientsOfHTTP2(t *testing.T) {
 	n := startNode(t, 1)
 	u := newUpstream("u", startBackend(t, echo))
 	n.apply(func(l *table.Listener) { l.Limits.BodyBytes = 1000 }, forwardAll(u))

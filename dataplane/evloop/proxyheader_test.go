@@ -188,7 +188,7 @@ func proxied(t *testing.T) string {
 	})
 }
 
-func TestAnEndpointIsToldTheClientOnceAConnectionAndNoConnectionHasTwoClients(t *testing.T) {
+func TestAProxyHeaderGoesOnceAConnectionOfOneClient(t *testing.T) {
 	for version, kind := range map[string]table.ProxyHeader{"v1": table.ProxyHeaderV1, "v2": table.ProxyHeaderV2} {
 		n := startNode(t, 1)
 		u := newUpstream("u", proxied(t))

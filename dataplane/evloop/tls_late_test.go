@@ -42,8 +42,8 @@ const (
 	roleProbe    = "probe" // a request a millisecond, one after the other
 )
 
-// TestRoles is not a test: it is what the other processes run.
-func TestRoles(t *testing.T) {
+// TestHelperProcess is no test: it is what the other processes run.
+func TestHelperProcess(t *testing.T) {
 	role, address, _ := strings.Cut(os.Getenv(roleVariable), " ")
 	switch role {
 	case roleShake:
@@ -59,7 +59,7 @@ func TestRoles(t *testing.T) {
 // what it printed.
 func playRole(t *testing.T, role, address string) (stop func() string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestRoles$", "-test.timeout=5m")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHelperProcess$", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), roleVariable+"="+role+" "+address, "GOMAXPROCS=1")
 	input, err := cmd.StdinPipe()
 	if err != nil {

@@ -230,7 +230,7 @@ func TestAListenerMayBeginAndCeaseToSpeakTLS(t *testing.T) {
 	}
 }
 
-func TestClientCertificates(t *testing.T) {
+func TestAListenerTakesTheClientCertificatesThatItAsksFor(t *testing.T) {
 	n := startTLS(t, 1)
 	clients := securetest.New(t)
 	n.serve(nil, forwardAll(newUpstream("u", startBackend(t, func(w http.ResponseWriter, r *http.Request) {

@@ -45,7 +45,7 @@ func say(t *testing.T, g *Grants, now int64, m Message) (Item, bool) {
 }
 
 // A member's side, request by request.
-func TestWhatAMemberAnswers(t *testing.T) {
+func TestAMemberGrantsToOneProcessAtATime(t *testing.T) {
 	type request struct {
 		at        int64 // ms
 		from      string

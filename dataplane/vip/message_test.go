@@ -83,7 +83,7 @@ func slicesRepeat(it Item, n int) []Item {
 	return items
 }
 
-func TestNamesOfOpsAndVerdicts(t *testing.T) {
+func TestOpsVerdictsAndStatesHaveNames(t *testing.T) {
 	var names []string
 	for op := Op(0); op <= lastOp+1; op++ {
 		names = append(names, op.String())

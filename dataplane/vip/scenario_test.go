@@ -14,7 +14,7 @@ import (
 
 var update = flag.Bool("update", false, "write what the scenarios give into their files")
 
-// TestScenarios plays testdata/*.txt: blocks of commands, each followed by a
+// TestScenariosGoAsWritten plays testdata/*.txt: blocks of commands, each followed by a
 // line "----", what it led to, and an empty line. Everything takes its exact
 // time: a datagram 1 ms, gossip 100 ms, the loss of a node 1.5 s.
 //
@@ -30,7 +30,7 @@ var update = flag.Bool("update", false, "write what the scenarios give into thei
 //	run MS
 //	messages on|off              show what is said
 //	status a
-func TestScenarios(t *testing.T) {
+func TestScenariosGoAsWritten(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no scenarios", err)

@@ -50,7 +50,7 @@ func TestCreateRefusesWhatExists(t *testing.T) {
 	}
 }
 
-func TestCreateFromFlags(t *testing.T) {
+func TestFlagsMakeResources(t *testing.T) {
 	sh := newShell(t)
 	sh.must("create", "listener", "web", "--port", "8080")
 	sh.must("create", "upstream", "api", "--endpoint", "10.0.0.1:80", "--endpoint", "[2001:db8::1]:80=3", "--balancing", "least_request")
