@@ -9,9 +9,9 @@
 // their majorities share a member. So (docs/adr/0007):
 //
 //   - a step adds one member or removes one;
-//   - a step is made only when no majority of the list before is left that has not
-//     reported the present list, which keeps lists two steps apart from being in
-//     force together;
+//   - the next step waits until those members of the list before that have not yet
+//     reported the present list are no majority of it any more; so lists two steps
+//     apart are never in force together;
 //   - and [Settle] after that was seen, when what was granted by the list before
 //     has run out.
 //

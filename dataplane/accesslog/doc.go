@@ -26,10 +26,11 @@
 //	[over_budget] true: the retry budget allowed no further attempt
 //	bytes_in      of the request's body
 //	bytes_out     of the answer's body
-//	duration_us   first byte of the request to last byte of the answer
+//	duration_us   first byte of the request until the last byte of the answer was handed
+//	              to the connection; how long a slow client takes to read it is not in it
 //	[head_us]     first to last byte of the request's head
 //	[acquire_us]  wait for a connection to the endpoint
-//	[first_byte_us] request head sent to response head
+//	[first_byte_us] head of the request handed to the endpoint's connection, to head of the answer
 //	[user_agent]
 //	epoch, revision   of the configuration that answered
 //

@@ -33,10 +33,10 @@
 //   - The agent was stopped (SIGSTOP, swapped out, starved) while it held: each
 //     report carries until when each virtual IP is held, and the main process ends
 //     its copies of the sockets, and so the socket, 40 ms after that instant
-//     unless a later report came. (If one waits to be read it is read first:
-//     it was the main process that was late. A hundred times who reads is given a
-//     millisecond for that, within a second after the lease.) When the agent goes on, the clock is the first that
-//     it looks at; Grants then says Drop.
+//     unless a later report came. If one waits to be read, it was the main process
+//     that was late, and the end is put off by a millisecond so that it can be read:
+//     a hundred times at most, and at most for a second after the lease. When the agent
+//     goes on, the clock is the first that it looks at; Grants then says Drop.
 //   - The agent was stopped between Claim and listening: it looks at the clock
 //     right before it opens the socket and again right after, before anybody gets
 //     a copy. A socket that came late is closed unseen. Until it goes on, nobody else
@@ -50,9 +50,9 @@
 //   - The main process was stopped: no sign of life comes for 250 ms, the agent lets
 //     go; if a loop hangs, 100 ms later, as a loop may wait that long for a processor.
 //     Then the node is not eligible until signs come again. Each says when it was
-//     written: those that waited while the agent was stopped are none. What the main process has
-//     copies of listens no more when it goes on; its loops see EINVAL, and
-//     connections end after the answer at hand.
+//     written: one that is older than 250 ms when it is read does not count, as when
+//     the agent itself was stopped. What the main process has copies of listens no more
+//     when it goes on; its loops see EINVAL, and connections end after the answer at hand.
 //   - Both were stopped: nobody can act, and the kernel goes on listening for
 //     processes that do not accept. In mode BIND nobody else on this machine can
 //     listen meanwhile; on another machine the next holder serves. Whichever goes on

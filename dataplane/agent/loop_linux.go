@@ -62,12 +62,12 @@ type loop struct {
 	heard   int64  // when the last pulse was written
 	looked  int64  // when the main process was looked at; 0: not since the last pulse
 	leaving int64  // when to end; 0: not yet
-	goodbye func() // has gossip leave; nil: it does. Messages can be sent meanwhile
+	goodbye func() // makes gossip leave; nil once it was called. Messages can be sent meanwhile
 	// By address: nodes that do not go by one configuration yet may call the virtual
 	// IP of one address by different names, and it must not have two holders.
 	held      map[string]*holding
 	benched   map[string]bench
-	left      map[string]int64 // when others were to try, or have been of no help, last
+	left      map[string]int64 // when this node last left it to others, or last saw that they cannot have it either
 	conflicts map[string]conflict
 	reportAt  int64
 	events    []vip.Event

@@ -52,8 +52,8 @@ func (o *onlooker) look(now int64) (stopped, starved bool) {
 	return stopped, starved && !stopped
 }
 
-// waitedSince is for how long a thread waited since it was seen before. One that
-// never ran is one of which only the state is known.
+// waitedSince is for how long a thread waited since it was seen before. Of one that never
+// ran only the state is known.
 func (t thread) waitedSince(before thread, elapsed int64) int64 {
 	waited := int64(t.waited - before.waited) //nolint:gosec // it only grows
 	if t.state == 'R' && t.ran != 0 && t.ran == before.ran {

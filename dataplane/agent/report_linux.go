@@ -80,8 +80,8 @@ func (l *loop) status(s vip.Status, now int64, wall time.Time) *fleetv1.VipStatu
 	return out
 }
 
-// notEligible is why this node does not take a virtual IP, or only if nobody else can:
-// what keeps it from being a candidate for long first. Empty: it would take it.
+// notEligible says why this node would not take a virtual IP, or only if nobody else can.
+// Of several reasons it is the one that lasts longest. Empty: it would take it.
 func (l *loop) notEligible(w *fleetv1.AgentVip) string {
 	mode := l.wanted.GetMode()
 	switch {

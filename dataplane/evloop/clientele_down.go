@@ -110,8 +110,8 @@ func limitsChange(before, now *table.Table) bool {
 	return false
 }
 
-// refusalOf is what a client gets that a listener cannot take: there is no exchange,
-// so nothing stands in the log but the counter.
+// refusalOf is what a client gets that a listener cannot take. There is no exchange, so
+// there is no line in the log: it is only counted.
 func refusalOf(l *table.Listener) string {
 	switch {
 	case !l.Protocol.CarriesRoutes():

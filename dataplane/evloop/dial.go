@@ -165,8 +165,8 @@ func setUpstream(fd int, p *endpointPool) {
 	}
 }
 
-// lifetimeSpread is how much earlier or later than maxLifetime a connection ends,
-// one in so many: those that were opened together do not all end together.
+// lifetimeSpread: a connection ends up to a tenth earlier or later than maxLifetime, so
+// that those which were opened together do not all end together.
 const lifetimeSpread = 10
 
 // spreadLife is how long a connection is used, of a maxLifetime and its chance.

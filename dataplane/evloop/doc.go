@@ -37,6 +37,7 @@
 //	TLS         turnHello, readHello, beginShake; shakeHands on its goroutine;
 //	            readReports, turnShake, shakenDown
 //	read        turnDown, readDown, consumeDown      turnMux, readMux, consumeMux
+//	            the first bytes may be HTTP/2's: sniff, beginMux
 //	begin       eventDown, beginExchange             eventMux, beginSub
 //	connect     acquire, acquireFrom, connect,       the same; postpone, startPostponed
 //	            connectDone, opened                  until the frames at hand are handled
@@ -45,6 +46,7 @@
 //	read        turnUp, readUp, consumeUp, eventUp; of HTTP/2: turnUpMux, readUpMux,
 //	            eventUpMux, callData, callEnd
 //	answer      act: answer                          act: answerSub
+//	write       send; flushStage, write              gather; endTurn: flushFramed, flushFrames
 //	give back   actAfter: releaseUp, makeIdle; or abortUp; of HTTP/2: dropCall
 //	log, count  finish, count
 //	go on       nextRequest, or closeDownAfter       finishedSub, endSub
@@ -54,6 +56,20 @@
 // on. What the client gets when there is no exchange yet is made by failHead,
 // refuseSub, refuseConnection and refuse.
 //
+// # The end of a client's connection
+//
+//	            when                             what the client sees
+//	closeDownAfter  its last answer is complete  the end behind all that is queued
+//	closeLingering  all of that was sent         the end; what it still sends is read
+//	                                             for a while, so that no reset overtakes it
+//	refusedDown     the codec refuses it         an answer, if none has begun; the end
+//	shedDown        idle, when room is needed    GOAWAY, if it speaks HTTP/2; the end
+//	cutDown         the node stops waiting       what can still be answered; the end
+//	abortDown       an answer broke off          a reset
+//	goneDown        the client has gone          nothing
+//	helloCutShort   no whole ClientHello came    the end, or a reset
+//	closeDown       any of these has done its part: the descriptor is closed
+//
 // # Where to look
 //
 //	a transfer stands still     backpressure.go: who should have called makeReady?
@@ -61,7 +77,7 @@
 //	a deadline does not come    deadline, muxDeadline: what is it? wheel.go: is it armed?
 //	a connection is not reused  releaseUp and makeIdle have all reasons
 //	a request waits for one     places.go: which loop has the places, and who tells whom?
-//	descriptors grow            newLink, closeLink and openPipe count in Loop.open
+//	descriptors grow            newLink, closeLink, openPipe and closePipe count in Loop.open
 //	memory grows                buffers.used; queue.release is where bytes are given back
 //	a client is refused         accept; overloaded; newCeilings; clientele_down.go
 //
@@ -150,6 +166,7 @@
 // Reads go to one buffer of the loop. Only what could not be understood or
 // written at once is copied, into pooled buffers; a head is copied to its
 // stream's arena. A connection stops being read while what it feeds has more
-// than highWater bytes unsent, so it holds at most highWater and one read. An
-// idle connection holds no buffer at all.
+// than highWater bytes unsent, so one of HTTP/1.1 holds at most highWater and one read.
+// One of HTTP/2 holds subAhead and one read for each stream, muxAhead for all, and what its
+// frames may have unsent (frames.go). An idle connection holds no buffer at all.
 package evloop

@@ -46,7 +46,7 @@ type Engine struct {
 	pressure atomic.Uint32             // a pressure.Level
 	probing  atomic.Pointer[probeMark] // the self-probe that waits for an answer; nil: none
 
-	changing   chan struct{}                // holds a token during a change or while changes are suspended; put in before mu is locked
+	changing   chan struct{}                // holds a token during Apply and SetDrained, or while these are suspended; put in before mu is locked
 	mu         sync.Mutex                   // one Apply at a time
 	bindings   map[netip.AddrPort]*binding  // guarded by mu
 	removed    map[netip.AddrPort]time.Time // guarded by mu; when the bindings were removed whose sockets may still be open

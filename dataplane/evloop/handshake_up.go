@@ -31,7 +31,7 @@ func (l *Loop) setWay(p *endpointPool, http2 bool, t *table.UpstreamTLS) {
 
 // beginShakeUp shakes hands with an endpoint that was connected to.
 func (l *Loop) beginShakeUp(c *upstreamConn) {
-	// One that no stream has asked for, nor waits for, ends nobody else's.
+	// One that only keeps the pool warm must not push out another handshake.
 	unasked := c.stream == nil && c.pool.Queued() == 0
 	if unasked && l.handshakes >= maxHandshakes || !l.mayShake() {
 		l.countHandshake(c.link, secure.ResultRefused)

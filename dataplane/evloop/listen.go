@@ -208,8 +208,11 @@ func stopSYN(fd int) error {
 
 // removeSocket ends a listening socket. No new connection begins on it; those that had
 // begun are taken for handshakeTime, since closing would reset them; then it is closed.
-// That is at once where the loop ends, or where another socket is to have what it would
-// leave out. So is a shared one, which gets no filter: that would outlast our copy.
+// It is closed at once
+//
+//   - where the loop ends,
+//   - where another socket covers its address, which is to get what the filter would drop,
+//   - where it is shared: a filter would outlast our copy.
 func (l *Loop) removeSocket(address netip.AddrPort) {
 	for s := l.takeSocket(address); s != nil; s = l.takeSocket(address) {
 		waits := !s.binding.shared && !l.draining && !l.covers(address)

@@ -239,7 +239,7 @@ func (l *Loop) patience() time.Duration {
 	return wait
 }
 
-// clientsChanged counts client connections and tells the other loops.
+// clientsChanged counts client connections, for this loop and where the others read it.
 func (l *Loop) clientsChanged(by int) {
 	l.downs += by
 	l.load.Store(int64(l.downs))
@@ -370,7 +370,7 @@ func (l *Loop) recycle() {
 // lend makes the scratch of a step ready for a stream's exchange.
 func (l *Loop) lend(s *stream) *exchange.Env {
 	l.env.Table, l.env.Listener = l.table, s.listener
-	if s.listener == nil { // the route is chosen and used: nothing asks for more than the settings in force
+	if s.listener == nil { // behind the answer's head nothing asks for the one that it began with
 		l.env.Listener = s.down.socket.listener
 	}
 	l.env.Draining = l.drains(s.down)

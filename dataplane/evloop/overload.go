@@ -31,7 +31,7 @@ import (
 const (
 	// shedEvery is how often idle connections are looked through under pressure,
 	// and shedShare the part of all that is closed each time: a loop full of idle
-	// ones is rid of them in about a second; of more than 20,000, of so many.
+	// ones is rid of them in about a second, or of 20,000 of them if it has more.
 	shedEvery = int64(50 * time.Millisecond)
 	shedShare = 20
 	// shedLook is how many descriptors are looked through in one turn: of more, that many

@@ -15,8 +15,8 @@ import "math"
 // another is short: they take turns.
 
 // tryOpen counts another connection of HTTP/1.1 that is about to be opened, if there may
-// be one: the places of loops that are short are left to them, but by those that are short
-// too, and have not just had one.
+// be one. A loop leaves a place free for each other loop that is short, unless it is short
+// itself; it does so even then if its own last connection made room for them (gave).
 func (p *endpointPool) tryOpen() bool {
 	most := p.config.MaxConnections
 	if !p.Short() || p.gave {

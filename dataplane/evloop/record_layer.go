@@ -29,8 +29,8 @@ type recordLayer struct {
 	conn *secure.Conn
 	// ahead: crypto/tls may have read bytes that fill has not seen.
 	ahead bool
-	// empty is the time of the turn by whose end of the handshake the descriptor
-	// had no more bytes: in that turn no edge comes that could say otherwise.
+	// empty is the time of the turn in which the handshake ended with the socket read
+	// empty: no edge can come within that turn, so there is nothing to read.
 	empty int64
 	// end is how the connection ended, for the next fill; readMore: it did not.
 	end readState

@@ -61,7 +61,7 @@ type spliceWay uint8
 const (
 	spliceNot   spliceWay = iota // bytes must be read
 	spliceMoved                  // done, as a read and a write would have
-	spliceStop                   // likewise; the far link takes no more, and comes back to the near one
+	spliceStop                   // done, and the far link is full: it wakes the near one when it has room
 )
 
 // splice moves at most most bytes from one link to another. What it moved is

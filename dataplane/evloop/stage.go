@@ -36,7 +36,7 @@ type piece struct {
 // last says that k's piece is the last, so that bytes can be appended.
 func (s *stage) last(k *link) bool { return int(k.staged) == len(s.pieces) }
 
-// waiting is how many bytes of a link wait that has no piece, or the last.
+// waiting is how many bytes are staged for a link, whose piece, if it has one, is the last.
 func (s *stage) waiting(k *link) int {
 	if k.staged == 0 {
 		return 0

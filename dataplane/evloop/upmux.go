@@ -30,7 +30,7 @@ type upMux struct {
 	begun     int64 // when it was opened
 	failed    bool  // it ended at once, which is counted
 	leaving   bool  // it takes no more calls, and closes behind the last
-	over      bool  // likewise, and nothing more is read: those that are left have whole answers
+	over      bool  // nothing more is read: the calls that are left have whole answers; it is leaving too
 	idleUntil int64 // without calls
 }
 
@@ -50,7 +50,7 @@ type call struct {
 	in    queue // of the answer's body, for which the client is not ready
 	inEnd bool  // the end waits behind it
 	ended bool  // the endpoint has sent all
-	over  bool  // and reads no more
+	over  bool  // the endpoint reads no more of the request
 	lines []byte
 }
 

@@ -24,10 +24,11 @@
 // upstream connection gives it back or aborts it exactly once; a deadline exists
 // while an exchange is alive.
 //
-// An Exchange owns no buffer. It names spans of the request head, whose arena
-// belongs to the stream of the driver, and holds the compiled route only until
-// the head of the response was sent; afterwards it keeps names and timeouts, so
-// a long answer never keeps an old table alive.
+// An Exchange owns no buffer but those of the normal forms of host and path. It names
+// spans of the request head, whose arena belongs to the stream of the driver, and keeps
+// the compiled route until the head of the response was sent; afterwards it keeps names
+// and timeouts, so a long answer never keeps an old table alive. A retry looks its
+// upstream up in the table that is then in force.
 //
 // A retry is decided here and nowhere else, by the class that the Failure carries.
 // All retries of an exchange hold one part of the node's RetryBudget, from the

@@ -1,7 +1,7 @@
 package exchange
 
 // Reason says why an answer is what it is. It stands in the access log, in the
-// metrics and in Proxy-Status (RFC 9209); reasons is the one table of what each
+// metrics and in Proxy-Status (RFC 9209); info is the one table of what each
 // means.
 type Reason uint8
 
@@ -110,9 +110,10 @@ func (r Reason) info() reasonInfo {
 		return reasonInfo{"shutdown", 503, SourceInternal, "proxy_internal_response", "this node is shutting down"}
 	case ReasonUpgradeFailed:
 		return reasonInfo{"upgrade_failed", 502, SourceUpstream, "http_upgrade_failed", "the endpoint opens no tunnel"}
-	case ReasonHelloMalformed: // as for the three below
+	// The statuses of these four stand in the log only: nothing is answered.
+	case ReasonHelloMalformed:
 		return reasonInfo{"client_hello_malformed", 400, SourceDownstream, "", "the client sent no ClientHello"}
-	case ReasonProxyUntrusted: // the statuses of these three are logged only: nothing is answered
+	case ReasonProxyUntrusted:
 		return reasonInfo{"proxy_header_untrusted", 403, SourceDownstream, "", "a PROXY header is not taken from this peer"}
 	case ReasonProxyMissing:
 		return reasonInfo{"proxy_header_missing", 400, SourceDownstream, "", "the peer sent no PROXY header"}

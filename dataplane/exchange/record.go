@@ -11,7 +11,7 @@ type Record struct {
 	Duration  int64 // first byte of the head to last byte of the answer queued
 	HeadTime  int64 // first byte to end of the request's head
 	Acquire   int64 // to get a connection of the last attempt
-	FirstByte int64 // request head sent to response head, which may be ours; at least 1
+	FirstByte int64 // request head queued to head of the answer, or to ours for a CONNECT; at least 1
 
 	RequestID []byte
 	TraceID   []byte // 32 hex digits of a valid traceparent; else empty

@@ -24,8 +24,8 @@
 //   - A new stream begins with nothing pending: what was being applied is
 //     finished, what was being retried is dropped, and Hello says what runs. So
 //     the server decides again what is wanted, and no answer belongs to another
-//     stream. Only the last known good configuration is tried on, until something
-//     runs.
+//     stream. Only the last known good configuration keeps being retried, until
+//     something runs.
 //   - While no control plane answers, what could not be applied is still retried.
 //   - A new epoch empties no node: an Update that begins one and takes away more
 //     than a tenth of the routes, a listener or a virtual IP is held until it says

@@ -88,7 +88,8 @@ type Numbers struct {
 	Requests    uint64 // finished
 	Connections uint64 // open
 	Errors      uint64
-	// Drained: it was so when Connections were counted, which become no more.
+	// Drained: the node was drained before Connections were counted, so they can only
+	// become fewer.
 	Drained bool
 }
 

@@ -62,7 +62,7 @@ var budgets = [floodEnd]budget{
 	floodStray: {StrayFrameFlood, 1000, 100, 4, 0},
 	// Beyond these no connection ends: heads are refused by a reset, and count as
 	// errors. A user reads why one page or the other is not shown, and an answer costs
-	// ten times what a reset does. Who asks for what is shown too earns as many.
+	// ten times what a reset does. Each request that is answered in full earns one more.
 	floodAnswer: {HeadTooLarge, 8, 1, 1, 0},
 }
 

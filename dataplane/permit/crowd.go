@@ -1,10 +1,9 @@
 package permit
 
 // Crowd shares a semaphore with others that are few. Permits go to who waited the
-// longest, so a thousand handshakes would have a configuration that is compiled in
-// slices wait a thousand handshakes long for each of them. Of a crowd no more wait
-// for a permit at once than there are permits, the rest before a gate: who comes
-// besides them gets every second one.
+// longest, and a compile gives its permit back every half a millisecond: behind a thousand
+// handshakes it would wait for all of them each time. So the crowd passes a gate: no more of
+// it have or await a permit than there are permits, and the compile waits for these only.
 type Crowd struct{ gate, permits Semaphore }
 
 // NewCrowd makes a crowd before s.

@@ -5,8 +5,10 @@
 // # Ownership
 //
 // Everything reachable from a Table is immutable once the table is published,
-// and may be read by any number of loops. A loop loads the pointer once per
-// exchange and keeps the table until the response head is sent. Routes,
+// and may be read by any number of loops. A loop loads the pointer when an exchange
+// begins, and all that it steps from then on see that table. An exchange keeps two objects
+// of the table with which it began, its listener and its route, until the head of its
+// answer is sent. Routes,
 // upstreams and endpoints are shared between tables: an object whose resource
 // (and what that refers to) did not change is the same pointer in the next
 // table. The Slot fields are the one exception: their owner, upstream.Registry,

@@ -38,7 +38,7 @@ type office struct {
 	granted  grant
 	lastTerm uint64 // the highest ever granted, and to whom
 	lastTo   process
-	rival    claim    // says to hold, and has not the grant
+	rival    claim    // a member that says that it holds, without this member's grant
 	seen     []source // by member: the last request
 	gone     []source // by member: process and term of what it gave back last
 
@@ -50,7 +50,7 @@ type office struct {
 	out     []int64 // by member: left out until then
 	silent  []claim // by member: left out until then, or until it is heard
 	outNext int64   // when the first of both ends
-	free    int64   // since when nobody holds, as far as is known
+	free    int64   // since when no holder is known
 	maxTerm uint64
 
 	// This node's own part.
@@ -73,7 +73,7 @@ type office struct {
 	conflict int   // another holder
 	clash    int64 // since when there is one, again and again
 	clashed  int64 // when it was heard of last
-	newer    int64 // until then, somebody holds by a newer list
+	newer    int64 // until when somebody is taken to hold by a newer list
 	release  Op    // said last, said again
 	relTerm  uint64
 	repeats  int

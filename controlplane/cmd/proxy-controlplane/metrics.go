@@ -209,7 +209,7 @@ func (c *fleetCollector) Collect(out chan<- prometheus.Metric) {
 	count(metricCached, "Compilations saved by a kept result.", p.Cached)
 	count(metricBasesLoaded, "Trees loaded from the history, as bases of deltas.", p.BasesLoaded)
 	count(metricContradictions, "Versions seen that this store never made.", p.Contradictions)
-	histogram(metricPublishSeconds, "Time from the store's event to the version being wanted.", p.Latency)
+	histogram(metricPublishSeconds, "Time from when the control plane began to read a new head to when its version was wanted of nodes.", p.Latency)
 
 	states := map[api.NodeState]int{}
 	for _, n := range c.nodes.Nodes() {

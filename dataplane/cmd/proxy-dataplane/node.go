@@ -294,7 +294,7 @@ func (n *node) resources() tree.Tree {
 	return tree.Tree{}
 }
 
-// applied keeps what came into force, to be config and for the next start.
+// applied keeps what came into force, to be shown at /config and for the next start.
 func (n *node) applied(c feed.InForce) {
 	n.inForce.Store(&c)
 	if n.lastGood != nil {

@@ -319,8 +319,8 @@ func (v *vips) say() feed.VIPs {
 	return said
 }
 
-// whyAway is why the node takes no virtual IP, as the agent cannot know it; empty:
-// it would. mu is held.
+// whyAway is a reason for taking no virtual IP that only the main process knows; empty:
+// there is none. mu is held.
 func (v *vips) whyAway() string {
 	for why := range reasons {
 		if v.reason[why] {
