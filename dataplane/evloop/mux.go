@@ -104,6 +104,7 @@ func (l *Loop) beginMux(d *downstream) {
 	m := &mux{frames: frames{link: d.link, heard: l.now}, of: d}
 	m.conn.Init(http2.Server, http2.Options{
 		HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields, ExtendedConnect: true, Spare: &l.spareBlock,
+		Shared: !d.named && d.socket.listener.Trusts(d.peer.Addr()),
 	})
 	d.mux, d.phase, d.fresh = m, phaseMux, false
 	d.headStart, d.since = l.now, l.now // the rest of the preface has as long as a head

@@ -5,12 +5,14 @@ package evloop
 import (
 	"io"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 
 	xhttp2 "golang.org/x/net/http2"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
 // TestARequestThatIsResetAtOnceReachesNoEndpoint sends the reset in the bytes of the
@@ -80,4 +82,50 @@ type wireBuffer []byte
 func (w *wireBuffer) Write(p []byte) (int, error) {
 	*w = append(*w, p...)
 	return len(p), nil
+}
+
+// TestAConnectionOfATrustedProxyOutlivesWhatItsClientsReset unless a PROXY header says that
+// it is one client's.
+func TestAConnectionOfATrustedProxyOutlivesWhatItsClientsReset(t *testing.T) {
+	n := startNode(t, 1)
+	held := forwardAll(newUpstream("u", rawServer(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })))
+	for _, c := range []struct {
+		trusted bool
+		header  string
+		ends    bool
+	}{
+		{false, "", true},
+		{true, "", false},
+		{true, "PROXY TCP4 192.0.2.1 127.0.0.1 5000 80\r\n", true},
+		{true, "PROXY UNKNOWN\r\n", false},
+	} {
+		n.apply(func(l *table.Listener) {
+			if l.ProxyProtocol = table.ProxyOptional; c.trusted {
+				l.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+			}
+		}, held)
+		conn := n.from("127.0.0.1")
+		_, _ = io.WriteString(conn, c.header+http2.Preface)
+		f := xhttp2.NewFramer(conn, conn)
+		_ = f.WriteSettings()
+		for i := range uint32(400) {
+			_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1 + 2*i, BlockFragment: requestBlock("POST"), EndHeaders: true})
+			_ = f.WriteRSTStream(1+2*i, xhttp2.ErrCodeCancel)
+		}
+		_ = f.WritePing(false, [8]byte{1})
+		for told := false; !told; {
+			switch frame, err := f.ReadFrame(); frame := frame.(type) {
+			case *xhttp2.GoAwayFrame:
+				if told = true; !c.ends {
+					t.Errorf("%+v: it ended by %s", c, frame.DebugData())
+				}
+			case *xhttp2.PingFrame:
+				if told = true; c.ends {
+					t.Errorf("%+v: it goes on", c)
+				}
+			case nil:
+				t.Fatalf("%+v: %v", c, err)
+			}
+		}
+	}
 }

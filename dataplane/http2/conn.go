@@ -72,6 +72,7 @@ func (c *Conn) Init(role Role, o Options) {
 		lastOurs:    maxStreamID,
 		lastPeers:   maxStreamID,
 	}
+	c.floods.shared = o.Shared
 	c.decoder.Init(hpack.DefaultTableSize)
 	if role == Client {
 		c.phase = phaseSettings

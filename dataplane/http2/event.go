@@ -67,6 +67,7 @@ type Options struct {
 	HeadBytes       int    // of a head, as RFC 9113 section 6.5.2 counts; 0: DefaultHeadBytes
 	Fields          int    // field lines of a head; 0: DefaultFields
 	ExtendedConnect bool   // Server: take RFC 8441
+	Shared          bool   // Server: the peer is a proxy, whose streams belong to many clients
 	Secure          bool   // Client: requests say https, else http
 	Spare           *Spare // shared with other Conns of the same goroutine; nil: nothing is
 }

@@ -66,6 +66,16 @@ var budgets = [floodEnd]budget{
 	floodAnswer: {HeadTooLarge, 8, 1, 1, 0},
 }
 
+const (
+	// ofClients are the kinds that a proxy passes on from its clients, or that it makes for
+	// them: its connection carries requests of many, and whoever gives them up, or sends
+	// what is refused, must not end it for the others.
+	ofClients = 1<<floodReset | 1<<floodError | 1<<floodStray | 1<<floodAnswer
+	// sharedTimes is how many times the budgets of these kinds are where a connection is
+	// shared: as many as there are streams, of which each may be another client's.
+	sharedTimes = DefaultStreams
+)
+
 // maxContinuations bounds the CONTINUATION frames of one field block: a block
 // that could be taken needs four (CVE-2024-27316 and its like sent them without
 // end).
@@ -93,17 +103,27 @@ type floods struct {
 	requests int32 // answered since
 	bytes    int64 // of bodies since
 	resets   int32 // Client: of ours since
+	shared   bool  // Options.Shared
+}
+
+// times is what the budget of a kind is multiplied by.
+func (f *floods) times(kind flood) int32 {
+	if f.shared && ofClients>>kind&1 != 0 {
+		return sharedTimes
+	}
+	return 1
 }
 
 // spend counts a frame. False: it is one too many.
 func (f *floods) spend(kind flood, now int64) bool {
-	if f.spent[kind] >= budgets[kind].burst {
-		if f.refill(now); f.spent[kind] >= budgets[kind].burst {
+	burst := budgets[kind].burst * f.times(kind)
+	if f.spent[kind] >= burst {
+		if f.refill(now); f.spent[kind] >= burst {
 			return false
 		}
 	}
 	f.spent[kind]++
-	if f.spent[kind] > budgets[kind].burst/2 {
+	if f.spent[kind] > burst/2 {
 		f.strained = true
 	}
 	return true
@@ -113,7 +133,7 @@ func (f *floods) spend(kind flood, now int64) bool {
 func (f *floods) earned(kind flood, now int64) int64 {
 	b := &budgets[kind]
 	seconds := max(now-f.refilled, 0) / second
-	n := seconds*int64(b.perSecond) + int64(f.requests)*int64(b.perRequest) + f.bytes>>10*int64(b.perKiB)
+	n := seconds*int64(b.perSecond*f.times(kind)) + int64(f.requests)*int64(b.perRequest) + f.bytes>>10*int64(b.perKiB)
 	if kind == floodStray {
 		n += int64(f.resets) * strayFrames
 	}
@@ -127,7 +147,7 @@ func (f *floods) halfSpent(now int64) bool {
 		return false
 	}
 	for kind := range floodEnd {
-		if half := int64(budgets[kind].burst / 2); int64(f.spent[kind])-half > f.earned(kind, now) {
+		if half := int64(budgets[kind].burst * f.times(kind) / 2); int64(f.spent[kind])-half > f.earned(kind, now) {
 			return true
 		}
 	}
@@ -140,7 +160,7 @@ func (f *floods) refill(now int64) {
 	f.strained = false
 	for kind := range floodEnd {
 		f.spent[kind] -= int32(min(f.earned(kind, now), int64(f.spent[kind])))
-		f.strained = f.strained || f.spent[kind] > budgets[kind].burst/2
+		f.strained = f.strained || f.spent[kind] > budgets[kind].burst*f.times(kind)/2
 	}
 	f.refilled += max(now-f.refilled, 0) / second * second
 	f.requests, f.resets = 0, 0

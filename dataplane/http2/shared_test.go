@@ -2,6 +2,7 @@ package http2_test
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	xhttp2 "golang.org/x/net/http2"
@@ -21,11 +22,11 @@ type peer struct {
 	out  []byte
 }
 
-func newPeer(t *testing.T, role http2.Role) *peer {
+func newPeer(t *testing.T, role http2.Role, shared bool) *peer {
 	p := &peer{T: t}
 	p.Framer = xhttp2.NewFramer(&p.wire, nil)
 	p.AllowIllegalWrites = true
-	p.Init(role, http2.Options{})
+	p.Init(role, http2.Options{Shared: shared})
 	p.out = p.AppendPreface(p.out)
 	if role == http2.Server {
 		p.wire.WriteString(http2.Preface)
@@ -76,7 +77,7 @@ func (p *peer) ask() (stream uint32) {
 // TestWhatWasOnItsWayWhenWeResetAStreamEndsNoConnectionToAnEndpoint: it carries requests
 // of others, and a client may give up as many answers as it asks for.
 func TestWhatWasOnItsWayWhenWeResetAStreamEndsNoConnectionToAnEndpoint(t *testing.T) {
-	p := newPeer(t, http2.Client)
+	p := newPeer(t, http2.Client, false)
 	for i := range 100 {
 		stream := p.ask()
 		_ = p.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: stream, BlockFragment: blockOf(":status", "200"), EndHeaders: true})
@@ -93,7 +94,7 @@ func TestWhatWasOnItsWayWhenWeResetAStreamEndsNoConnectionToAnEndpoint(t *testin
 
 // TestAnEndpointThatSendsOnAResetStreamWithoutEndIsEnded however many streams we reset.
 func TestAnEndpointThatSendsOnAResetStreamWithoutEndIsEnded(t *testing.T) {
-	p := newPeer(t, http2.Client)
+	p := newPeer(t, http2.Client, false)
 	stream := p.ask()
 	p.AppendReset(nil, stream, http2.Cancel)
 	for range 4000 {
@@ -106,7 +107,7 @@ func TestAnEndpointThatSendsOnAResetStreamWithoutEndIsEnded(t *testing.T) {
 
 // TestAnAnswerThatBreaksARuleEndsNoOthers however often a client asks for it.
 func TestAnAnswerThatBreaksARuleEndsNoOthers(t *testing.T) {
-	p := newPeer(t, http2.Client)
+	p := newPeer(t, http2.Client, false)
 	for i := range 500 {
 		_ = p.WriteHeaders(xhttp2.HeadersFrameParam{
 			StreamID: p.ask(), BlockFragment: blockOf(":status", "200", "connection", "close"), EndHeaders: true, EndStream: true,
@@ -117,10 +118,47 @@ func TestAnAnswerThatBreaksARuleEndsNoOthers(t *testing.T) {
 	}
 }
 
+// TestClientsOfAProxyEndNoConnectionOfIts by what they give up, nor by what is refused. There
+// is a bound for that, too.
+func TestClientsOfAProxyEndNoConnectionOfIts(t *testing.T) {
+	right := []string{":method", "GET", ":scheme", "http", ":path", "/", ":authority", "a"}
+	for name, c := range map[string]struct {
+		fields []string
+		reset  bool
+		why    http2.Reason
+	}{
+		"reset":     {right, true, http2.ResetFlood},
+		"malformed": {append([]string{"x", "y"}, right...), false, http2.ErrorFlood},
+		"too large": {append(right[:8:8], slices.Repeat([]string{"x", "y"}, http2.DefaultFields+1)...), false, http2.ErrorFlood},
+	} {
+		ended := [2]int{}
+		for i, shared := range []bool{false, true} {
+			p := newPeer(t, http2.Server, shared)
+			why := http2.NoReason
+			for stream := uint32(1); why == http2.NoReason; stream += 2 {
+				if ended[i]++; ended[i] > 1e5 {
+					t.Fatalf("%s: no bound", name)
+				}
+				_ = p.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: stream, EndHeaders: true, EndStream: true, BlockFragment: blockOf(c.fields...)})
+				if c.reset {
+					_ = p.WriteRSTStream(stream, xhttp2.ErrCodeCancel)
+				}
+				if why = p.feed(); why != http2.NoReason && why != c.why {
+					t.Errorf("%s: it ended by %v", name, why)
+				}
+				p.AppendResponse(nil, stream, &message.Out{Status: 431}, true)
+			}
+		}
+		if ended[0] > 300 || ended[1] < 50*ended[0] {
+			t.Errorf("%s: it ended with request %d, and where it is shared with %d", name, ended[0], ended[1])
+		}
+	}
+}
+
 // TestAReaderMayAnswerEachFrameOfABody by a PING and by opening both windows, as gRPC's
 // in Go do: small messages go in small frames.
 func TestAReaderMayAnswerEachFrameOfABody(t *testing.T) {
-	p := newPeer(t, http2.Server)
+	p := newPeer(t, http2.Server, false)
 	_ = p.WriteHeaders(xhttp2.HeadersFrameParam{
 		StreamID: 1, EndHeaders: true, EndStream: true,
 		BlockFragment: blockOf(":method", "GET", ":scheme", "http", ":path", "/", ":authority", "a"),
@@ -145,7 +183,7 @@ func TestAReaderMayAnswerEachFrameOfABody(t *testing.T) {
 
 // TestWindowsThatAreOpenedByteByByteEarnNothing (CVE-2019-9511).
 func TestWindowsThatAreOpenedByteByByteEarnNothing(t *testing.T) {
-	p := newPeer(t, http2.Server)
+	p := newPeer(t, http2.Server, false)
 	_ = p.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 0})
 	_ = p.WriteHeaders(xhttp2.HeadersFrameParam{
 		StreamID: 1, EndHeaders: true, EndStream: true,
