@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
@@ -114,6 +115,9 @@ func openStore(ctx context.Context, client *clientv3.Client, o options, key *sea
 		}
 		if errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrSealKey) || len(o.etcdEndpoints) == 0 {
 			return nil, err
+		}
+		if errors.Is(err, rpctypes.ErrUserEmpty) { // and will tomorrow
+			return nil, fmt.Errorf("etcd %s wants a user and a password, which are not supported yet: %w", o.etcdName(), err)
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)

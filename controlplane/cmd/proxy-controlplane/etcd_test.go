@@ -6,8 +6,17 @@ import (
 	"io"
 	"log"
 	"net/http/httptest"
+	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+
+	"github.com/proxyfleet/proxyfleet/proto/seal"
 )
 
 func TestAnEtcdThatDoesNotAnswerIsToldByWhatItsEndpointsSay(t *testing.T) {
@@ -41,5 +50,50 @@ func TestAnEtcdThatWantsACertificateIsToldSo(t *testing.T) {
 		if told := err != nil && strings.Contains(err.Error(), "certificate required"); told != (wanted != tls.NoClientCert) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestAnEtcdThatWantsAUserIsNotWaitedFor: it answers, and will say the same tomorrow.
+func TestAnEtcdThatWantsAUserIsNotWaitedFor(t *testing.T) {
+	endpoint, peer := freeURL(t), freeURL(t)
+	cfg := embed.NewConfig()
+	cfg.Dir, cfg.Name, cfg.ZapLoggerBuilder = t.TempDir(), "one", embed.NewZapLoggerBuilder(zap.NewNop())
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{endpoint}, []url.URL{endpoint}
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	cfg.InitialCluster = "one=" + peer.String()
+	etcd, err := embed.StartEtcd(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(etcd.Close)
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint.String()}, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx := t.Context()
+	for _, step := range []func() error{
+		func() error { _, err := c.RoleAdd(ctx, "root"); return err },
+		func() error { _, err := c.UserAdd(ctx, "root", "secret"); return err },
+		func() error { _, err := c.UserGrantRole(ctx, "root", "root"); return err },
+		func() error { _, err := c.AuthEnable(ctx); return err },
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key := filepath.Join(t.TempDir(), "seal.key")
+	if _, err := seal.CreateFile(key); err != nil {
+		t.Fatal(err)
+	}
+	p := launch(t, "--data-dir", t.TempDir(), "--etcd-endpoints", endpoint.String(), "--seal-key-file", key)
+	select {
+	case <-p.done:
+	case <-time.After(20 * time.Second):
+		p.end()
+		t.Fatalf("it waits:\n%s", p.stderr)
+	}
+	if p.code != exitFailed || !strings.Contains(p.stderr.String(), "wants a user and a password, which are not supported yet") {
+		t.Errorf("exit status %d:\n%s", p.code, p.stderr)
 	}
 }
