@@ -228,8 +228,11 @@ func (c *Client) noAnswer(ctx context.Context, q call, err error) error {
 	if errors.As(err, &u) {
 		err = u.Err // u repeats method and URL
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("nothing heard in time")
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		err = errors.New("nothing heard in time")
+	case strings.Contains(err.Error(), "malformed HTTP response"): // net/http has no type for it
+		err = errors.New("what answers speaks no HTTP/1.1: expected the REST address (by default port 7400), not that for nodes")
 	}
 	return &noServerError{c.Server(), q.changes(), err}
 }

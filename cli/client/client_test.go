@@ -195,6 +195,34 @@ func TestEventsAreReadUntilTheReaderOrTheStreamEnds(t *testing.T) {
 	}
 }
 
+func TestTheAddressForNodesIsToldAsSuch(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 4096))
+			_, _ = conn.Write([]byte("\x00\x00\x00\x04\x00\x00\x00\x00\x00")) // SETTINGS, as gRPC begins
+			conn.Close()
+		}
+	}()
+	c, err := client.New(client.Options{Server: "http://" + listener.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, err = c.Status(t.Context())
+	if !errors.Is(err, client.ErrNoServer) || !strings.Contains(err.Error(), "what answers speaks no HTTP/1.1: expected the REST address (by default port 7400), not that for nodes") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestCloseLeavesNothing(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	server := httptest.NewServer(controlplanetest.NewHandler())
