@@ -56,12 +56,17 @@ can be applied again.`,
 				return err
 			}
 			return a.withClient(func(c *client.Client) error {
-				items, err := a.fetch(ctx, c, objects)
+				items, missing, err := a.fetch(ctx, c, objects)
 				if err != nil {
 					return err
 				}
 				items = slices.DeleteFunc(items, func(it item) bool { return !wanted.matches(it.labels) })
-				return a.printItems(items, isList(objects))
+				if len(items) > 0 || missing == nil {
+					if err := a.printItems(items, isList(objects)); err != nil {
+						return err
+					}
+				}
+				return missing
 			})
 		}),
 	}
@@ -126,15 +131,14 @@ func (it item) yaml() ([]byte, error) {
 	return yaml.JSONToYAML(it.raw)
 }
 
-// fetch gets what the objects name. All that is missing is said at once.
-func (a *app) fetch(ctx context.Context, c *client.Client, objects []object) ([]item, error) {
-	var items []item
-	var missing manyErrors
+// fetch gets what the objects name, and says of all that is missing that it is.
+func (a *app) fetch(ctx context.Context, c *client.Client, objects []object) (items []item, missing, err error) {
+	var absent manyErrors
 	for _, o := range objects {
 		if o.name == "" {
 			list, err := a.fetchAll(ctx, c, o.kind)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			items = append(items, list...)
 			continue
@@ -142,15 +146,15 @@ func (a *app) fetch(ctx context.Context, c *client.Client, objects []object) ([]
 		it, err := fetchOne(ctx, c, o)
 		var refused *api.Error
 		if errors.As(err, &refused) && refused.Type == api.TypeNotFound {
-			missing = append(missing, fmt.Errorf("%s: there is no such resource", o))
+			absent = append(absent, fmt.Errorf("%s: there is no such resource", o))
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		items = append(items, it)
 	}
-	return items, missing.orNil()
+	return items, absent.orNil(), nil
 }
 
 // fetchAll is fetchList, and says of what age the answer is if that is not now.

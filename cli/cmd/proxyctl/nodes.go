@@ -95,7 +95,7 @@ still runs says hello again and is back.`,
 				for _, o := range nodeObjects(args) {
 					err := c.DeleteNode(ctx, o.name)
 					switch {
-					case errors.Is(err, client.ErrNoServer):
+					case errors.Is(err, client.ErrNoServer), errors.Is(err, context.Canceled):
 						return err
 					case err != nil:
 						failures = append(failures, objectError(o, err))

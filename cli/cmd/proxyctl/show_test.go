@@ -62,6 +62,17 @@ func TestWhatIsShownLooksAsItDid(t *testing.T) {
 	}
 }
 
+func TestWhatIsThereIsShownBesideWhatIsMissing(t *testing.T) {
+	sh := withFleet(t)
+	r := sh.run("get", "route/api", "route/none", "upstream/front", "-o", "name")
+	if r.status != statusFailed || r.stdout != "route/api\nupstream/front\n" || r.stderr != "error: Route/none: there is no such resource\n" {
+		t.Errorf("status %d\n%s%s", r.status, r.stdout, r.stderr)
+	}
+	if r := sh.run("get", "route/none", "-o", "json"); r.status != statusFailed || r.stdout != "" {
+		t.Errorf("status %d\n%s", r.status, r.stdout)
+	}
+}
+
 func TestVirtualIPsAreListedWithWhatIsConfigured(t *testing.T) {
 	sh := newShell(t)
 	sh.must("apply", "-f", sh.file("vips.yaml", `kind: VirtualIP
