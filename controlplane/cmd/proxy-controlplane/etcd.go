@@ -24,9 +24,9 @@ import (
 )
 
 const (
-	// embeddedTimeout bounds the start of the embedded etcd, which takes a tenth
-	// of a second and on a slow disk with much to replay some seconds.
-	embeddedTimeout = time.Minute
+	// slowStart is how often a start of the embedded etcd is told of that takes long: mostly
+	// it takes a tenth of a second.
+	slowStart = 30 * time.Second
 	// openTimeout bounds one attempt to read the store.
 	openTimeout = 5 * time.Second
 	// openRetry is the pause between attempts.
@@ -52,9 +52,9 @@ func startEtcd(ctx context.Context, o options, running *lifecycle.Parts, logger 
 		client, err = dialEtcd(o.etcdEndpoints, running)
 		return client, nil, err
 	}
-	starting, cancel := context.WithTimeout(ctx, embeddedTimeout)
-	defer cancel()
-	e, err := embedded.Start(starting, embedded.Options{DataDir: o.dataDir, Logger: logger})
+	e, err := patiently(ctx, logger, func(ctx context.Context) (*embedded.Etcd, error) {
+		return embedded.Start(ctx, embedded.Options{DataDir: o.dataDir, Logger: logger})
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -67,6 +67,28 @@ func startEtcd(ctx context.Context, o options, running *lifecycle.Parts, logger 
 		}
 	})
 	return e.Client(), e.Reclaim, nil
+}
+
+// patiently starts an etcd, and tells people now and then while that takes long. It is not
+// given up: one that has much to read, of its log or to write its file anew, has as much to
+// read the next time.
+func patiently(ctx context.Context, logger *slog.Logger, start func(context.Context) (*embedded.Etcd, error)) (*embedded.Etcd, error) {
+	begin, tick, started := time.Now(), time.NewTicker(slowStart), make(chan struct{})
+	defer tick.Stop()
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	defer close(started)
+	telling.Go(func() {
+		for {
+			select {
+			case <-started:
+				return
+			case <-tick.C:
+				logger.Warn("etcd: it is starting still: it reads its log, or writes its file anew", "for", time.Since(begin).Round(time.Second))
+			}
+		}
+	})
+	return start(ctx)
 }
 
 func dialEtcd(endpoints []string, running *lifecycle.Parts) (*clientv3.Client, error) {

@@ -1,21 +1,26 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"log"
+	"log/slog"
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/embedded"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
 )
 
@@ -32,6 +37,28 @@ func TestAnEtcdThatDoesNotAnswerIsToldByWhatItsEndpointsSay(t *testing.T) {
 			t.Errorf("%q: expected %q", told[i], want)
 		}
 	}
+}
+
+// TestAnEtcdThatStartsSlowlyIsToldOfAndNotGivenUp: it would be as slow the next time.
+func TestAnEtcdThatStartsSlowlyIsToldOfAndNotGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text syncBuffer
+		ready := errors.New("ready")
+		_, err := patiently(t.Context(), slog.New(slog.NewTextHandler(&text, nil)), func(ctx context.Context) (*embedded.Etcd, error) {
+			select {
+			case <-time.After(10*slowStart + time.Second):
+				return nil, ready
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		})
+		if !errors.Is(err, ready) {
+			t.Error(err)
+		}
+		if n := strings.Count(text.String(), "starting still"); n != 10 {
+			t.Errorf("told %d times", n)
+		}
+	})
 }
 
 // TestAnEtcdThatWantsACertificateIsToldSo: it says so after the handshake only, and all that

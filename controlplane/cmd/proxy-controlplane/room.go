@@ -99,7 +99,7 @@ func (r *room) compact(ctx context.Context) {
 		return
 	}
 	if before := r.notice.Load(); before != nil {
-		now := *before + "; room is being made now, and etcd may answer nobody for some seconds a GiB"
+		now := *before + "; room is being made now, and etcd may answer nobody for a minute or two"
 		r.notice.Store(&now)
 		defer r.notice.Store(before)
 	}
