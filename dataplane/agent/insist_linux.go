@@ -12,8 +12,11 @@ import (
 )
 
 const (
-	// agentProcs: one for the loop, one for what gossip does meanwhile.
-	agentProcs = 2
+	// agentProcs: Go's threads wait for each other by trying again for a while, since the
+	// other one runs. Of one priority above all others, on as few processors as threads,
+	// it may not run: it was waited for up to 100 ms (SCHED_RR), and agents of some ten
+	// virtual IPs used all of the processor. A turn of the loop takes microseconds.
+	agentProcs = 1
 	// agentGC collects sooner than by default: some MiB live, and less to touch
 	// is less to keep in memory.
 	agentGC = 50
