@@ -63,6 +63,9 @@ type loop struct {
 	looked  int64  // when the main process was looked at; 0: not since the last pulse
 	leaving int64  // when to end; 0: not yet
 	goodbye func() // makes gossip leave; nil once it was called. Messages can be sent meanwhile
+	// byAddress are the virtual IPs of indexed, which is what find looked at last.
+	byAddress map[string]*fleetv1.AgentVip
+	indexed   *fleetv1.AgentWanted
 	// By address: nodes that do not go by one configuration yet may call the virtual
 	// IP of one address by different names, and it must not have two holders.
 	held      map[string]*holding
@@ -312,23 +315,6 @@ func (l *loop) settle(now int64) (benched bool) {
 		delete(l.benched, address)
 	}
 	return benched
-}
-
-func (l *loop) find(address string) *fleetv1.AgentVip {
-	for _, w := range l.wanted.GetVips() {
-		if w.GetAddress() == address {
-			return w
-		}
-	}
-	return nil
-}
-
-// name is what the virtual IP of an address is called here.
-func (l *loop) name(address string) string {
-	if w := l.find(address); w != nil {
-		return w.GetName()
-	}
-	return address
 }
 
 // reflect has gossip say what this node is now.
