@@ -139,7 +139,7 @@ func TestWhoeverIsStoppedIsNoSecondHolderWhenItGoesOn(t *testing.T) {
 				}
 				return r.agent
 			}
-			held := countOthers(nodes, first, wordHolds)
+			held, ended := countOthers(nodes, first, wordHolds), countOthers(nodes, first, wordEnds)
 			for _, who := range c.stop {
 				r.signal(pid(who), syscall.SIGSTOP)
 				eventually(t, "it has stopped", func() bool { return stateOf(pid(who)) == "T" })
@@ -159,7 +159,6 @@ func TestWhoeverIsStoppedIsNoSecondHolderWhenItGoesOn(t *testing.T) {
 					return countOthers(nodes, first, wordHolds) > held
 				})
 			}
-			ended := countOthers(nodes, first, wordEnds)
 			// Those who cannot have the address leave it to the one that was stopped.
 			gaveUp := func() bool { return countOthers(nodes, first, wordEnds) > ended }
 			for _, who := range c.cont {
