@@ -54,11 +54,11 @@ func (d *downstream) outlived(now int64) bool {
 	return at > 0 && now >= at
 }
 
-// timeDown looks what is due.
-func (l *Loop) timeDown(d *downstream) {
+// timeDown does what is due; false: nothing is yet.
+func (l *Loop) timeDown(d *downstream) bool {
 	if due := d.deadline(); l.now < due {
 		l.wheel.arm(d.link, due)
-		return
+		return false
 	}
 	switch {
 	case d.phase == phaseMux && !d.closing:
@@ -86,4 +86,5 @@ func (l *Loop) timeDown(d *downstream) {
 	default:
 		l.closeDown(d)
 	}
+	return true
 }

@@ -312,23 +312,31 @@ func (l *Loop) turn(k *link) {
 	}
 }
 
-// mostExpired bounds the links whose time has come and that are served in one turn. Each
-// may cost two system calls, and clients that came together, or whose listener was removed,
-// have their time together.
-const mostExpired = 256
+const (
+	// mostExpired bounds the links whose time has come and that are served in one turn. Each
+	// may cost two system calls, and clients that came together, or whose listener was removed,
+	// have their time together.
+	mostExpired = 256
+	// mostLooked bounds those of a turn whose time has not come, where none is served: each is
+	// looked at every 8.6 s at least, which for hundreds of thousands is some hundred a tick,
+	// and a loop must keep up with them also where its turns are long.
+	mostLooked = 16 * mostExpired
+)
 
 // expire serves the links whose time has come.
 func (l *Loop) expire() {
-	for range mostExpired {
+	for left := mostLooked; left > 0; {
 		k := l.wheel.expire(l.now)
 		switch {
 		case k == nil:
 			return
-		case k.down != nil:
-			l.timeDown(k.down)
+		case k.down != nil && !l.timeDown(k.down):
+			left--
+			continue
 		case k.up != nil:
 			l.timeUp(k.up)
 		}
+		left -= mostLooked / mostExpired
 	}
 }
 

@@ -78,6 +78,22 @@ func TestTheWheelNeverWaitsPastATimer(t *testing.T) {
 	}
 }
 
+// TestATurnLooksAtMoreTimersThanItServes of those whose time was put off.
+func TestATurnLooksAtMoreTimersThanItServes(t *testing.T) {
+	l := startedLoop(t)
+	s := socketOf(l)
+	for range mostLooked {
+		k := &link{fd: -1, index: uint32(len(l.links))}
+		k.down = &downstream{link: k, socket: s, clientele: s.binding.clientele, since: l.now}
+		l.links = append(l.links, k)
+		l.wheel.arm(k, l.now)
+	}
+	l.now += 2 * wheelTick
+	if l.expire(); l.patience() < wheelTick {
+		t.Errorf("it has to look again in %s", l.patience())
+	}
+}
+
 // TestNoTurnServesTimersForLong however many come up at the same time, and none is lost.
 func TestNoTurnServesTimersForLong(t *testing.T) {
 	const clients = 3*mostExpired + 1
