@@ -40,6 +40,10 @@ func (c *compiler) compileVIPs() {
 	}
 	slices.SortFunc(all, func(a, b table.VirtualIP) int { return strings.Compare(a.Name, b.Name) })
 	c.built.Table.VirtualIPs = all
+	if n := len(all); n > table.MaxVirtualIPs {
+		c.tell(tree.Key{Kind: resource.VirtualIP, Name: all[table.MaxVirtualIPs].Name}, "",
+			fmt.Sprintf("%d virtual IPs", n), fmt.Sprintf("at most %d in a fleet", table.MaxVirtualIPs))
+	}
 	c.findSharedAddresses()
 }
 

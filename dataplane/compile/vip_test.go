@@ -141,6 +141,21 @@ func TestWhatIsWrongWithVIPsIsTold(t *testing.T) {
 	}
 }
 
+func TestMoreVIPsThanNodesKeepGrantsOfAreRefused(t *testing.T) {
+	var yaml strings.Builder
+	for i := range table.MaxVirtualIPs {
+		yaml.WriteString(vipYAML(fmt.Sprintf("v%04d", i), fmt.Sprintf("10.0.%d.%d", i/250, i%250), ""))
+	}
+	most := mustCompile(t, nil, treeOf(t, yaml.String()))
+	yaml.WriteString(vipYAML("v9999", "10.1.1.1", ""))
+	for _, prev := range []*Result{nil, most} {
+		_, problems := Compile(nil, prev, treeOf(t, yaml.String()), table.Version{})
+		if len(problems) != 1 || !strings.Contains(problems[0].Error(), "VirtualIP/v9999: got 1025 virtual IPs, expected at most 1024") {
+			t.Errorf("told %v", problems)
+		}
+	}
+}
+
 func TestAVIPThatIsNamedIsReferredTo(t *testing.T) {
 	now := treeOf(t, vipYAML("shop", "192.0.2.1", "")+listenerYAML("all", 80, "")+listenerYAML("web", 81, "vip/shop"))
 	r := mustCompile(t, nil, now)

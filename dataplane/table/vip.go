@@ -6,6 +6,9 @@ import (
 	"sort"
 )
 
+// MaxVirtualIPs is how many a node keeps grants of: no other is ever held.
+const MaxVirtualIPs = 1024
+
 // VirtualIP is an address that one node of the fleet holds at a time. Immutable.
 type VirtualIP struct {
 	Name     string

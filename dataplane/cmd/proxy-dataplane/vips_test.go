@@ -8,6 +8,8 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/agent"
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/dataplane/vip"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
@@ -117,5 +119,11 @@ func TestListsGoForwardAcrossAnUpgrade(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheAgentKeepsGrantsOfAsManyVirtualIPsAsATableMayHave(t *testing.T) {
+	if table.MaxVirtualIPs > vip.MaxVIPs {
+		t.Errorf("a table may have %d, the agent keeps %d", table.MaxVirtualIPs, vip.MaxVIPs)
 	}
 }
