@@ -86,7 +86,7 @@ func TestWhatIsNotUnderstoodIsRefusedWhereItStands(t *testing.T) {
 func TestAVariableThatNobodyReadsIsToldWithTheNearestOne(t *testing.T) {
 	got := settings.Stray([]string{
 		"HOME=/root", "PROXYFLEET_NODE_ID=a", "PROXYFLEET_DATA_DIR=/d", "PROXYFLEET_BINARY=/b", "PROXYFLEET_OWN=1",
-		"PROXYFLEET_NODEID=a", "PROXYFLEET_GRPC_ADRESS=127.0.0.1:1", "PROXYFLEET_GRPC_PORT=1", "PROXYFLEET_Loops=1", "PROXYFLEET_SERVER=x",
+		"PROXYFLEET_NODEID=a", "PROXYFLEET_GRPC_ADDR=127.0.0.1:1", "PROXYFLEET_GRPC_PORT=1", "PROXYFLEET_Loops=1", "PROXYFLEET_SERVER=x",
 		"PROXYFLEET_CONFIG=/etc/node.yaml", "PROXYFLEET_HELP=1", "PROXYFLEET_=x",
 		// Services proxyfleet and proxyfleet-controlplane of Kubernetes.
 		"PROXYFLEET_SERVICE_HOST=10.0.0.1", "PROXYFLEET_SERVICE_PORT=7400", "PROXYFLEET_PORT=tcp://10.0.0.1:7400",
@@ -95,7 +95,7 @@ func TestAVariableThatNobodyReadsIsToldWithTheNearestOne(t *testing.T) {
 	want := []string{
 		"PROXYFLEET_ is not read: no flag has this variable",
 		"PROXYFLEET_CONFIG is not read: only --config names the file",
-		"PROXYFLEET_GRPC_ADRESS is not read: no flag has this variable (did you mean PROXYFLEET_GRPC_ADDRESS?)",
+		"PROXYFLEET_GRPC_ADDR is not read: no flag has this variable (did you mean PROXYFLEET_GRPC_ADDRESS?)",
 		"PROXYFLEET_GRPC_PORT is not read: no flag has this variable",
 		"PROXYFLEET_HELP is not read: no flag has this variable",
 		"PROXYFLEET_Loops is not read: no flag has this variable (did you mean PROXYFLEET_LOOPS?)",

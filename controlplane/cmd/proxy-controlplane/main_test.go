@@ -454,7 +454,7 @@ func TestWrongUseIsSaidBeforeAnythingStarts(t *testing.T) {
 		says string
 	}{
 		{[]string{"--nonsense"}, "", "unknown flag: --nonsense"},
-		{[]string{"--rest-adress", "x"}, "", "unknown flag: --rest-adress (did you mean --rest-address?)"},
+		{[]string{"--rest-addr", "x"}, "", "unknown flag: --rest-addr (did you mean --rest-address?)"},
 		{[]string{"version", "--short"}, "", "Try proxy-controlplane version --help."},
 		{[]string{"serve"}, "", `unknown command "serve"`},
 		{[]string{"--rest-address", "0.0.0.0:7400"}, "", "--insecure"},

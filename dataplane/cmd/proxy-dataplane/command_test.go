@@ -28,10 +28,10 @@ func TestTheFlagSaysTheVersionAsTheCommandDoes(t *testing.T) {
 
 func TestWrongUseSaysWhatWasExpected(t *testing.T) {
 	for _, c := range []struct{ args, says string }{
-		{"--listen-adress ::", "unknown flag: --listen-adress (did you mean --listen-address?)\nTry proxy-dataplane --help."},
+		{"--listen-addr ::", "unknown flag: --listen-addr (did you mean --listen-address?)\nTry proxy-dataplane --help."},
 		{"--loops many", `--loops: "many": expected a whole number`},
 		{"--state-dir", "--state-dir: expected a value (DIR for"},
-		{"upgarde", `unknown command "upgarde" (did you mean "upgrade"?)`},
+		{"upgrad", `unknown command "upgrad" (did you mean "upgrade"?)`},
 		{"serve", "unknown command \"serve\"\n"},
 		{"lint shop.yaml", "as in lint -f shop.yaml\nTry proxy-dataplane lint --help."},
 		{"lint --fil x", "(did you mean --file?)\nTry proxy-dataplane lint --help."},
