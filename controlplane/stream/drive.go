@@ -42,6 +42,9 @@ func (s *Server) Sync(stream syncStream) error {
 	s.log.Info("node: connected", "node", c.node, "address", c.address, "running", running, "build", hello.GetBuild())
 	s.event(Event{Kind: Connected, Node: c.node, Version: running})
 	s.fleet.ensure(hello)
+	// The roster has it. The registry keeps the Hello of each node: of a thousand that would
+	// be a million names.
+	hello.List = nil
 
 	d := &driver{
 		s: s, stream: stream, conn: c, in: make(chan *fleetv1.NodeMessage), ended: make(chan error, 1), out: newOutlet(),

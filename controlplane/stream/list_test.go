@@ -136,6 +136,11 @@ func TestAWipedControlPlaneTakesOverTheListOfItsNodes(t *testing.T) {
 	if s := a.expects("a b c"); s.GetListRevision() != 7 || s.GetListLineage() != 5 {
 		t.Errorf("%v", s)
 	}
+	p.server.registry.mu.Lock()
+	if n := p.server.registry.nodes["a"]; len(n.hello.GetList()) > 0 {
+		t.Errorf("the list is kept for each node: %v", n.hello.GetList())
+	}
+	p.server.registry.mu.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.list.GetAdopted() {
