@@ -61,7 +61,7 @@ func (l *Loop) takesEnd(s *stream) bool {
 	if b := s.call; b != nil {
 		return b.out.len() == 0
 	}
-	return l.nothingWaits(s.up.link)
+	return l.flushed(s.up.link)
 }
 
 // takesAnswer says that an answer may be read: its client takes it.
@@ -89,14 +89,15 @@ func takesInterim(s *stream) bool {
 // takesAnswerEnd is takesEnd for what the endpoint sends. What waits in a sub has
 // its end behind it.
 func (l *Loop) takesAnswerEnd(s *stream) bool {
-	return !s.tunnel() || s.sub != nil || l.nothingWaits(s.down.link)
+	return !s.tunnel() || s.sub != nil || l.flushed(s.down.link)
 }
 
 // callTakes says that more of a request's body may come.
 func (b *call) callTakes() bool { return b.out.len() == 0 && !b.of.congested() }
 
-// nothingWaits says that all that was sent to a link has gone.
-func (l *Loop) nothingWaits(k *link) bool {
+// flushed writes what is staged for a link, and says whether all that was sent to it has
+// gone.
+func (l *Loop) flushed(k *link) bool {
 	l.unstage(k)
 	return k.out.len() == 0
 }

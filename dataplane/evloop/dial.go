@@ -144,7 +144,7 @@ func (l *Loop) opened(c *upstreamConn) {
 		return
 	}
 	if c.stream == nil {
-		l.makeIdle(c)
+		l.passOn(c)
 		l.listLacking(p) // it may have gone to a stream that waits
 		if c.idle {
 			l.checkIdle(c) // its end may have come with it, and makes no other edge

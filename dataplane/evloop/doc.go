@@ -47,7 +47,7 @@
 //	            eventUpMux, callData, callEnd
 //	answer      act: answer                          act: answerSub
 //	write       send; flushStage, write              gather; endTurn: flushFramed, flushFrames
-//	give back   actAfter: releaseUp, makeIdle; or abortUp; of HTTP/2: dropCall
+//	give back   actAfter: releaseUp, passOn; or abortUp; of HTTP/2: dropCall
 //	log, count  finish, count
 //	go on       nextRequest, or closeDownAfter       finishedSub, endSub
 //
@@ -75,7 +75,7 @@
 //	a transfer stands still     backpressure.go: who should have called makeReady?
 //	one in HTTP/2 comes in bits pause.go: the client has used up half of a flood's budget
 //	a deadline does not come    deadline, muxDeadline: what is it? wheel.go: is it armed?
-//	a connection is not reused  releaseUp and makeIdle have all reasons
+//	a connection is not reused  releaseUp and passOn have all reasons
 //	a request waits for one     places.go: which loop has the places, and who tells whom?
 //	descriptors grow            newLink, closeLink, openPipe and closePipe count in Loop.open
 //	memory grows                buffers.used; queue.release is where bytes are given back

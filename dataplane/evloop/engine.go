@@ -361,7 +361,7 @@ func (e *Engine) covers(address netip.AddrPort) bool {
 }
 
 // removedTime is how long a removed socket is open at most: a loop may be late.
-const removedTime = 2 * time.Duration(handshakeTime)
+const removedTime = 2 * time.Duration(tcpHandshakeTime)
 
 // wanted is where a table's listeners listen on this node: of virtual IPs, at
 // those that it was given the sockets of.

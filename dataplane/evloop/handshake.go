@@ -63,10 +63,10 @@ func (q *shakeQueue) remove(h *handshake) {
 	h.before, h.behind = nil, nil
 }
 
-// mayShake says that another handshake may begin. Where too many are under way
-// the one that waits for its peer the longest has to end: who begins many and
-// goes on with none must not keep others out.
-func (l *Loop) mayShake() bool {
+// admitShake says whether another handshake may begin. Where too many are under way
+// it ends the one that waits for its peer the longest: who begins many and goes on
+// with none must not keep others out.
+func (l *Loop) admitShake() bool {
 	if l.handshakes < maxHandshakes {
 		return true
 	}

@@ -23,7 +23,7 @@ func (l *Loop) setWay(p *endpointPool, http2 bool, t *table.UpstreamTLS) {
 		}
 		p.client = secure.NewClient(t, p.to.AddrPort.Addr().String(), protocol)
 	}
-	l.turnAway(p)
+	l.reviewWaiting(p)
 	l.retireMuxes(p)
 	for l.closeIdle(p) {
 	}
@@ -33,7 +33,7 @@ func (l *Loop) setWay(p *endpointPool, http2 bool, t *table.UpstreamTLS) {
 func (l *Loop) beginShakeUp(c *upstreamConn) {
 	// One that only keeps the pool warm must not push out another handshake.
 	unasked := c.stream == nil && c.pool.Queued() == 0
-	if unasked && l.handshakes >= maxHandshakes || !l.mayShake() {
+	if unasked && l.handshakes >= maxHandshakes || !l.admitShake() {
 		l.countHandshake(c.link, secure.ResultRefused)
 		l.shakeFailed(c, secure.ResultRefused.String())
 		return
@@ -72,10 +72,10 @@ func (l *Loop) shakeFailed(c *upstreamConn, why string) {
 	l.serveWaiting(p)
 }
 
-// quiet says that nothing has come on a connection without an exchange. With TLS
-// there may be something that is not the peer's word to us: a session ticket, a
-// new key.
-func (l *Loop) quiet(k *link) bool {
+// readsNothing says that nothing has come on a connection without an exchange. With TLS
+// it reads what there is: that may be no word of the peer's to us, but a session
+// ticket or a new key.
+func (l *Loop) readsNothing(k *link) bool {
 	if !k.readable || k.tls == nil {
 		return !k.readable
 	}

@@ -20,9 +20,9 @@ const (
 	socketIndex = 1 << 31
 	// acceptBurst bounds the accepts of one socket in one turn.
 	acceptBurst = 64
-	// handshakeTime is how long a removed socket stays open for the handshakes that had
+	// tcpHandshakeTime is how long a removed socket stays open for the connections that had
 	// begun on it: a round trip, with a packet that is lost.
-	handshakeTime = int64(time.Second)
+	tcpHandshakeTime = int64(time.Second)
 	// acceptPause is how long a loop without descriptors waits before it tries
 	// again: the edge that told of the connection is gone for good.
 	acceptPause = int64(10 * time.Millisecond)
@@ -207,7 +207,7 @@ func stopSYN(fd int) error {
 }
 
 // removeSocket ends a listening socket. No new connection begins on it; those that had
-// begun are taken for handshakeTime, since closing would reset them; then it is closed.
+// begun are taken for tcpHandshakeTime, since closing would reset them; then it is closed.
 // It is closed at once
 //
 //   - where the loop ends,
@@ -223,7 +223,7 @@ func (l *Loop) removeSocket(address netip.AddrPort) {
 			}
 		}
 		if waits {
-			s.closeAt, s.readable = l.now+handshakeTime, true
+			s.closeAt, s.readable = l.now+tcpHandshakeTime, true
 			l.sockets = append(l.sockets, s)
 			l.closeAt = cmp.Or(l.closeAt, s.closeAt)
 		} else {

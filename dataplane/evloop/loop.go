@@ -192,15 +192,15 @@ func (l *Loop) run() error {
 			return nil
 		}
 		l.endTurn(started)
-		if l.draining && l.mayEnd() {
+		if l.draining && l.agreeToEnd() {
 			return nil
 		}
 	}
 }
 
-// mayEnd says that a draining loop has nothing left to do: no loop has clients, so
-// none can come from another any more.
-func (l *Loop) mayEnd() bool {
+// agreeToEnd notes whether a draining loop has clients, and says that no loop has any: then
+// none can come from another any more. The last one to have none wakes the others.
+func (l *Loop) agreeToEnd() bool {
 	idle := l.downs == 0 && len(l.mailbox) == 0
 	news := idle && !l.idle.Swap(idle)
 	if !idle {

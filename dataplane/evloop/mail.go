@@ -18,14 +18,14 @@ const mailboxSize = 1024
 type mailKind uint8
 
 const (
-	mailChange    mailKind = iota // change: what a new table asks of the loop
-	mailAdopt                     // fd, peer, from, listener: a connection that another loop accepted
-	mailCloseIdle                 // slot: streams of another loop wait for a connection to the endpoint
-	mailSlotFree                  // slot: another loop has closed one, or left one to others
-	mailMakeRoom                  // slot, asker: it has no descriptor for a connection to the endpoint
-	mailRoom                      // slot, made: the answer
-	mailDrain                     // accept no more, end when the last exchange has
-	mailStop                      // end now
+	mailChange     mailKind = iota // change: what a new table asks of the loop
+	mailAdopt                      // fd, peer, from, listener: a connection that another loop accepted
+	mailMakePlaces                 // slot: streams of another loop wait for a connection to the endpoint
+	mailPlaceFree                  // slot: another loop has closed one, or left one to others
+	mailMakeRoom                   // slot, asker: it has no descriptor for a connection to the endpoint
+	mailRoom                       // slot, made: the answer
+	mailDrain                      // accept no more, end when the last exchange has
+	mailStop                       // end now
 )
 
 // mail is what others say to a loop.
@@ -72,9 +72,9 @@ func (l *Loop) readMail() (stop bool) {
 			m.change.done <- l.change(m.change)
 		case mailAdopt:
 			l.adopt(m)
-		case mailCloseIdle:
+		case mailMakePlaces:
 			l.makePlaces(m.slot)
-		case mailSlotFree:
+		case mailPlaceFree:
 			l.placeFree(m.slot)
 		case mailMakeRoom:
 			l.makeRoom(m)

@@ -59,7 +59,7 @@ func (l *Loop) yields(p *endpointPool) bool {
 func (l *Loop) tellPlace(p *endpointPool) {
 	if p.othersWait() > 0 {
 		p.gave = p.OthersShort() > 0
-		l.engine.tellOthers(l, mail{kind: mailSlotFree, slot: p.to.Slot})
+		l.engine.tellOthers(l, mail{kind: mailPlaceFree, slot: p.to.Slot})
 	}
 }
 
@@ -85,7 +85,7 @@ func (l *Loop) askOthers() {
 	for i, p := range l.wanting {
 		l.wanting[i], p.wants = nil, false
 		if p.Queued() > 0 && !p.retired {
-			l.engine.tellOthers(l, mail{kind: mailCloseIdle, slot: p.to.Slot})
+			l.engine.tellOthers(l, mail{kind: mailMakePlaces, slot: p.to.Slot})
 		}
 	}
 	l.wanting = l.wanting[:0]

@@ -99,7 +99,7 @@ func TestAHintIsNotLostInAFullBox(t *testing.T) {
 	l, other, c, p := twoStill(t)
 	s := other.streams.take()
 	other.acquireFrom(s, p)
-	for other.post(mail{kind: mailCloseIdle, slot: 1 << 20}) {
+	for other.post(mail{kind: mailMakePlaces, slot: 1 << 20}) {
 	}
 	l.closeUp(c)
 	if other.readMail(); s.up == nil {

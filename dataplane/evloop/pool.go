@@ -102,8 +102,9 @@ var endpointGone = exchange.Event{Kind: exchange.EventAcquireFailed, Failure: ex
 	Reason: exchange.ReasonNoEndpoint, Retry: exchange.RetryNothingSent,
 }}
 
-// turnAway tells those who wait that a pool's endpoint is not met as they ask it to be.
-func (l *Loop) turnAway(p *endpointPool) {
+// reviewWaiting refuses those who wait and do not suit the protocol that a pool's endpoint is
+// met by now; the others wait on.
+func (l *Loop) reviewWaiting(p *endpointPool) {
 	for range p.Queued() {
 		s := l.nextWaiting(p)
 		if s == nil { // one before it has ended some

@@ -89,7 +89,7 @@ func (p *SelfProbe) Fault() string {
 
 // Run probes until ctx ends.
 func (p *SelfProbe) Run(ctx context.Context) error {
-	for pause(ctx, probeEvery) {
+	for sleep(ctx, probeEvery) {
 		p.take(p.round(ctx))
 	}
 	return nil
@@ -115,8 +115,8 @@ func (p *SelfProbe) take(v verdict) {
 	}
 }
 
-// pause waits; false: ctx has ended.
-func pause(ctx context.Context, d time.Duration) bool {
+// sleep waits; false: ctx has ended.
+func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -193,7 +193,7 @@ func (p *SelfProbe) suspects(at place) bool { return at.address == p.suspect }
 // ask probes one address, more than once if it must.
 func (p *SelfProbe) ask(ctx context.Context, at place) (err error) {
 	for i := range probeAttempts {
-		if i > 0 && !pause(ctx, probeEvery) {
+		if i > 0 && !sleep(ctx, probeEvery) {
 			return err
 		}
 		if err = p.probe(ctx, at.address); err == nil || errors.Is(err, errUnasked) {

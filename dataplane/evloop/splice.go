@@ -55,18 +55,18 @@ type pipe struct {
 	again int64 // when another one may be asked for
 }
 
-// spliceWay is what became of an attempt to splice.
-type spliceWay uint8
+// spliceResult is what became of an attempt to splice.
+type spliceResult uint8
 
 const (
-	spliceNot   spliceWay = iota // bytes must be read
-	spliceMoved                  // done, as a read and a write would have
-	spliceStop                   // done, and the far link is full: it wakes the near one when it has room
+	spliceNot   spliceResult = iota // bytes must be read
+	spliceMoved                     // done, as a read and a write would have
+	spliceStop                      // done, and the far link is full: it wakes the near one when it has room
 )
 
 // splice moves at most most bytes from one link to another. What it moved is
 // written or waits in to.out.
-func (l *Loop) splice(from, to *link, most int64) (n int, state readState, way spliceWay) {
+func (l *Loop) splice(from, to *link, most int64) (n int, state readState, way spliceResult) {
 	if !from.bulk || most < spliceRest || from.tls != nil || to.tls != nil || from.in.len() > 0 {
 		return 0, readMore, spliceNot
 	}
@@ -204,7 +204,7 @@ func (l *Loop) closePipe(p *pipe) {
 
 // spliceAnswer is a read of an answer's body and its way to the client, where both
 // can be had by splice: the body goes down as it comes.
-func (l *Loop) spliceAnswer(c *upstreamConn) (n int, state readState, way spliceWay) {
+func (l *Loop) spliceAnswer(c *upstreamConn) (n int, state readState, way spliceResult) {
 	s := c.stream
 	if !c.link.bulk || s.sub != nil || s.x.State() != exchange.StateStream || s.x.ChunkedDown() {
 		return 0, readMore, spliceNot
@@ -221,7 +221,7 @@ func (l *Loop) spliceAnswer(c *upstreamConn) (n int, state readState, way splice
 
 // spliceRequest is spliceAnswer for the body of a request, none of which is kept to
 // be sent again.
-func (l *Loop) spliceRequest(d *downstream) (n int, state readState, way spliceWay) {
+func (l *Loop) spliceRequest(d *downstream) (n int, state readState, way spliceResult) {
 	s := d.stream
 	if !d.link.bulk || d.phase != phaseBody || s.call != nil || s.x.ChunkedUp() || s.x.Keeps() {
 		return 0, readMore, spliceNot
@@ -240,7 +240,7 @@ func (l *Loop) spliceRequest(d *downstream) (n int, state readState, way spliceW
 
 // splicePassage is a read of one direction of a tunnel between two connections, away
 // from k, and its way on.
-func (l *Loop) splicePassage(s *stream, k *link, kind exchange.EventKind) (n int, state readState, way spliceWay) {
+func (l *Loop) splicePassage(s *stream, k *link, kind exchange.EventKind) (n int, state readState, way spliceResult) {
 	if s.sub != nil || s.call != nil {
 		return 0, readMore, spliceNot
 	}

@@ -367,7 +367,7 @@ func (l *Loop) eventUpMux(c *upstreamConn, ev http2.Event, in []byte) {
 		}
 	case http2.GoAway:
 		m.leave()
-		l.endedMux(c)
+		l.noteEarlyEnd(c)
 		l.listLacking(c.pool)
 	case http2.Failed:
 		l.flushFrames(&m.frames)
@@ -381,7 +381,7 @@ func (l *Loop) failCalls(c *upstreamConn, reason exchange.Reason, detail string)
 	m := c.mux
 	m.over = true
 	m.leave()
-	l.endedMux(c)
+	l.noteEarlyEnd(c)
 	for _, s := range m.takeUnready() {
 		if s.unready != m { // one before it has ended it
 			continue

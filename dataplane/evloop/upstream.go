@@ -16,8 +16,8 @@ import (
 // stream, or with HTTP/2 a mux that has them.
 //
 //	connect, connectWarm ─▶ connectDone ─▶ (beginShakeUp, shakenUp) ─▶ opened
-//	opened ─▶ a stream that waits for it, openedMux, or makeIdle
-//	releaseUp ─▶ makeIdle ─▶ the next stream, or idle in the pool
+//	opened ─▶ a stream that waits for it, openedMux, or passOn
+//	releaseUp ─▶ passOn ─▶ the next stream, or idle in the pool
 //	abortUp, releaseUp, checkIdle, timeUp, retire ─▶ closeUp
 type upstreamConn struct {
 	link      *link
@@ -136,7 +136,7 @@ func (l *Loop) turnUp(c *upstreamConn) {
 // checkIdle ends an idle connection on which bytes came that nobody asked for, or
 // the end: it cannot serve again.
 func (l *Loop) checkIdle(c *upstreamConn) {
-	if k := c.link; k.broken || !l.quiet(k) || k.readHup {
+	if k := c.link; k.broken || !l.readsNothing(k) || k.readHup {
 		l.endedIdle(c)
 	}
 }
@@ -276,18 +276,36 @@ func (l *Loop) releaseUp(s *stream) {
 	s.up, c.stream = nil, nil
 	l.endInFlight(s)
 	p := c.pool
-	if p.retired || c.private || p.header != table.ProxyHeaderNone || c.link.broken || c.link.readHup || !l.nothingWaits(c.link) || c.client != p.client || c.http2 != p.http2 ||
-		!l.quiet(c.link) || (p.config.MaxRequests > 0 && c.served >= p.config.MaxRequests) || l.expired(c) || l.draining {
+	if !l.reusable(c) {
 		l.closeUp(c)
 		l.serveWaiting(p)
 		return
 	}
-	l.makeIdle(c)
+	l.passOn(c)
 }
 
-// makeIdle gives a connection to the stream that waits longest, or to the pool; or its
+// reusable says that a connection may serve another request. It writes what still waits to
+// be sent, and looks whether the endpoint said more than it was asked.
+func (l *Loop) reusable(c *upstreamConn) bool {
+	p, k := c.pool, c.link
+	switch {
+	case l.draining, p.retired:
+		return false
+	case c.client != p.client, c.http2 != p.http2: // the endpoint is met in another way now
+		return false
+	case c.private, p.header != table.ProxyHeaderNone: // it is one client's
+		return false
+	case p.config.MaxRequests > 0 && c.served >= p.config.MaxRequests, l.expired(c):
+		return false
+	case k.broken, k.readHup:
+		return false
+	}
+	return l.flushed(k) && l.readsNothing(k)
+}
+
+// passOn gives a connection to the stream that waits longest, or to the pool; or its
 // place to another loop.
-func (l *Loop) makeIdle(c *upstreamConn) {
+func (l *Loop) passOn(c *upstreamConn) {
 	p := c.pool
 	if l.yields(p) {
 		l.closeUp(c)

@@ -205,8 +205,9 @@ func (l *Loop) endedIdle(c *upstreamConn) {
 	l.dropIdle(c)
 }
 
-// endedMux is endedIdle for HTTP/2, where GOAWAY ends a connection before its end does.
-func (l *Loop) endedMux(c *upstreamConn) {
+// noteEarlyEnd does for HTTP/2, where GOAWAY comes before the end of a connection, what
+// endedIdle does but for that end.
+func (l *Loop) noteEarlyEnd(c *upstreamConn) {
 	m := c.mux
 	if c.pool.config.MinIdle > 0 && c.served == 0 && !m.failed && l.now < m.begun+warmYoung {
 		m.failed = true
