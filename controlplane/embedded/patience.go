@@ -41,12 +41,15 @@ type patientTxn struct {
 }
 
 func (t patientTxn) If(cs ...clientv3.Cmp) clientv3.Txn { return patientTxn{t.ctx, t.Txn.If(cs...)} }
+
 func (t patientTxn) Then(ops ...clientv3.Op) clientv3.Txn {
 	return patientTxn{t.ctx, t.Txn.Then(ops...)}
 }
+
 func (t patientTxn) Else(ops ...clientv3.Op) clientv3.Txn {
 	return patientTxn{t.ctx, t.Txn.Else(ops...)}
 }
+
 func (t patientTxn) Commit() (*clientv3.TxnResponse, error) {
 	return until(t.ctx, t.Txn.Commit)
 }
