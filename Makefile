@@ -159,7 +159,7 @@ fuzz-smoke: ## fuzz every fuzz target for 10 seconds
 	@deployments/tools/fuzz.sh '$(TAGS)' 10s $(MODULES)
 
 .PHONY: deps
-deps: ## install the Debian packages that tests call (root; elsewhere it says what is missing)
+deps: $(TEST_TOOLS) ## install the Debian packages that tests call (root; elsewhere it says what is missing), and build the pinned tools that they use
 	@deployments/tools/debian.sh $(DEBIAN_PACKAGES)
 
 .PHONY: tools

@@ -76,7 +76,7 @@ func TestRemovingAListenerAnswersEveryConnectionThatTheKernelCompleted(t *testin
 		}
 	}
 	answered, refused := 0, 0
-	for round := range 10 {
+	for round := range 5 {
 		n.apply(nil, ping())
 		stop := make(chan struct{})
 		var wg sync.WaitGroup

@@ -220,7 +220,7 @@ func TestHundredsOfShortConnectionsLeaveNothing(t *testing.T) {
 	n.serve(nil, forwardAll(u))
 	n.ask(n.dial(n.config())) // so that what is made once is there
 	before := runtime.NumGoroutine()
-	const workers, each = 8, 80
+	const workers, each = 8, 40
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {

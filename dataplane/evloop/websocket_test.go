@@ -295,7 +295,7 @@ func TestATunnelWithoutBytesEnds(t *testing.T) {
 // TestPushesDoNotKeepTablesAlive opens a WebSocket after each of many pushes; all
 // stay open, and nearly all tables go.
 func TestPushesDoNotKeepTablesAlive(t *testing.T) {
-	const pushes = 250
+	const pushes = 120
 	n := startNode(t, 2)
 	address := startBackend(t, echoSocket)
 	var gone atomic.Int64
