@@ -30,7 +30,12 @@ func (m *Monitor) Beside(pid int) {
 	if err != nil {
 		return // it has ended
 	}
-	if before := m.beside.Swap(&neighbour{f}); before != nil {
+	m.setBeside(&neighbour{f})
+}
+
+// setBeside has n counted and closes the one before; nil: nobody is.
+func (m *Monitor) setBeside(n *neighbour) {
+	if before := m.beside.Swap(n); before != nil {
 		_ = before.Close()
 	}
 }

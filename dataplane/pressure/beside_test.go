@@ -45,6 +45,17 @@ func TestAProcessBesideCountsUntilItHasEnded(t *testing.T) {
 	if got := m.percent(50 * mib); got < 50 || got > 55 {
 		t.Errorf("beside one that sleeps: %d percent", got)
 	}
+	_, open := m.beside.Load().Stat()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	other := Both(100*mib, c.Process.Pid)
+	file := other.beside.Load()
+	if err := other.Run(ctx, func(Level) {}); open != nil || err != nil || other.beside.Load() != nil {
+		t.Errorf("the end of watching: %v, %v", open, err)
+	}
+	if _, err := file.Stat(); err == nil {
+		t.Error("the file of the process beside is open still")
+	}
 	_ = c.Process.Kill()
 	_ = c.Wait()
 	if got := m.percent(50 * mib); got != 0 || m.beside.Load() != nil {

@@ -100,13 +100,14 @@ func New(limit, common uint64) *Monitor {
 	return m
 }
 
-// Run tells each change of level until ctx ends.
+// Run tells each change of level until ctx ends, and looks at nobody beside after that.
 func (m *Monitor) Run(ctx context.Context, tell func(Level)) error {
 	g, err := m.open()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = g.Close() }() // it was only read
+	defer m.setBeside(nil)
 	ticker := time.NewTicker(Every)
 	defer ticker.Stop()
 	level := Calm
