@@ -29,6 +29,18 @@ func FlagError(f *pflag.FlagSet, err error) error {
 	}
 }
 
+// NoSuchCommand refuses words that name no command. near finds the commands that look
+// like one of them, the nearest first.
+func NoSuchCommand(args []string, near func(string) []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if meant := near(args[0]); len(meant) > 0 {
+		return fmt.Errorf("unknown command %q (did you mean %q?)", args[0], meant[0])
+	}
+	return fmt.Errorf("unknown command %q", args[0])
+}
+
 func unknownFlag(f *pflag.FlagSet, unknown *pflag.NotExistError) string {
 	text, meant := "unknown flag: --"+unknown.GetSpecifiedName(), unknown.GetSpecifiedName()
 	if letters := unknown.GetSpecifiedShortnames(); letters != "" {

@@ -160,14 +160,8 @@ func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
 // noSuchCommand refuses words that name none of a command's commands.
 func noSuchCommand(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
 	cmd.SuggestionsMinimumDistance = 2 // two letters wrong are still near
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		return fmt.Errorf("unknown command %q (did you mean %q?)", args[0], near[0])
-	}
-	return fmt.Errorf("unknown command %q", args[0])
+	return settings.NoSuchCommand(args, cmd.SuggestionsFor)
 }
 
 // many is a most of takes: any number.

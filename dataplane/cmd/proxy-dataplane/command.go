@@ -123,14 +123,8 @@ func newCommand(w world) *cobra.Command {
 
 // noSuchCommand refuses words that name no command.
 func noSuchCommand(c *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
 	c.SuggestionsMinimumDistance = 2 // two letters wrong are still near
-	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-		return fmt.Errorf("unknown command %q (did you mean %q?)", args[0], near[0])
-	}
-	return fmt.Errorf("unknown command %q", args[0])
+	return settings.NoSuchCommand(args, c.SuggestionsFor)
 }
 
 // buildInfo says what program this is.

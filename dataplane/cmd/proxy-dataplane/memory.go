@@ -11,8 +11,8 @@ import (
 // is given up: where pressure.High begins.
 const heavy = "85 %"
 
-// watchesMemory makes the monitor, if there is a limit to watch.
-func (n *node) watchesMemory() bool {
+// makeMonitor makes the monitor of this process; false: there is no limit to watch.
+func (n *node) makeMonitor() bool {
 	if n.options.memory == 0 {
 		return false
 	}

@@ -176,7 +176,7 @@ func (n *node) start(parts *lifecycle.Parts, from source, server *admin.Server) 
 	parts.Start("admin", n.adminPart.wrap(func(ctx context.Context) error { return server.Run(ctx, n.adminListener) }))
 	parts.StartSlow("engine", o.drainTimeout+stopGrace, n.engine.Run)
 	parts.Start("garbage", pressure.NewCollector(o.memory).Run)
-	if n.watchesMemory() {
+	if n.makeMonitor() {
 		parts.Start("memory", func(ctx context.Context) error { return n.memory.Run(ctx, n.underPressure) })
 	}
 	parts.Start("huge pages", n.hugePages.Run)
