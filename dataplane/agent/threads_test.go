@@ -93,7 +93,7 @@ func TestAnAgentLeavesItsProcessorToOthers(t *testing.T) {
 		t.Skip("it may not have a real-time priority: ", err)
 	}
 	before := processorTime(t, pid)
-	time.Sleep(look)
+	time.Sleep(look) // what it uses in a while is what is asked
 	used := processorTime(t, pid) - before
 	t.Logf("%s of %s", used, look)
 	if used > look/4 {

@@ -20,35 +20,43 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
+
+// callThrough serves server behind n, by HTTP/2, and makes a connection to it through n.
+func callThrough(t *testing.T, n *node, server *grpc.Server) (*grpc.ClientConn, *table.Upstream) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	u := newUpstream("u", l.Addr().String())
+	u.HTTP2 = true
+	n.apply(nil, forwardAll(u))
+	conn, err := grpc.NewClient(n.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn, u
+}
 
 // TestGRPCGoesThrough makes calls with one answer and with many, an error that is
 // all trailers, and one that is given up.
 func TestGRPCGoesThrough(t *testing.T) {
 	n := startNode(t, 1)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	server, state := grpc.NewServer(), health.NewServer()
 	grpc_health_v1.RegisterHealthServer(server, state)
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
-	defer func() {
-		server.Stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
-	u := newUpstream("u", l.Addr().String())
-	u.HTTP2 = true
-	n.apply(nil, forwardAll(u))
-
-	conn, err := grpc.NewClient(n.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn, u := callThrough(t, n, server)
 	client := grpc_health_v1.NewHealthClient(conn)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -85,10 +93,6 @@ func TestGRPCGoesThrough(t *testing.T) {
 // them by a PING, to measure the path.
 func TestACallOfManySmallMessagesGoesThrough(t *testing.T) {
 	n := startNode(t, 1)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 		for {
 			var m emptypb.Empty
@@ -102,22 +106,7 @@ func TestACallOfManySmallMessagesGoesThrough(t *testing.T) {
 			}
 		}
 	}))
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
-	defer func() {
-		server.Stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
-	u := newUpstream("u", l.Addr().String())
-	u.HTTP2 = true
-	n.apply(nil, forwardAll(u))
-	conn, err := grpc.NewClient(n.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn, _ := callThrough(t, n, server)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/s/echo")

@@ -80,9 +80,9 @@ func TestAnEtcdThatWantsACertificateIsToldSo(t *testing.T) {
 	}
 }
 
-// TestAnEtcdThatWantsAUserIsNotWaitedFor: it answers, and will say the same tomorrow.
-func TestAnEtcdThatWantsAUserIsNotWaitedFor(t *testing.T) {
-	endpoint, peer := freeURL(t), freeURL(t)
+// externalEtcd starts an etcd that is none of ours, and ends with the test.
+func externalEtcd(t *testing.T, endpoint, peer url.URL) {
+	t.Helper()
 	cfg := embed.NewConfig()
 	cfg.Dir, cfg.Name, cfg.ZapLoggerBuilder = t.TempDir(), "one", embed.NewZapLoggerBuilder(zap.NewNop())
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{endpoint}, []url.URL{endpoint}
@@ -93,6 +93,12 @@ func TestAnEtcdThatWantsAUserIsNotWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(etcd.Close)
+}
+
+// TestAnEtcdThatWantsAUserIsNotWaitedFor: it answers, and will say the same tomorrow.
+func TestAnEtcdThatWantsAUserIsNotWaitedFor(t *testing.T) {
+	endpoint := freeURL(t)
+	externalEtcd(t, endpoint, freeURL(t))
 	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint.String()}, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)

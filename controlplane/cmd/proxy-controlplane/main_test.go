@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/goleak"
 
 	"github.com/proxyfleet/proxyfleet/proto/api"
@@ -249,17 +248,7 @@ func TestAnExternalEtcdMayComeLater(t *testing.T) {
 		t.Errorf("why it does not answer is not told:\n%s", p.stderr)
 	}
 
-	cfg := embed.NewConfig()
-	cfg.Dir, cfg.Name, cfg.LogLevel = filepath.Join(t.TempDir(), "etcd"), "one", "panic"
-	cfg.LogOutputs = []string{"/dev/null"}
-	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{endpoint}, []url.URL{endpoint}
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
-	cfg.InitialCluster = "one=" + peer.String()
-	etcd, err := embed.StartEtcd(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(etcd.Close)
+	externalEtcd(t, endpoint, peer)
 	t.Cleanup(func() { p.end() }) // before its etcd
 
 	p.ready(dir)

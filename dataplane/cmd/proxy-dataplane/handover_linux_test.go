@@ -178,7 +178,7 @@ func TestAnyNumberOfAddressesCanBeLeft(t *testing.T) {
 func TestANodeWhoseSuccessorNeedsTooMuchMemoryGoesOn(t *testing.T) {
 	perl, err := exec.LookPath("perl")
 	if err != nil {
-		t.Skip("no perl")
+		t.Skip("the new process of this test is written in Perl: ", err)
 	}
 	n := givingNode(t)
 	own, err := os.ReadFile("/proc/self/statm")

@@ -4,7 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/agent"
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
@@ -97,29 +97,29 @@ func TestListsGoForwardAcrossAnUpgrade(t *testing.T) {
 		return list.Revision
 	}
 	save(4)
-	v := &vips{logger: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), asks: make(chan struct{}, 1)}
-	v.remember(dir)
-	begin := make(chan struct{})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- v.Run(ctx, begin) }()
-	v.fleetState(&fleetv1.FleetState{ListLineage: 1, ListRevision: 6})
-	time.Sleep(20 * time.Millisecond)
-	if got := kept(); got != 4 {
-		t.Errorf("list %d is kept while the process before goes by 4", got)
-	}
-	save(5)
-	close(begin)
-	for deadline := time.Now().Add(10 * time.Second); v.say().GrantsBy != 6 && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
-	if by, on := v.say().GrantsBy, kept(); by != 6 || on != 6 {
-		t.Errorf("it goes by %d, and has kept %d", by, on)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		v := &vips{logger: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), asks: make(chan struct{}, 1)}
+		v.remember(dir)
+		begin := make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- v.Run(ctx, begin) }()
+		v.fleetState(&fleetv1.FleetState{ListLineage: 1, ListRevision: 6})
+		synctest.Wait()
+		if got := kept(); got != 4 {
+			t.Errorf("list %d is kept while the process before goes by 4", got)
+		}
+		save(5)
+		close(begin)
+		synctest.Wait()
+		if by, on := v.say().GrantsBy, kept(); by != 6 || on != 6 {
+			t.Errorf("it goes by %d, and has kept %d", by, on)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestTheAgentKeepsGrantsOfAsManyVirtualIPsAsATableMayHave(t *testing.T) {
