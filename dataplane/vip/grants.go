@@ -11,7 +11,9 @@ import (
 )
 
 const (
-	// MaxVIPs bounds the virtual IPs that a member keeps grants of.
+	// MaxVIPs bounds the virtual IPs of a fleet. A member keeps grants of as many that
+	// it is configured with, and of as many others: those of a configuration that went,
+	// or that it has not got yet, take nothing from its own.
 	MaxVIPs = 1024
 	// sentKept bounds the requests whose sending time is known. At MaxItems a
 	// datagram it covers KeepFor several times over; what is older is no use.
@@ -106,7 +108,8 @@ type Grants struct {
 	quiet   int64 // nothing is granted before
 	seq     uint64
 	sent    []stamp // by Seq modulo its length
-	offices []*office
+	offices []*office // by name
+	strange int       // the offices of virtual IPs that are not configured here
 	actions []Action
 	beating bool // a renewal is due in this step
 }
@@ -214,29 +217,32 @@ func (g *Grants) find(vip string) *office {
 	return nil
 }
 
-// office returns that of a virtual IP, or nil if there are too many.
+// office returns that of a virtual IP that a member names, or nil if too many were named
+// that are not configured here.
 func (g *Grants) office(vip string) *office {
-	i, ok := g.search(vip)
-	if ok {
-		return g.offices[i]
+	if o := g.find(vip); o != nil || g.strange >= MaxVIPs {
+		return o
 	}
-	if len(g.offices) >= MaxVIPs {
-		return nil
-	}
-	o := newOffice(vip, g.list.Len(), g.now)
-	g.offices = slices.Insert(g.offices, i, o)
-	return o
+	return g.establish(vip)
 }
 
-// configure takes over the specs. What a member granted does not depend on them:
-// a node that has not heard of a virtual IP yet grants it all the same.
+// establish returns the office of a virtual IP, a new one if there is none.
+func (g *Grants) establish(vip string) *office {
+	i, ok := g.search(vip)
+	if !ok {
+		g.offices = slices.Insert(g.offices, i, newOffice(vip, g.list.Len(), g.now))
+		g.strange++
+	}
+	return g.offices[i]
+}
+
+// configure takes over the specs, MaxVIPs of them at most. What a member granted does not
+// depend on them: a node that has not heard of a virtual IP yet grants it all the same.
 func (g *Grants) configure(specs []Spec) {
 	wanted := map[string]bool{}
 	for _, spec := range specs {
-		if !validName(spec.VIP) {
-			continue
-		}
-		if o := g.office(spec.VIP); o != nil {
+		if validName(spec.VIP) && len(wanted) < MaxVIPs {
+			o := g.establish(spec.VIP)
 			o.elector, o.stale = NewElector(spec, g.list), true
 			wanted[spec.VIP] = true
 		}
@@ -246,6 +252,7 @@ func (g *Grants) configure(specs []Spec) {
 			o.elector, o.stale = nil, true
 		}
 	}
+	g.strange = len(g.offices) - len(wanted)
 }
 
 // setList takes over a list. Grants stay with their ids: they are promises.
@@ -275,10 +282,15 @@ func (g *Grants) setList(list List) {
 
 // forget drops offices that nothing is known of any more.
 func (g *Grants) forget() {
+	if g.strange == 0 {
+		return
+	}
+	before := len(g.offices)
 	g.offices = slices.DeleteFunc(g.offices, func(o *office) bool {
 		return o.elector == nil && o.state == Idle && !o.granted.live(g.now) && o.repeats == 0 &&
 			g.now-o.touched > g.t.silent
 	})
+	g.strange -= before - len(g.offices)
 }
 
 // flush sends what is due, as few datagrams as it fits into.

@@ -209,6 +209,53 @@ func TestAMemberKeepsABoundedNumberOfVIPsAndForgets(t *testing.T) {
 	}
 }
 
+// What a configuration before named, and what others name, stays known for a while. It
+// must not take the place of what is configured now, which is said once.
+func TestVirtualIPsThatWentLeaveRoomForThoseThatCame(t *testing.T) {
+	specs := func(name string) (all []Spec) {
+		for i := range MaxVIPs {
+			all = append(all, Spec{VIP: fmt.Sprint(name, i)})
+		}
+		return all
+	}
+	g, err := New(Config{Self: "a", Boot: 1, List: NewList(1, "a"), Specs: specs("before-")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := func(now int64, events ...Event) {
+		for range 3 { // waits, asks, holds
+			g.Step(now, fleet("a"), events...)
+			events = nil
+		}
+	}
+	held := func(name string) (n int) {
+		for i := range MaxVIPs {
+			if _, holds := g.Until(fmt.Sprint(name, i)); holds {
+				n++
+			}
+		}
+		return n
+	}
+	step(300 * ms)
+	if n := held("before-"); n != MaxVIPs {
+		t.Fatalf("%d are held", n)
+	}
+	step(400*ms, Configured{specs("after-")})
+	step(500 * ms)
+	if n := held("after-"); n != MaxVIPs {
+		t.Errorf("%d of the new ones are held", n)
+	}
+	step(600*ms, Configured{specs("last-")}, Configured{specs("before-")})
+	step(800 * ms)
+	if n := held("before-"); n != MaxVIPs {
+		t.Errorf("%d are held, of those that came back", n)
+	}
+	g.Step(10000*ms, fleet("a"))
+	if len(g.offices) != MaxVIPs || g.strange != 0 {
+		t.Errorf("%d are known in the end, %d of them not configured", len(g.offices), g.strange)
+	}
+}
+
 func TestOneNodeAloneHoldsByItself(t *testing.T) {
 	w := newWorld(1, calm, defaultTiming(), 1, Spec{VIP: "x"})
 	w.bootAll()
