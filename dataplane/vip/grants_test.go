@@ -187,6 +187,39 @@ func TestListsOfDifferentRevisionsDoNotMix(t *testing.T) {
 	}
 }
 
+// A member that is none of us may say of a holder that it holds for a minute more.
+func TestWhatAMemberSaysOfAHolderCountsNoLongerThanAGrantLasts(t *testing.T) {
+	g, err := New(Config{Self: "a", Boot: 1, List: NewList(1, "a", "b", "c"), Specs: []Spec{{VIP: "x", Preference: []string{"a"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asks := func(now int64, events ...Event) (asked *Message) {
+		for _, a := range g.Step(now, fleet("a b c"), events...) {
+			if s, ok := a.(Send); ok && s.Message.Items[0].Op == Ask {
+				asked = &s.Message
+			}
+		}
+		return asked
+	}
+	g.Step(0, fleet("a b c"))
+	asked := asks(300 * ms)
+	if asked == nil {
+		t.Fatal("it does not ask")
+	}
+	asks(301*ms, Received{Message{Kind: Answer, From: "b", Boot: 1, Seq: asked.Seq, Revision: 1, Items: []Item{
+		{VIP: "x", Term: asked.Items[0].Term, Verdict: Taken, LastTerm: 9, Other: "c", OtherHolds: true, LeftMS: 65535},
+	}}})
+	for now := 302 * ms; ; now += ms {
+		if asks(now) != nil {
+			t.Logf("it asks again after %d ms", now/ms-301)
+			return
+		}
+		if now > 2000*ms {
+			t.Fatal("it does not ask again")
+		}
+	}
+}
+
 func TestAMemberKeepsABoundedNumberOfVIPsAndForgets(t *testing.T) {
 	g := grantee(t)
 	seq := uint64(0)

@@ -232,7 +232,7 @@ func (g *Grants) answered(o *office, from int, sent int64, it *Item) {
 		if o.state != Asking {
 			return
 		}
-		left := int64(it.LeftMS) * int64(time.Millisecond)
+		left := min(int64(it.LeftMS)*int64(time.Millisecond), g.t.grant) // no grant lasts longer
 		if it.Verdict == Taken && holds {
 			g.toldOfHolder(o, other, left)
 		}
