@@ -107,11 +107,12 @@ type Grants struct {
 	now     int64
 	quiet   int64 // nothing is granted before
 	seq     uint64
-	sent    []stamp // by Seq modulo its length
+	sent    []stamp   // by Seq modulo its length
 	offices []*office // by name
 	strange int       // the offices of virtual IPs that are not configured here
 	actions []Action
-	beating bool // a renewal is due in this step
+	beating bool      // a renewal is due in this step
+	turn    []*office // those that this step brings up to the present
 }
 
 // stamp is when a request was sent.
@@ -148,12 +149,7 @@ func newGrants(c Config, t timing) *Grants {
 func (g *Grants) Step(now int64, view member.View, events ...Event) []Action {
 	g.actions = g.actions[:0]
 	g.now = max(g.now, now)
-	if !view.Same(g.view) {
-		g.view = view
-		for _, o := range g.offices {
-			o.stale = true
-		}
-	}
+	g.see(view)
 	for _, e := range events {
 		switch e := e.(type) {
 		case Received:
@@ -166,21 +162,58 @@ func (g *Grants) Step(now int64, view member.View, events ...Event) []Action {
 			}
 		}
 	}
-	g.beating = slices.ContainsFunc(g.offices, func(o *office) bool { return o.state == Holding && o.nextSend <= g.now })
-	for _, o := range g.offices {
-		g.advance(o)
-	}
+	g.advanceDue()
 	g.flush()
+	for _, o := range g.turn {
+		g.schedule(o)
+	}
 	g.forget()
 	return g.actions
 }
 
+// see takes over a View.
+func (g *Grants) see(view member.View) {
+	if view.Same(g.view) {
+		return
+	}
+	changes := member.Diff(g.view, view)
+	g.view = view
+	if slices.ContainsFunc(changes, concernsAll) {
+		for _, o := range g.offices {
+			o.stale = true
+		}
+		return
+	}
+	for i := range changes {
+		g.seeHoldings(changes[i].Old, changes[i].New)
+		g.seeHoldings(changes[i].New, changes[i].Old)
+	}
+}
+
+// concernsAll says whether the order of election may be another for every virtual IP.
+func concernsAll(c member.Change) bool {
+	return c.Kind != member.Updated || c.Old.Flags != c.New.Flags || !slices.Equal(c.Old.Labels, c.New.Labels)
+}
+
+// seeHoldings has those virtual IPs elected anew of which a member says one thing and
+// said another: where many move, each View differs from the one before in a few.
+func (g *Grants) seeHoldings(m, other member.Member) {
+	for _, h := range m.Holdings {
+		if was, is := other.Holding(h.VIP); is && was == h {
+			continue
+		}
+		if o := g.find(h.VIP); o != nil {
+			o.stale = true
+		}
+	}
+}
+
 // NextDeadline is when Step must be called if nothing happens before. There is
-// none where ok is false.
+// none where ok is false. It follows from the last Step.
 func (g *Grants) NextDeadline() (at int64, ok bool) {
 	at = math.MaxInt64
 	for _, o := range g.offices {
-		at = min(at, g.deadline(o))
+		at = min(at, o.deadline)
 	}
 	return at, at != math.MaxInt64
 }
@@ -291,37 +324,6 @@ func (g *Grants) forget() {
 			g.now-o.touched > g.t.silent
 	})
 	g.strange -= before - len(g.offices)
-}
-
-// flush sends what is due, as few datagrams as it fits into.
-func (g *Grants) flush() {
-	var m *Message
-	size := 0
-	end := func() {
-		if m != nil {
-			g.actions = append(g.actions, Send{To: g.others, Message: *m})
-			m = nil
-		}
-	}
-	for _, o := range g.offices {
-		op, term, due := g.due(o)
-		if !due || len(g.others) == 0 {
-			continue
-		}
-		need := requestSize(o.vip)
-		if m != nil && (size+need > MaxMessage || len(m.Items) == MaxItems) {
-			end()
-		}
-		if m == nil {
-			g.seq++
-			g.sent[g.seq%sentKept] = stamp{g.seq, g.now}
-			m = &Message{Kind: Request, From: g.self, Boot: g.boot, Seq: g.seq, Revision: g.list.Revision}
-			size = headSize(g.self)
-		}
-		m.Items = append(m.Items, Item{VIP: o.vip, Term: term, Op: op})
-		size += need
-	}
-	end()
 }
 
 // sentAt is when the request of that number was sent, if that is still known.

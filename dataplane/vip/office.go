@@ -34,6 +34,10 @@ type office struct {
 	elector *Elector // nil: the virtual IP is not configured here
 	touched int64    // when a request last named it
 
+	// Set by schedule at the end of each of its turns.
+	turn     int64 // when the next one is, if nothing is received before; never: at once
+	deadline int64 // for which the caller of Step is to wake
+
 	// As a member.
 	granted  grant
 	lastTerm uint64 // the highest ever granted, and to whom
@@ -120,7 +124,7 @@ type reply struct {
 }
 
 func newOffice(vip string, members int, now int64) *office {
-	o := &office{vip: vip, touched: now, free: now, floor: never, lease: never, takeOver: never, clashed: never}
+	o := &office{vip: vip, touched: now, free: now, floor: never, lease: never, takeOver: never, clashed: never, turn: never}
 	o.resize(members)
 	o.granted.to.who, o.lastTo.who = nobody, nobody
 	o.holder.who, o.rival.who, o.ready.who = nobody, nobody, nobody

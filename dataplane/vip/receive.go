@@ -63,7 +63,7 @@ func (g *Grants) requested(from int, m *Message, it *Item) (Item, bool) {
 		return answer, false // late or repeated
 	}
 	o.seen[from] = source{m.Boot, m.Seq}
-	o.touched = g.now
+	o.touched, o.turn = g.now, never
 	o.back(from, false)
 	o.sawTerm(it.Term)
 	g.lapse(o)
@@ -206,7 +206,7 @@ func (g *Grants) superseded(m *Message) {
 	for i := range m.Items {
 		it := &m.Items[i]
 		if o := g.find(it.VIP); o != nil && it.Verdict == OtherList && it.OtherHolds && it.Other != g.self {
-			o.newer = g.now + g.t.grant
+			o.newer, o.turn = g.now+g.t.grant, never
 		}
 	}
 }
@@ -216,6 +216,7 @@ func (g *Grants) answered(o *office, from int, sent int64, it *Item) {
 	if i, ok := g.list.Index(it.Other); ok {
 		other = i
 	}
+	o.turn = never
 	o.sawTerm(it.LastTerm)
 	o.answers[from] = reply{g.now, it.Verdict, other}
 	holds := it.OtherHolds && other != nobody && other != g.me && it.LastTerm > o.gone[other].n
