@@ -36,6 +36,13 @@ func TestMessagesComeBackAsTheyWere(t *testing.T) {
 		if !ok {
 			t.Fatal("what stood before is gone")
 		}
+		size := m.headSize()
+		for i := range m.Items {
+			size += m.Items[i].size(m.Kind)
+		}
+		if size != len(b) {
+			t.Errorf("it is %d bytes long, and not %d", len(b), size)
+		}
 		got, err := Decode(b)
 		if err != nil {
 			t.Fatal(err)

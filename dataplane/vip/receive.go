@@ -24,16 +24,16 @@ func (g *Grants) receive(m *Message) {
 // request answers, as a member. from is nobody only where m goes by another list.
 func (g *Grants) request(from int, to []string, m *Message) {
 	answer := Message{Kind: Answer, From: g.self, Boot: m.Boot, Seq: m.Seq, Revision: g.list.Revision}
-	size := headSize(g.self)
+	size := answer.headSize()
 	for i := range m.Items {
 		it, ok := g.requested(from, m, &m.Items[i])
 		if !ok {
 			continue
 		}
-		need := answerSize(it.VIP, it.Other)
+		need := it.size(Answer)
 		if size+need > MaxMessage {
 			g.actions = append(g.actions, Send{To: to, Message: answer})
-			answer.Items, size = nil, headSize(g.self)
+			answer.Items, size = nil, answer.headSize()
 		}
 		answer.Items = append(answer.Items, it)
 		size += need

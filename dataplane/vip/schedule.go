@@ -116,7 +116,7 @@ func (g *Grants) due(o *office) (op Op, term uint64, due bool) {
 	return op, o.term, true
 }
 
-// flush sends what is due, as few datagrams as it fits into.
+// flush sends what is due, in datagrams of as much as can be answered in one each.
 func (g *Grants) flush() {
 	var m *Message
 	size := 0
@@ -131,7 +131,9 @@ func (g *Grants) flush() {
 		if !due || len(g.others) == 0 {
 			continue
 		}
-		need := requestSize(o.vip)
+		it := Item{VIP: o.vip, Term: term, Op: op}
+		granted := Item{VIP: o.vip, Term: term, LastTerm: term}
+		need := max(it.size(Request), granted.size(Answer))
 		if m != nil && (size+need > MaxMessage || len(m.Items) == MaxItems) {
 			end()
 		}
@@ -139,9 +141,9 @@ func (g *Grants) flush() {
 			g.seq++
 			g.sent[g.seq%sentKept] = stamp{g.seq, g.now}
 			m = &Message{Kind: Request, From: g.self, Boot: g.boot, Seq: g.seq, Revision: g.list.Revision}
-			size = headSize(g.self)
+			size = m.headSize()
 		}
-		m.Items = append(m.Items, Item{VIP: o.vip, Term: term, Op: op})
+		m.Items = append(m.Items, it)
 		size += need
 	}
 	end()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 )
 
 const (
@@ -83,16 +84,21 @@ func (it *Item) valid(k Kind) bool {
 	return it.Verdict >= Granted && it.Verdict <= lastVerdict && it.Op == 0
 }
 
-// requestSize bounds what an item of a request takes.
-func requestSize(vip string) int { return 1 + len(vip) + binary.MaxVarintLen64 + 1 }
-
-// answerSize bounds what an item of an answer takes.
-func answerSize(vip, other string) int {
-	return 1 + len(vip) + 2*binary.MaxVarintLen64 + 2 + 1 + len(other) + binary.MaxVarintLen16
+// size is how many bytes it takes in a message of that kind.
+func (it *Item) size(k Kind) int {
+	n := 1 + len(it.VIP) + uvarintSize(it.Term) + 1
+	if k == Answer {
+		n += uvarintSize(it.LastTerm) + 1 + 1 + len(it.Other) + uvarintSize(uint64(it.LeftMS))
+	}
+	return n
 }
 
-// headSize bounds what stands before the items.
-func headSize(from string) int { return 2 + 8 + 2*binary.MaxVarintLen64 + 1 + len(from) + 1 }
+// headSize is how many bytes stand before the items.
+func (m *Message) headSize() int {
+	return 2 + 8 + uvarintSize(m.Seq) + uvarintSize(m.Revision) + 1 + len(m.From) + 1
+}
+
+func uvarintSize(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
 func validName(s string) bool { return s != "" && len(s) <= MaxName }
 
