@@ -5,7 +5,7 @@
 // # Model
 //
 //	main process                              vip-agent (a child, the same binary)
-//	Supervisor ── what is wanted, VIPs, list ──▶ loop: Elector, Grants, sockets
+//	Supervisor ── what is wanted, VIPs, list ──▶ loop: Grants, sockets
 //	           ◀── report, leases, sockets ──     gossip (memberlist)
 //	           ── a sign of life each 50 ms (pipe) ──▶
 //

@@ -3,7 +3,7 @@
 //
 // Two questions are kept apart.
 //
-// Who should ask is answered by an [Elector], a pure function of the
+// Who should ask is answered by an election, a pure function of the
 // member.View. It may answer differently on two nodes at one time, and it need
 // not know who can reach whom: a wrong answer costs time, never more.
 //

@@ -57,8 +57,8 @@ type Spec struct {
 	Policy  Policy
 }
 
-// Elector orders the members that may hold one virtual IP. It is immutable.
-type Elector struct {
+// elector orders the members that may hold one virtual IP. It is immutable.
+type elector struct {
 	spec Spec
 	list List
 	// By the members' place in the list.
@@ -67,9 +67,9 @@ type Elector struct {
 	weight []uint64
 }
 
-// NewElector returns the elector of a virtual IP among the members of a list.
-func NewElector(spec Spec, list List) *Elector {
-	e := &Elector{
+// newElector returns the elector of a virtual IP among the members of a list.
+func newElector(spec Spec, list List) *elector {
+	e := &elector{
 		spec: spec, list: list,
 		named: make([]bool, list.Len()), prefer: make([]int, list.Len()), weight: make([]uint64, list.Len()),
 	}
@@ -97,45 +97,13 @@ func weight(vip, id string) uint64 {
 	return binary.BigEndian.Uint64(sum[:])
 }
 
-// Opinion is what a node knows beyond its View: the View follows gossip, which
-// takes longer than requests do.
-type Opinion struct {
-	// Incumbent is the id of the holder. Empty: the one that the View names.
-	Incumbent string
-	// Out says whom to leave out; nil: nobody.
-	Out func(id string) bool
-}
-
-// Order returns the ids of those that should hold the virtual IP, the best
+// order appends to dst the places of those that should hold the virtual IP, the best
 // first: the expected members that are in the View, may hold it, can, are not
-// draining and are healthy. If none of them is healthy, health is ignored, and
-// the incumbent comes first in any case: what makes every node unhealthy is more
-// likely a bad configuration than the nodes, and must not take the address off
-// the network.
-func (e *Elector) Order(view member.View, o Opinion) []string {
-	out := func(int) bool { return false }
-	if o.Out != nil {
-		out = func(i int) bool { return o.Out(e.list.ID(i)) }
-	}
-	incumbent := -1
-	if o.Incumbent == "" {
-		if m, _, ok := view.Holder(e.spec.VIP); ok {
-			o.Incumbent = m.ID
-		}
-	}
-	if i, ok := e.list.Index(o.Incumbent); ok {
-		incumbent = i
-	}
-	order := e.order(nil, view, incumbent, out)
-	ids := make([]string, len(order))
-	for i, place := range order {
-		ids[i] = e.list.ID(place)
-	}
-	return ids
-}
-
-// order is Order in places of the list, appended to dst.
-func (e *Elector) order(dst []int, view member.View, incumbent int, out func(int) bool) []int {
+// draining and are healthy, and are not out. If none of them is healthy, health is
+// ignored, and the incumbent comes first in any case: what makes every node unhealthy
+// is more likely a bad configuration than the nodes, and must not take the address off
+// the network. incumbent is the place of who holds, or nobody.
+func (e *elector) order(dst []int, view member.View, incumbent int, out func(int) bool) []int {
 	healthy := false
 	for i := range e.list.Len() {
 		m, ok := view.Get(e.list.ID(i))
@@ -169,7 +137,7 @@ func (e *Elector) order(dst []int, view member.View, incumbent int, out func(int
 
 // able says whether member i, of which m is known, can hold the virtual IP at
 // all, well or badly.
-func (e *Elector) able(i int, m member.Member) bool {
+func (e *elector) able(i int, m member.Member) bool {
 	if !e.named[i] || !m.Flags.Has(member.Eligible) || m.Flags.Has(member.Witness) {
 		return false
 	}
@@ -181,27 +149,18 @@ func (e *Elector) able(i int, m member.Member) bool {
 	return true
 }
 
-func (e *Elector) byWeight(a, b int) int {
+func (e *elector) byWeight(a, b int) int {
 	return cmp.Or(cmp.Compare(e.weight[b], e.weight[a]), cmp.Compare(a, b))
 }
 
-// Outranks says whether a comes before b whatever their state: which of two
+// outranks says whether a comes before b whatever their state: which of two
 // holders stays.
-func (e *Elector) Outranks(a, b string) bool {
-	i, known := e.list.Index(a)
-	j, other := e.list.Index(b)
-	if !known || !other {
-		return known
-	}
-	return e.outranks(i, j)
-}
-
-func (e *Elector) outranks(a, b int) bool {
+func (e *elector) outranks(a, b int) bool {
 	return cmp.Or(cmp.Compare(e.prefer[a], e.prefer[b]), e.byWeight(a, b)) < 0
 }
 
-// Policy is the one in force, and why if it is not what the Spec says.
-func (e *Elector) Policy() (p Policy, why string) {
+// policy is the one in force, and why if it is not what the Spec says.
+func (e *elector) policy() (p Policy, why string) {
 	if e.spec.Policy != Default {
 		return e.spec.Policy, ""
 	}

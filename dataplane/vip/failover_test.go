@@ -163,7 +163,8 @@ func TestAvailabilityHasAHolderInEachPartAndOneWhenTheyMeet(t *testing.T) {
 			t.Fatalf("seed %d: in two parts %v hold", seed, w.holders("x"))
 		}
 		first, second := w.holders("x")[0], w.holders("x")[1]
-		if e := NewElector(w.specs[0], w.list); e.Outranks(second, first) {
+		i, _ := w.list.Index(first)
+		if j, _ := w.list.Index(second); newElector(w.specs[0], w.list).outranks(j, i) {
 			first = second
 		}
 		w.connect(func(int, int) bool { return true })

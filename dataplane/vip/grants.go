@@ -233,9 +233,9 @@ func (g *Grants) Until(vip string) (until int64, holds bool) {
 // when it hears of another holder: whoever acts late may have missed that.
 func (g *Grants) until(o *office) int64 {
 	if g.policy(o) == Availability {
-		return max(o.lease, g.now+g.t.keep)
+		return max(o.heldUntil, g.now+g.t.keep)
 	}
-	return o.lease
+	return o.heldUntil
 }
 
 func (g *Grants) search(vip string) (int, bool) {
@@ -276,7 +276,7 @@ func (g *Grants) configure(specs []Spec) {
 	for _, spec := range specs {
 		if validName(spec.VIP) && len(wanted) < MaxVIPs {
 			o := g.establish(spec.VIP)
-			o.elector, o.stale = NewElector(spec, g.list), true
+			o.elector, o.stale = newElector(spec, g.list), true
 			wanted[spec.VIP] = true
 		}
 	}

@@ -31,58 +31,68 @@ func (s State) String() string {
 // whom it knows to hold, and its own part. Members are places in the list.
 type office struct {
 	vip     string
-	elector *Elector // nil: the virtual IP is not configured here
+	elector *elector // nil: the virtual IP is not configured here
 	touched int64    // when a request last named it
 
 	// Set by schedule at the end of each of its turns.
 	turn     int64 // when the next one is, if nothing is received before; never: at once
 	deadline int64 // for which the caller of Step is to wake
 
-	// As a member.
+	// As a member: requested writes these, and decide and answers read them.
 	granted  grant
 	lastTerm uint64 // the highest ever granted, and to whom
 	lastTo   process
-	rival    claim    // a member that says that it holds, without this member's grant
-	seen     []source // by member: the last request
-	gone     []source // by member: process and term of what it gave back last
+	rival    claim    // a member that says that it holds, without this member's grant; answers name it
+	seen     []source // by member: the last request; later ones count
+	gone     []source // by member: process and term of what it gave back last; answers that name it as holder are old
 
-	// Who holds, and who should.
+	// Who holds, as the member's requests and the answers to its own say; elect, start and
+	// hold read it.
 	holder  claim
-	order   []int   // of the election
-	rank    int     // this node's place in it, or nobody
-	stale   bool    // order is out of date
-	out     []int64 // by member: left out until then
-	silent  []claim // by member: left out until then, or until it is heard
-	outNext int64   // when the first of both ends
-	free    int64   // since when no holder is known
-	maxTerm uint64
+	free    int64  // since when no holder is known
+	maxTerm uint64 // the highest that was heard of; newTerm is above it
 
-	// This node's own part.
-	state    State
-	since    int64
-	began    int64 // to ask, with nobody holding
-	term     uint64
-	first    uint64  // answers to earlier requests do not count
-	acked    []int64 // by member: when the last request that it granted was sent
-	answers  []reply // by member
-	lease    int64   // until when a majority's grants allow to hold
-	floor    int64   // the lease of a list before
-	takeOver int64   // since when this node should follow a holder that is there
-	pause    int64   // nothing is asked before
-	tries    int     // in vain, one after another
-	lastSend int64
-	nextSend int64
-	fast     int64 // until when to ask in quick succession
-	ready    claim // a candidate that could follow
-	conflict int   // another holder
+	// Who should hold: elect writes these.
+	order []int // of the election
+	rank  int   // this node's place in it, or nobody
+	stale bool  // order is out of date: whoever changes what it follows from says so
+
+	// Whom elect leaves out.
+	out     []int64 // by member: until then, by leaveOut
+	silent  []claim // by member: until then, or until it is heard; by lapse, of a holder
+	outNext int64   // when the first of both ends; then lapse has it elected anew
+
+	// This node's own part: advance writes these, and NextDeadline follows from them.
+	state       State
+	since       int64
+	began       int64 // to ask, with nobody holding
+	term        uint64
+	first       uint64  // answers to earlier requests do not count
+	acked       []int64 // by member: when the last request that it granted was sent; count reads it
+	answers     []reply // by member
+	heldUntil   int64   // until when a majority's grants allow to hold; count writes it
+	floor       int64   // heldUntil by a list before, which later answers do not make less
+	followSince int64   // since when this node should follow a holder that is there
+	pause       int64   // nothing is asked before
+	tries       int     // in vain, one after another; backoff grows with it
+	lastSend    int64
+	nextSend    int64
+	fast        int64 // until when to ask in quick succession: released writes it
+	ready       claim // a candidate that could follow: its requests say so, and hold hands over to it
+	newer       int64 // until when somebody is taken to hold by a newer list: superseded writes it, hold and ask give way
+
+	// Another holder, under Availability: clash writes these when it is heard of, hold
+	// decides who lets go.
+	conflict int   // it, until hold has decided
 	clash    int64 // since when there is one, again and again
 	clashed  int64 // when it was heard of last
-	newer    int64 // until when somebody is taken to hold by a newer list
-	release  Op    // said last, said again
+
+	// What letGo gives back: due says it, and repeats it.
+	release  Op
 	relTerm  uint64
-	repeats  int
+	repeats  int // to come
 	nextRel  int64
-	freshRel bool
+	freshRel bool // it was not said yet
 }
 
 // process is one life of a member.
@@ -124,7 +134,7 @@ type reply struct {
 }
 
 func newOffice(vip string, members int, now int64) *office {
-	o := &office{vip: vip, touched: now, free: now, floor: never, lease: never, takeOver: never, clashed: never, turn: never}
+	o := &office{vip: vip, touched: now, free: now, floor: never, heldUntil: never, followSince: never, clashed: never, turn: never}
 	o.resize(members)
 	o.granted.to.who, o.lastTo.who = nobody, nobody
 	o.holder.who, o.rival.who, o.ready.who = nobody, nobody, nobody
@@ -143,7 +153,7 @@ func (o *office) resize(members int) {
 
 // clearAnswers forgets what members said to earlier requests.
 func (o *office) clearAnswers() {
-	o.lease, o.floor = never, never
+	o.heldUntil, o.floor = never, never
 	for i := range o.acked {
 		o.acked[i] = never
 		o.answers[i] = reply{at: never, other: nobody}
@@ -153,9 +163,9 @@ func (o *office) clearAnswers() {
 // relist moves what is known to the places of another list.
 func (o *office) relist(list List, place func(int) int) {
 	seen, gone, out, silent := o.seen, o.gone, o.out, o.silent
-	floor := max(o.lease, o.floor)
+	floor := max(o.heldUntil, o.floor)
 	o.resize(list.Len())
-	o.lease, o.floor = floor, floor
+	o.heldUntil, o.floor = floor, floor
 	for i := range seen {
 		if j := place(i); j != nobody {
 			o.seen[j], o.gone[j], o.out[j], o.silent[j] = seen[i], gone[i], out[i], silent[i]
@@ -168,7 +178,7 @@ func (o *office) relist(list List, place func(int) int) {
 		o.granted.to.who = i
 	}
 	if o.elector != nil {
-		o.elector = NewElector(o.elector.spec, list)
+		o.elector = newElector(o.elector.spec, list)
 	}
 	o.stale = true
 }

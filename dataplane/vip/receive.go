@@ -88,7 +88,7 @@ func (g *Grants) asked(o *office, from process, id string, it *Item) Item {
 		fallthrough
 	default:
 		g.elect(o)
-		if o.state == Asking && o.lease <= g.now && !o.holder.live(g.now) && o.precedes(from.who, g.me) {
+		if o.state == Asking && o.heldUntil <= g.now && !o.holder.live(g.now) && o.precedes(from.who, g.me) {
 			g.letGo(o, Yielded)
 		}
 	}

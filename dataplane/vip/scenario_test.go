@@ -180,9 +180,11 @@ func (p *player) do(t *testing.T, command string, args []string) {
 	case "messages":
 		p.w.msgs = args[0] == "on"
 	case "status":
-		for _, s := range p.w.nodes[node(0)].g.Status() {
+		g := p.w.nodes[node(0)].g
+		for _, s := range g.Status() {
+			order, granted := g.candidates(s.VIP)
 			fmt.Fprintf(&p.trace, "%s: %s is %s, holder %q, term %d, order %v, granted by %d, alive %d of %d expected, %d needed, %s",
-				args[0], s.VIP, s.State, s.Holder, s.Term, s.Order, s.Granted, s.Alive, s.Expected, s.Needed, s.Policy)
+				args[0], s.VIP, s.State, s.Holder, s.Term, order, granted, s.Alive, s.Expected, s.Needed, s.Policy)
 			if s.Why != "" {
 				fmt.Fprintf(&p.trace, " (%s)", s.Why)
 			}
@@ -191,6 +193,24 @@ func (p *player) do(t *testing.T, command string, args []string) {
 	default:
 		t.Fatalf("unknown command %q", command)
 	}
+}
+
+// candidates says who should hold, the best first, and how many members' grants this node
+// has, if it asks or holds.
+func (g *Grants) candidates(vip string) (order []string, granted int) {
+	o := g.find(vip)
+	for _, place := range o.order {
+		order = append(order, g.list.ID(place))
+	}
+	if o.state != Asking && o.state != Holding {
+		return order, 0
+	}
+	for _, at := range o.acked {
+		if at != never && g.now-at <= g.t.keep {
+			granted++
+		}
+	}
+	return order, granted
 }
 
 func parseSpec(t *testing.T, args []string) Spec {

@@ -34,8 +34,8 @@ func (g *Grants) schedule(o *office) {
 	if o.holder.who != nobody {
 		o.turn = min(o.turn, o.holder.until)
 	}
-	if o.state == Holding && o.lease > g.now { // under Availability it is no deadline
-		o.turn = min(o.turn, o.lease)
+	if o.state == Holding && o.heldUntil > g.now { // under Availability it is no deadline
+		o.turn = min(o.turn, o.heldUntil)
 	}
 }
 
@@ -65,7 +65,7 @@ func (g *Grants) deadline(o *office) int64 {
 				at = min(at, o.began+g.t.reach)
 			}
 		} else if policy != Availability {
-			at = min(at, o.lease)
+			at = min(at, o.heldUntil)
 		}
 	}
 	return max(at, g.now)

@@ -70,9 +70,9 @@ func capable(w *world) []int {
 // within is how long after the last fault a capable node holds, in five nodes.
 const within = 3 * time.Second
 
-// settle runs a world without further faults until a capable node holds, or for
+// untilHeld runs a world without further faults until a capable node holds, or for
 // a while if there is none. It says how long that took.
-func settle(t *testing.T, w *world, name string) (took int64, isCapable bool) {
+func untilHeld(t *testing.T, w *world, name string) (took int64, isCapable bool) {
 	t.Helper()
 	w.c.loss, w.c.slow = 0, 0
 	able := capable(w)
@@ -111,7 +111,7 @@ func TestOnEveryGraphOfFiveNodesACapableNodeHoldsAndStays(t *testing.T) {
 			w.bootAll()
 			w.run(600*ms + w.rnd.Int64N(100*ms))
 			w.connect(graph(bits))
-			d, able := settle(t, w, "graph "+describe(w))
+			d, able := untilHeld(t, w, "graph "+describe(w))
 			if able {
 				took = append(took, d)
 			}
@@ -151,7 +151,7 @@ func TestOnOneWayGraphsACapableNodeHoldsAndStays(t *testing.T) {
 		w.run(600*ms + rnd.Int64N(100*ms))
 		keep := rnd.Float64()
 		w.connect(func(int, int) bool { return rnd.Float64() < keep })
-		d, able := settle(t, w, "graph "+describe(w))
+		d, able := untilHeld(t, w, "graph "+describe(w))
 		if able {
 			took = append(took, d)
 		}

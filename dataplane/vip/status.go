@@ -10,10 +10,6 @@ type Status struct {
 	Term uint64
 	// Holder is the id of who holds, as far as this node knows.
 	Holder string
-	// Order is who should hold, the best first.
-	Order []string
-	// Granted counts the members whose grants this node has, which asks or holds.
-	Granted int
 	// Alive of the Expected members are in the View; Needed make a majority.
 	Alive, Expected, Needed int
 	// Revision is that of the list of expected members.
@@ -21,8 +17,6 @@ type Status struct {
 	// Policy is the one in force, Why says why if the VirtualIP says otherwise.
 	Policy Policy
 	Why    string
-	// Until is how long the node would hold if no further answer came.
-	Until int64
 }
 
 // Status returns how the virtual IPs that are configured stand, by name.
@@ -42,18 +36,10 @@ func (g *Grants) Status() []Status {
 			VIP: o.vip, State: o.state, Since: o.since,
 			Alive: alive, Expected: g.list.Len(), Needed: g.list.Needed(), Revision: g.list.Revision,
 		}
-		s.Policy, s.Why = o.elector.Policy()
-		for _, place := range o.order {
-			s.Order = append(s.Order, g.list.ID(place))
-		}
+		s.Policy, s.Why = o.elector.policy()
 		s.Holder = g.holder(o)
 		if o.state == Asking || o.state == Holding {
-			s.Term, s.Until = o.term, max(g.until(o), g.now)
-			for _, at := range o.acked {
-				if at != never && g.now-at <= g.t.keep {
-					s.Granted++
-				}
-			}
+			s.Term = o.term
 		}
 		all = append(all, s)
 	}

@@ -43,7 +43,7 @@ func (g *Grants) advance(o *office) {
 func (g *Grants) enter(o *office, s State) {
 	o.state, o.since = s, g.now
 	if s == Waiting {
-		o.takeOver = never
+		o.followSince = never
 	}
 }
 
@@ -127,7 +127,7 @@ func (g *Grants) start(o *office) (at int64, known bool) {
 	base := o.free
 	switch {
 	case o.holder.live(g.now) && o.holder.who != g.me:
-		base = o.takeOver
+		base = o.followSince
 	case o.granted.live(g.now) && o.granted.to.who != g.me:
 		return 0, false // another asks: its turn
 	}
@@ -141,9 +141,9 @@ func (g *Grants) wait(o *office) {
 		return
 	}
 	if !o.holder.live(g.now) || g.held(o) {
-		o.takeOver = never
-	} else if o.takeOver == never {
-		o.takeOver = g.now
+		o.followSince = never
+	} else if o.followSince == never {
+		o.followSince = g.now
 	}
 	if at, known := g.start(o); !known || at > g.now {
 		return
@@ -163,7 +163,7 @@ func (g *Grants) ask(o *office) {
 	switch {
 	case o.rank == nobody:
 		g.letGo(o, Resigned)
-	case o.lease > g.now:
+	case o.heldUntil > g.now:
 		g.claim(o)
 	case g.held(o):
 		g.letGo(o, Yielded)
@@ -201,9 +201,9 @@ func (g *Grants) hold(o *office) {
 	switch {
 	case !g.canHold(o):
 		g.letGo(o, Resigned)
-	case o.lease <= g.now && policy != Availability:
+	case o.heldUntil <= g.now && policy != Availability:
 		g.letGo(o, Lost)
-	case o.lease <= g.now && o.newer > g.now:
+	case o.heldUntil <= g.now && o.newer > g.now:
 		g.letGo(o, Conceded)
 	case o.conflict != nobody:
 		other := o.conflict
@@ -227,7 +227,7 @@ func (g *Grants) givesWay(o *office, other int) bool {
 	switch lasts := g.now - o.clash; {
 	case o.elector.outranks(other, g.me):
 		return true
-	case o.lease > g.now || lasts < g.t.clash:
+	case o.heldUntil > g.now || lasts < g.t.clash:
 		return false
 	case lasts < 2*g.t.clash:
 		return o.elector.byWeight(other, g.me) < 0
@@ -339,7 +339,7 @@ func (g *Grants) decide(o *office, from process, id string, term uint64, holds b
 // the latest time such that each of a majority granted a request that was sent
 // then or later.
 func (g *Grants) count(o *office) {
-	o.lease = o.floor
+	o.heldUntil = o.floor
 	for at := latestBefore(o.acked, math.MaxInt64); at != never; at = latestBefore(o.acked, at) {
 		votes := 0
 		for _, acked := range o.acked {
@@ -348,7 +348,7 @@ func (g *Grants) count(o *office) {
 			}
 		}
 		if g.list.Majority(votes) {
-			o.lease = max(o.lease, at+g.t.keep)
+			o.heldUntil = max(o.heldUntil, at+g.t.keep)
 			return
 		}
 	}
@@ -419,6 +419,6 @@ func (g *Grants) policy(o *office) Policy {
 	if o.elector == nil {
 		return Majority
 	}
-	p, _ := o.elector.Policy()
+	p, _ := o.elector.policy()
 	return p
 }
