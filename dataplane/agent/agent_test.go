@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(roleVariable) {
 	case "agent":
 		signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-		if err := run(context.Background(), os.Stderr, listenAndEnd()); err != nil {
+		if err := run(context.Background(), os.Stderr, openAndEnd()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -226,12 +226,12 @@ func (p place) fleet(t *testing.T) map[string]*node {
 		}
 		all.Wait()
 	})
-	p.settled(t, nodes)
+	p.complete(t, nodes)
 	return nodes
 }
 
-// settled waits until all see each other and one holds.
-func (p place) settled(t *testing.T, nodes map[string]*node) {
+// complete waits until all see each other and one holds.
+func (p place) complete(t *testing.T, nodes map[string]*node) {
 	t.Helper()
 	eventually(t, "all see each other, and one holds", func() bool {
 		held := 0
@@ -437,7 +437,7 @@ func TestAVirtualIPOfWhichNoNodeCanHaveAllIsHeldAsFarAsItCan(t *testing.T) {
 var netipLoopback = netip.MustParseAddrPort("127.0.0.1:0")
 
 func TestAListenerThatEndedElsewhereIsSeen(t *testing.T) {
-	fd, err := listen(netipLoopback, 1)
+	fd, err := openListening(netipLoopback, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,10 +18,10 @@ func TestANodeAsksForNoAddressAgainThatItCannotHave(t *testing.T) {
 			wanted:  &fleetv1.AgentWanted{Vips: []*fleetv1.AgentVip{{Name: "x", Address: address, Ports: []*fleetv1.AgentPort{{Port: 20000}}}}},
 			benched: map[string]bench{address: {until: at}, "127.0.0.9": {until: at}}, // which nobody wants
 		}
-		if l.settle(at - 1); len(l.benched) != 2 {
+		if l.serveHeld(at - 1); len(l.benched) != 2 {
 			t.Errorf("%s: asked for too soon", address)
 		}
-		l.settle(at)
+		l.serveHeld(at)
 		l.configure()
 		b, waits := l.benched[address]
 		if waits == again || waits && b.until != 2*at || len(l.benched) > 1 {

@@ -32,9 +32,9 @@ const (
 
 // Run is the vip-agent's whole life, on the descriptors MainFD and PulseFD. It
 // ends when the main process does, and then without an error.
-func Run(ctx context.Context, messages io.Writer) error { return run(ctx, messages, listen) }
+func Run(ctx context.Context, messages io.Writer) error { return run(ctx, messages, openListening) }
 
-func run(ctx context.Context, messages io.Writer, listen listenFunc) error {
+func run(ctx context.Context, messages io.Writer, open openFunc) error {
 	main, err := openConn(MainFD)
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func run(ctx context.Context, messages io.Writer, listen listenFunc) error {
 	}
 	log := slog.New(slog.NewTextHandler(messages, &slog.HandlerOptions{Level: slog.Level(start.GetLogLevel())})).With("process", "vip-agent")
 	insist(log)
-	err = live(ctx, main, pipe, start, log, listen)
+	err = live(ctx, main, pipe, start, log, open)
 	if errors.Is(err, errGone) {
 		return nil
 	}
@@ -77,14 +77,15 @@ func hearStart(main *conn) (*fleetv1.AgentStart, error) {
 }
 
 // live gossips, and runs the loop until the main process is gone.
-func live(ctx context.Context, main *conn, pipe *os.File, start *fleetv1.AgentStart, log *slog.Logger, listen listenFunc) error {
+func live(ctx context.Context, main *conn, pipe *os.File, start *fleetv1.AgentStart, log *slog.Logger, open openFunc) error {
 	l := &loop{
 		log: log, clock: boottime, witness: start.GetWitness(), node: start.GetNodeId(), labels: start.GetLabels(),
 		inbox: make(chan vip.Message, inboxSize), orders: make(chan *fleetv1.AgentWanted, 1), pulses: make(chan pulse, 1),
 		gone: make(chan struct{}), look: newOnlooker(os.Getppid()).look,
 		held: map[string]*holding{}, benched: map[string]bench{}, left: map[string]int64{}, conflicts: map[string]conflict{},
 	}
-	l.out = newOutbox(l.clock, listen)
+	l.out = newOutbox()
+	l.env = &env{clock: l.clock, open: open, out: l.out}
 	g, goodbye, stop, err := gossiping(ctx, start, l, log)
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ func withCopy(t *testing.T, until int64) (l *life, peer *os.File, fd int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.close(); peer.Close() })
-	if fd, err = listen(netipLoopback, 1); err != nil {
+	if fd, err = openListening(netipLoopback, 1); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeFD(fd) })

@@ -33,10 +33,8 @@
 //   - The agent was stopped (SIGSTOP, swapped out, starved) while it held: each
 //     report carries until when each virtual IP is held, and the main process ends
 //     its copies of the sockets, and so the socket, 40 ms after that instant
-//     unless a later report came. If one waits to be read, it was the main process
-//     that was late, and the end is put off by a millisecond so that it can be read:
-//     a hundred times at most, and at most for a second after the lease. When the agent
-//     goes on, the clock is the first that it looks at; Grants then says Drop.
+//     unless a later report came. If a report is unread, the end is put off by 1 ms, up
+//     to 100 times, at most 1 s after the lease. When the agent goes on, the clock is the first that it looks at; Grants then says Drop.
 //   - The agent was stopped between Claim and listening: it looks at the clock
 //     right before it opens the socket and again right after, before anybody gets
 //     a copy. A socket that came late is closed unseen. Until it goes on, nobody else

@@ -45,8 +45,19 @@ type holding struct {
 	lacks   netip.AddrPort // the first that cannot be had
 }
 
-// listenFunc opens a socket that listens.
-type listenFunc func(address netip.AddrPort, backlog int) (fd int, err error)
+// openFunc opens a socket that listens.
+type openFunc func(address netip.AddrPort, backlog int) (fd int, err error)
+
+// env is what holdings open sockets with, and tell of them.
+type env struct {
+	// immutable
+	clock func() int64
+	open  openFunc
+	out   *outbox
+
+	// owned by run
+	number uint64 // of the last socket
+}
 
 // listening is one socket.
 type listening struct {
@@ -62,7 +73,7 @@ func (h *holding) serves() bool { return h.failing == 0 }
 func (h *holding) servesSome() bool { return h.serves() || len(h.sockets) > 0 }
 
 // serve makes the sockets those of the ports, as far as they can be had, until then.
-func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, o *outbox) {
+func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, e *env) {
 	ip, err := netip.ParseAddr(w.GetAddress())
 	if err != nil {
 		h.fail(now, fmt.Errorf("address %q: %w", w.GetAddress(), err))
@@ -74,9 +85,9 @@ func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, o *outbox) {
 	}
 	if now >= h.look {
 		h.look = now + lookEvery
-		h.close(o, func(l listening) bool { return !listens(l.fd) })
+		h.close(e, func(l listening) bool { return !listens(l.fd) })
 	}
-	h.close(o, func(l listening) bool {
+	h.close(e, func(l listening) bool {
 		_, is := wanted[l.address]
 		return !is
 	})
@@ -88,7 +99,7 @@ func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, o *outbox) {
 	}
 	var failed error
 	for _, address := range slices.SortedFunc(maps.Keys(wanted), netip.AddrPort.Compare) {
-		err := h.open(address, wanted[address], until, o)
+		err := h.open(address, wanted[address], until, e)
 		if err != nil && failed == nil {
 			h.lacks, failed = address, fmt.Errorf("%s: %w", address, err)
 		}
@@ -108,22 +119,23 @@ var errLate = errors.New("the grant ran out meanwhile")
 
 // open opens one socket and passes a copy on, unless the time is up: the process
 // may have been stopped at any point before.
-func (h *holding) open(address netip.AddrPort, backlog int, until int64, o *outbox) error {
-	if o.clock() >= until {
+func (h *holding) open(address netip.AddrPort, backlog int, until int64, e *env) error {
+	if e.clock() >= until {
 		return errLate
 	}
-	fd, err := o.listen(address, backlog)
+	fd, err := e.open(address, backlog)
 	if err != nil {
 		return err
 	}
-	if o.clock() >= until {
+	if e.clock() >= until {
 		endListening(fd)
 		closeFD(fd)
 		return errLate
 	}
-	l := listening{number: o.nextNumber(), address: address, fd: fd}
+	e.number++
+	l := listening{number: e.number, address: address, fd: fd}
 	h.sockets = append(h.sockets, l)
-	o.socket(l, until)
+	e.out.socket(l, until)
 	return nil
 }
 
@@ -168,17 +180,17 @@ func (h *holding) hopeless(now int64, left bool) bool {
 }
 
 // close ends the sockets that are chosen: first listening, for every copy.
-func (h *holding) close(o *outbox, chosen func(listening) bool) {
+func (h *holding) close(e *env, chosen func(listening) bool) {
 	h.sockets = slices.DeleteFunc(h.sockets, func(l listening) bool {
 		if !chosen(l) {
 			return false
 		}
 		endListening(l.fd)
 		closeFD(l.fd)
-		o.closed(l.number)
+		e.out.closed(l.number)
 		return true
 	})
 }
 
 // end lets go.
-func (h *holding) end(o *outbox) { h.close(o, func(listening) bool { return true }) }
+func (h *holding) end(e *env) { h.close(e, func(listening) bool { return true }) }

@@ -15,18 +15,21 @@ import (
 func TestThePortsThatCanBeHadAreServedWhateverHasTheOthers(t *testing.T) {
 	now := int64(1)
 	taken := []uint16{80}
-	o := newOutbox(func() int64 { return now }, func(a netip.AddrPort, _ int) (int, error) {
-		if slices.Contains(taken, a.Port()) {
-			return noFD, errInUse
-		}
-		return listen(netipLoopback, 1)
-	})
+	e := &env{
+		clock: func() int64 { return now }, out: newOutbox(),
+		open: func(a netip.AddrPort, _ int) (int, error) {
+			if slices.Contains(taken, a.Port()) {
+				return noFD, errInUse
+			}
+			return openListening(netipLoopback, 1)
+		},
+	}
 	w := &fleetv1.AgentVip{Address: "127.0.0.1", Ports: []*fleetv1.AgentPort{{Port: 443}, {Port: 80}, {Port: 22}}}
 	h := &holding{}
-	defer h.end(o)
+	defer h.end(e)
 	after := func(passed int64) {
 		now += passed
-		h.serve(w, now, math.MaxInt64, o)
+		h.serve(w, now, math.MaxInt64, e)
 	}
 	after(0)
 	if len(h.sockets) != 2 || h.serves() || !h.inUse || h.lacks.Port() != 80 {
@@ -49,9 +52,9 @@ func TestThePortsThatCanBeHadAreServedWhateverHasTheOthers(t *testing.T) {
 
 	nothing := &holding{}
 	taken = []uint16{22, 80, 443}
-	nothing.serve(w, now, math.MaxInt64, o)
+	nothing.serve(w, now, math.MaxInt64, e)
 	now += int64(bindFor)
-	nothing.serve(w, now, math.MaxInt64, o)
+	nothing.serve(w, now, math.MaxInt64, e)
 	if !nothing.hopeless(now, true) || nothing.servesSome() {
 		t.Error("a node that can have none of it keeps it from the others")
 	}

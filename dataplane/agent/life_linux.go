@@ -93,7 +93,7 @@ func (s *Supervisor) once(ctx context.Context) error {
 	defer l.conn.close() // so that nobody waits for the agent
 	stop := context.AfterFunc(ending, l.conn.close)
 	defer stop()
-	return l.listen()
+	return l.hear()
 }
 
 // start makes the process.
@@ -136,8 +136,8 @@ func (l *life) end() {
 	l.s.log.Debug("vip-agent: process ended", "pid", l.cmd.Process.Pid, "error", err)
 }
 
-// listen hears the agent until its end, and drops its sockets then.
-func (l *life) listen() error {
+// hear takes what the agent says until its end, and drops its sockets then.
+func (l *life) hear() error {
 	defer l.dropAll()
 	for {
 		var m fleetv1.FromAgent

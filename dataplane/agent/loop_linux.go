@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"sync/atomic"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/gossip"
-	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	"github.com/proxyfleet/proxyfleet/dataplane/vip"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
@@ -44,6 +42,7 @@ type loop struct {
 	labels  map[string]string
 	gossip  *gossip.Gossip
 	out     *outbox
+	env     *env
 	inbox   chan vip.Message
 	lost    atomic.Uint64 // messages that did not fit into the inbox
 	orders  chan *fleetv1.AgentWanted
@@ -62,7 +61,7 @@ type loop struct {
 	heard   int64  // when the last pulse was written
 	looked  int64  // when the main process was looked at; 0: not since the last pulse
 	leaving int64  // when to end; 0: not yet
-	goodbye func() // makes gossip leave; nil once it was called. Messages can be sent meanwhile
+	goodbye func() // makes gossip leave; nil once called. Messages can be sent meanwhile
 	// byAddress are the virtual IPs of indexed, which is what find looked at last.
 	byAddress map[string]*fleetv1.AgentVip
 	indexed   *fleetv1.AgentWanted
@@ -70,17 +69,10 @@ type loop struct {
 	// IP of one address by different names, and it must not have two holders.
 	held      map[string]*holding
 	benched   map[string]bench
-	left      map[string]int64 // when this node last left it to others, or last saw that they cannot have it either
+	left      map[string]int64 // when this node last left it to others, or last knew that they cannot have it either
 	conflicts map[string]conflict
 	reportAt  int64
 	events    []vip.Event
-}
-
-// bench is a virtual IP that this node leaves to others for a while, since it
-// cannot have the address.
-type bench struct {
-	until   int64
-	problem string
 }
 
 // conflict is what was seen of another holder.
@@ -131,7 +123,7 @@ func (l *loop) run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		now := l.clock() // after what happened
-		l.listenTo(beat, now)
+		l.hearPulse(beat, now)
 		if order {
 			l.obey(now)
 		}
@@ -158,52 +150,6 @@ func (l *loop) leave() {
 	}
 }
 
-// drop lets go of everything without a word.
-func (l *loop) drop() {
-	for _, h := range l.held {
-		h.end(l.out)
-	}
-	clear(l.held)
-}
-
-// obey passes on what is wanted to Grants.
-func (l *loop) obey(now int64) {
-	if l.list != l.wanted.GetListRevision() {
-		l.list = l.wanted.GetListRevision()
-		l.events = append(l.events, vip.Listed{List: vip.NewList(l.list, l.wanted.GetList()...)})
-	}
-	maps.DeleteFunc(l.left, func(address string, _ int64) bool { return l.find(address) == nil })
-	l.configure()
-	l.reportAt = now
-}
-
-// configure tells Grants the virtual IPs that this node may hold.
-func (l *loop) configure() {
-	var specs []vip.Spec
-	for _, w := range l.wanted.GetVips() {
-		if _, is := l.benched[w.GetAddress()]; !is {
-			specs = append(specs, spec(w))
-		}
-	}
-	l.events = append(l.events, vip.Configured{Specs: specs})
-}
-
-func spec(w *fleetv1.AgentVip) vip.Spec {
-	s := vip.Spec{
-		VIP: w.GetAddress(), Nodes: w.GetNodes(), Labels: member.Labels(w.GetLabels()),
-		Preference: w.GetPreference(), Preempt: w.GetPreempt(),
-	}
-	switch w.GetPolicy() {
-	case fleetv1.VirtualIP_MAJORITY:
-		s.Policy = vip.Majority
-	case fleetv1.VirtualIP_AVAILABILITY:
-		s.Policy = vip.Availability
-	default:
-		s.Policy = vip.Default
-	}
-	return s
-}
-
 // turn brings everything up to the present.
 func (l *loop) turn(now int64) {
 	l.reflect()
@@ -219,13 +165,13 @@ func (l *loop) turn(now int64) {
 		}
 		now = l.clock()
 	}
-	if l.settle(now) { // this node cannot have an address
+	if l.serveHeld(now) { // this node cannot have an address
 		l.events = l.events[:0]
 		l.configure()
 		for _, a := range l.grants.Step(now, l.gossip.View(), l.events...) {
 			l.do(a, now)
 		}
-		l.settle(now)
+		l.serveHeld(now)
 	}
 	l.reflect()
 	if now >= l.reportAt {
@@ -254,7 +200,7 @@ func (l *loop) do(a vip.Action, now int64) (late bool) {
 	case vip.Drop:
 		l.reportAt = now
 		if h := l.held[a.VIP]; h != nil {
-			h.end(l.out)
+			h.end(l.env)
 			delete(l.held, a.VIP)
 		}
 		l.log.Info("virtual IP: this node lets go", "vip", l.name(a.VIP), "address", a.VIP, "term", a.Term, "reason", a.Reason)
@@ -263,104 +209,6 @@ func (l *loop) do(a vip.Action, now int64) (late bool) {
 		l.log.Warn("virtual IP: another node holds it too", "vip", l.name(a.VIP), "other", a.Other)
 	}
 	return false
-}
-
-// settle makes the sockets those of what Grants says is held. benched says that
-// what may be held has changed.
-func (l *loop) settle(now int64) (benched bool) {
-	for address, h := range l.held {
-		until, holds := l.grants.Until(address)
-		w := l.find(address)
-		if !holds || w == nil {
-			h.end(l.out)
-			if !holds {
-				delete(l.held, address)
-			}
-			continue
-		}
-		if until-h.told >= leaseNews { // the main process's sockets live by it
-			l.reportAt = now
-		}
-		sockets, problem := l.out.number, h.problem
-		h.serve(w, now, until, l.out)
-		if h.problem != "" && h.problem != problem {
-			l.log.Warn("virtual IP: this node cannot have all of the address", "vip", w.GetName(), "error", h.problem)
-		}
-		if sockets != l.out.number || h.problem != problem {
-			l.reportAt = now
-		}
-		at, left := l.left[address]
-		left = left && now-at < int64(leftFor)
-		switch {
-		case h.serves():
-			delete(l.left, address)
-		case h.hopeless(now, left):
-			l.benched[address], l.left[address] = bench{now + int64(benchFor), h.problem}, now
-			benched = true
-		case left:
-			l.left[address] = now // they are not asked again as long as this node holds
-		}
-	}
-	for address, b := range l.benched {
-		if now < b.until {
-			continue
-		}
-		if w := l.find(address); w != nil {
-			if err := obstacle(w); err != nil {
-				l.benched[address] = bench{now + int64(benchFor), err.Error()}
-				continue
-			}
-		}
-		benched = true
-		delete(l.benched, address)
-	}
-	return benched
-}
-
-// reflect has gossip say what this node is now.
-func (l *loop) reflect() {
-	s := gossip.Self{Flags: l.flags(), ListRevision: l.list}
-	for address, h := range l.held {
-		s.Holdings = append(s.Holdings, member.Holding{VIP: address, Term: h.term, SinceUnixMS: h.since.UnixMilli()})
-	}
-	if s.Flags != l.self.Flags || s.ListRevision != l.self.ListRevision || !sameHoldings(s.Holdings, l.self.Holdings) {
-		l.self = s
-		l.gossip.SetSelf(s)
-	}
-}
-
-func (l *loop) flags() (f member.Flags) {
-	if l.witness {
-		f |= member.Witness
-	}
-	mode := l.wanted.GetMode()
-	if l.alive && l.leaving == 0 && mode != fleetv1.AgentWanted_RESIGNED {
-		f |= member.Eligible
-		if l.healthy {
-			f |= member.Healthy
-		}
-	}
-	if mode == fleetv1.AgentWanted_HANDING_OVER {
-		f |= member.Draining
-	}
-	return f
-}
-
-// sameHoldings compares two sets.
-func sameHoldings(a, b []member.Holding) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	has := make(map[member.Holding]bool, len(a))
-	for _, h := range a {
-		has[h] = true
-	}
-	for _, h := range b {
-		if !has[h] {
-			return false
-		}
-	}
-	return true
 }
 
 // deadline is when the next turn is due if nothing happens.

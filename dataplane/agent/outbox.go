@@ -16,10 +16,6 @@ const outboxSize = 4096
 // outbox is what the agent tells the main process. The loop fills it and never
 // waits; a goroutine of its own sends.
 type outbox struct {
-	clock  func() int64
-	listen listenFunc
-	number uint64 // of the last socket; the loop's
-
 	wake chan struct{} // holds a token when there is something
 
 	// guarded by mu
@@ -36,14 +32,7 @@ type parcel struct {
 	fd      int
 }
 
-func newOutbox(clock func() int64, listen listenFunc) *outbox {
-	return &outbox{clock: clock, listen: listen, wake: make(chan struct{}, 1)}
-}
-
-func (o *outbox) nextNumber() uint64 {
-	o.number++
-	return o.number
-}
+func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
 
 // socket passes on a copy.
 func (o *outbox) socket(l listening, until int64) {

@@ -58,14 +58,14 @@ func TestAStoppedAgentGoesOnAndEndsWhenItsMainProcessIsKilled(t *testing.T) {
 // anybody: its value is a signal, and a file that there is then, with its process id.
 const endVariable = "AGENT_TEST_END"
 
-// listenAndEnd is listen, and what endVariable says.
-func listenAndEnd() listenFunc {
+// openAndEnd is openListening, and what endVariable says.
+func openAndEnd() openFunc {
 	number, path, is := strings.Cut(os.Getenv(endVariable), " ")
 	if !is {
-		return listen
+		return openListening
 	}
 	return func(a netip.AddrPort, backlog int) (fd int, err error) {
-		if fd, err = listen(a, backlog); err != nil {
+		if fd, err = openListening(a, backlog); err != nil {
 			return fd, err
 		}
 		f, failed := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -280,7 +280,7 @@ func TestADescriptorBelongsToTheMessageThatItCameWith(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.close()
-	socket, err := listen(netipLoopback, 1)
+	socket, err := openListening(netipLoopback, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

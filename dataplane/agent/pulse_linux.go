@@ -2,17 +2,17 @@ package agent
 
 import "time"
 
-// listenTo takes a sign of life, if there is one, and settles whether the main
+// hearPulse takes a sign of life, if there is one, and judges whether the main
 // process is alive.
-func (l *loop) listenTo(p pulse, now int64) {
-	l.hear(p, now)
+func (l *loop) hearPulse(p pulse, now int64) {
+	l.takePulse(p, now)
 	l.judgeSilence(now)
 }
 
-// hear takes a sign of life. One that was written long ago, and read only now since
+// takePulse takes a sign of life. One that was written long ago, and read only now since
 // it was the agent that was stopped, makes nobody alive again; nor does it end what
 // silence since then would not.
-func (l *loop) hear(p pulse, now int64) {
+func (l *loop) takePulse(p pulse, now int64) {
 	if p.at <= l.heard || p.at > now {
 		return
 	}

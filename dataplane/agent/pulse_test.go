@@ -23,7 +23,7 @@ const ms = int64(time.Millisecond)
 func hearing(stopped, starved bool) *loop {
 	l := &loop{log: slog.New(slog.DiscardHandler), look: func(int64) (bool, bool) { return stopped, starved }}
 	l.heard = 1
-	l.listenTo(pulse{at: 2, healthy: true}, 2)
+	l.hearPulse(pulse{at: 2, healthy: true}, 2)
 	return l
 }
 
@@ -41,12 +41,12 @@ func TestASilentMainProcessIsNotAlive(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			l := hearing(c.stopped, c.starved)
 			for now := int64(2); now < 2*int64(starvedFor); now += 10 * ms {
-				l.listenTo(pulse{}, now)
+				l.hearPulse(pulse{}, now)
 				if quiet := time.Duration(now - 2); l.alive && quiet >= c.after+lookEach || !l.alive && quiet < c.after {
 					t.Fatalf("after %s: alive %v", quiet, l.alive)
 				}
 			}
-			if l.listenTo(pulse{at: 5000 * ms, healthy: true}, 5000*ms); !l.alive || !l.healthy {
+			if l.hearPulse(pulse{at: 5000 * ms, healthy: true}, 5000*ms); !l.alive || !l.healthy {
 				t.Error("a sign of life makes it alive again")
 			}
 		})
@@ -56,10 +56,10 @@ func TestASilentMainProcessIsNotAlive(t *testing.T) {
 // TestAnAgentThatWasLateItselfLooksTwice has nothing to compare its first look with.
 func TestAnAgentThatWasLateItselfLooksTwice(t *testing.T) {
 	l := hearing(false, true)
-	if l.listenTo(pulse{}, 400*ms); !l.alive {
+	if l.hearPulse(pulse{}, 400*ms); !l.alive {
 		t.Error("it did not look twice")
 	}
-	if l.listenTo(pulse{}, 1100*ms); l.alive {
+	if l.hearPulse(pulse{}, 1100*ms); l.alive {
 		t.Error("alive after a second of silence")
 	}
 }
@@ -68,19 +68,19 @@ func TestSignsOfLifeOfLongAgoAreNone(t *testing.T) {
 	l := hearing(false, false)
 	// The agent was stopped; what waits in the pipe was written meanwhile, and the
 	// main process was stopped too, later.
-	l.listenTo(pulse{at: 1000 * ms, healthy: true}, 5000*ms)
+	l.hearPulse(pulse{at: 1000 * ms, healthy: true}, 5000*ms)
 	if l.alive {
 		t.Error("a sign of life that is 4 s old counts")
 	}
-	l.listenTo(pulse{at: 4900 * ms, healthy: true}, 5000*ms)
+	l.hearPulse(pulse{at: 4900 * ms, healthy: true}, 5000*ms)
 	if !l.alive {
 		t.Error("one that is 100 ms old does not")
 	}
-	l.listenTo(pulse{at: 4800 * ms}, 5000*ms)
+	l.hearPulse(pulse{at: 4800 * ms}, 5000*ms)
 	if !l.healthy {
 		t.Error("an older one took its place")
 	}
-	l.listenTo(pulse{at: 6000 * ms}, 5000*ms)
+	l.hearPulse(pulse{at: 6000 * ms}, 5000*ms)
 	if l.heard != 4900*ms {
 		t.Error("one of the future counts")
 	}
@@ -90,13 +90,13 @@ func TestSignsOfLifeOfLongAgoAreNone(t *testing.T) {
 // no reason to believe less of the main process than saying nothing is.
 func TestASignOfLifeThatIsReadLateEndsNoHold(t *testing.T) {
 	l := hearing(false, true)
-	if l.listenTo(pulse{at: 100 * ms, healthy: true}, 400*ms); !l.alive {
+	if l.hearPulse(pulse{at: 100 * ms, healthy: true}, 400*ms); !l.alive {
 		t.Error("a sign of life ended it, of a main process that waits for a processor")
 	}
-	if l.listenTo(pulse{}, 1200*ms); l.alive {
+	if l.hearPulse(pulse{}, 1200*ms); l.alive {
 		t.Error("alive after more than a second of silence")
 	}
-	if l.listenTo(pulse{at: 1100 * ms, healthy: true}, 1400*ms); l.alive {
+	if l.hearPulse(pulse{at: 1100 * ms, healthy: true}, 1400*ms); l.alive {
 		t.Error("a sign of life that is 300 ms old makes it alive again")
 	}
 }

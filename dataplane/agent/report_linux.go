@@ -115,23 +115,3 @@ func (l *loop) hasLabels(w *fleetv1.AgentVip) bool {
 	}
 	return true
 }
-
-// find returns what is wanted at an address, or nil. Each turn asks for every virtual IP
-// that is held.
-func (l *loop) find(address string) *fleetv1.AgentVip {
-	if l.indexed != l.wanted {
-		l.indexed, l.byAddress = l.wanted, map[string]*fleetv1.AgentVip{}
-		for _, w := range l.wanted.GetVips() {
-			l.byAddress[w.GetAddress()] = w
-		}
-	}
-	return l.byAddress[address]
-}
-
-// name is what the virtual IP of an address is called here.
-func (l *loop) name(address string) string {
-	if w := l.find(address); w != nil {
-		return w.GetName()
-	}
-	return address
-}

@@ -20,8 +20,8 @@ func boottime() int64 {
 // errInUse says that somebody else listens.
 var errInUse error = unix.EADDRINUSE
 
-// listen opens a socket that listens, alone.
-func listen(a netip.AddrPort, backlog int) (fd int, err error) {
+// openListening opens a socket that listens, alone.
+func openListening(a netip.AddrPort, backlog int) (fd int, err error) {
 	fd, err = bind(a)
 	if err != nil {
 		return noFD, err

@@ -1,0 +1,68 @@
+package agent
+
+// bench is a virtual IP that this node leaves to others for a while, since it
+// cannot have the address.
+type bench struct {
+	until   int64
+	problem string
+}
+
+// serveHeld makes the sockets those of what Grants says is held. benched says that
+// what may be held has changed.
+func (l *loop) serveHeld(now int64) (benched bool) {
+	for address, h := range l.held {
+		until, holds := l.grants.Until(address)
+		w := l.find(address)
+		if !holds || w == nil {
+			h.end(l.env)
+			if !holds {
+				delete(l.held, address)
+			}
+			continue
+		}
+		if until-h.told >= leaseNews { // the main process's sockets live by it
+			l.reportAt = now
+		}
+		sockets, problem := l.env.number, h.problem
+		h.serve(w, now, until, l.env)
+		if h.problem != "" && h.problem != problem {
+			l.log.Warn("virtual IP: this node cannot have all of the address", "vip", w.GetName(), "error", h.problem)
+		}
+		if sockets != l.env.number || h.problem != problem {
+			l.reportAt = now
+		}
+		at, left := l.left[address]
+		left = left && now-at < int64(leftFor)
+		switch {
+		case h.serves():
+			delete(l.left, address)
+		case h.hopeless(now, left):
+			l.benched[address], l.left[address] = bench{now + int64(benchFor), h.problem}, now
+			benched = true
+		case left:
+			l.left[address] = now // they are not asked again as long as this node holds
+		}
+	}
+	for address, b := range l.benched {
+		if now < b.until {
+			continue
+		}
+		if w := l.find(address); w != nil {
+			if err := obstacle(w); err != nil {
+				l.benched[address] = bench{now + int64(benchFor), err.Error()}
+				continue
+			}
+		}
+		benched = true
+		delete(l.benched, address)
+	}
+	return benched
+}
+
+// drop lets go of everything without a word.
+func (l *loop) drop() {
+	for _, h := range l.held {
+		h.end(l.env)
+	}
+	clear(l.held)
+}
