@@ -15,6 +15,7 @@ func TestANodeAsksForNoAddressAgainThatItCannotHave(t *testing.T) {
 		"192.0.2.1": false, // an address of nobody (RFC 5737)
 	} {
 		l := &loop{
+			env:     &env{},
 			wanted:  &fleetv1.AgentWanted{Vips: []*fleetv1.AgentVip{{Name: "x", Address: address, Ports: []*fleetv1.AgentPort{{Port: 20000}}}}},
 			benched: map[string]bench{address: {until: at}, "127.0.0.9": {until: at}}, // which nobody wants
 		}

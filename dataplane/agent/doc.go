@@ -34,7 +34,8 @@
 //     report carries until when each virtual IP is held, and the main process ends
 //     its copies of the sockets, and so the socket, 40 ms after that instant
 //     unless a later report came. If a report is unread, the end is put off by 1 ms, up
-//     to 100 times, at most 1 s after the lease. When the agent goes on, the clock is the first that it looks at; Grants then says Drop.
+//     to 100 times, at most 1 s after the lease. When the agent goes on, the clock is
+//     the first that it looks at; Grants then says Drop.
 //   - The agent was stopped between Claim and listening: it looks at the clock
 //     right before it opens the socket and again right after, before anybody gets
 //     a copy. A socket that came late is closed unseen. Until it goes on, nobody else
@@ -88,7 +89,9 @@
 //
 // Messages between the two processes have at most 4 MiB. The inbox for messages of
 // members has 1,024 places; one that is full is as good as a lossy network. What
-// waits for a main process that does not read is bounded, and ends the agent.
+// waits for a main process that does not read is bounded: 256 sockets at a time are on
+// their way to it, and further ones are opened as it takes them. A turn opens 64, so that
+// what is held is renewed between two turns, however many sockets there are to open.
 // Orders and reports replace the ones before. A port that somebody else has is tried for
 // 2 s, then this node leaves the virtual IP to others for 5 s; an address that this
 // machine does not have, or may not listen on, for as long as that is so. If the virtual

@@ -10,6 +10,7 @@ type bench struct {
 // serveHeld makes the sockets those of what Grants says is held. benched says that
 // what may be held has changed.
 func (l *loop) serveHeld(now int64) (benched bool) {
+	l.env.left = openAtOnce
 	for address, h := range l.held {
 		until, holds := l.grants.Until(address)
 		w := l.find(address)
@@ -57,12 +58,4 @@ func (l *loop) serveHeld(now int64) (benched bool) {
 		delete(l.benched, address)
 	}
 	return benched
-}
-
-// drop lets go of everything without a word.
-func (l *loop) drop() {
-	for _, h := range l.held {
-		h.end(l.env)
-	}
-	clear(l.held)
 }

@@ -28,6 +28,9 @@ const (
 	// lookEvery is how often sockets are looked at: the main process ends them when
 	// the agent falls silent.
 	lookEvery = int64(50 * time.Millisecond)
+	// openAtOnce is how many sockets a turn opens: each takes some 20 µs, and a turn must
+	// not keep what is held from being renewed.
+	openAtOnce = 64
 )
 
 // holding is a virtual IP that this node holds, with its sockets.
@@ -36,7 +39,9 @@ type holding struct {
 	since time.Time
 	told  int64 // until when, as the last report said
 
+	wanted  *fleetv1.AgentVip // of which serve made the sockets last
 	sockets []listening
+	missing bool  // sockets that nothing is known to be in the way of
 	failing int64 // since when a bind fails; 0: none does
 	again   int64 // no bind before
 	inUse   bool  // somebody else listens at lacks
@@ -57,6 +62,7 @@ type env struct {
 
 	// owned by run
 	number uint64 // of the last socket
+	left   int    // how many more this turn may open
 }
 
 // listening is one socket.
@@ -67,13 +73,31 @@ type listening struct {
 }
 
 // serves says that all that is wanted listens.
-func (h *holding) serves() bool { return h.failing == 0 }
+func (h *holding) serves() bool { return h.failing == 0 && !h.missing }
 
 // servesSome says that some of it does.
 func (h *holding) servesSome() bool { return h.serves() || len(h.sockets) > 0 }
 
-// serve makes the sockets those of the ports, as far as they can be had, until then.
+// due is when serve has something to do.
+func (h *holding) due() int64 {
+	if h.serves() {
+		return h.look
+	}
+	return min(h.look, h.again)
+}
+
+// serve makes the sockets those of the ports, as far as they can be had, until then. What
+// a turn may not open any more is opened by the next ones.
 func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, e *env) {
+	same := h.wanted == w
+	h.wanted = w
+	if now >= h.look {
+		h.look = now + lookEvery
+		same = h.close(e, func(l listening) bool { return !listens(l.fd) }) == 0 && same
+	}
+	if same && (h.serves() || now < h.again) {
+		return
+	}
 	ip, err := netip.ParseAddr(w.GetAddress())
 	if err != nil {
 		h.fail(now, fmt.Errorf("address %q: %w", w.GetAddress(), err))
@@ -82,10 +106,6 @@ func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, e *env) {
 	wanted := map[netip.AddrPort]int{}
 	for _, p := range w.GetPorts() {
 		wanted[netip.AddrPortFrom(ip, uint16(p.GetPort()))] = int(p.GetBacklog()) //nolint:gosec // a port
-	}
-	if now >= h.look {
-		h.look = now + lookEvery
-		h.close(e, func(l listening) bool { return !listens(l.fd) })
 	}
 	h.close(e, func(l listening) bool {
 		_, is := wanted[l.address]
@@ -97,31 +117,48 @@ func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, e *env) {
 	if len(wanted) > 0 && now < h.again {
 		return
 	}
+	h.missing = false
 	var failed error
 	for _, address := range slices.SortedFunc(maps.Keys(wanted), netip.AddrPort.Compare) {
 		err := h.open(address, wanted[address], until, e)
-		if err != nil && failed == nil {
+		switch {
+		case errors.Is(err, errNotNow):
+			h.missing = true
+		case err != nil && failed == nil:
 			h.lacks, failed = address, fmt.Errorf("%s: %w", address, err)
 		}
-		if errors.Is(err, errLate) {
+		if errors.Is(err, errLate) || errors.Is(err, errNotNow) {
 			break
 		}
 	}
-	if failed != nil {
+	switch {
+	case failed != nil:
 		h.fail(now, failed)
-		return
+	case h.missing:
+		h.again = now
+		if e.left > 0 { // it waits for the main process
+			h.again += int64(bindPause)
+		}
+	default:
+		h.failing, h.problem, h.inUse = 0, "", false
 	}
-	h.failing, h.problem, h.inUse = 0, "", false
 }
 
-// errLate says that the time is up.
-var errLate = errors.New("the grant ran out meanwhile")
+var (
+	// errLate says that the time is up.
+	errLate = errors.New("the grant ran out meanwhile")
+	// errNotNow says that others were opened, and the rest is for later.
+	errNotNow = errors.New("enough are on their way to the main process")
+)
 
 // open opens one socket and passes a copy on, unless the time is up: the process
 // may have been stopped at any point before.
 func (h *holding) open(address netip.AddrPort, backlog int, until int64, e *env) error {
 	if e.clock() >= until {
 		return errLate
+	}
+	if e.left <= 0 || !e.out.room() {
+		return errNotNow
 	}
 	fd, err := e.open(address, backlog)
 	if err != nil {
@@ -134,8 +171,13 @@ func (h *holding) open(address netip.AddrPort, backlog int, until int64, e *env)
 	}
 	e.number++
 	l := listening{number: e.number, address: address, fd: fd}
+	if err := e.out.socket(l, until); err != nil {
+		endListening(fd)
+		closeFD(fd)
+		return err
+	}
 	h.sockets = append(h.sockets, l)
-	e.out.socket(l, until)
+	e.left--
 	return nil
 }
 
@@ -179,8 +221,9 @@ func (h *holding) hopeless(now int64, left bool) bool {
 	return h.failing != 0 && now-h.failing >= int64(bindFor) && (!left || !h.servesSome())
 }
 
-// close ends the sockets that are chosen: first listening, for every copy.
-func (h *holding) close(e *env, chosen func(listening) bool) {
+// close ends the sockets that are chosen, and counts them: first listening, for every copy.
+func (h *holding) close(e *env, chosen func(listening) bool) (number int) {
+	before := len(h.sockets)
 	h.sockets = slices.DeleteFunc(h.sockets, func(l listening) bool {
 		if !chosen(l) {
 			return false
@@ -190,6 +233,7 @@ func (h *holding) close(e *env, chosen func(listening) bool) {
 		e.out.closed(l.number)
 		return true
 	})
+	return before - len(h.sockets)
 }
 
 // end lets go.

@@ -25,7 +25,7 @@ const (
 	exitWait = 2 * time.Second
 	// sharesKept bounds the sockets that wait to be shared with the engine, which
 	// may be busy with a table.
-	sharesKept = outboxSize
+	sharesKept = 4096
 	// cutAfter is what an agent that runs has to let go by itself: less than the 45 ms
 	// that package vip leaves, and as much of it as there is for a report that a busy
 	// machine delays.

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -135,10 +134,6 @@ func (l *loop) run(ctx context.Context) error {
 		if l.leaving != 0 && now >= l.leaving {
 			return errGone
 		}
-		if l.leaving == 0 && l.out.overflown() {
-			l.drop()
-			return errors.New("vip-agent: the main process does not read")
-		}
 		timer.Reset(time.Duration(max(l.deadline()-l.clock(), 0)))
 	}
 }
@@ -227,11 +222,7 @@ func (l *loop) deadline() int64 {
 		}
 	}
 	for _, h := range l.held {
-		if h.failing != 0 {
-			at = min(at, h.again)
-		} else {
-			at = min(at, h.look)
-		}
+		at = min(at, h.due())
 	}
 	for _, b := range l.benched {
 		at = min(at, b.until)

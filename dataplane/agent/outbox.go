@@ -8,22 +8,23 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
-// outboxSize bounds what waits for the main process: all sockets of as many
-// virtual IPs as there can be, taken and closed once. A main process that does not
-// read that much is as good as gone.
-const outboxSize = 4096
+// maxUnderWay bounds the sockets that are on their way to the main process: each takes
+// a descriptor more meanwhile. What else waits is one word for each socket that was
+// opened, and one report.
+const maxUnderWay = 256
 
 // outbox is what the agent tells the main process. The loop fills it and never
-// waits; a goroutine of its own sends.
+// waits; a goroutine of its own sends. A main process that does not read for long kills
+// the agent, or is gone.
 type outbox struct {
 	wake chan struct{} // holds a token when there is something
 
 	// guarded by mu
-	mu     sync.Mutex
-	queue  []parcel
-	report *fleetv1.AgentReport // the latest, not sent yet
-	full   bool
-	ended  bool
+	mu       sync.Mutex
+	queue    []parcel
+	underWay int                  // sockets that were put in and are not sent yet
+	report   *fleetv1.AgentReport // the latest, not sent yet
+	ended    bool
 }
 
 // parcel is a message with a descriptor, which is the outbox's.
@@ -34,16 +35,23 @@ type parcel struct {
 
 func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
 
+// room says that another socket may be passed on.
+func (o *outbox) room() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.underWay < maxUnderWay
+}
+
 // socket passes on a copy.
-func (o *outbox) socket(l listening, until int64) {
+func (o *outbox) socket(l listening, until int64) error {
 	fd, err := copyFD(l.fd)
 	if err != nil {
-		o.overflow() // without descriptors nothing can be passed on any more
-		return
+		return err
 	}
 	o.put(parcel{&fleetv1.FromAgent{Message: &fleetv1.FromAgent_Socket{Socket: &fleetv1.AgentSocket{
 		Number: l.number, Address: l.address.String(), Until: until,
 	}}}, fd})
+	return nil
 }
 
 func (o *outbox) closed(number uint64) {
@@ -60,30 +68,36 @@ func (o *outbox) say(r *fleetv1.AgentReport) {
 
 func (o *outbox) put(p parcel) {
 	o.mu.Lock()
-	fits := len(o.queue) < outboxSize
-	o.full = o.full || !fits
-	fits = fits && !o.ended
-	if fits {
+	ended := o.ended
+	if !ended {
 		o.queue = append(o.queue, p)
+		if p.fd != noFD {
+			o.underWay++
+		}
 	}
 	o.mu.Unlock()
-	if !fits && p.fd != noFD {
-		closeFD(p.fd)
+	if ended {
+		p.close()
 	}
 	o.poke()
 }
 
-func (o *outbox) overflow() {
-	o.mu.Lock()
-	o.full = true
-	o.mu.Unlock()
+// close lets go of the descriptor.
+func (p *parcel) close() {
+	if p.fd != noFD {
+		closeFD(p.fd)
+	}
 }
 
-// overflown says that something was lost: the main process must begin anew.
-func (o *outbox) overflown() bool {
+// done is the end of a parcel that was taken.
+func (o *outbox) done(p *parcel) {
+	if p.fd == noFD {
+		return
+	}
+	p.close()
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.full
+	o.underWay--
+	o.mu.Unlock()
 }
 
 func (o *outbox) poke() {
@@ -117,9 +131,7 @@ func (o *outbox) run(c *conn, done <-chan struct{}) {
 			if err == nil {
 				err = c.send(p.message, p.fd)
 			}
-			if p.fd != noFD {
-				closeFD(p.fd)
-			}
+			o.done(&p)
 		}
 		if err == nil && report != nil {
 			err = c.send(&fleetv1.FromAgent{Message: &fleetv1.FromAgent_Report{Report: report}}, noFD)
@@ -137,8 +149,6 @@ func (o *outbox) end() {
 	o.mu.Unlock()
 	queue, _ := o.take()
 	for _, p := range queue {
-		if p.fd != noFD {
-			closeFD(p.fd)
-		}
+		o.done(&p)
 	}
 }
