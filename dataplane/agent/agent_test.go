@@ -68,6 +68,9 @@ func (e *engine) Share(_ context.Context, address netip.AddrPort, fd int) error 
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if before := e.shared[address]; before != nil {
+		before.Close()
+	}
 	e.shared[address] = l
 	go func() {
 		for {

@@ -22,10 +22,9 @@ func withCopy(t *testing.T, until int64) (l *life, peer *os.File, fd int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeFD(fd) })
-	return &life{
-		s: New(Config{Logger: slog.New(slog.DiscardHandler)}), conn: c, sooner: make(chan struct{}, 1),
-		copies: map[uint64]*shared{1: {address: netip.MustParseAddrPort("127.0.0.1:1"), fd: fd, until: until}},
-	}, peer, fd
+	l = newLife(New(Config{Logger: slog.New(slog.DiscardHandler)}), c)
+	l.copies[1] = &shared{address: netip.MustParseAddrPort("127.0.0.1:1"), fd: fd, until: until}
+	return l, peer, fd
 }
 
 // TestALeaseThatWaitsToBeReadIsReadBeforeItsSocketIsEnded is for a main process that

@@ -23,9 +23,6 @@ const (
 	maxSilence = 5 * time.Second
 	// exitWait is how long an agent may take to say goodbye.
 	exitWait = 2 * time.Second
-	// sharesKept bounds the sockets that wait to be shared with the engine, which
-	// may be busy with a table.
-	sharesKept = 4096
 	// cutAfter is what an agent that runs has to let go by itself: less than the 45 ms
 	// that package vip leaves, and as much of it as there is for a report that a busy
 	// machine delays.
@@ -36,8 +33,6 @@ const (
 	// after its end a lease is past that: it was this process that was stopped.
 	hearLooks = 100
 	hearAfter = int64(time.Second)
-	// engineTimeout bounds what the engine may take for one.
-	engineTimeout = 5 * time.Second
 )
 
 // life is one agent's, seen from the main process.
@@ -46,28 +41,17 @@ type life struct {
 	conn  *conn
 	pulse int // the write end
 	cmd   *exec.Cmd
-	tasks chan task // to the engine
+
+	sooner chan struct{} // holds a token when a lease is new
+	owing  chan struct{} // holds a token when owed is not empty; closed when it can be no more
 
 	// guarded by mu
 	mu     sync.Mutex
 	copies map[uint64]*shared
-	looks  int // in a row with a lease that has run out and something unread
+	latest map[netip.AddrPort]uint64 // of the copies of one address: it replaced the others
+	owed   map[netip.AddrPort]bool   // what the engine has not followed yet
+	looks  int                       // in a row with a lease that has run out and something unread
 	heard  time.Time
-	sooner chan struct{} // holds a token when a lease is new
-}
-
-// shared is a socket of the agent's of which this process has a copy.
-type shared struct {
-	address netip.AddrPort
-	fd      int
-	until   int64
-	ended   bool // we ended it
-}
-
-// task is something for the engine to do, in order.
-type task struct {
-	address netip.AddrPort
-	fd      int // noFD: Unshare
 }
 
 // once runs one agent to its end.
@@ -83,7 +67,7 @@ func (s *Supervisor) once(ctx context.Context) error {
 	ending, cancel := context.WithCancel(ctx)
 	var wait sync.WaitGroup
 	defer wait.Wait()
-	defer close(l.tasks)
+	defer close(l.owing)
 	wait.Go(l.work)
 	var parts sync.WaitGroup
 	defer parts.Wait()
@@ -120,10 +104,16 @@ func (s *Supervisor) start() (*life, error) {
 		return nil, fmt.Errorf("vip-agent: %w", err)
 	}
 	s.note(func(st *State) { st.PID = cmd.Process.Pid })
+	l := newLife(s, c)
+	l.pulse, l.cmd = pipe[1], cmd
+	return l, nil
+}
+
+func newLife(s *Supervisor, c *conn) *life {
 	return &life{
-		s: s, conn: c, pulse: pipe[1], cmd: cmd, tasks: make(chan task, sharesKept),
-		copies: map[uint64]*shared{}, heard: time.Now(), sooner: make(chan struct{}, 1),
-	}, nil
+		s: s, conn: c, sooner: make(chan struct{}, 1), owing: make(chan struct{}, 1),
+		copies: map[uint64]*shared{}, latest: map[netip.AddrPort]uint64{}, owed: map[netip.AddrPort]bool{}, heard: time.Now(),
+	}
 }
 
 // end takes everything back, and waits for the process.
@@ -168,59 +158,6 @@ func (l *life) hear() error {
 	}
 }
 
-// take takes over a socket.
-func (l *life) take(m *fleetv1.AgentSocket, fd int) error {
-	address, err := netip.ParseAddrPort(m.GetAddress())
-	if err == nil && fd == noFD {
-		err = errors.New("no descriptor")
-	}
-	if err != nil {
-		if fd != noFD {
-			unix.Close(fd)
-		}
-		return fmt.Errorf("%w: socket: %w", errMessage, err)
-	}
-	l.mu.Lock()
-	l.copies[m.GetNumber()] = &shared{address: address, fd: fd, until: m.GetUntil()}
-	l.mu.Unlock()
-	l.hurry()
-	own, err := copyFD(fd) // the task's, which may be carried out after the socket is gone
-	if err != nil {
-		return fmt.Errorf("vip-agent: socket: %w", err)
-	}
-	l.tasks <- task{address: address, fd: own}
-	return nil
-}
-
-// drop lets go of a socket that the agent closed.
-func (l *life) drop(number uint64) {
-	l.mu.Lock()
-	c := l.copies[number]
-	delete(l.copies, number)
-	l.mu.Unlock()
-	if c == nil {
-		return
-	}
-	endListening(c.fd)
-	l.tasks <- task{address: c.address, fd: noFD}
-	unix.Close(c.fd)
-}
-
-// dropAll is the end of the agent: nobody listens from here on.
-func (l *life) dropAll() {
-	l.mu.Lock()
-	copies := l.copies
-	l.copies = map[uint64]*shared{}
-	l.mu.Unlock()
-	for _, c := range copies {
-		endListening(c.fd)
-	}
-	for _, c := range copies {
-		l.tasks <- task{address: c.address, fd: noFD}
-		unix.Close(c.fd)
-	}
-}
-
 // report takes over how things stand.
 func (l *life) report(r *fleetv1.AgentReport) {
 	until := make(map[netip.Addr]int64, len(r.GetLeases()))
@@ -234,7 +171,7 @@ func (l *life) report(r *fleetv1.AgentReport) {
 		c.until = max(c.until, until[c.address.Addr()])
 	}
 	l.mu.Unlock()
-	l.hurry()
+	poke(l.sooner)
 	var before *fleetv1.AgentReport
 	var silent bool
 	l.s.note(func(st *State) {
@@ -260,13 +197,6 @@ func news(a, b *fleetv1.AgentReport) bool {
 		}
 	}
 	return false
-}
-
-func (l *life) hurry() {
-	select {
-	case l.sooner <- struct{}{}:
-	default:
-	}
 }
 
 // tell passes on what is wanted.
@@ -384,25 +314,4 @@ func (l *life) cut() time.Duration {
 		l.s.c.Changed()
 	}
 	return time.Duration(next)
-}
-
-// work has the engine follow, apart from what must not wait for it.
-func (l *life) work() {
-	for t := range l.tasks {
-		ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
-		var err error
-		if t.fd == noFD {
-			err = l.s.c.Engine.Unshare(ctx, t.address)
-		} else {
-			err = l.s.c.Engine.Share(ctx, t.address, t.fd)
-			unix.Close(t.fd)
-		}
-		cancel()
-		if err != nil {
-			l.s.log.Error("virtual IP: socket", "address", t.address, "error", err)
-		}
-		if err != nil && t.fd != noFD {
-			l.conn.close() // a node that cannot serve must not hold: begin anew
-		}
-	}
 }

@@ -63,7 +63,7 @@ func (o *outbox) say(r *fleetv1.AgentReport) {
 	o.mu.Lock()
 	o.report = r
 	o.mu.Unlock()
-	o.poke()
+	poke(o.wake)
 }
 
 func (o *outbox) put(p parcel) {
@@ -79,7 +79,7 @@ func (o *outbox) put(p parcel) {
 	if ended {
 		p.close()
 	}
-	o.poke()
+	poke(o.wake)
 }
 
 // close lets go of the descriptor.
@@ -98,13 +98,6 @@ func (o *outbox) done(p *parcel) {
 	o.mu.Lock()
 	o.underWay--
 	o.mu.Unlock()
-}
-
-func (o *outbox) poke() {
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
 }
 
 // take returns what is to be sent, sockets first.

@@ -178,10 +178,7 @@ func (s *Supervisor) want(change func(*fleetv1.AgentWanted)) {
 		s.wanted = next
 	}
 	s.mu.Unlock()
-	select {
-	case s.changed <- struct{}{}:
-	default:
-	}
+	poke(s.changed)
 }
 
 // latest is what is wanted now.

@@ -77,3 +77,11 @@ var (
 	// errMessage is what the other process may not send.
 	errMessage = errors.New("vip-agent: bad message")
 )
+
+// poke puts a token into c, unless there is one.
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,130 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+// engineTimeout bounds what the engine may take for one socket.
+const engineTimeout = 5 * time.Second
+
+// shared is a socket of the agent's of which this process has a copy.
+type shared struct {
+	address netip.AddrPort
+	fd      int
+	until   int64
+	ended   bool // we ended it
+}
+
+// take takes over a socket.
+func (l *life) take(m *fleetv1.AgentSocket, fd int) error {
+	address, err := netip.ParseAddrPort(m.GetAddress())
+	if err == nil && fd == noFD {
+		err = errors.New("no descriptor")
+	}
+	if err != nil {
+		if fd != noFD {
+			unix.Close(fd)
+		}
+		return fmt.Errorf("%w: socket: %w", errMessage, err)
+	}
+	l.mu.Lock()
+	l.copies[m.GetNumber()] = &shared{address: address, fd: fd, until: m.GetUntil()}
+	l.latest[address] = m.GetNumber()
+	l.owe(address)
+	l.mu.Unlock()
+	poke(l.sooner)
+	return nil
+}
+
+// owe has the engine follow what became of an address. It may be busy with a table, and
+// nothing waits for it: by what comes meanwhile leases live. mu is held.
+func (l *life) owe(address netip.AddrPort) {
+	l.owed[address] = true
+	poke(l.owing)
+}
+
+// drop lets go of a socket that the agent closed.
+func (l *life) drop(number uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := l.copies[number]; c != nil {
+		l.forget(number, c)
+	}
+}
+
+// forget ends a copy. mu is held.
+func (l *life) forget(number uint64, c *shared) {
+	endListening(c.fd)
+	unix.Close(c.fd)
+	delete(l.copies, number)
+	if l.latest[c.address] == number {
+		delete(l.latest, c.address)
+		l.owe(c.address)
+	}
+}
+
+// dropAll is the end of the agent: nobody listens from here on.
+func (l *life) dropAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.copies {
+		endListening(c.fd)
+	}
+	for number, c := range l.copies {
+		l.forget(number, c)
+	}
+}
+
+// work has the engine follow, apart from what must not wait for it.
+func (l *life) work() {
+	for range l.owing {
+		l.mu.Lock()
+		owed := l.owed
+		l.owed = map[netip.AddrPort]bool{}
+		l.mu.Unlock()
+		for address := range owed {
+			if err := l.follow(address); err != nil {
+				l.s.log.Error("virtual IP: socket", "address", address, "error", err)
+			}
+		}
+	}
+}
+
+// follow has the engine take connections from the socket that an address has now, or from
+// none. A node that cannot serve must not hold: then an agent begins anew.
+func (l *life) follow(address netip.AddrPort) error {
+	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
+	defer cancel()
+	fd, err := l.copyOf(address)
+	if err == nil && fd == noFD {
+		return l.s.c.Engine.Unshare(ctx, address)
+	}
+	if err == nil {
+		err = l.s.c.Engine.Share(ctx, address, fd)
+		unix.Close(fd)
+	}
+	if err != nil {
+		l.conn.close()
+	}
+	return err
+}
+
+// copyOf is a descriptor, the caller's, of the socket that an address has now, or noFD:
+// its own may be closed at any moment.
+func (l *life) copyOf(address netip.AddrPort) (fd int, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	number, ok := l.latest[address]
+	if !ok {
+		return noFD, nil
+	}
+	return copyFD(l.copies[number].fd)
+}

@@ -1,0 +1,110 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+// busyEngine shares when it is told to.
+type busyEngine struct {
+	ready  chan struct{}
+	mu     sync.Mutex
+	shared map[netip.AddrPort]bool
+}
+
+func (e *busyEngine) Share(_ context.Context, address netip.AddrPort, _ int) error {
+	<-e.ready
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.shared[address] = true
+	return nil
+}
+
+func (e *busyEngine) Unshare(_ context.Context, address netip.AddrPort) error {
+	<-e.ready
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.shared, address)
+	return nil
+}
+
+func (e *busyEngine) number() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.shared)
+}
+
+// TestAnEngineThatIsBusyKeepsNoLeaseFromBeingRead has an agent pass on thousands of sockets
+// while the engine is busy with something else: what is said after them lets them listen on.
+func TestAnEngineThatIsBusyKeepsNoLeaseFromBeingRead(t *testing.T) {
+	const sockets, until = 5000, 1 << 40
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < 3*sockets {
+		t.Skip("it needs more descriptors: ", limit.Cur, err)
+	}
+	c, file, err := pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Dup(int(file.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	if err := unix.SetNonblock(fd, true); err != nil {
+		t.Fatal(err)
+	}
+	peer, err := openConn(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := openListening(netipLoopback, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFD(socket)
+	e := &busyEngine{ready: make(chan struct{}), shared: map[netip.AddrPort]bool{}}
+	l := newLife(New(Config{Logger: slog.New(slog.DiscardHandler), Engine: e}), c)
+	var wait sync.WaitGroup
+	wait.Go(l.work)
+	wait.Go(func() {
+		defer close(l.owing)
+		_ = l.hear()
+	})
+	for i := range sockets {
+		m := &fleetv1.AgentSocket{Number: uint64(1 + i), Address: fmt.Sprintf("127.1.%d.%d:80", i/256, i%256)} //nolint:gosec // not negative
+		if err := peer.send(&fleetv1.FromAgent{Message: &fleetv1.FromAgent_Socket{Socket: m}}, socket); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := &fleetv1.AgentReport{Leases: []*fleetv1.AgentLease{{Address: "127.1.0.7", Until: until}}}
+	if err := peer.send(&fleetv1.FromAgent{Message: &fleetv1.FromAgent_Report{Report: r}}, noFD); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the lease", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		c := l.copies[8]
+		return c != nil && c.until == until
+	})
+	if n := e.number(); n != 0 {
+		t.Errorf("%d are shared", n)
+	}
+	close(e.ready)
+	eventually(t, "all are shared", func() bool { return e.number() == sockets })
+	peer.close()
+	wait.Wait()
+	if n := e.number(); n != 0 || len(l.copies) != 0 {
+		t.Errorf("%d are shared in the end, of %d there is a copy", n, len(l.copies))
+	}
+}
