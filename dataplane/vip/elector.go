@@ -57,6 +57,11 @@ type Spec struct {
 	Policy  Policy
 }
 
+func (s *Spec) equal(o *Spec) bool {
+	return s.VIP == o.VIP && s.Preempt == o.Preempt && s.Policy == o.Policy &&
+		slices.Equal(s.Nodes, o.Nodes) && slices.Equal(s.Labels, o.Labels) && slices.Equal(s.Preference, o.Preference)
+}
+
 // elector orders the members that may hold one virtual IP. It is immutable.
 type elector struct {
 	spec Spec
@@ -73,16 +78,33 @@ func newElector(spec Spec, list List) *elector {
 		spec: spec, list: list,
 		named: make([]bool, list.Len()), prefer: make([]int, list.Len()), weight: make([]uint64, list.Len()),
 	}
+	nodes, preference := places(spec.Nodes), places(spec.Preference)
 	for i := range list.Len() {
 		id := list.ID(i)
-		e.named[i] = len(spec.Nodes) == 0 || slices.Contains(spec.Nodes, id)
-		e.prefer[i] = slices.Index(spec.Preference, id)
-		if e.prefer[i] < 0 {
-			e.prefer[i] = len(spec.Preference)
+		_, named := nodes[id]
+		e.named[i] = named || len(spec.Nodes) == 0
+		place, preferred := preference[id]
+		if !preferred {
+			place = len(spec.Preference)
 		}
+		e.prefer[i] = place
 		e.weight[i] = weight(spec.VIP, id)
 	}
 	return e
+}
+
+// places says where each id stands first.
+func places(ids []string) map[string]int {
+	if len(ids) == 0 {
+		return nil
+	}
+	at := make(map[string]int, len(ids))
+	for i, id := range ids {
+		if _, again := at[id]; !again {
+			at[id] = i
+		}
+	}
+	return at
 }
 
 // weight is the rendezvous hash: of the members that remain, the order does not

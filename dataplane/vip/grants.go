@@ -276,7 +276,9 @@ func (g *Grants) configure(specs []Spec) {
 	for _, spec := range specs {
 		if validName(spec.VIP) && len(wanted) < MaxVIPs {
 			o := g.establish(spec.VIP)
-			o.elector, o.stale = newElector(spec, g.list), true
+			if o.elector == nil || !o.elector.spec.equal(&spec) {
+				o.elector, o.stale = newElector(spec, g.list), true
+			}
 			wanted[spec.VIP] = true
 		}
 	}
