@@ -87,8 +87,8 @@ func TestAnEngineThatIsBusyKeepsNoLeaseFromBeingRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r := &fleetv1.AgentReport{Leases: []*fleetv1.AgentLease{{Address: "127.1.0.7", Until: until}}}
-	if err := peer.send(&fleetv1.FromAgent{Message: &fleetv1.FromAgent_Report{Report: r}}, noFD); err != nil {
+	leases := &fleetv1.AgentLeases{Leases: []*fleetv1.AgentLease{{Address: "127.1.0.7", Until: until}}}
+	if err := peer.send(&fleetv1.FromAgent{Message: &fleetv1.FromAgent_Leases{Leases: leases}}, noFD); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the lease", func() bool {

@@ -15,8 +15,8 @@
 // calls shutdown, which ends listening for every copy in whichever process, running
 // or stopped, and closes.
 //
-// One goroutine of the agent decides and acts (loop). It takes one thing that
-// happened, reads CLOCK_BOOTTIME after it did, steps Grants, carries out the
+// One goroutine of the agent decides and acts (loop). It takes what happened, one thing
+// and the messages of members that wait, reads CLOCK_BOOTTIME after it did, steps Grants, carries out the
 // actions in their order, and waits until the next deadline. Nothing that it does
 // waits for another process: what goes to the main process is queued, what goes to
 // members is a datagram.
@@ -30,10 +30,10 @@
 // that instant.
 //
 //   - The agent runs: it lets go when the time is up, within a turn of its loop.
-//   - The agent was stopped (SIGSTOP, swapped out, starved) while it held: each
-//     report carries until when each virtual IP is held, and the main process ends
+//   - The agent was stopped (SIGSTOP, swapped out, starved) while it held: each 50 ms
+//     it says until when each virtual IP is held, and the main process ends
 //     its copies of the sockets, and so the socket, 40 ms after that instant
-//     unless a later report came. If a report is unread, the end is put off by 1 ms, up
+//     unless a later one came. If something is unread, the end is put off by 1 ms, up
 //     to 100 times, at most 1 s after the lease. When the agent goes on, the clock is
 //     the first that it looks at; Grants then says Drop.
 //   - The agent was stopped between Claim and listening: it looks at the clock

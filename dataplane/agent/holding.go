@@ -37,7 +37,7 @@ const (
 type holding struct {
 	term  uint64
 	since time.Time
-	told  int64 // until when, as the last report said
+	told  int64 // until when, as the main process was told last
 
 	wanted  *fleetv1.AgentVip // of which serve made the sockets last
 	sockets []listening
@@ -92,7 +92,7 @@ func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, e *env) {
 	same := h.wanted == w
 	h.wanted = w
 	if now >= h.look {
-		h.look = now + lookEvery
+		h.look = now - now%lookEvery + lookEvery // all at one time
 		same = h.close(e, func(l listening) bool { return !listens(l.fd) }) == 0 && same
 	}
 	if same && (h.serves() || now < h.again) {

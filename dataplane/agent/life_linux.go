@@ -147,6 +147,8 @@ func (l *life) hear() error {
 			err = l.take(m.Socket, fd)
 		case *fleetv1.FromAgent_Closed:
 			l.drop(m.Closed.GetNumber())
+		case *fleetv1.FromAgent_Leases:
+			l.lease(m.Leases.GetLeases())
 		case *fleetv1.FromAgent_Report:
 			l.report(m.Report)
 		default:
@@ -158,10 +160,10 @@ func (l *life) hear() error {
 	}
 }
 
-// report takes over how things stand.
-func (l *life) report(r *fleetv1.AgentReport) {
-	until := make(map[netip.Addr]int64, len(r.GetLeases()))
-	for _, lease := range r.GetLeases() {
+// lease lets copies listen for longer.
+func (l *life) lease(leases []*fleetv1.AgentLease) {
+	until := make(map[netip.Addr]int64, len(leases))
+	for _, lease := range leases {
 		if ip, err := netip.ParseAddr(lease.GetAddress()); err == nil {
 			until[ip] = lease.GetUntil()
 		}
@@ -172,6 +174,10 @@ func (l *life) report(r *fleetv1.AgentReport) {
 	}
 	l.mu.Unlock()
 	poke(l.sooner)
+}
+
+// report takes over how things stand.
+func (l *life) report(r *fleetv1.AgentReport) {
 	var before *fleetv1.AgentReport
 	var silent bool
 	l.s.note(func(st *State) {

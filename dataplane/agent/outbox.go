@@ -23,6 +23,7 @@ type outbox struct {
 	mu       sync.Mutex
 	queue    []parcel
 	underWay int                  // sockets that were put in and are not sent yet
+	leases   map[string]int64     // by address: until when, of those that were not sent yet
 	report   *fleetv1.AgentReport // the latest, not sent yet
 	ended    bool
 }
@@ -33,7 +34,9 @@ type parcel struct {
 	fd      int
 }
 
-func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
+func newOutbox() *outbox {
+	return &outbox{wake: make(chan struct{}, 1), leases: map[string]int64{}}
+}
 
 // room says that another socket may be passed on.
 func (o *outbox) room() bool {
@@ -56,6 +59,16 @@ func (o *outbox) socket(l listening, until int64) error {
 
 func (o *outbox) closed(number uint64) {
 	o.put(parcel{&fleetv1.FromAgent{Message: &fleetv1.FromAgent_Closed{Closed: &fleetv1.AgentClosed{Number: number}}}, noFD})
+}
+
+// lease says until when sockets may listen. Of each address the last word counts.
+func (o *outbox) lease(leases []*fleetv1.AgentLease) {
+	o.mu.Lock()
+	for _, l := range leases {
+		o.leases[l.GetAddress()] = l.GetUntil()
+	}
+	o.mu.Unlock()
+	poke(o.wake)
 }
 
 // say replaces a report that was not sent yet.
@@ -100,13 +113,24 @@ func (o *outbox) done(p *parcel) {
 	o.mu.Unlock()
 }
 
-// take returns what is to be sent, sockets first.
-func (o *outbox) take() ([]parcel, *fleetv1.AgentReport) {
+// take returns what is to be sent: sockets first, then what there is to say.
+func (o *outbox) take() (queue []parcel, words []*fleetv1.FromAgent) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	q, r := o.queue, o.report
-	o.queue, o.report = nil, nil
-	return q, r
+	queue, o.queue = o.queue, nil
+	if len(o.leases) > 0 {
+		m := &fleetv1.AgentLeases{}
+		for address, until := range o.leases {
+			m.Leases = append(m.Leases, &fleetv1.AgentLease{Address: address, Until: until})
+		}
+		clear(o.leases)
+		words = append(words, &fleetv1.FromAgent{Message: &fleetv1.FromAgent_Leases{Leases: m}})
+	}
+	if o.report != nil {
+		words = append(words, &fleetv1.FromAgent{Message: &fleetv1.FromAgent_Report{Report: o.report}})
+		o.report = nil
+	}
+	return queue, words
 }
 
 // run sends until done is closed or the main process does not take it.
@@ -118,16 +142,18 @@ func (o *outbox) run(c *conn, done <-chan struct{}) {
 			return
 		case <-o.wake:
 		}
-		queue, report := o.take()
+		queue, words := o.take()
 		var err error
-		for _, p := range queue {
+		for i := range queue {
 			if err == nil {
-				err = c.send(p.message, p.fd)
+				err = c.send(queue[i].message, queue[i].fd)
 			}
-			o.done(&p)
+			o.done(&queue[i])
 		}
-		if err == nil && report != nil {
-			err = c.send(&fleetv1.FromAgent{Message: &fleetv1.FromAgent_Report{Report: report}}, noFD)
+		for _, m := range words {
+			if err == nil {
+				err = c.send(m, noFD)
+			}
 		}
 		if err != nil {
 			c.close() // which who receives sees too
@@ -141,7 +167,7 @@ func (o *outbox) end() {
 	o.ended = true
 	o.mu.Unlock()
 	queue, _ := o.take()
-	for _, p := range queue {
-		o.done(&p)
+	for i := range queue {
+		o.done(&queue[i])
 	}
 }

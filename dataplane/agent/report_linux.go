@@ -1,12 +1,38 @@
 package agent
 
 import (
+	"math"
 	"slices"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/vip"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
+
+// nextReport is when a report may be made.
+func (l *loop) nextReport() int64 {
+	pause := reportPause + int64(len(l.wanted.GetVips()))*reportEach
+	return max(l.reportAt, l.reported+pause)
+}
+
+// tellLeases lets the main process's sockets listen on. A lease that is no longer than was
+// told is left out.
+func (l *loop) tellLeases(now int64) {
+	var longer []*fleetv1.AgentLease
+	for address, h := range l.held {
+		if until, holds := l.grants.Until(address); holds && until > h.told {
+			h.told = until
+			longer = append(longer, &fleetv1.AgentLease{Address: address, Until: until})
+		}
+	}
+	if len(longer) > 0 {
+		l.out.lease(longer)
+	}
+	l.leasesTold, l.leasesAt = now, now+leaseEvery
+	if len(l.held) == 0 {
+		l.leasesAt = math.MaxInt64
+	}
+}
 
 // report tells the main process how things stand.
 func (l *loop) report(now int64) {
@@ -24,13 +50,7 @@ func (l *loop) report(now int64) {
 			})
 		}
 	}
-	l.reportAt = now + reportIdle
-	for address, h := range l.held {
-		if until, holds := l.grants.Until(address); holds {
-			r.Leases = append(r.Leases, &fleetv1.AgentLease{Address: address, Until: until})
-			l.reportAt, h.told = now+reportHolding, until
-		}
-	}
+	l.reported, l.reportAt = now, now+reportIdle
 	for m := range l.gossip.View().All() {
 		shown := &fleetv1.AgentMember{
 			NodeId: m.ID, Address: m.Address.String(), Flags: m.Flags.String(), ListRevision: m.ListRevision,

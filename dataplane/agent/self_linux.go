@@ -9,13 +9,14 @@ import (
 // reflect has gossip say what this node is now.
 func (l *loop) reflect() {
 	s := gossip.Self{Flags: l.flags(), ListRevision: l.list}
+	if !l.moved && s.Flags == l.self.Flags && s.ListRevision == l.self.ListRevision {
+		return
+	}
 	for address, h := range l.held {
 		s.Holdings = append(s.Holdings, member.Holding{VIP: address, Term: h.term, SinceUnixMS: h.since.UnixMilli()})
 	}
-	if s.Flags != l.self.Flags || s.ListRevision != l.self.ListRevision || !sameHoldings(s.Holdings, l.self.Holdings) {
-		l.self = s
-		l.gossip.SetSelf(s)
-	}
+	l.self, l.moved = s, false
+	l.gossip.SetSelf(s)
 }
 
 func (l *loop) flags() (f member.Flags) {
@@ -33,21 +34,4 @@ func (l *loop) flags() (f member.Flags) {
 		f |= member.Draining
 	}
 	return f
-}
-
-// sameHoldings compares two sets.
-func sameHoldings(a, b []member.Holding) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	has := make(map[member.Holding]bool, len(a))
-	for _, h := range a {
-		has[h] = true
-	}
-	for _, h := range b {
-		if !has[h] {
-			return false
-		}
-	}
-	return true
 }

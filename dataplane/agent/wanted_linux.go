@@ -16,6 +16,9 @@ func (l *loop) obey(now int64) {
 	}
 	maps.DeleteFunc(l.left, func(address string, _ int64) bool { return l.find(address) == nil })
 	l.configure()
+	for _, h := range l.held {
+		h.wanted = nil // its ports may be others
+	}
 	l.reportAt = now
 }
 

@@ -167,6 +167,7 @@ type FromAgent struct {
 	//	*FromAgent_Report
 	//	*FromAgent_Socket
 	//	*FromAgent_Closed
+	//	*FromAgent_Leases
 	Message       isFromAgent_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -236,6 +237,15 @@ func (x *FromAgent) GetClosed() *AgentClosed {
 	return nil
 }
 
+func (x *FromAgent) GetLeases() *AgentLeases {
+	if x != nil {
+		if x, ok := x.Message.(*FromAgent_Leases); ok {
+			return x.Leases
+		}
+	}
+	return nil
+}
+
 type isFromAgent_Message interface {
 	isFromAgent_Message()
 }
@@ -252,11 +262,17 @@ type FromAgent_Closed struct {
 	Closed *AgentClosed `protobuf:"bytes,3,opt,name=closed,oneof"`
 }
 
+type FromAgent_Leases struct {
+	Leases *AgentLeases `protobuf:"bytes,4,opt,name=leases,oneof"`
+}
+
 func (*FromAgent_Report) isFromAgent_Message() {}
 
 func (*FromAgent_Socket) isFromAgent_Message() {}
 
 func (*FromAgent_Closed) isFromAgent_Message() {}
+
+func (*FromAgent_Leases) isFromAgent_Message() {}
 
 // AgentStart comes first, and once: who the node is.
 type AgentStart struct {
@@ -595,14 +611,12 @@ func (x *AgentPort) GetBacklog() int32 {
 type AgentReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of the AgentWanted that is in force.
-	Serial       uint64       `protobuf:"varint,1,opt,name=serial" json:"serial,omitempty"`
-	ListRevision uint64       `protobuf:"varint,2,opt,name=list_revision,json=listRevision" json:"list_revision,omitempty"`
-	Vips         []*VipStatus `protobuf:"bytes,3,rep,name=vips" json:"vips,omitempty"`
-	// Of the sockets that the main process has copies of.
-	Leases  []*AgentLease  `protobuf:"bytes,4,rep,name=leases" json:"leases,omitempty"`
-	Members []*AgentMember `protobuf:"bytes,5,rep,name=members" json:"members,omitempty"`
+	Serial       uint64         `protobuf:"varint,1,opt,name=serial" json:"serial,omitempty"`
+	ListRevision uint64         `protobuf:"varint,2,opt,name=list_revision,json=listRevision" json:"list_revision,omitempty"`
+	Vips         []*VipStatus   `protobuf:"bytes,3,rep,name=vips" json:"vips,omitempty"`
+	Members      []*AgentMember `protobuf:"bytes,4,rep,name=members" json:"members,omitempty"`
 	// Messages of other members that came faster than they could be read.
-	InboxLost     uint64 `protobuf:"varint,6,opt,name=inbox_lost,json=inboxLost" json:"inbox_lost,omitempty"`
+	InboxLost     uint64 `protobuf:"varint,5,opt,name=inbox_lost,json=inboxLost" json:"inbox_lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -658,13 +672,6 @@ func (x *AgentReport) GetVips() []*VipStatus {
 	return nil
 }
 
-func (x *AgentReport) GetLeases() []*AgentLease {
-	if x != nil {
-		return x.Leases
-	}
-	return nil
-}
-
 func (x *AgentReport) GetMembers() []*AgentMember {
 	if x != nil {
 		return x.Members
@@ -677,6 +684,52 @@ func (x *AgentReport) GetInboxLost() uint64 {
 		return x.InboxLost
 	}
 	return 0
+}
+
+// AgentLeases are those that are longer than they were, of the sockets that the main
+// process has copies of.
+type AgentLeases struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Leases        []*AgentLease          `protobuf:"bytes,1,rep,name=leases" json:"leases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentLeases) Reset() {
+	*x = AgentLeases{}
+	mi := &file_fleet_v1_agent_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentLeases) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentLeases) ProtoMessage() {}
+
+func (x *AgentLeases) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_agent_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentLeases.ProtoReflect.Descriptor instead.
+func (*AgentLeases) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_agent_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *AgentLeases) GetLeases() []*AgentLease {
+	if x != nil {
+		return x.Leases
+	}
+	return nil
 }
 
 // AgentLease says until when the main process may let a virtual IP's sockets
@@ -692,7 +745,7 @@ type AgentLease struct {
 
 func (x *AgentLease) Reset() {
 	*x = AgentLease{}
-	mi := &file_fleet_v1_agent_proto_msgTypes[7]
+	mi := &file_fleet_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +757,7 @@ func (x *AgentLease) String() string {
 func (*AgentLease) ProtoMessage() {}
 
 func (x *AgentLease) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_agent_proto_msgTypes[7]
+	mi := &file_fleet_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +770,7 @@ func (x *AgentLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentLease.ProtoReflect.Descriptor instead.
 func (*AgentLease) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_fleet_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AgentLease) GetAddress() string {
@@ -749,7 +802,7 @@ type AgentMember struct {
 
 func (x *AgentMember) Reset() {
 	*x = AgentMember{}
-	mi := &file_fleet_v1_agent_proto_msgTypes[8]
+	mi := &file_fleet_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +814,7 @@ func (x *AgentMember) String() string {
 func (*AgentMember) ProtoMessage() {}
 
 func (x *AgentMember) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_agent_proto_msgTypes[8]
+	mi := &file_fleet_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +827,7 @@ func (x *AgentMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentMember.ProtoReflect.Descriptor instead.
 func (*AgentMember) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_fleet_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AgentMember) GetNodeId() string {
@@ -826,7 +879,7 @@ type AgentSocket struct {
 
 func (x *AgentSocket) Reset() {
 	*x = AgentSocket{}
-	mi := &file_fleet_v1_agent_proto_msgTypes[9]
+	mi := &file_fleet_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +891,7 @@ func (x *AgentSocket) String() string {
 func (*AgentSocket) ProtoMessage() {}
 
 func (x *AgentSocket) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_agent_proto_msgTypes[9]
+	mi := &file_fleet_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +904,7 @@ func (x *AgentSocket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentSocket.ProtoReflect.Descriptor instead.
 func (*AgentSocket) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_fleet_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AgentSocket) GetNumber() uint64 {
@@ -885,7 +938,7 @@ type AgentClosed struct {
 
 func (x *AgentClosed) Reset() {
 	*x = AgentClosed{}
-	mi := &file_fleet_v1_agent_proto_msgTypes[10]
+	mi := &file_fleet_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -897,7 +950,7 @@ func (x *AgentClosed) String() string {
 func (*AgentClosed) ProtoMessage() {}
 
 func (x *AgentClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_agent_proto_msgTypes[10]
+	mi := &file_fleet_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -910,7 +963,7 @@ func (x *AgentClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentClosed.ProtoReflect.Descriptor instead.
 func (*AgentClosed) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_fleet_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AgentClosed) GetNumber() uint64 {
@@ -928,11 +981,12 @@ const file_fleet_v1_agent_proto_rawDesc = "" +
 	"\aToAgent\x12,\n" +
 	"\x05start\x18\x01 \x01(\v2\x14.fleet.v1.AgentStartH\x00R\x05start\x12/\n" +
 	"\x06wanted\x18\x02 \x01(\v2\x15.fleet.v1.AgentWantedH\x00R\x06wantedB\t\n" +
-	"\amessage\"\xa9\x01\n" +
+	"\amessage\"\xda\x01\n" +
 	"\tFromAgent\x12/\n" +
 	"\x06report\x18\x01 \x01(\v2\x15.fleet.v1.AgentReportH\x00R\x06report\x12/\n" +
 	"\x06socket\x18\x02 \x01(\v2\x15.fleet.v1.AgentSocketH\x00R\x06socket\x12/\n" +
-	"\x06closed\x18\x03 \x01(\v2\x15.fleet.v1.AgentClosedH\x00R\x06closedB\t\n" +
+	"\x06closed\x18\x03 \x01(\v2\x15.fleet.v1.AgentClosedH\x00R\x06closed\x12/\n" +
+	"\x06leases\x18\x04 \x01(\v2\x15.fleet.v1.AgentLeasesH\x00R\x06leasesB\t\n" +
 	"\amessage\"\xdd\x02\n" +
 	"\n" +
 	"AgentStart\x12\x17\n" +
@@ -974,15 +1028,16 @@ const file_fleet_v1_agent_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"9\n" +
 	"\tAgentPort\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\rR\x04port\x12\x18\n" +
-	"\abacklog\x18\x02 \x01(\x05R\abacklog\"\xf1\x01\n" +
+	"\abacklog\x18\x02 \x01(\x05R\abacklog\"\xc3\x01\n" +
 	"\vAgentReport\x12\x16\n" +
 	"\x06serial\x18\x01 \x01(\x04R\x06serial\x12#\n" +
 	"\rlist_revision\x18\x02 \x01(\x04R\flistRevision\x12'\n" +
-	"\x04vips\x18\x03 \x03(\v2\x13.fleet.v1.VipStatusR\x04vips\x12,\n" +
-	"\x06leases\x18\x04 \x03(\v2\x14.fleet.v1.AgentLeaseR\x06leases\x12/\n" +
-	"\amembers\x18\x05 \x03(\v2\x15.fleet.v1.AgentMemberR\amembers\x12\x1d\n" +
+	"\x04vips\x18\x03 \x03(\v2\x13.fleet.v1.VipStatusR\x04vips\x12/\n" +
+	"\amembers\x18\x04 \x03(\v2\x15.fleet.v1.AgentMemberR\amembers\x12\x1d\n" +
 	"\n" +
-	"inbox_lost\x18\x06 \x01(\x04R\tinboxLost\"<\n" +
+	"inbox_lost\x18\x05 \x01(\x04R\tinboxLost\";\n" +
+	"\vAgentLeases\x12,\n" +
+	"\x06leases\x18\x01 \x03(\v2\x14.fleet.v1.AgentLeaseR\x06leases\"<\n" +
 	"\n" +
 	"AgentLease\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
@@ -1013,7 +1068,7 @@ func file_fleet_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_fleet_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fleet_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_fleet_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_fleet_v1_agent_proto_goTypes = []any{
 	(AgentWanted_Mode)(0),          // 0: fleet.v1.AgentWanted.Mode
 	(*ToAgent)(nil),                // 1: fleet.v1.ToAgent
@@ -1023,35 +1078,37 @@ var file_fleet_v1_agent_proto_goTypes = []any{
 	(*AgentVip)(nil),               // 5: fleet.v1.AgentVip
 	(*AgentPort)(nil),              // 6: fleet.v1.AgentPort
 	(*AgentReport)(nil),            // 7: fleet.v1.AgentReport
-	(*AgentLease)(nil),             // 8: fleet.v1.AgentLease
-	(*AgentMember)(nil),            // 9: fleet.v1.AgentMember
-	(*AgentSocket)(nil),            // 10: fleet.v1.AgentSocket
-	(*AgentClosed)(nil),            // 11: fleet.v1.AgentClosed
-	nil,                            // 12: fleet.v1.AgentStart.LabelsEntry
-	nil,                            // 13: fleet.v1.AgentVip.LabelsEntry
-	(VirtualIP_PartitionPolicy)(0), // 14: fleet.v1.VirtualIP.PartitionPolicy
-	(*VipStatus)(nil),              // 15: fleet.v1.VipStatus
+	(*AgentLeases)(nil),            // 8: fleet.v1.AgentLeases
+	(*AgentLease)(nil),             // 9: fleet.v1.AgentLease
+	(*AgentMember)(nil),            // 10: fleet.v1.AgentMember
+	(*AgentSocket)(nil),            // 11: fleet.v1.AgentSocket
+	(*AgentClosed)(nil),            // 12: fleet.v1.AgentClosed
+	nil,                            // 13: fleet.v1.AgentStart.LabelsEntry
+	nil,                            // 14: fleet.v1.AgentVip.LabelsEntry
+	(VirtualIP_PartitionPolicy)(0), // 15: fleet.v1.VirtualIP.PartitionPolicy
+	(*VipStatus)(nil),              // 16: fleet.v1.VipStatus
 }
 var file_fleet_v1_agent_proto_depIdxs = []int32{
 	3,  // 0: fleet.v1.ToAgent.start:type_name -> fleet.v1.AgentStart
 	4,  // 1: fleet.v1.ToAgent.wanted:type_name -> fleet.v1.AgentWanted
 	7,  // 2: fleet.v1.FromAgent.report:type_name -> fleet.v1.AgentReport
-	10, // 3: fleet.v1.FromAgent.socket:type_name -> fleet.v1.AgentSocket
-	11, // 4: fleet.v1.FromAgent.closed:type_name -> fleet.v1.AgentClosed
-	12, // 5: fleet.v1.AgentStart.labels:type_name -> fleet.v1.AgentStart.LabelsEntry
-	0,  // 6: fleet.v1.AgentWanted.mode:type_name -> fleet.v1.AgentWanted.Mode
-	5,  // 7: fleet.v1.AgentWanted.vips:type_name -> fleet.v1.AgentVip
-	6,  // 8: fleet.v1.AgentVip.ports:type_name -> fleet.v1.AgentPort
-	13, // 9: fleet.v1.AgentVip.labels:type_name -> fleet.v1.AgentVip.LabelsEntry
-	14, // 10: fleet.v1.AgentVip.policy:type_name -> fleet.v1.VirtualIP.PartitionPolicy
-	15, // 11: fleet.v1.AgentReport.vips:type_name -> fleet.v1.VipStatus
-	8,  // 12: fleet.v1.AgentReport.leases:type_name -> fleet.v1.AgentLease
-	9,  // 13: fleet.v1.AgentReport.members:type_name -> fleet.v1.AgentMember
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	11, // 3: fleet.v1.FromAgent.socket:type_name -> fleet.v1.AgentSocket
+	12, // 4: fleet.v1.FromAgent.closed:type_name -> fleet.v1.AgentClosed
+	8,  // 5: fleet.v1.FromAgent.leases:type_name -> fleet.v1.AgentLeases
+	13, // 6: fleet.v1.AgentStart.labels:type_name -> fleet.v1.AgentStart.LabelsEntry
+	0,  // 7: fleet.v1.AgentWanted.mode:type_name -> fleet.v1.AgentWanted.Mode
+	5,  // 8: fleet.v1.AgentWanted.vips:type_name -> fleet.v1.AgentVip
+	6,  // 9: fleet.v1.AgentVip.ports:type_name -> fleet.v1.AgentPort
+	14, // 10: fleet.v1.AgentVip.labels:type_name -> fleet.v1.AgentVip.LabelsEntry
+	15, // 11: fleet.v1.AgentVip.policy:type_name -> fleet.v1.VirtualIP.PartitionPolicy
+	16, // 12: fleet.v1.AgentReport.vips:type_name -> fleet.v1.VipStatus
+	10, // 13: fleet.v1.AgentReport.members:type_name -> fleet.v1.AgentMember
+	9,  // 14: fleet.v1.AgentLeases.leases:type_name -> fleet.v1.AgentLease
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_fleet_v1_agent_proto_init() }
@@ -1069,6 +1126,7 @@ func file_fleet_v1_agent_proto_init() {
 		(*FromAgent_Report)(nil),
 		(*FromAgent_Socket)(nil),
 		(*FromAgent_Closed)(nil),
+		(*FromAgent_Leases)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1076,7 +1134,7 @@ func file_fleet_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_agent_proto_rawDesc), len(file_fleet_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

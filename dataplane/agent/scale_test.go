@@ -1,0 +1,187 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/vip"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+)
+
+// noEngine takes no connections.
+type noEngine struct{}
+
+func (noEngine) Share(context.Context, netip.AddrPort, int) error { return nil }
+func (noEngine) Unshare(context.Context, netip.AddrPort) error    { return nil }
+
+// manyVIPs are as many virtual IPs, in the place's network of 127.x and the next ones.
+func (p place) manyVIPs(number int) (vips []*fleetv1.AgentVip) {
+	a := netip.MustParseAddr(p.net + ".128")
+	for range number {
+		vips = append(vips, &fleetv1.AgentVip{
+			Name: "vip-" + a.String(), Address: a.String(), Ports: []*fleetv1.AgentPort{{Port: uint32(p.port), Backlog: 16}},
+		})
+		a = a.Next()
+	}
+	return vips
+}
+
+// manyNodes starts nodes 1, 2 and 3 of a fleet with many virtual IPs.
+func (p place) manyNodes(t *testing.T, number int) (nodes []*Supervisor) {
+	t.Helper()
+	var wait sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(func() { cancel(); wait.Wait() })
+	for _, id := range []string{"1", "2", "3"} {
+		start := p.start(id)
+		start.LogLevel = int32(slog.LevelWarn)
+		s := New(Config{
+			Start: start, Engine: noEngine{}, Command: agentProcess(io.Discard),
+			Pulse: func() (bool, bool) { return true, true }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)).With("node", id),
+		})
+		s.SetList(1, []string{"1", "2", "3"})
+		s.SetVIPs(p.manyVIPs(number))
+		wait.Go(func() { _ = s.Run(ctx) })
+		nodes = append(nodes, s)
+	}
+	return nodes
+}
+
+// heldBy is how many virtual IPs each node holds.
+func heldBy(nodes []*Supervisor) (held []int, sum int) {
+	for _, s := range nodes {
+		n := 0
+		for _, v := range s.Statuses() {
+			if v.GetHolds() {
+				n++
+			}
+		}
+		held, sum = append(held, n), sum+n
+	}
+	return held, sum
+}
+
+// termsOf is the sum of the terms of what is held: it grows with each move.
+func termsOf(nodes []*Supervisor) (sum uint64) {
+	for _, s := range nodes {
+		for _, v := range s.Statuses() {
+			if v.GetHolds() {
+				sum += v.GetTerm()
+			}
+		}
+	}
+	return sum
+}
+
+// TestAsManyVirtualIPsAsThereCanBeAreHeldAtAModestCost has three nodes on one machine. When
+// one goes the others hold what it held.
+func TestAsManyVirtualIPsAsThereCanBeAreHeldAtAModestCost(t *testing.T) {
+	number, look := vip.MaxVIPs, 3*time.Second
+	if raceEnabled {
+		number = 200
+	}
+	p := newPlace(t)
+	begun := time.Now()
+	nodes := p.manyNodes(t, number)
+	allHeld := func(nodes []*Supervisor) func() bool {
+		return func() bool {
+			_, sum := heldBy(nodes)
+			return sum == number
+		}
+	}
+	eventually(t, "all are held", allHeld(nodes))
+	held, _ := heldBy(nodes)
+	t.Logf("all are held after %s: %v", time.Since(begun), held)
+	var before [3]time.Duration
+	time.Sleep(time.Second)
+	for i, s := range nodes {
+		before[i] = processorTime(t, s.State().PID)
+	}
+	own := processorTime(t, os.Getpid())
+	terms := termsOf(nodes)
+	time.Sleep(look) // what they use in a while is what is asked
+	own = processorTime(t, os.Getpid()) - own
+	for i, s := range nodes {
+		used := processorTime(t, s.State().PID) - before[i]
+		t.Logf("agent %d used %s of %s, and lost %d messages", i+1, used, look, s.State().Report.GetInboxLost())
+		if used > look/4 && !raceEnabled {
+			t.Errorf("agent %d used %s of %s", i+1, used, look)
+		}
+	}
+	t.Logf("the main processes used %s together", own)
+	if now := termsOf(nodes); now != terms {
+		t.Errorf("virtual IPs moved: the sum of their terms was %d, and is %d", terms, now)
+	}
+	if err := syscall.Kill(nodes[2].State().PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	begun = time.Now()
+	eventually(t, "an agent that was killed holds nothing", func() bool { return nodes[2].State().Restarts > 0 })
+	eventually(t, "all are held again", allHeld(nodes))
+	held, _ = heldBy(nodes)
+	t.Logf("all are held %s after an agent was killed: %v", time.Since(begun), held)
+
+	begun = time.Now()
+	nodes[0].Resign(context.Background())
+	held, sum := heldBy(nodes)
+	t.Logf("%v are held after %s of resigning", held, time.Since(begun))
+	if held[0] != 0 {
+		t.Errorf("the node that resigned holds %d", held[0])
+	}
+	if !raceEnabled && sum < number*9/10 {
+		t.Errorf("%d of %d are held", sum, number)
+	}
+	eventually(t, "all are held by the others", allHeld(nodes[1:]))
+	t.Logf("all are held by the others after %s", time.Since(begun))
+}
+
+// A listener that names no address listens on all virtual IPs, so sockets may be many more
+// than these. One of 9,000 ports stands for 900 of ten.
+func TestAVirtualIPOfThousandsOfPortsIsHeld(t *testing.T) {
+	const ports = 9000
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < 2*ports+1000 {
+		t.Skip("it needs more descriptors: ", limit.Cur, err)
+	}
+	p := newPlace(t)
+	v := p.vips()
+	v[0].Ports = nil
+	for i := range ports {
+		v[0].Ports = append(v[0].Ports, &fleetv1.AgentPort{Port: uint32(10000 + i), Backlog: 1}) //nolint:gosec // a port
+	}
+	e := &busyEngine{ready: make(chan struct{}), shared: map[netip.AddrPort]bool{}}
+	close(e.ready)
+	s := New(Config{
+		Start: p.start("1"), Engine: e, Command: agentProcess(io.Discard),
+		Pulse: func() (bool, bool) { return true, true }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	s.SetList(1, []string{"1"})
+	s.SetVIPs(v)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	begun := time.Now()
+	eventually(t, "all ports", func() bool { return e.number() == ports })
+	t.Logf("all are shared after %s", time.Since(begun))
+	if n := s.State().Restarts; n != 0 {
+		t.Errorf("%d agents ended meanwhile", n)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := e.number(); n != 0 {
+		t.Errorf("%d are shared in the end", n)
+	}
+}
