@@ -60,7 +60,7 @@ func (c *conn) send(m proto.Message, fd int) error {
 	}
 	size := len(b) - len(c.head)
 	if size > maxMessage {
-		return fmt.Errorf("vip-agent: message of %d bytes, at most %d can be sent", size, maxMessage)
+		return fmt.Errorf("%w: %d bytes, at most %d can be sent", errTooLong, size, maxMessage)
 	}
 	binary.BigEndian.PutUint32(b, uint32(size)) //nolint:gosec // bounded above
 	if fd != noFD {

@@ -87,7 +87,7 @@
 //
 // # Bounds
 //
-// Messages between the two processes have at most 4 MiB. The inbox for messages of
+// Messages between the two processes have at most 64 MiB. The inbox for messages of
 // members has 1,024 places; one that is full is as good as a lossy network. What
 // waits for a main process that does not read is bounded: 256 sockets at a time are on
 // their way to it, and further ones are opened as it takes them. A turn opens 64, so that

@@ -212,6 +212,9 @@ func (l *life) tell(ctx context.Context) {
 		if w := l.s.latest(); !proto.Equal(w, said) {
 			said = w
 			if err := l.conn.send(&fleetv1.ToAgent{Message: &fleetv1.ToAgent_Wanted{Wanted: w}}, noFD); err != nil {
+				if errors.Is(err, errTooLong) {
+					l.s.log.Error("vip-agent: it cannot be told which virtual IPs there are", "error", err)
+				}
 				l.conn.close()
 				return
 			}

@@ -25,9 +25,9 @@ const (
 const (
 	// noFD says that a message has no descriptor.
 	noFD = -1
-	// maxMessage bounds what one side makes the other hold: 1,024 virtual IPs with
-	// 1,024 names of nodes each would not fit; a thousandth of that does.
-	maxMessage = 4 << 20
+	// maxMessage bounds what one side makes the other hold: 1,024 virtual IPs that name
+	// 1,024 nodes each by 50 letters fit; half as many, if they name a preference as well.
+	maxMessage = 64 << 20
 
 	// pulseEvery is between two signs of life.
 	pulseEvery = 50 * time.Millisecond
@@ -76,6 +76,8 @@ var (
 	errGone = errors.New("vip-agent: the other process is gone")
 	// errMessage is what the other process may not send.
 	errMessage = errors.New("vip-agent: bad message")
+	// errTooLong is a message that the other would not read.
+	errTooLong = errors.New("vip-agent: a message is too long")
 )
 
 // poke puts a token into c, unless there is one.
