@@ -20,7 +20,7 @@ type shared struct {
 	address netip.AddrPort
 	fd      int
 	until   int64
-	ended   bool // we ended it
+	ended   bool // this process ended it
 }
 
 // take takes over a socket.
@@ -99,7 +99,7 @@ func (l *life) work() {
 }
 
 // follow has the engine take connections from the socket that an address has now, or from
-// none. A node that cannot serve must not hold: then an agent begins anew.
+// none.
 func (l *life) follow(address netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
 	defer cancel()
@@ -112,9 +112,22 @@ func (l *life) follow(address netip.AddrPort) error {
 		unix.Close(fd)
 	}
 	if err != nil {
-		l.conn.close()
+		l.refuse(address)
 	}
 	return err
+}
+
+// refuse ends the socket of an address that the engine takes no connections from: who
+// cannot serve must not hold. The agent sees that it listens no more, tries again, and
+// after a while leaves that virtual IP to others.
+func (l *life) refuse(address netip.AddrPort) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if number, ok := l.latest[address]; ok {
+		c := l.copies[number]
+		c.ended = true
+		endListening(c.fd)
+	}
 }
 
 // copyOf is a descriptor, the caller's, of the socket that an address has now, or noFD:

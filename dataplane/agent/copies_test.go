@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -15,15 +16,19 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
-// busyEngine shares when it is told to.
+// busyEngine shares when it is told to, at all addresses but one.
 type busyEngine struct {
 	ready  chan struct{}
+	never  netip.AddrPort
 	mu     sync.Mutex
 	shared map[netip.AddrPort]bool
 }
 
 func (e *busyEngine) Share(_ context.Context, address netip.AddrPort, _ int) error {
 	<-e.ready
+	if address == e.never {
+		return errors.New("it cannot be had")
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.shared[address] = true
@@ -107,4 +112,38 @@ func TestAnEngineThatIsBusyKeepsNoLeaseFromBeingRead(t *testing.T) {
 	if n := e.number(); n != 0 || len(l.copies) != 0 {
 		t.Errorf("%d are shared in the end, of %d there is a copy", n, len(l.copies))
 	}
+}
+
+func TestWhatTheEngineDoesNotShareIsEndedAlone(t *testing.T) {
+	c, file, err := pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	e := &busyEngine{ready: make(chan struct{}), shared: map[netip.AddrPort]bool{}, never: netip.MustParseAddrPort("127.0.0.2:80")}
+	close(e.ready)
+	l := newLife(New(Config{Logger: slog.New(slog.DiscardHandler), Engine: e}), c)
+	var sockets []int
+	for i, address := range []string{"127.0.0.1:80", "127.0.0.2:80", "127.0.0.3:80"} {
+		fd, err := openListening(netipLoopback, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sockets = append(sockets, fd)
+		if err := l.take(&fleetv1.AgentSocket{Number: uint64(1 + i), Address: address}, fd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var wait sync.WaitGroup
+	wait.Go(l.work)
+	eventually(t, "the others are shared, and that one ended", func() bool { return e.number() == 2 && !listens(sockets[1]) })
+	if !listens(sockets[0]) || !listens(sockets[2]) {
+		t.Error("others are ended")
+	}
+	if err := l.conn.send(&fleetv1.ToAgent{}, noFD); err != nil {
+		t.Error("the agent is ended:", err)
+	}
+	l.dropAll()
+	close(l.owing)
+	wait.Wait()
 }

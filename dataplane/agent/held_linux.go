@@ -63,7 +63,7 @@ func (l *loop) serve(address string, h *holding, now int64) (benched bool) {
 	case h.serves():
 		delete(l.left, address)
 	case h.hopeless(now, left):
-		l.benched[address], l.left[address] = bench{now + int64(benchFor), h.problem}, now
+		l.benched[address], l.left[address] = bench{now + int64(benchFor), h.why()}, now
 		return true
 	case left:
 		l.left[address] = now // they are not asked again as long as this node holds

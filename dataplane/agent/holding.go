@@ -42,6 +42,7 @@ type holding struct {
 	wanted  *fleetv1.AgentVip // of which serve made the sockets last
 	sockets []listening
 	missing bool  // sockets that nothing is known to be in the way of
+	ending  int64 // since when each look finds that the main process ended some; 0: the last did not
 	failing int64 // since when a bind fails; 0: none does
 	again   int64 // no bind before
 	inUse   bool  // somebody else listens at lacks
@@ -73,14 +74,17 @@ type listening struct {
 }
 
 // serves says that all that is wanted listens.
-func (h *holding) serves() bool { return h.failing == 0 && !h.missing }
+func (h *holding) serves() bool { return h.opened() && h.ending == 0 }
+
+// opened says that nothing is left to open.
+func (h *holding) opened() bool { return h.failing == 0 && !h.missing }
 
 // servesSome says that some of it does.
 func (h *holding) servesSome() bool { return h.serves() || len(h.sockets) > 0 }
 
 // due is when serve has something to do.
 func (h *holding) due() int64 {
-	if h.serves() {
+	if h.opened() {
 		return h.look
 	}
 	return min(h.look, h.again)
@@ -93,9 +97,13 @@ func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, e *env) {
 	h.wanted = w
 	if now >= h.look {
 		h.look = now - now%lookEvery + lookEvery // all at one time
-		same = h.close(e, func(l listening) bool { return !listens(l.fd) }) == 0 && same
+		if h.close(e, func(l listening) bool { return !listens(l.fd) }) == 0 {
+			h.ending = 0
+		} else if same = false; h.ending == 0 {
+			h.ending = now
+		}
 	}
-	if same && (h.serves() || now < h.again) {
+	if same && (h.opened() || now < h.again) {
 		return
 	}
 	ip, err := netip.ParseAddr(w.GetAddress())
@@ -214,11 +222,20 @@ func obstacle(w *fleetv1.AgentVip) error {
 	return nil
 }
 
+// why says why this node does not serve all of it.
+func (h *holding) why() string {
+	if h.failing == 0 && h.ending != 0 {
+		return "its main process takes no connections there"
+	}
+	return h.problem
+}
+
 // hopeless says that another node should try. left: others have tried, since this node
 // could not have all of it before. Then they could not either, and a part of it that goes
 // on being served is better than one that each node has for two seconds.
 func (h *holding) hopeless(now int64, left bool) bool {
-	return h.failing != 0 && now-h.failing >= int64(bindFor) && (!left || !h.servesSome())
+	tried := h.failing != 0 && now-h.failing >= int64(bindFor) || h.ending != 0 && now-h.ending >= int64(bindFor)
+	return tried && (!left || !h.servesSome())
 }
 
 // close ends the sockets that are chosen, and counts them: first listening, for every copy.

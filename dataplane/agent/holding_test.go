@@ -151,3 +151,29 @@ func TestASocketThatCannotBePassedOnIsNotOpened(t *testing.T) {
 		t.Errorf("%d sockets when there are descriptors", n)
 	}
 }
+
+// What the main process cannot share with its loops it ends. Once may be because it was
+// busy, or because the agent was stopped.
+func TestSocketsThatTheMainProcessEndsAgainAndAgainAreLeftToOthers(t *testing.T) {
+	_, h, turn := opening(t, 2)
+	now := int64(0)
+	turn(now)
+	for _, again := range []bool{true, false} {
+		begun := now
+		for ; now < begun+int64(bindFor)+2*lookEvery; now += lookEvery {
+			if again || now == begun+lookEvery {
+				endListening(h.sockets[0].fd)
+			}
+			turn(now)
+			if len(h.sockets) != 2 {
+				t.Fatalf("after %d ms there are %d sockets", now/ms, len(h.sockets))
+			}
+			if h.hopeless(now, false) && now-begun < int64(bindFor) {
+				t.Fatalf("it is left to others after %d ms", (now-begun)/ms)
+			}
+		}
+		if h.hopeless(now, false) != again || h.serves() == again {
+			t.Errorf("ended again and again %v: left to others %v, serves %v", again, h.hopeless(now, false), h.serves())
+		}
+	}
+}

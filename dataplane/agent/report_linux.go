@@ -69,7 +69,7 @@ func (l *loop) status(s vip.Status, now int64, wall time.Time) *fleetv1.VipStatu
 		Vip: l.name(s.VIP), Holder: s.Holder, Term: s.Term, Why: s.Why, ListRevision: s.Revision,
 		SinceUnixMs: wall.Add(-time.Duration(now - s.Since)).UnixMilli(),
 		Alive:       uint32(s.Alive), Expected: uint32(s.Expected), Needed: uint32(s.Needed), //nolint:gosec // at most vip.MaxMembers
-		State: map[vip.State]fleetv1.VipStatus_State{
+		State: [...]fleetv1.VipStatus_State{
 			vip.Idle: fleetv1.VipStatus_IDLE, vip.Waiting: fleetv1.VipStatus_WAITING,
 			vip.Asking: fleetv1.VipStatus_ASKING, vip.Holding: fleetv1.VipStatus_HOLDING,
 		}[s.State],
