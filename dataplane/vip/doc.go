@@ -25,6 +25,11 @@
 // reorders, and whichever nodes can hear each other. That is [Majority].
 // [Availability] gives it up on purpose; see there.
 //
+// Members are told apart by their ids. A process that follows another of its id has
+// another boot, and waits as anybody does. Two that run at one time are one member that
+// grants twice, which nothing here can find out: the control plane refuses the second
+// machine of an id, and members send what they answer to the first.
+//
 // # Time
 //
 // Instants are nanoseconds of a clock that counts suspended time too
