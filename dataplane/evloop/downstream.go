@@ -334,7 +334,7 @@ func (l *Loop) arrival(d *downstream) exchange.Arrival {
 		start = l.now
 	}
 	return exchange.Arrival{
-		Peer: d.peer, Start: start, WallTime: l.wallBase + start, Now: l.now,
+		Peer: d.peer, Start: start, WallTime: l.wall(start), Now: l.now,
 		Secure: d.link.tls != nil, Certificate: d.certificate,
 	}
 }

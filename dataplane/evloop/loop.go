@@ -20,9 +20,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// httpTime is the form of Date (RFC 9110 section 5.6.7).
-const httpTime = "Mon, 02 Jan 2006 15:04:05 GMT"
-
 // maxEvents is how many events of codecs one link may cause in one turn. A body
 // of tiny chunks, or requests sent on end, would else hold the loop for
 // milliseconds. Each of readDown, readUp, readMux and readUpMux begins with a budget
@@ -47,13 +44,8 @@ type Loop struct {
 	sink    Sink
 	stats   *stats.Loop
 
-	// The time of this turn. All instants of the loop are nanoseconds since base.
-	base     time.Time // monotonic
-	now      int64
-	wallBase int64 // Unix nanoseconds at base
-	dateAt   int64 // the Unix second that date says
-	date     [len(httpTime)]byte
-	flushAt  int64 // when the sink is flushed; 0: it has nothing
+	clock
+	flushAt int64 // when the sink is flushed; 0: it has nothing
 
 	// Descriptors.
 	links   []*link // by index
@@ -143,8 +135,7 @@ func newLoop(e *Engine, id int) (*Loop, error) {
 		mailbox:   make(chan mail, mailboxSize),
 		random:    rand.NewPCG(rand.Uint64(), rand.Uint64()),
 		stats:     e.stats.Loop(id),
-		base:      e.base,
-		wallBase:  e.base.UnixNano(),
+		clock:     newClock(e.base),
 		reports:   make(chan *handshake, maxHandshakes+maxShedding),
 		readBuf:   make([]byte, readSize),
 		cipherBuf: make([]byte, cipherSize),
@@ -244,11 +235,6 @@ func (l *Loop) clientsChanged(by int) {
 	l.downs += by
 	l.load.Store(int64(l.downs))
 	l.carried.Store(int64(l.downs + l.subs))
-}
-
-// tick reads the clock, once a turn.
-func (l *Loop) tick() {
-	l.now = int64(time.Since(l.base))
 }
 
 // edge notes what an event says and gives its link a turn.
@@ -360,7 +346,7 @@ func (l *Loop) endTurn(started int64) {
 		l.carried.Store(carried)
 	}
 	l.stats.Add(stats.Turns, 1)
-	l.stats.Late(int64(time.Since(l.base)) - started)
+	l.stats.Late(l.elapsed() - started)
 }
 
 // recycle makes what ended in this turn ready for the next. Links keep their numbers,
@@ -383,11 +369,7 @@ func (l *Loop) lend(s *stream) *exchange.Env {
 	}
 	l.env.Draining = l.drains(s.down)
 	l.env.Stale = s.down.socket.removed
-	if second := (l.wallBase + l.now) / int64(time.Second); second != l.dateAt {
-		l.dateAt = second
-		time.Unix(second, 0).UTC().AppendFormat(l.date[:0], httpTime)
-	}
-	l.env.Date = l.date[:]
+	l.env.Date = l.date()
 	return &l.env
 }
 
