@@ -102,7 +102,7 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 		counted: counted, chance: uint16(l.random.Uint64()),
 	}
 	k.down = d
-	l.clientsChanged(1)
+	l.counts.clientsChanged(1)
 	d.clientele.open.Add(1)
 	d.series = l.stats.ClientOpened(s.listener.Series)
 	if s.listener.ProxyProtocol != table.ProxyOff {
@@ -497,7 +497,7 @@ func (l *Loop) closeDown(d *downstream) {
 	if k.closed {
 		return
 	}
-	l.clientsChanged(-1)
+	l.counts.clientsChanged(-1)
 	d.clientele.open.Add(-1)
 	l.leaveClientele(d)
 	l.stats.ClientClosed(d.series)

@@ -137,7 +137,7 @@ func (e *Engine) Pressure() pressure.Level { return pressure.Level(e.pressure.Lo
 func (e *Engine) BufferBytes() int64 {
 	var sum int64
 	for _, l := range e.loops {
-		sum += l.held.Load()
+		sum += l.counts.bufferBytes.Load()
 	}
 	return sum
 }

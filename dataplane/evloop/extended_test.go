@@ -472,7 +472,7 @@ func TestATunnelThatNobodyReadsStopsNoOtherStream(t *testing.T) {
 	if _, err := io.CopyN(io.Discard, busy.Reader, 32<<20); err != nil {
 		t.Error(err)
 	}
-	if held := n.engine.loops[0].held.Load(); held > 4<<20 {
+	if held := n.engine.loops[0].counts.bufferBytes.Load(); held > 4<<20 {
 		t.Errorf("%d bytes are held", held)
 	}
 	for _, d := range []duplex{idle, busy} {
@@ -543,7 +543,7 @@ func TestACONNECTThatIsRefusedIsOverWithItsAnswer(t *testing.T) {
 		if status != c.status || c.body >= 0 && body != c.body || !ended {
 			t.Errorf("%d: status %s, %d bytes, end %t", i, status, body, ended)
 		}
-		eventually(t, "the stream's place", func() bool { return n.engine.loops[0].carried.Load() == clientsOpen(n) })
+		eventually(t, "the stream's place", func() bool { return n.engine.loops[0].counts.carried.Load() == clientsOpen(n) })
 	}
 	// The connection of HTTP/1.1 ends likewise: what comes behind is no request.
 	n.apply(nil, connects(nobody, table.ConnectTarget{Host: "a", Port: 443}))

@@ -81,7 +81,7 @@ func TestWhatIsKeptOfReadsIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "everything to be taken", func() bool { return l.held.Load() <= int64(bufferSizes[1]) })
+	eventually(t, "everything to be taken", func() bool { return l.counts.bufferBytes.Load() <= int64(bufferSizes[1]) })
 	if held := n.engine.BufferBytes(); held > highWater {
 		t.Errorf("%d bytes are held", held)
 	}

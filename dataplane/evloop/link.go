@@ -164,7 +164,7 @@ func (l *Loop) newLink(fd int, writable bool) *link {
 		l.oldLinks.give(k)
 		return nil
 	}
-	l.open.Add(1)
+	l.counts.descriptors.Add(1)
 	return k
 }
 
@@ -180,7 +180,7 @@ func (l *Loop) closeLink(k *link) {
 	k.in.release(&l.buffers)
 	k.out.release(&l.buffers)
 	unix.Close(k.fd)
-	l.open.Add(-1)
+	l.counts.descriptors.Add(-1)
 	k.closed = true
 	k.fd = -1
 	k.down, k.up, k.tls = nil, nil, nil

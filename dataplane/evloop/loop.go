@@ -102,9 +102,8 @@ type Loop struct {
 	handshakes int        // under way, given up ones too
 	waiting    shakeQueue // those that wait for bytes of their peers
 
+	counts      counts
 	draining    bool  // it accepts nothing, and ends with its last client
-	downs       int   // client connections
-	subs        int   // their streams of HTTP/2
 	crowded     bool  // the node is near its ceiling of clients
 	shedAgain   int64 // when idle connections may be closed again; 0: no need
 	shedNext    int   // the index of the link that is looked at first then
@@ -112,14 +111,9 @@ type Loop struct {
 	closeAt     int64 // when the first of the removed sockets is closed; 0: there are none
 
 	// Read by others.
-	load    atomic.Int64 // downs
-	carried atomic.Int64 // downs and subs
-	coming  atomic.Int64 // connections that others have posted and it has not adopted; they count up
-	open    atomic.Int64 // descriptors of connections, to clients and endpoints, and of the pipe
-	held    atomic.Int64 // bytes in buffers that connections hold
-	missed  atomic.Bool  // a hint found its box full; it is others that set it
-	idle    atomic.Bool  // it drains and has no clients
-	ended   atomic.Bool
+	missed atomic.Bool // a hint found its box full; it is others that set it
+	idle   atomic.Bool // it drains and has no clients
+	ended  atomic.Bool
 }
 
 func newLoop(e *Engine, id int) (*Loop, error) {
@@ -192,7 +186,7 @@ func (l *Loop) run() error {
 // agreeToEnd notes whether a draining loop has clients, and says that no loop has any: then
 // none can come from another any more. The last one to have none wakes the others.
 func (l *Loop) agreeToEnd() bool {
-	idle := l.downs == 0 && len(l.mailbox) == 0
+	idle := l.counts.downs == 0 && len(l.mailbox) == 0
 	news := idle && !l.idle.Swap(idle)
 	if !idle {
 		l.idle.Store(false)
@@ -228,13 +222,6 @@ func (l *Loop) patience() time.Duration {
 		}
 	}
 	return wait
-}
-
-// clientsChanged counts client connections, for this loop and where the others read it.
-func (l *Loop) clientsChanged(by int) {
-	l.downs += by
-	l.load.Store(int64(l.downs))
-	l.carried.Store(int64(l.downs + l.subs))
 }
 
 // edge notes what an event says and gives its link a turn.
@@ -339,12 +326,7 @@ func (l *Loop) endTurn(started int64) {
 		l.flushAt = 0
 		l.sink.Flush()
 	}
-	if used := int64(l.buffers.used); used != l.held.Load() {
-		l.held.Store(used)
-	}
-	if carried := int64(l.downs + l.subs); carried != l.carried.Load() {
-		l.carried.Store(carried)
-	}
+	l.counts.publish(l.buffers.used)
 	l.stats.Add(stats.Turns, 1)
 	l.stats.Late(l.elapsed() - started)
 }

@@ -120,7 +120,7 @@ func (l *Loop) change(c *change) error {
 // the listener meanwhile the client is served all the same, once.
 func (l *Loop) adopt(m mail) {
 	defer func() { // it counts as ours now
-		l.coming.Add(-1)
+		l.counts.coming.Add(-1)
 		m.from.clientele.open.Add(-1)
 	}()
 	l.look()

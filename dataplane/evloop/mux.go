@@ -293,7 +293,7 @@ func (l *Loop) dropSub(b *sub) {
 	m.subs[b.tag] = nil
 	m.free = append(m.free, b.tag)
 	m.open--
-	l.subs--
+	l.counts.subs--
 	b.of = nil
 	b.lines, b.trailers = small(b.lines), small(b.trailers)
 	l.oldSubs.give(b)

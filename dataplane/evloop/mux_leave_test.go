@@ -41,7 +41,7 @@ func TestNothingIsParsedBehindTheFrameThatEndsAConnection(t *testing.T) {
 	_ = more.WriteRSTStream(1, xhttp2.ErrCodeCancel)          // the last stream, behind which we close
 	_ = more.WriteRawFrame(xhttp2.FramePing, 0, 0, []byte{1}) // would be refused
 	_, _ = c.Write(frames.Bytes()[:7])
-	eventually(t, "a part that is kept", func() bool { return n.engine.loops[0].held.Load() > 0 })
+	eventually(t, "a part that is kept", func() bool { return n.engine.loops[0].counts.bufferBytes.Load() > 0 })
 	time.Sleep(10 * time.Millisecond) // nothing is to happen meanwhile, so there is nothing to wait for
 	_, _ = c.Write(frames.Bytes()[7:])
 	if _, _, err := endOf(f); err != nil {

@@ -25,7 +25,7 @@ func (l *Loop) newSub(m *mux, id uint32) *sub {
 	*b = sub{id: id, tag: tag, of: m, rest: -1, touched: l.now, cutCode: http2.InternalError, lines: b.lines[:0], trailers: b.trailers[:0]}
 	m.subs[tag] = b
 	m.open++
-	l.subs++
+	l.counts.subs++
 	if m.of.socket.listener.Ping.Interval > 0 {
 		l.wheel.arm(m.link, m.pingDeadline(m.of.socket.listener.Ping))
 	}

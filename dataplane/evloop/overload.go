@@ -83,7 +83,7 @@ func newCeilings(maxClients int) ceilings {
 // way from one to another.
 func (e *Engine) clients() (sum int64) {
 	for _, l := range e.loops {
-		sum += l.load.Load() + l.coming.Load()
+		sum += l.counts.clients.Load() + l.counts.coming.Load()
 	}
 	return sum
 }
@@ -91,7 +91,7 @@ func (e *Engine) clients() (sum int64) {
 // connections counts all connections of all loops.
 func (e *Engine) connections() (sum int64) {
 	for _, l := range e.loops {
-		sum += l.open.Load()
+		sum += l.counts.descriptors.Load()
 	}
 	return sum
 }

@@ -168,14 +168,14 @@ func TestNoTurnLooksForRoomForLong(t *testing.T) {
 		k.down = &downstream{link: k, socket: s, clientele: s.binding.clientele, since: int64(i)}
 		l.links = append(l.links, k)
 	}
-	l.clientsChanged(clients)
-	l.open.Add(clients)
+	l.counts.clientsChanged(clients)
+	l.counts.descriptors.Add(clients)
 	l.engine.SetPressure(pressure.High)
-	for rounds := 0; l.downs > 0; rounds++ {
-		before := l.downs
+	for rounds := 0; l.counts.downs > 0; rounds++ {
+		before := l.counts.downs
 		l.shed()
-		if closed := before - l.downs; closed > shedLook/shedShare || rounds > clients {
-			t.Fatalf("round %d closed %d clients, %d are left", rounds, closed, l.downs)
+		if closed := before - l.counts.downs; closed > shedLook/shedShare || rounds > clients {
+			t.Fatalf("round %d closed %d clients, %d are left", rounds, closed, l.counts.downs)
 		}
 		l.endTurn(l.now)
 		l.now = l.shedAgain

@@ -95,7 +95,7 @@ func TestAnAnswerThatIsCutBehindItsEndIsSeenToBe(t *testing.T) {
 	l.closeDownAfter(d)
 	l.endTurn(l.now)
 	l.now += int64(d.socket.listener.Timeouts.StreamIdle) + 2*wheelTick
-	if l.expire(); l.downs != 0 {
+	if l.expire(); l.counts.downs != 0 {
 		t.Fatal("it is kept")
 	}
 	if _, err := io.ReadAll(c); !errors.Is(err, syscall.ECONNRESET) {

@@ -186,7 +186,7 @@ func (l *Loop) openPipe(p *pipe) bool {
 		return false
 	}
 	p.r, p.w, p.inside, p.open = ends[0], ends[1], 0, true
-	l.open.Add(2)
+	l.counts.descriptors.Add(2)
 	return true
 }
 
@@ -199,7 +199,7 @@ func (l *Loop) closePipe(p *pipe) {
 	unix.Close(p.w)
 	p.open, p.inside = false, 0
 	p.again = 0
-	l.open.Add(-2)
+	l.counts.descriptors.Add(-2)
 }
 
 // spliceAnswer is a read of an answer's body and its way to the client, where both

@@ -247,8 +247,8 @@ func TestAPipeThatMayNotBeEmptyIsNeverUsedAgain(t *testing.T) {
 	if !l.openPipe(p) {
 		t.Fatal("no pipe")
 	}
-	if l.open.Load() != 2 {
-		t.Errorf("%d descriptors are counted", l.open.Load())
+	if l.counts.descriptors.Load() != 2 {
+		t.Errorf("%d descriptors are counted", l.counts.descriptors.Load())
 	}
 	if _, err := unix.Write(p.w, []byte("secret")); err != nil {
 		t.Fatal(err)
@@ -260,12 +260,12 @@ func TestAPipeThatMayNotBeEmptyIsNeverUsedAgain(t *testing.T) {
 	if k, err := unix.Read(p.r, make([]byte, 16)); err != unix.EAGAIN {
 		t.Fatalf("the next user of the pipe finds %d bytes, %v", k, err)
 	}
-	if l.open.Load() != 2 {
-		t.Errorf("%d descriptors are counted", l.open.Load())
+	if l.counts.descriptors.Load() != 2 {
+		t.Errorf("%d descriptors are counted", l.counts.descriptors.Load())
 	}
 	l.closePipe(p)
-	if l.open.Load() != 0 {
-		t.Errorf("%d descriptors are counted after the end", l.open.Load())
+	if l.counts.descriptors.Load() != 0 {
+		t.Errorf("%d descriptors are counted after the end", l.counts.descriptors.Load())
 	}
 }
 

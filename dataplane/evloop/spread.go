@@ -22,15 +22,11 @@ const (
 	unevenShare = 8
 )
 
-// weight is what a loop carries: connections of clients, those that are on their
-// way from other loops too, and streams of HTTP/2.
-func (l *Loop) weight() int64 { return l.carried.Load() + l.coming.Load() }
-
 // lighter is the loop that should have the next connection instead of this one;
 // nil: none.
 func (l *Loop) lighter() *Loop {
 	others := len(l.engine.loops) - 1
-	own := l.weight()
+	own := l.counts.weight()
 	below := own - own/unevenShare
 	if others == 0 || below <= 0 {
 		return nil
@@ -39,7 +35,7 @@ func (l *Loop) lighter() *Loop {
 	start := int(l.random.Uint64() % uint64(others))
 	for i := range min(others, compared) {
 		other := l.engine.loops[(l.id+1+(start+i)%others)%(others+1)]
-		if w := other.weight(); w < below {
+		if w := other.counts.weight(); w < below {
 			least, below = other, w
 		}
 	}
@@ -50,10 +46,10 @@ func (l *Loop) lighter() *Loop {
 func (l *Loop) giveAway(other *Loop, s *socket, fd int, peer netip.AddrPort) bool {
 	// Counted before it is there, for whatever has a limit: many connections may come
 	// in one turn.
-	other.coming.Add(1)
+	other.counts.coming.Add(1)
 	s.binding.clientele.open.Add(1)
 	if !other.post(mail{kind: mailAdopt, fd: fd, peer: peer, from: s.binding, listener: s.listener}) {
-		other.coming.Add(-1)
+		other.counts.coming.Add(-1)
 		s.binding.clientele.open.Add(-1)
 		return false
 	}

@@ -36,7 +36,7 @@ func TestAnHTTP2EndpointThatResetsWithMuchUnsentIsNoticed(t *testing.T) {
 			resp.Body.Close()
 		}
 	}()
-	eventually(t, "much unsent", func() bool { return n.engine.loops[0].held.Load() > highWater })
+	eventually(t, "much unsent", func() bool { return n.engine.loops[0].counts.bufferBytes.Load() > highWater })
 	time.Sleep(50 * time.Millisecond) // until nothing moves any more
 	close(reset)
 	if r := n.records.wait(t, 1); r.Reason != exchange.ReasonUpstreamReset && r.Reason != exchange.ReasonUpstreamClosed {
@@ -81,7 +81,7 @@ func TestAnAnswerThatIsWholeOutlivesItsHTTP2Connection(t *testing.T) {
 				for i := range frames {
 					_ = f.WriteData(1, i+1 == frames, make([]byte, frame))
 				}
-				eventually(t, "all of it", func() bool { return n.engine.loops[0].held.Load() > frame*frames })
+				eventually(t, "all of it", func() bool { return n.engine.loops[0].counts.bufferBytes.Load() > frame*frames })
 				behind(c, f)
 			}))
 			u.HTTP2 = true

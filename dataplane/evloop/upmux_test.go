@@ -258,7 +258,7 @@ func TestClientsThatDoNotReadStopNoOtherAtTheSameEndpoint(t *testing.T) {
 		}
 	}
 	// All that the endpoint may send has come when what the node holds grows no more.
-	held := func() int64 { return n.engine.loops[0].held.Load() }
+	held := func() int64 { return n.engine.loops[0].counts.bufferBytes.Load() }
 	eventually(t, "every answer fills what it may", func() bool {
 		before := held()
 		time.Sleep(50 * time.Millisecond)

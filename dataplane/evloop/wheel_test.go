@@ -106,18 +106,18 @@ func TestNoTurnServesTimersForLong(t *testing.T) {
 		l.links = append(l.links, k)
 		l.wheel.arm(k, k.down.deadline())
 	}
-	l.clientsChanged(clients)
-	l.open.Add(clients)
-	for end := l.now + 2*int64(listener.Timeouts.Idle); l.downs > 0; {
-		before := l.downs
+	l.counts.clientsChanged(clients)
+	l.counts.descriptors.Add(clients)
+	for end := l.now + 2*int64(listener.Timeouts.Idle); l.counts.downs > 0; {
+		before := l.counts.downs
 		l.expire()
-		if ended := before - l.downs; ended > mostExpired || l.now > end {
-			t.Fatalf("%d clients ended in a turn, %d are left", ended, l.downs)
+		if ended := before - l.counts.downs; ended > mostExpired || l.now > end {
+			t.Fatalf("%d clients ended in a turn, %d are left", ended, l.counts.downs)
 		}
 		l.endTurn(l.now)
 		wait := l.patience()
-		if l.now += int64(max(wait, 0)); l.downs > 0 && (wait < 0 || before > l.downs && wait > 0) {
-			t.Fatalf("with %d left it sleeps for %s", l.downs, wait)
+		if l.now += int64(max(wait, 0)); l.counts.downs > 0 && (wait < 0 || before > l.counts.downs && wait > 0) {
+			t.Fatalf("with %d left it sleeps for %s", l.counts.downs, wait)
 		}
 	}
 }
