@@ -198,7 +198,7 @@ func (e *Engine) Run(ctx context.Context) error {
 // empties it, or ends.
 func (e *Engine) tellAll(m mail) {
 	for _, l := range e.loops {
-		for !l.ended.Load() && !l.post(m) {
+		for !l.ended.Load() && !l.mail.post(m) {
 			runtime.Gosched()
 		}
 	}
@@ -211,9 +211,8 @@ var errStopped = errors.New("engine: it has stopped")
 // emptied it.
 func (e *Engine) tellOthers(from *Loop, m mail) {
 	for _, l := range e.loops {
-		if l != from && !l.post(m) {
-			l.missed.Store(true)
-			l.poller.Wake()
+		if l != from {
+			l.mail.hint(m)
 		}
 	}
 }
@@ -410,7 +409,7 @@ func (e *Engine) deliver(ctx context.Context, changes []change) error {
 	for i, l := range e.loops {
 		changes[i].done = done
 		select {
-		case l.mailbox <- mail{kind: mailChange, change: &changes[i]}:
+		case l.mail.box <- mail{kind: mailChange, change: &changes[i]}:
 			l.poller.Wake()
 		case <-e.stopped:
 			return errStopped

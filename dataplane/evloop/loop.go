@@ -36,8 +36,7 @@ type Loop struct {
 	engine  *Engine
 	id      int
 	log     *slog.Logger
-	poller  *poll.Poller // others call Wake only
-	mailbox chan mail
+	poller  *poll.Poller    // others call Wake only
 	reports chan *handshake // from the goroutines that shake hands
 	random  *rand.PCG
 	picker  *upstream.Picker
@@ -110,10 +109,11 @@ type Loop struct {
 	acceptAgain int64 // when to accept again, after descriptors ran out; 0: they have not
 	closeAt     int64 // when the first of the removed sockets is closed; 0: there are none
 
+	mail mailbox
+
 	// Read by others.
-	missed atomic.Bool // a hint found its box full; it is others that set it
-	idle   atomic.Bool // it drains and has no clients
-	ended  atomic.Bool
+	idle  atomic.Bool // it drains and has no clients
+	ended atomic.Bool
 }
 
 func newLoop(e *Engine, id int) (*Loop, error) {
@@ -126,7 +126,7 @@ func newLoop(e *Engine, id int) (*Loop, error) {
 		id:        id,
 		log:       e.log.With("loop", id),
 		poller:    p,
-		mailbox:   make(chan mail, mailboxSize),
+		mail:      newMailbox(p),
 		random:    rand.NewPCG(rand.Uint64(), rand.Uint64()),
 		stats:     e.stats.Loop(id),
 		clock:     newClock(e.base),
@@ -186,7 +186,7 @@ func (l *Loop) run() error {
 // agreeToEnd notes whether a draining loop has clients, and says that no loop has any: then
 // none can come from another any more. The last one to have none wakes the others.
 func (l *Loop) agreeToEnd() bool {
-	idle := l.counts.downs == 0 && len(l.mailbox) == 0
+	idle := l.counts.downs == 0 && len(l.mail.box) == 0
 	news := idle && !l.idle.Swap(idle)
 	if !idle {
 		l.idle.Store(false)
@@ -207,7 +207,7 @@ func (l *Loop) agreeToEnd() bool {
 
 // patience is how long the loop may sleep.
 func (l *Loop) patience() time.Duration {
-	if len(l.ready) > 0 || len(l.mailbox) > 0 || len(l.reports) > 0 || l.sweep.left > 0 {
+	if len(l.ready) > 0 || len(l.mail.box) > 0 || len(l.reports) > 0 || l.sweep.left > 0 {
 		return 0
 	}
 	for _, s := range l.sockets {
@@ -405,8 +405,8 @@ func (l *Loop) close() {
 	l.reserve.close()
 	l.ended.Store(true)
 	l.poller.Close()
-	for range len(l.mailbox) {
-		switch m := <-l.mailbox; m.kind {
+	for range len(l.mail.box) {
+		switch m := <-l.mail.box; m.kind {
 		case mailAdopt:
 			unix.Close(m.fd)
 		case mailChange:

@@ -11,10 +11,6 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
 )
 
-// mailboxSize bounds what waits for a loop. A full box refuses: a connection
-// then stays where it is, of a hint it is noted that there was one, a change waits.
-const mailboxSize = 1024
-
 type mailKind uint8
 
 const (
@@ -32,7 +28,7 @@ const (
 type mail struct {
 	kind     mailKind
 	fd       int
-	slot     uint32
+	slot     uint32 // the endpoint's number: see table.Endpoint
 	peer     netip.AddrPort
 	from     *binding
 	listener *table.Listener
@@ -52,21 +48,10 @@ type change struct {
 	done    chan<- error
 }
 
-// post puts mail into the box and wakes the loop. False: the box is full.
-func (l *Loop) post(m mail) bool {
-	select {
-	case l.mailbox <- m:
-		l.poller.Wake()
-		return true
-	default:
-		return false
-	}
-}
-
 // readMail handles what is in the box. stop ends the loop.
 func (l *Loop) readMail() (stop bool) {
-	for range len(l.mailbox) {
-		m := <-l.mailbox
+	for range len(l.mail.box) {
+		m := <-l.mail.box
 		switch m.kind {
 		case mailChange:
 			m.change.done <- l.change(m.change)
@@ -86,7 +71,7 @@ func (l *Loop) readMail() (stop bool) {
 			return true
 		}
 	}
-	if l.missed.Swap(false) {
+	if l.mail.missed.Swap(false) {
 		l.catchUp()
 	}
 	return false

@@ -89,8 +89,8 @@ func TestOtherLoopsAreAskedOnceATurn(t *testing.T) {
 	for range 5 {
 		other.acquireFrom(other.streams.take(), p)
 	}
-	if other.endTurn(other.now); len(l.mailbox) != 1 || p.Queued() != 5 {
-		t.Errorf("asked %d times for %d that wait", len(l.mailbox), p.Queued())
+	if other.endTurn(other.now); len(l.mail.box) != 1 || p.Queued() != 5 {
+		t.Errorf("asked %d times for %d that wait", len(l.mail.box), p.Queued())
 	}
 }
 
@@ -99,7 +99,7 @@ func TestAHintIsNotLostInAFullBox(t *testing.T) {
 	l, other, c, p := twoStill(t)
 	s := other.streams.take()
 	other.acquireFrom(s, p)
-	for other.post(mail{kind: mailMakePlaces, slot: 1 << 20}) {
+	for other.mail.post(mail{kind: mailMakePlaces, slot: 1 << 20}) {
 	}
 	l.closeUp(c)
 	if other.readMail(); s.up == nil {

@@ -44,7 +44,7 @@ func (l *Loop) askForRoom(p *endpointPool) bool {
 		return true
 	}
 	for _, other := range l.engine.loops {
-		if other != l && !other.ended.Load() && other.post(mail{kind: mailMakeRoom, slot: p.to.Slot, asker: l}) {
+		if other != l && !other.ended.Load() && other.mail.post(mail{kind: mailMakeRoom, slot: p.to.Slot, asker: l}) {
 			p.asked++
 		}
 	}
@@ -53,11 +53,8 @@ func (l *Loop) askForRoom(p *endpointPool) bool {
 
 // makeRoom closes an idle connection for another loop, and tells it whether there was one.
 func (l *Loop) makeRoom(m mail) {
-	answer := mail{kind: mailRoom, slot: m.slot, made: l.freeDescriptor()}
-	if !m.asker.post(answer) {
-		m.asker.missed.Store(true) // it asks again
-		m.asker.poller.Wake()
-	}
+	// If the answer is lost it asks again.
+	m.asker.mail.hint(mail{kind: mailRoom, slot: m.slot, made: l.freeDescriptor()})
 }
 
 // roomAnswered goes on with those who wait for room. When nobody has made any there is

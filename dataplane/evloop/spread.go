@@ -48,7 +48,7 @@ func (l *Loop) giveAway(other *Loop, s *socket, fd int, peer netip.AddrPort) boo
 	// in one turn.
 	other.counts.coming.Add(1)
 	s.binding.clientele.open.Add(1)
-	if !other.post(mail{kind: mailAdopt, fd: fd, peer: peer, from: s.binding, listener: s.listener}) {
+	if !other.mail.post(mail{kind: mailAdopt, fd: fd, peer: peer, from: s.binding, listener: s.listener}) {
 		other.counts.coming.Add(-1)
 		s.binding.clientele.open.Add(-1)
 		return false

@@ -45,7 +45,7 @@ func TestConnectionsOnTheirWayToAnotherLoopCount(t *testing.T) {
 			}
 			accepts, adopts := e.loops[0], e.loops[1]
 			accepts.accept(b.sockets[0])
-			if kept, given := accepts.counts.downs, len(adopts.mailbox); kept+given != most || given == 0 {
+			if kept, given := accepts.counts.downs, len(adopts.mail.box); kept+given != most || given == 0 {
 				t.Errorf("%d are kept and %d given away, of at most %d", kept, given, most)
 			}
 			if got := e.stats.Counter(limit.refused); got != come-most {
