@@ -61,7 +61,7 @@ func (l *Loop) newUp(fd int, p *endpointPool) *upstreamConn {
 	if k == nil {
 		return nil
 	}
-	c := l.oldUps.take()
+	c := l.old.ups.take()
 	*c = upstreamConn{link: k, pool: p, client: p.client, http2: p.http2}
 	k.up = c
 	c.reader.Init(http1.Client, http1.Limits{})

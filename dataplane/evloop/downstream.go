@@ -96,7 +96,7 @@ func (l *Loop) newDown(s *socket, fd int, peer netip.AddrPort) {
 		return
 	}
 	setBuffers(fd, s.listener)
-	d := l.oldDowns.take()
+	d := l.old.downs.take()
 	*d = downstream{
 		link: k, socket: s, clientele: s.binding.clientele, peer: peer, born: l.now, since: l.now,
 		counted: counted, chance: uint16(l.random.Uint64()),
@@ -506,5 +506,5 @@ func (l *Loop) closeDown(d *downstream) {
 	if d.mux != nil {
 		l.endMux(d.mux)
 	}
-	l.oldDowns.give(d)
+	l.old.downs.give(d)
 }

@@ -152,7 +152,7 @@ func (l *Loop) makeReady(k *link) {
 
 // newLink takes a descriptor under the loop's care. It closes fd if that fails.
 func (l *Loop) newLink(fd int, writable bool) *link {
-	k := l.oldLinks.reuse()
+	k := l.old.links.reuse()
 	if k == nil {
 		k = &link{index: uint32(len(l.links))}
 		l.links = append(l.links, k)
@@ -161,7 +161,7 @@ func (l *Loop) newLink(fd int, writable bool) *link {
 	if err := l.poller.Add(fd, k.token()); err != nil {
 		unix.Close(fd)
 		k.closed = true
-		l.oldLinks.give(k)
+		l.old.links.give(k)
 		return nil
 	}
 	l.counts.descriptors.Add(1)
@@ -184,5 +184,5 @@ func (l *Loop) closeLink(k *link) {
 	k.closed = true
 	k.fd = -1
 	k.down, k.up, k.tls = nil, nil, nil
-	l.oldLinks.give(k)
+	l.old.links.give(k)
 }

@@ -60,13 +60,9 @@ type Loop struct {
 	pipe        pipe
 
 	// The memory of what has ended.
-	oldLinks recycler[link]
-	oldDowns recycler[downstream]
-	oldUps   recycler[upstreamConn]
-	oldSubs  recycler[sub]
-	oldCalls recycler[call]
-	streams  streamPool
-	buffers  buffers
+	old     recyclers
+	streams streamPool
+	buffers buffers
 
 	// Bytes that no connection owns.
 	readBuf   []byte // what fill read
@@ -321,7 +317,7 @@ func (l *Loop) endTurn(started int64) {
 	l.askOthers()
 	l.flushStage()
 	l.flushFramed()
-	l.recycle()
+	l.old.turn()
 	if l.flushAt > 0 && l.now >= l.flushAt {
 		l.flushAt = 0
 		l.sink.Flush()
@@ -329,18 +325,6 @@ func (l *Loop) endTurn(started int64) {
 	l.counts.publish(l.buffers.used)
 	l.stats.Add(stats.Turns, 1)
 	l.stats.Late(l.elapsed() - started)
-}
-
-// recycle makes what ended in this turn ready for the next. Links keep their numbers,
-// subs and calls the memory of their trailers.
-func (l *Loop) recycle() {
-	l.oldDowns.forget()
-	l.oldUps.forget()
-	l.oldLinks.turn()
-	l.oldDowns.turn()
-	l.oldUps.turn()
-	l.oldSubs.turn()
-	l.oldCalls.turn()
 }
 
 // lend makes the scratch of a step ready for a stream's exchange.

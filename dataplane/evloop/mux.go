@@ -296,7 +296,7 @@ func (l *Loop) dropSub(b *sub) {
 	l.counts.subs--
 	b.of = nil
 	b.lines, b.trailers = small(b.lines), small(b.trailers)
-	l.oldSubs.give(b)
+	l.old.subs.give(b)
 	d := m.of
 	if m.open > 0 || d.link.closed {
 		return

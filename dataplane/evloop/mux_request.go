@@ -21,7 +21,7 @@ func (l *Loop) newSub(m *mux, id uint32) *sub {
 		tag = uint32(len(m.subs))
 		m.subs = append(m.subs, nil)
 	}
-	b := l.oldSubs.take()
+	b := l.old.subs.take()
 	*b = sub{id: id, tag: tag, of: m, rest: -1, touched: l.now, cutCode: http2.InternalError, lines: b.lines[:0], trailers: b.trailers[:0]}
 	m.subs[tag] = b
 	m.open++

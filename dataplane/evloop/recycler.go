@@ -2,6 +2,27 @@
 
 package evloop
 
+// recyclers are those of one loop.
+type recyclers struct {
+	links recycler[link]
+	downs recycler[downstream]
+	ups   recycler[upstreamConn]
+	subs  recycler[sub]
+	calls recycler[call]
+}
+
+// turn makes what ended in this turn of the loop ready for the next. Links keep their
+// numbers, subs and calls the memory of their trailers.
+func (r *recyclers) turn() {
+	r.downs.forget()
+	r.ups.forget()
+	r.links.turn()
+	r.downs.turn()
+	r.ups.turn()
+	r.subs.turn()
+	r.calls.turn()
+}
+
 // recycler keeps the memory of what has ended, to be used again. That is not before
 // the next turn of the loop: callers up the stack, and events of this turn, may still
 // look at what ended in it.

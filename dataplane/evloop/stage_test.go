@@ -36,7 +36,7 @@ func (s *staged) close() {
 		s.l.closeLink(k)
 		unix.Close(s.peers[i])
 	}
-	s.l.recycle()
+	s.l.old.turn()
 }
 
 // read is all that has come at the other end of a link.

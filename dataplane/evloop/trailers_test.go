@@ -225,15 +225,15 @@ func TestTheMemoryOfLargeTrailersIsNotKept(t *testing.T) {
 	n.records.wait(t, 1)
 	n.stop()
 	l := n.engine.loops[0]
-	if len(l.oldSubs.free) == 0 || len(l.oldCalls.free) == 0 {
+	if len(l.old.subs.free) == 0 || len(l.old.calls.free) == 0 {
 		t.Fatal("nothing was given back")
 	}
-	for _, b := range l.oldSubs.free {
+	for _, b := range l.old.subs.free {
 		if cap(b.lines) > maxArena || cap(b.trailers) > maxArena {
 			t.Errorf("a sub keeps %d and %d bytes", cap(b.lines), cap(b.trailers))
 		}
 	}
-	for _, b := range l.oldCalls.free {
+	for _, b := range l.old.calls.free {
 		if cap(b.lines) > maxArena || cap(b.trailers) > maxArena {
 			t.Errorf("a call keeps %d and %d bytes", cap(b.lines), cap(b.trailers))
 		}

@@ -198,7 +198,7 @@ func (l *Loop) serveCalls(p *endpointPool) {
 
 // beginCall binds an attempt to a connection and lets it send its request.
 func (l *Loop) beginCall(s *stream, m *upMux, reused bool) {
-	b := l.oldCalls.take()
+	b := l.old.calls.take()
 	var tag uint32
 	if last := len(m.free) - 1; last >= 0 {
 		tag = m.free[last]

@@ -259,7 +259,7 @@ func (l *Loop) dropCall(s *stream, abort bool) {
 	m.open--
 	b.of, b.s = nil, nil
 	b.lines, b.trailers = small(b.lines), small(b.trailers)
-	l.oldCalls.give(b)
+	l.old.calls.give(b)
 	if m.link.closed {
 		return
 	}

@@ -443,7 +443,7 @@ func (l *Loop) closeUp(c *upstreamConn) {
 	l.tellPlace(c.pool)
 	l.sayGoodbye(c.link)
 	l.closeLink(c.link)
-	l.oldUps.give(c)
+	l.old.ups.give(c)
 	l.listLacking(c.pool)
 }
 
