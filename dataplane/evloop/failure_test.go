@@ -260,8 +260,8 @@ func (s *heldSink) Finish(r *exchange.Record) {
 func TestAnAnswerThatCameWithTheConnectionIsRead(t *testing.T) {
 	sink := &heldSink{}
 	n := startChanged(t, 1, func(e *Engine) {
-		sink.Sink = e.loops[0].sink
-		e.loops[0].sink = sink
+		sink.Sink = e.loops[0].records.sink
+		e.loops[0].records.sink = sink
 	})
 	answered := make(chan struct{})
 	busy := rawServer(t, func(c net.Conn) {

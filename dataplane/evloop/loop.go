@@ -26,9 +26,6 @@ import (
 // of its own, so it does not matter who calls it.
 const maxEvents = 256
 
-// flushEvery is how long a record may wait in a sink's buffer.
-const flushEvery = int64(time.Second)
-
 // Loop is one event loop. Its thread alone touches it, but for the channels and what
 // stands under "read by others".
 type Loop struct {
@@ -40,11 +37,10 @@ type Loop struct {
 	reports chan *handshake // from the goroutines that shake hands
 	random  *rand.PCG
 	picker  *upstream.Picker
-	sink    Sink
 	stats   *stats.Loop
 
 	clock
-	flushAt int64 // when the sink is flushed; 0: it has nothing
+	records recorder
 
 	// Descriptors.
 	links   []*link // by index
@@ -78,11 +74,10 @@ type Loop struct {
 	warmAt  int64           // when these are looked at; 0: there are none
 
 	// Scratch of one step: valid until the next step of any exchange.
-	env    exchange.Env
-	head   message.Head // of HTTP/1.1
-	out    message.Out
-	record exchange.Record
-	frame  []byte // what is being encoded
+	env   exchange.Env
+	head  message.Head // of HTTP/1.1
+	out   message.Out
+	frame []byte // what is being encoded
 	// The trailers of an event, and the lines of them that pass.
 	trailers []message.Field
 	lines    []byte
@@ -134,7 +129,7 @@ func newLoop(e *Engine, id int) (*Loop, error) {
 	l.picker = upstream.NewPicker(e.registry, l.random)
 	l.env.Picker, l.env.Budget = l.picker, l.picker
 	l.env.Random = l.random
-	l.sink = e.config.NewSink(id)
+	l.records.sink = e.config.NewSink(id)
 	if err := l.reserve.open(); err != nil {
 		p.Close()
 		return nil, err
@@ -212,7 +207,7 @@ func (l *Loop) patience() time.Duration {
 		}
 	}
 	wait := l.wheel.wait(l.now)
-	for _, at := range [...]int64{l.flushAt, l.acceptAgain, l.shedAgain, l.warmAt, l.closeAt} {
+	for _, at := range [...]int64{l.records.flushAt, l.acceptAgain, l.shedAgain, l.warmAt, l.closeAt} {
 		if d := time.Duration(at - l.now); at > 0 && (wait < 0 || d < wait) {
 			wait = max(d, 0)
 		}
@@ -318,10 +313,7 @@ func (l *Loop) endTurn(started int64) {
 	l.flushStage()
 	l.flushFramed()
 	l.old.turn()
-	if l.flushAt > 0 && l.now >= l.flushAt {
-		l.flushAt = 0
-		l.sink.Flush()
-	}
+	l.records.flushDue(l.now)
 	l.counts.publish(l.buffers.used)
 	l.stats.Add(stats.Turns, 1)
 	l.stats.Late(l.elapsed() - started)
@@ -384,7 +376,7 @@ func (l *Loop) close() {
 	for _, s := range l.sockets {
 		s.close()
 	}
-	l.sink.Flush()
+	l.records.sink.Flush()
 	l.closePipe(&l.pipe)
 	l.reserve.close()
 	l.ended.Store(true)

@@ -322,13 +322,10 @@ var chunkEnd = http1.AppendChunkEnd(nil)
 
 // finish writes the record and gives the stream back.
 func (l *Loop) finish(s *stream) {
-	r := &l.record
+	r := &l.records.record
 	s.x.Record(l.now, r)
 	l.count(s, r)
-	if l.flushAt == 0 {
-		l.flushAt = l.now + flushEvery
-	}
-	l.sink.Finish(r)
+	l.records.finish(l.now)
 	l.stats.Sub(stats.ExchangesOpen, 1)
 	s.kept.release(&l.buffers)
 	if d := s.down; d.stream == s {
