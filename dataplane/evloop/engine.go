@@ -102,7 +102,7 @@ func New(c Config) (*Engine, error) {
 		if err != nil {
 			for _, l := range e.loops {
 				l.poller.Close()
-				l.reserve.close()
+				l.sockets.reserve.close()
 			}
 			return nil, err
 		}

@@ -44,16 +44,13 @@ type Loop struct {
 
 	// Descriptors.
 	links   []*link // by index
-	sockets []*socket
-	// socketCount numbers listening sockets, which never get a number again.
-	socketCount uint32
-	ready       []*link // to be served in the next turn without an edge
-	spare       []*link // the ready list of the turn before, emptied
-	wheel       wheel
-	sweep       sweep
-	framed      []*frames // connections for which frames were gathered in this turn
-	reserve     reserve
-	pipe        pipe
+	sockets sockets
+	ready   []*link // to be served in the next turn without an edge
+	spare   []*link // the ready list of the turn before, emptied
+	wheel   wheel
+	sweep   sweep
+	framed  []*frames // connections for which frames were gathered in this turn
+	pipe    pipe
 
 	// The memory of what has ended.
 	old     recyclers
@@ -92,13 +89,11 @@ type Loop struct {
 	handshakes int        // under way, given up ones too
 	waiting    shakeQueue // those that wait for bytes of their peers
 
-	counts      counts
-	draining    bool  // it accepts nothing, and ends with its last client
-	crowded     bool  // the node is near its ceiling of clients
-	shedAgain   int64 // when idle connections may be closed again; 0: no need
-	shedNext    int   // the index of the link that is looked at first then
-	acceptAgain int64 // when to accept again, after descriptors ran out; 0: they have not
-	closeAt     int64 // when the first of the removed sockets is closed; 0: there are none
+	counts    counts
+	draining  bool  // it accepts nothing, and ends with its last client
+	crowded   bool  // the node is near its ceiling of clients
+	shedAgain int64 // when idle connections may be closed again; 0: no need
+	shedNext  int   // the index of the link that is looked at first then
 
 	mail mailbox
 
@@ -130,7 +125,7 @@ func newLoop(e *Engine, id int) (*Loop, error) {
 	l.env.Picker, l.env.Budget = l.picker, l.picker
 	l.env.Random = l.random
 	l.records.sink = e.config.NewSink(id)
-	if err := l.reserve.open(); err != nil {
+	if err := l.sockets.reserve.open(); err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -201,13 +196,11 @@ func (l *Loop) patience() time.Duration {
 	if len(l.ready) > 0 || len(l.mail.box) > 0 || len(l.reports) > 0 || l.sweep.left > 0 {
 		return 0
 	}
-	for _, s := range l.sockets {
-		if s.readable {
-			return 0
-		}
+	if l.sockets.readable() {
+		return 0
 	}
 	wait := l.wheel.wait(l.now)
-	for _, at := range [...]int64{l.records.flushAt, l.acceptAgain, l.shedAgain, l.warmAt, l.closeAt} {
+	for _, at := range [...]int64{l.records.flushAt, l.sockets.acceptAgain, l.shedAgain, l.warmAt, l.sockets.closeAt} {
 		if d := time.Duration(at - l.now); at > 0 && (wait < 0 || d < wait) {
 			wait = max(d, 0)
 		}
@@ -219,7 +212,7 @@ func (l *Loop) patience() time.Duration {
 func (l *Loop) edge(ev *poll.Event) {
 	index, gen := uint32(ev.Token), uint32(ev.Token>>32)
 	if index >= socketIndex {
-		l.acceptEdge(index)
+		l.sockets.edge(index)
 		return
 	}
 	if int(index) >= len(l.links) {
@@ -250,16 +243,11 @@ func (l *Loop) takeTurns() {
 	}
 	l.spare = list[:0]
 	l.flushStage()
-	if l.acceptAgain > 0 && l.now >= l.acceptAgain {
-		l.acceptAgain = 0
-		for _, s := range l.sockets {
-			s.readable = true
-		}
-	}
-	if l.closeAt > 0 && l.now >= l.closeAt {
+	l.sockets.askAgain(l.now)
+	if at := l.sockets.closeAt; at > 0 && l.now >= at {
 		l.closeRemoved(func(s *socket) bool { return l.now >= s.closeAt })
 	}
-	for _, s := range l.sockets {
+	for _, s := range l.sockets.all {
 		if s.readable {
 			l.accept(s)
 		}
@@ -343,7 +331,7 @@ func (l *Loop) look() {
 		return
 	}
 	l.table = t
-	for _, s := range l.sockets {
+	for _, s := range l.sockets.all {
 		before := s.listener.Limits
 		if err := s.follow(l.engine, t); err != nil {
 			l.log.Error("listener settings", "listener", s.listener.Name, "error", err)
@@ -373,12 +361,12 @@ func (l *Loop) close() {
 		}
 	}
 	l.endShakes()
-	for _, s := range l.sockets {
+	for _, s := range l.sockets.all {
 		s.close()
 	}
 	l.records.sink.Flush()
 	l.closePipe(&l.pipe)
-	l.reserve.close()
+	l.sockets.reserve.close()
 	l.ended.Store(true)
 	l.poller.Close()
 	for range len(l.mail.box) {

@@ -109,7 +109,7 @@ func (l *Loop) adopt(m mail) {
 		m.from.clientele.open.Add(-1)
 	}()
 	l.look()
-	s := l.socketAt(m.from.address)
+	s := l.sockets.at(m.from.address)
 	if s == nil {
 		s = &socket{fd: -1, binding: m.from, listener: m.listener, removed: true}
 	}
@@ -124,8 +124,8 @@ func (l *Loop) drain() {
 	l.look()
 	l.draining = true
 	l.closeRemoved(func(*socket) bool { return true })
-	for len(l.sockets) > 0 {
-		l.removeSocket(l.sockets[0].binding.address)
+	for len(l.sockets.all) > 0 {
+		l.removeSocket(l.sockets.all[0].binding.address)
 	}
 }
 

@@ -69,7 +69,7 @@ func twoStill(t *testing.T) (l, other *Loop, c *upstreamConn, p *endpointPool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { l.poller.Close(); l.reserve.close() })
+		t.Cleanup(func() { l.poller.Close(); l.sockets.reserve.close() })
 		l.wheel.start(l.now)
 		n.engine.loops[i] = l
 	}

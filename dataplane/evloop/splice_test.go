@@ -236,7 +236,7 @@ func oneLoop(t *testing.T) *Loop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.closePipe(&l.pipe); l.poller.Close(); l.reserve.close() })
+	t.Cleanup(func() { l.closePipe(&l.pipe); l.poller.Close(); l.sockets.reserve.close() })
 	n.engine.loops[0] = l
 	return l
 }

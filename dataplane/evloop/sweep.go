@@ -44,7 +44,7 @@ func (l *Loop) sweepFor(s *socket, what duties) {
 
 // rebind gives sockets another binding for the same address.
 func (l *Loop) rebind(b *binding) {
-	for _, s := range l.sockets {
+	for _, s := range l.sockets.all {
 		if s.binding.address == b.address && !s.removed {
 			s.binding = b
 			l.sweepFor(s, dutyCount)

@@ -14,7 +14,7 @@ func socketOf(l *Loop) *socket {
 	listener := (&node{}).listener()
 	address := l.engine.resolve(&listener, listener.Addresses[0])
 	s := &socket{fd: -1, binding: &binding{address: address, clientele: new(clientele)}, listener: &listener}
-	l.sockets = append(l.sockets, s)
+	l.sockets.all = append(l.sockets.all, s)
 	return s
 }
 
@@ -52,7 +52,7 @@ func TestNoTurnLooksForLongAtConnectionsForWhichATableChangesSomething(t *testin
 	l.engine.live.Store(&table.Table{Listeners: []table.Listener{limited}})
 	l.look()
 	sweep("a limit", func(k *link) bool { return k.down.counted })
-	l.takeSocket(s.binding.address)
+	l.sockets.take(s.binding.address, l.now)
 	l.sweepFor(s, dutyEnd)
 	sweep("the end", func(k *link) bool { return k.timer.armed })
 	if l.sweepOn(); s.duties != 0 || len(l.sweep.sockets) > 0 {
@@ -74,7 +74,7 @@ func TestNoTurnTellsMoreThanSomeClientsToLeave(t *testing.T) {
 		l.beginMux(d)
 	}
 	l.endTurn(l.now)
-	l.takeSocket(s.binding.address)
+	l.sockets.take(s.binding.address, l.now)
 	l.sweepFor(s, dutyEnd)
 	for told := 0; told < clients; {
 		l.sweepOn()

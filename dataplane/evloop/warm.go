@@ -95,7 +95,7 @@ func (l *Loop) warmUp(upstreams []*table.Upstream) {
 // warm opens what pools lack, as far as their time has come.
 func (l *Loop) warm() {
 	l.warmAt = 0
-	left, listens := warmBurst, l.listens()
+	left, listens := warmBurst, l.sockets.listen()
 	kept := l.lacking[:0]
 	for _, p := range l.lacking {
 		if p.lacks() > 0 && listens && !l.draining { // else it is listed again when that changes

@@ -1,0 +1,79 @@
+//go:build linux
+
+package evloop
+
+import (
+	"net/netip"
+	"testing"
+)
+
+// socketOn is a socket without a descriptor.
+func socketOn(address string) *socket {
+	return &socket{fd: -1, binding: &binding{address: netip.MustParseAddrPort(address)}}
+}
+
+// TestARemovedSocketIsAskedUntilItsTime and listens nowhere meanwhile; its number is not
+// given again, since an edge of it may still be on its way.
+func TestARemovedSocketIsAskedUntilItsTime(t *testing.T) {
+	var ss sockets
+	first, second := socketOn("192.0.2.1:80"), socketOn("192.0.2.1:80")
+	ss.add(first)
+	first.readable = false
+	if ss.take(first.binding.address, 5) != first || !first.removed || first.removedAt != 5 || len(ss.all) != 0 {
+		t.Fatalf("%+v, %d are left", first, len(ss.all))
+	}
+	ss.keep(first, 100)
+	if !first.readable || ss.closeAt != 100 || ss.listen() || ss.take(first.binding.address, 6) != nil {
+		t.Errorf("%+v, closed at %d", first, ss.closeAt)
+	}
+	ss.add(second)
+	if second.index == first.index || !ss.listen() || ss.take(second.binding.address, 7) != second {
+		t.Errorf("numbers %d and %d", first.index, second.index)
+	}
+	ss.keep(second, 200)
+	if due := ss.takeDue(func(s *socket) bool { return s.closeAt <= 100 }); len(due) != 1 || due[0] != first || ss.closeAt != 200 {
+		t.Errorf("%d are due, the next at %d", len(due), ss.closeAt)
+	}
+	if due := ss.takeDue(func(*socket) bool { return true }); len(due) != 1 || ss.closeAt != 0 || len(ss.all) != 0 {
+		t.Errorf("%d are due, the next at %d, and %d are left", len(due), ss.closeAt, len(ss.all))
+	}
+}
+
+// TestASocketCoversTheAddressesThatItTakesConnectionsTo where it is not removed itself.
+func TestASocketCoversTheAddressesThatItTakesConnectionsTo(t *testing.T) {
+	var ss sockets
+	all := socketOn("[::]:80")
+	ss.add(all)
+	for address, covered := range map[string]bool{"192.0.2.1:80": true, "192.0.2.1:81": false, "[::]:80": false} {
+		if got := ss.cover(netip.MustParseAddrPort(address)); got != covered {
+			t.Errorf("%s is covered: %t", address, got)
+		}
+	}
+	ss.keep(ss.take(all.binding.address, 1), 2)
+	if ss.cover(netip.MustParseAddrPort("192.0.2.1:80")) {
+		t.Error("a removed socket covers another one")
+	}
+}
+
+// TestSocketsAreAskedAgainAfterDescriptorsRanOut once, and not before the time: no edge tells
+// of the clients that wait.
+func TestSocketsAreAskedAgainAfterDescriptorsRanOut(t *testing.T) {
+	var ss sockets
+	s := socketOn("192.0.2.1:80")
+	ss.add(s)
+	s.readable = false
+	ss.acceptAgain = 10
+	if ss.askAgain(9); ss.readable() {
+		t.Error("asked before the time")
+	}
+	if ss.askAgain(10); !ss.readable() || ss.acceptAgain != 0 {
+		t.Error("not asked when it is time")
+	}
+	s.readable = false
+	if ss.edge(s.index + 1); ss.readable() {
+		t.Error("an edge of another socket has it asked")
+	}
+	if ss.edge(s.index); !ss.readable() {
+		t.Error("an edge does not have it asked")
+	}
+}
