@@ -34,13 +34,7 @@ type Engine struct {
 	tickets  *secure.Tickets
 	loops    []*Loop
 	ceilings ceilings
-
-	// The goroutines that shake hands, for all loops: see handshake.go.
-	permits     permit.Crowd    // immutable; of which each holds one while it computes
-	shakers     sync.WaitGroup  // all of them
-	idleShakers atomic.Int32    // those that wait for a handshake
-	offered     chan *handshake // from a loop to one that waits
-	over        chan struct{}   // closed when all loops have ended; then they end too
+	crew     *crew // shakes hands for all loops
 
 	live     table.Live                // the table in force: loops look at it with each new exchange
 	pressure atomic.Uint32             // a pressure.Level
@@ -91,9 +85,7 @@ func New(c Config) (*Engine, error) {
 		clienteles: make(map[string]*clientele),
 		changing:   make(chan struct{}, 1),
 		stopped:    make(chan struct{}),
-		permits:    permit.NewCrowd(c.Permit),
-		offered:    make(chan *handshake),
-		over:       make(chan struct{}),
+		crew:       newCrew(c.Permit),
 		ceilings:   newCeilings(c.MaxClients),
 	}
 	e.live.Store(&table.Table{})
@@ -177,8 +169,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		running = false
 	}
-	defer e.shakers.Wait()
-	defer close(e.over)
+	defer e.crew.end()
 	timeout := time.NewTimer(e.config.DrainTimeout)
 	defer timeout.Stop()
 	for left > 0 {

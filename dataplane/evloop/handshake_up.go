@@ -33,12 +33,12 @@ func (l *Loop) setWay(p *endpointPool, http2 bool, t *table.UpstreamTLS) {
 func (l *Loop) beginShakeUp(c *upstreamConn) {
 	// One that only keeps the pool warm must not push out another handshake.
 	unasked := c.stream == nil && c.pool.Queued() == 0
-	if unasked && l.handshakes >= maxHandshakes || !l.admitShake() {
+	if unasked && !l.shaker.room() || !l.admitShake() {
 		l.countHandshake(c.link, secure.ResultRefused)
 		l.shakeFailed(c, secure.ResultRefused.String())
 		return
 	}
-	l.shake(c.link, c.client.Conn())
+	l.shaker.begin(c.link, c.client.Conn())
 }
 
 // shakenUp goes on when the handshake with an endpoint is over.

@@ -175,7 +175,7 @@ func (l *Loop) closeLink(k *link) {
 		return
 	}
 	l.unstage(k)
-	l.leaveShake(k)
+	l.shaker.leave(k)
 	l.wheel.disarm(k)
 	k.in.release(&l.buffers)
 	k.out.release(&l.buffers)

@@ -30,14 +30,13 @@ const maxEvents = 256
 // stands under "read by others".
 type Loop struct {
 	// immutable
-	engine  *Engine
-	id      int
-	log     *slog.Logger
-	poller  *poll.Poller    // others call Wake only
-	reports chan *handshake // from the goroutines that shake hands
-	random  *rand.PCG
-	picker  *upstream.Picker
-	stats   *stats.Loop
+	engine *Engine
+	id     int
+	log    *slog.Logger
+	poller *poll.Poller // others call Wake only
+	random *rand.PCG
+	picker *upstream.Picker
+	stats  *stats.Loop
 
 	clock
 	records recorder
@@ -86,8 +85,7 @@ type Loop struct {
 	postponed  []*sub       // whose attempts begin when the frames at hand are handled
 	batching   bool         // these are being handled
 
-	handshakes int        // under way, given up ones too
-	waiting    shakeQueue // those that wait for bytes of their peers
+	shaker shaker
 
 	counts    counts
 	draining  bool  // it accepts nothing, and ends with its last client
@@ -116,7 +114,7 @@ func newLoop(e *Engine, id int) (*Loop, error) {
 		random:    rand.NewPCG(rand.Uint64(), rand.Uint64()),
 		stats:     e.stats.Loop(id),
 		clock:     newClock(e.base),
-		reports:   make(chan *handshake, maxHandshakes+maxShedding),
+		shaker:    newShaker(e.crew, p),
 		readBuf:   make([]byte, readSize),
 		cipherBuf: make([]byte, cipherSize),
 		stage:     stage{bytes: make([]byte, 0, stageSize)},
@@ -193,7 +191,7 @@ func (l *Loop) agreeToEnd() bool {
 
 // patience is how long the loop may sleep.
 func (l *Loop) patience() time.Duration {
-	if len(l.ready) > 0 || len(l.mail.box) > 0 || len(l.reports) > 0 || l.sweep.left > 0 {
+	if len(l.ready) > 0 || len(l.mail.box) > 0 || len(l.shaker.reports) > 0 || l.sweep.left > 0 {
 		return 0
 	}
 	if l.sockets.readable() {
@@ -360,7 +358,7 @@ func (l *Loop) close() {
 			l.closeLink(k)
 		}
 	}
-	l.endShakes()
+	l.shaker.end()
 	for _, s := range l.sockets.all {
 		s.close()
 	}

@@ -193,7 +193,7 @@ func lateness(t *testing.T, load lateLoad) lateResult {
 	n := startTLS(t, 1)
 	defer n.stop()
 	limits := permit.New(load.permits)
-	n.engine.permits = permit.NewCrowd(limits)
+	n.engine.crew.permits = permit.NewCrowd(limits)
 	live := newPush(t, n, load.certificate)
 	live.apply(limits, 0)
 	next := live.grown(load.routes)

@@ -1,0 +1,142 @@
+//go:build linux
+
+package evloop
+
+import (
+	"github.com/proxyfleet/proxyfleet/dataplane/poll"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
+)
+
+const (
+	// maxHandshakes bounds the handshakes of one loop that are under way: each has
+	// a goroutine, 20 to 30 KiB in all. In the processor time that one takes it is
+	// what one permit gets done in a second.
+	maxHandshakes = 4096
+	// maxShedding bounds those that were given up and are not over yet.
+	maxShedding = 1024
+)
+
+// shaker has the handshakes of one loop. It knows which are under way and who has the
+// connection, the loop or a goroutine of the crew; what is sent and read is the loop's to do.
+type shaker struct {
+	crew     *crew           // immutable
+	poller   *poll.Poller    // immutable; of the loop, woken for each report
+	reports  chan *handshake // from the crew
+	underWay int             // given up ones too
+	waiting  shakeQueue      // those that wait for bytes of their peers
+}
+
+func newShaker(c *crew, p *poll.Poller) shaker {
+	return shaker{crew: c, poller: p, reports: make(chan *handshake, maxHandshakes+maxShedding)}
+}
+
+// handshake is one that is under way. Its goroutine has the connection, or the
+// loop has: see secure.Conn.
+type handshake struct {
+	of   *shaker
+	conn *secure.Conn
+	// owned by the loop
+	link    *link // nil: nobody waits for it any more
+	waiting bool  // for bytes of the peer; otherwise the goroutine has conn
+	// place among the waiting
+	before, behind *handshake
+}
+
+// room says that another handshake may begin.
+func (s *shaker) room() bool { return s.underWay < maxHandshakes }
+
+// longest is the handshake that waits for its peer the longest, to be given up for another
+// one; nil: there is none, or too many that were given up are not over yet.
+func (s *shaker) longest() *handshake {
+	if s.underWay == maxHandshakes+maxShedding {
+		return nil
+	}
+	return s.waiting.first
+}
+
+// begin begins a handshake on a link.
+func (s *shaker) begin(k *link, conn *secure.Conn) {
+	s.underWay++
+	h := &handshake{of: s, conn: conn, link: k}
+	k.shake = h
+	s.crew.begin(h)
+}
+
+// report gives the connection back to the loop. There is room: a handshake has
+// one report in the channel at most.
+func (h *handshake) report() {
+	h.of.reports <- h
+	h.of.poller.Wake()
+}
+
+// take takes a report: the handshake waits, is over, or was given up.
+func (s *shaker) take() *handshake {
+	h := <-s.reports
+	switch {
+	case !h.conn.Waiting():
+		s.underWay--
+	case h.link == nil:
+		h.conn.Abort()
+	default:
+		h.waiting = true
+		s.waiting.add(h)
+	}
+	return h
+}
+
+// resume gives the connection of one that waits to its goroutine.
+func (s *shaker) resume(h *handshake) {
+	h.waiting = false
+	s.waiting.remove(h)
+	h.conn.Resume()
+}
+
+// leave gives up the handshake of a link that closes.
+func (s *shaker) leave(k *link) {
+	h := k.shake
+	if h == nil {
+		return
+	}
+	k.shake, h.link = nil, nil
+	h.conn.GiveUp() // most that have to go wait for the permit
+	if h.waiting {
+		h.waiting = false
+		s.waiting.remove(h)
+		h.conn.Abort()
+	}
+}
+
+// end waits until the goroutines of a loop that ends are done with what it has given up.
+func (s *shaker) end() {
+	for s.underWay > 0 {
+		s.take()
+	}
+}
+
+// shakeQueue are the handshakes that wait for bytes of their peers, the longest
+// first.
+type shakeQueue struct{ first, last *handshake }
+
+func (q *shakeQueue) add(h *handshake) {
+	h.before = q.last
+	if q.last != nil {
+		q.last.behind = h
+	} else {
+		q.first = h
+	}
+	q.last = h
+}
+
+func (q *shakeQueue) remove(h *handshake) {
+	if h.before != nil {
+		h.before.behind = h.behind
+	} else {
+		q.first = h.behind
+	}
+	if h.behind != nil {
+		h.behind.before = h.before
+	} else {
+		q.last = h.before
+	}
+	h.before, h.behind = nil, nil
+}
