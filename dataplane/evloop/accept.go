@@ -54,7 +54,7 @@ func (l *Loop) accept(s *socket) {
 			continue
 		}
 		clients := l.engine.clients()
-		l.crowded = l.crowded || l.engine.crowds(clients)
+		l.shedder.crowded = l.shedder.crowded || l.engine.crowds(clients)
 		if clients >= l.engine.ceilings.clients {
 			l.stats.Add(stats.ClientsOverCeiling, 1)
 			refuse(fd, s)

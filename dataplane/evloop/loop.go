@@ -87,11 +87,9 @@ type Loop struct {
 
 	shaker shaker
 
-	counts    counts
-	draining  bool  // it accepts nothing, and ends with its last client
-	crowded   bool  // the node is near its ceiling of clients
-	shedAgain int64 // when idle connections may be closed again; 0: no need
-	shedNext  int   // the index of the link that is looked at first then
+	counts   counts
+	draining bool // it accepts nothing, and ends with its last client
+	shedder  shedder
 
 	mail mailbox
 
@@ -198,7 +196,7 @@ func (l *Loop) patience() time.Duration {
 		return 0
 	}
 	wait := l.wheel.wait(l.now)
-	for _, at := range [...]int64{l.records.flushAt, l.sockets.acceptAgain, l.shedAgain, l.warmAt, l.sockets.closeAt} {
+	for _, at := range [...]int64{l.records.flushAt, l.sockets.acceptAgain, l.shedder.again, l.warmAt, l.sockets.closeAt} {
 		if d := time.Duration(at - l.now); at > 0 && (wait < 0 || d < wait) {
 			wait = max(d, 0)
 		}

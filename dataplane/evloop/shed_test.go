@@ -142,7 +142,7 @@ func TestNoMoreClientsMakeRoomThanNeeded(t *testing.T) {
 		return n
 	}
 	l.now += shedIdle
-	l.crowded = true
+	l.shedder.crowded = true
 	for range 3 {
 		l.shed()
 		l.endTurn(l.now)
@@ -178,6 +178,6 @@ func TestNoTurnLooksForRoomForLong(t *testing.T) {
 			t.Fatalf("round %d closed %d clients, %d are left", rounds, closed, l.counts.downs)
 		}
 		l.endTurn(l.now)
-		l.now = l.shedAgain
+		l.now = l.shedder.again
 	}
 }

@@ -1,0 +1,41 @@
+//go:build linux
+
+package evloop
+
+import "testing"
+
+// TestTheLongestIdleMakeRoom and where only descriptors run short nobody who came a moment ago:
+// he is about to ask.
+func TestTheLongestIdleMakeRoom(t *testing.T) {
+	const now, clients = int64(100) * shedIdle, 2 * shedLeast
+	links := make([]*link, clients+1)
+	for i := range links[:clients] {
+		k := new(link)
+		// The longest idle stands last; one in two came a moment ago.
+		k.down = &downstream{link: k, since: now - int64(i%2)*shedIdle - int64(i)}
+		links[i] = k
+	}
+	links[clients] = &link{closed: true}
+	var s shedder
+	if s.due(now, true) || !s.due(now, false) {
+		t.Error("room is made where there is enough, or none where memory runs short")
+	}
+	s.crowded = true
+	for calm, young := range map[bool]bool{true: false, false: true} {
+		if s.again = 0; !s.due(now, calm) {
+			t.Fatal("no room is made")
+		}
+		picked := s.pick(links, now, calm)
+		if len(picked) != shedLeast || picked[0] != links[clients-1].down {
+			t.Errorf("%d are picked, the first is idle since %d", len(picked), picked[0].since)
+		}
+		for _, d := range picked {
+			if !young && d.since > now-shedIdle {
+				t.Errorf("one is picked that is idle since %d, at %d", d.since, now)
+			}
+		}
+		if s.due(now+shedEvery-1, calm) || !s.due(now+shedEvery, calm) {
+			t.Errorf("the next time is %d", s.again)
+		}
+	}
+}
