@@ -124,7 +124,7 @@ func (l *Loop) opened(c *upstreamConn) {
 	c.connected = true
 	p := c.pool
 	if c.warmOver(); c.stream != nil {
-		l.warmFine(p) // it is there
+		l.warmer.fine(p, l.now) // it is there
 	}
 	c.expires = l.lifetime(c.pool)
 	c.series = l.stats.EndpointOpened(c.pool.series)
@@ -145,7 +145,7 @@ func (l *Loop) opened(c *upstreamConn) {
 	}
 	if c.stream == nil {
 		l.passOn(c)
-		l.listLacking(p) // it may have gone to a stream that waits
+		l.warmer.list(p, l.now) // it may have gone to a stream that waits
 		if c.idle {
 			l.checkIdle(c) // its end may have come with it, and makes no other edge
 		}

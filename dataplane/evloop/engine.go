@@ -270,7 +270,7 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 		return err
 	}
 	bindSeries(e.stats, t)
-	warm := warmers(e.live.Load(), t)
+	warm := keptWarm(e.live.Load(), t)
 	limited := limitsChange(e.live.Load(), t)
 	e.live.Store(t)
 	rebound := e.rebind(wanted)

@@ -63,11 +63,9 @@ type Loop struct {
 	stage     stage  // what is written when the links at hand have had their turns
 
 	// What the table says.
-	table   *table.Table    // of the last turn that looked
-	pools   []*endpointPool // by the endpoint's slot
-	lacking []*endpointPool // those that lack connections: see warm.go
-	wanting []*endpointPool // those for which other loops are asked when the turn ends: see places.go
-	warmAt  int64           // when these are looked at; 0: there are none
+	table  *table.Table // of the last turn that looked
+	pools  pools
+	warmer warmer
 
 	// Scratch of one step: valid until the next step of any exchange.
 	env   exchange.Env
@@ -196,7 +194,7 @@ func (l *Loop) patience() time.Duration {
 		return 0
 	}
 	wait := l.wheel.wait(l.now)
-	for _, at := range [...]int64{l.records.flushAt, l.sockets.acceptAgain, l.shedder.again, l.warmAt, l.sockets.closeAt} {
+	for _, at := range [...]int64{l.records.flushAt, l.sockets.acceptAgain, l.shedder.again, l.warmer.at, l.sockets.closeAt} {
 		if d := time.Duration(at - l.now); at > 0 && (wait < 0 || d < wait) {
 			wait = max(d, 0)
 		}
@@ -290,7 +288,7 @@ func (l *Loop) expire() {
 
 // endTurn gives back what closed in this turn and looks after the log.
 func (l *Loop) endTurn(started int64) {
-	if l.warmAt > 0 && l.now >= l.warmAt {
+	if l.warmer.at > 0 && l.now >= l.warmer.at {
 		l.warm()
 	}
 	l.askOthers()

@@ -71,29 +71,30 @@ func (l *Loop) leavePlace(p *endpointPool, short bool) {
 	}
 }
 
-// askForPlaces has the other loops asked for their idle connections when the turn ends:
+// want has the other loops asked for their idle connections when the turn ends:
 // once for all streams that have come to wait by then.
-func (l *Loop) askForPlaces(p *endpointPool) {
+func (ps *pools) want(p *endpointPool) {
 	if !p.wants {
 		p.wants = true
-		l.wanting = append(l.wanting, p)
+		ps.wanting = append(ps.wanting, p)
 	}
 }
 
 // askOthers asks them.
 func (l *Loop) askOthers() {
-	for i, p := range l.wanting {
-		l.wanting[i], p.wants = nil, false
+	wanting := l.pools.wanting
+	for i, p := range wanting {
+		wanting[i], p.wants = nil, false
 		if p.Queued() > 0 && !p.retired {
 			l.engine.tellOthers(l, mail{kind: mailMakePlaces, slot: p.to.Slot})
 		}
 	}
-	l.wanting = l.wanting[:0]
+	l.pools.wanting = wanting[:0]
 }
 
 // makePlaces closes idle connections for the streams of other loops.
 func (l *Loop) makePlaces(slot uint32) {
-	p := l.poolAt(slot)
+	p := l.pools.at(slot)
 	if p == nil {
 		return
 	}
@@ -105,7 +106,7 @@ func (l *Loop) makePlaces(slot uint32) {
 // placeFree tries again for the streams that wait here: another loop has closed a
 // connection.
 func (l *Loop) placeFree(slot uint32) {
-	if p := l.poolAt(slot); p != nil {
+	if p := l.pools.at(slot); p != nil {
 		p.gave = false
 		l.serveWaiting(p)
 	}
@@ -114,7 +115,7 @@ func (l *Loop) placeFree(slot uint32) {
 // catchUp does for all pools what hints and answers would have said that the box had no
 // room for.
 func (l *Loop) catchUp() {
-	for slot, p := range l.pools {
+	for slot, p := range l.pools.all {
 		if p == nil {
 			continue
 		}
@@ -124,12 +125,4 @@ func (l *Loop) catchUp() {
 		p.asked = 0
 		l.placeFree(uint32(slot))
 	}
-}
-
-// poolAt is the pool of an endpoint's slot; nil: there is none.
-func (l *Loop) poolAt(slot uint32) *endpointPool {
-	if int(slot) >= len(l.pools) {
-		return nil
-	}
-	return l.pools[slot]
 }

@@ -32,7 +32,7 @@ type endpointPool struct {
 	connectTimeout time.Duration
 	warm           warmth
 
-	wants bool // it is on Loop.wanting
+	wants bool // it is on pools.wanting
 	asked int  // loops that have not answered yet whether they made room: see room.go
 	gave  bool // a connection of it ended while other loops were short: theirs is the next
 
@@ -42,21 +42,49 @@ type endpointPool struct {
 	connecting int      // connections on their way
 }
 
+// pools are those of one loop.
+type pools struct {
+	all     []*endpointPool // by the endpoint's slot; nil: there is none
+	wanting []*endpointPool // those for which other loops are asked when the turn ends: see places.go
+}
+
+// at is the pool of an endpoint's slot; nil: there is none.
+func (ps *pools) at(slot uint32) *endpointPool {
+	if int(slot) >= len(ps.all) {
+		return nil
+	}
+	return ps.all[slot]
+}
+
+// take takes the pool of a slot out; nil: there is none.
+func (ps *pools) take(slot uint32) *endpointPool {
+	p := ps.at(slot)
+	if p != nil {
+		ps.all[slot] = nil
+	}
+	return p
+}
+
+// put gives a slot its pool.
+func (ps *pools) put(slot uint32, p *endpointPool) {
+	for int(slot) >= len(ps.all) {
+		ps.all = append(ps.all, nil)
+	}
+	ps.all[slot] = p
+}
+
 // pool finds the pool of an endpoint of the current table.
 func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
-	for int(e.Slot) >= len(l.pools) {
-		l.pools = append(l.pools, nil)
-	}
-	if p := l.pools[e.Slot]; p != nil && p.address != e.Address {
+	p := l.pools.at(e.Slot)
+	if p != nil && p.address != e.Address {
 		// The slot had another owner, whom this loop was not told to let go: what is
 		// kept leads elsewhere. Who waited for it may make the next one's pool at once.
-		l.pools[e.Slot] = nil
-		l.letGo(p)
+		l.letGo(l.pools.take(e.Slot))
+		p = l.pools.at(e.Slot)
 	}
-	p := l.pools[e.Slot]
 	if p == nil {
 		p = &endpointPool{Pool: *upstream.NewPool(l.engine.registry.Endpoint(e.Slot)), address: e.Address}
-		l.pools[e.Slot] = p
+		l.pools.put(e.Slot, p)
 	}
 	if p.to != e { // another table: the settings may have changed
 		p.to, p.config, p.socket, p.header, p.series = e, u.Pool, u.Socket, u.ProxyProtocol, e.Series
@@ -71,12 +99,9 @@ func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
 // retire lets go of endpoints that no table has any more.
 func (l *Loop) retire(r upstream.Retired) {
 	for _, slot := range r.Endpoints {
-		if int(slot) >= len(l.pools) || l.pools[slot] == nil {
-			continue
+		if p := l.pools.take(slot); p != nil {
+			l.letGo(p)
 		}
-		p := l.pools[slot]
-		l.pools[slot] = nil
-		l.letGo(p)
 	}
 }
 

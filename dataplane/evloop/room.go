@@ -13,7 +13,7 @@ import "github.com/proxyfleet/proxyfleet/dataplane/exchange"
 
 // freeDescriptor closes an idle connection to some endpoint; false: there is none.
 func (l *Loop) freeDescriptor() bool {
-	for _, p := range l.pools {
+	for _, p := range l.pools.all {
 		if p != nil && l.closeIdle(p) {
 			return true
 		}
@@ -60,7 +60,7 @@ func (l *Loop) makeRoom(m mail) {
 // roomAnswered goes on with those who wait for room. When nobody has made any there is
 // nothing to wait for.
 func (l *Loop) roomAnswered(slot uint32, made bool) {
-	p := l.poolAt(slot)
+	p := l.pools.at(slot)
 	if p == nil || p.asked == 0 { // it is another endpoint's by now
 		return
 	}

@@ -86,7 +86,7 @@ func (l *Loop) acquireCall(s *stream, p *endpointPool) {
 		return
 	}
 	if p.full() { // it waits for other loops too
-		l.askForPlaces(p)
+		l.pools.want(p)
 	}
 	l.serveCalls(p) // a connection may have closed between TryOpen and Wait
 }
@@ -214,7 +214,7 @@ func (l *Loop) beginCall(s *stream, m *upMux, reused bool) {
 	c.endAging()
 	s.up, s.call, s.wait = c, b, nil
 	c.served++
-	l.warmFine(c.pool)
+	l.warmer.fine(c.pool, l.now)
 	if most := c.pool.config.MaxRequests; most > 0 && c.served >= most || l.expired(c) {
 		m.leave()
 	}
@@ -368,7 +368,7 @@ func (l *Loop) eventUpMux(c *upstreamConn, ev http2.Event, in []byte) {
 	case http2.GoAway:
 		m.leave()
 		l.noteEarlyEnd(c)
-		l.listLacking(c.pool)
+		l.warmer.list(c.pool, l.now)
 	case http2.Failed:
 		l.flushFrames(&m.frames)
 		l.failCalls(c, exchange.ReasonUpstreamMalformed, ev.Reason.String())
@@ -451,7 +451,7 @@ func (l *Loop) timeUpMux(c *upstreamConn) {
 			l.wheel.arm(c.link, m.pingDeadline(c.pool.ping))
 		}
 	case l.now < m.idleUntil:
-		l.beginAging(c, m.idleUntil)
+		l.warmer.beginAging(c, m.idleUntil, l.now)
 		l.wheel.arm(c.link, m.idleUntil)
 	default:
 		l.closeUpMux(c)

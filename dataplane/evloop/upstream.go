@@ -69,8 +69,8 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 			c.idle = false
 			c.endAging()
 			l.assign(s, c)
-			l.warmFine(p)
-			l.listLacking(p)
+			l.warmer.fine(p, l.now)
+			l.warmer.list(p, l.now)
 			l.stats.EndpointReused(c.series)
 			l.step(s, exchange.Event{Kind: exchange.EventAcquired, Reused: true})
 			return
@@ -85,7 +85,7 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 		return
 	}
 	s.wait = p
-	l.askForPlaces(p)
+	l.pools.want(p)
 	l.serveWaiting(p) // a connection may have closed between tryOpen and Wait
 }
 
@@ -444,7 +444,7 @@ func (l *Loop) closeUp(c *upstreamConn) {
 	l.sayGoodbye(c.link)
 	l.closeLink(c.link)
 	l.old.ups.give(c)
-	l.listLacking(c.pool)
+	l.warmer.list(c.pool, l.now)
 }
 
 // timeUp closes an idle connection that was idle for long enough.
@@ -461,7 +461,7 @@ func (l *Loop) timeUp(c *upstreamConn) {
 		return // the exchange's deadline is armed on the client's link
 	}
 	if l.now < c.idleUntil {
-		l.beginAging(c, c.idleUntil)
+		l.warmer.beginAging(c, c.idleUntil, l.now)
 		l.wheel.arm(c.link, c.idleUntil)
 		return
 	}

@@ -24,94 +24,42 @@ const (
 	// of a thousand upstreams must not make it late. warmGap is the time to the next.
 	warmBurst = 16
 	warmGap   = int64(2 * time.Millisecond)
-	// warmFirst and warmMost bound the pause after a failure, which doubles each time;
-	// up to half of it is random.
-	warmFirst = int64(250 * time.Millisecond)
-	warmMost  = int64(30 * time.Second)
 	// warmBusy is the pause of a loop that has other worries.
 	warmBusy = int64(time.Second)
 	// warmYoung is how old an unused connection must be for its end to be no failure.
 	warmYoung = int64(time.Second)
-	// warmShare and warmLead are how long before its time a connection is replaced: one
-	// in so many of the idle timeout, at most a second.
-	warmShare = 8
-	warmLead  = int64(time.Second)
 )
-
-// warmth is what a pool has for it.
-type warmth struct {
-	opening int   // connections on their way that no stream asked for
-	aging   int   // idle ones whose time is nearly over
-	listed  bool  // on the loop's list
-	pause   int64 // after the last failure; 0: it was none
-	at      int64 // when the next may be opened
-}
-
-// lacks is how many connections a pool should open.
-func (p *endpointPool) lacks() int {
-	switch {
-	case p.retired || p.config.MinIdle == 0 || p.to.Weight == 0 || p.header != table.ProxyHeaderNone:
-		return 0
-	case p.http2:
-		return 1 - (len(p.muxes) - p.warm.aging + p.connecting)
-	}
-	return min(p.config.MinIdle, p.config.MaxIdle) - (p.Idle() - p.warm.aging + p.warm.opening)
-}
-
-// lead is how long before its time an idle connection is replaced.
-func (p *endpointPool) lead() int64 {
-	if p.config.MinIdle == 0 {
-		return 0
-	}
-	return min(int64(p.config.IdleTimeout)/warmShare, warmLead)
-}
-
-// listLacking puts a pool on the list of those that lack connections, if it does.
-func (l *Loop) listLacking(p *endpointPool) {
-	if p.config.MinIdle == 0 || p.warm.listed || p.lacks() <= 0 {
-		return
-	}
-	p.warm.listed = true
-	l.lacking = append(l.lacking, p)
-	l.warmSoon(p.warm.at)
-}
-
-// warmSoon makes sure that warm is called at that time, or at once.
-func (l *Loop) warmSoon(at int64) {
-	if at = max(at, l.now); l.warmAt == 0 || at < l.warmAt {
-		l.warmAt = at
-	}
-}
 
 // warmUp looks at the pools of upstreams that a new table has.
 func (l *Loop) warmUp(upstreams []*table.Upstream) {
 	for _, u := range upstreams {
 		for i := range u.Endpoints {
-			l.listLacking(l.pool(u, &u.Endpoints[i]))
+			l.warmer.list(l.pool(u, &u.Endpoints[i]), l.now)
 		}
 	}
 }
 
 // warm opens what pools lack, as far as their time has come.
 func (l *Loop) warm() {
-	l.warmAt = 0
+	w := &l.warmer
+	w.at = 0
 	left, listens := warmBurst, l.sockets.listen()
-	kept := l.lacking[:0]
-	for _, p := range l.lacking {
+	kept := w.lacking[:0]
+	for _, p := range w.lacking {
 		if p.lacks() > 0 && listens && !l.draining { // else it is listed again when that changes
 			if left > 0 && l.now >= p.warm.at {
 				left = l.warmPool(p, left)
 			}
 			if p.lacks() > 0 {
 				kept = append(kept, p)
-				l.warmSoon(max(p.warm.at, l.now+warmGap))
+				w.soon(max(p.warm.at, l.now+warmGap), l.now)
 				continue
 			}
 		}
 		p.warm.listed = false
 	}
-	clear(l.lacking[len(kept):])
-	l.lacking = kept
+	clear(w.lacking[len(kept):])
+	w.lacking = kept
 }
 
 // warmPool opens what a pool lacks, at most left connections.
@@ -134,46 +82,19 @@ func (l *Loop) connectWarm(p *endpointPool) {
 	fd, errno := sysConnect(p.to.AddrPort, p.to.Unix)
 	if errno != 0 {
 		l.connectFailed(p)
-		l.warmFailed(p)
+		l.warmer.failed(p, l.now, l.random)
 		return
 	}
 	c := l.newUp(fd, p)
 	if c == nil {
 		l.connectFailed(p)
-		l.warmFailed(p)
+		l.warmer.failed(p, l.now, l.random)
 		return
 	}
 	c.warming = true
 	p.warm.opening++
 	c.idleUntil = l.now + int64(p.connectTimeout)
 	l.wheel.arm(c.link, c.idleUntil)
-}
-
-// warmOver ends the way of a connection that no stream has asked for: it has come,
-// or it will not.
-func (c *upstreamConn) warmOver() {
-	if c.warming {
-		c.warming = false
-		c.pool.warm.opening--
-	}
-}
-
-// warmFailed makes a pool wait.
-func (l *Loop) warmFailed(p *endpointPool) {
-	w := &p.warm
-	w.pause = min(max(2*w.pause, warmFirst), warmMost)
-	w.at = l.now + w.pause/2 + int64(l.random.Uint64()%uint64(w.pause/2))
-	l.listLacking(p)
-}
-
-// warmFine forgets earlier failures of a pool's endpoint.
-func (l *Loop) warmFine(p *endpointPool) {
-	if p.warm.pause > 0 {
-		p.warm.pause, p.warm.at = 0, 0
-		if p.warm.listed {
-			l.warmSoon(l.now)
-		}
-	}
 }
 
 // timeUpWarm ends a connection that nobody asked for and that does not come about.
@@ -191,7 +112,7 @@ func (l *Loop) timeUpWarm(c *upstreamConn) {
 func (l *Loop) warmLost(c *upstreamConn) {
 	p := c.pool
 	l.closeUp(c)
-	l.warmFailed(p)
+	l.warmer.failed(p, l.now, l.random)
 	l.serveWaiting(p)
 }
 
@@ -200,7 +121,7 @@ func (l *Loop) warmLost(c *upstreamConn) {
 func (l *Loop) endedIdle(c *upstreamConn) {
 	p := c.pool
 	if p.config.MinIdle > 0 && c.served == 0 && l.now < c.idleUntil-int64(p.config.IdleTimeout)+warmYoung {
-		l.warmFailed(p)
+		l.warmer.failed(p, l.now, l.random)
 	}
 	l.dropIdle(c)
 }
@@ -211,31 +132,13 @@ func (l *Loop) noteEarlyEnd(c *upstreamConn) {
 	m := c.mux
 	if c.pool.config.MinIdle > 0 && c.served == 0 && !m.failed && l.now < m.begun+warmYoung {
 		m.failed = true
-		l.warmFailed(c.pool)
+		l.warmer.failed(c.pool, l.now, l.random)
 	}
 }
 
-// beginAging notes that an idle connection ends soon, so that another is opened.
-func (l *Loop) beginAging(c *upstreamConn, until int64) {
-	p := c.pool
-	if !c.aging && p.config.MinIdle > 0 && l.now >= until-p.lead() {
-		c.aging = true
-		p.warm.aging++
-		l.listLacking(p)
-	}
-}
-
-// endAging notes that a connection's end is not near any more: it is used, or over.
-func (c *upstreamConn) endAging() {
-	if c.aging {
-		c.aging = false
-		c.pool.warm.aging--
-	}
-}
-
-// warmers are the upstreams of a new table whose pools are kept warm, or were and are
+// keptWarm are the upstreams of a new table whose pools are kept warm, or were and are
 // no more.
-func warmers(old, t *table.Table) (all []*table.Upstream) {
+func keptWarm(old, t *table.Table) (all []*table.Upstream) {
 	for _, u := range t.Upstreams {
 		if u.Pool.MinIdle > 0 {
 			all = append(all, u)

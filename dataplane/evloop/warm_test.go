@@ -204,8 +204,8 @@ func TestAConnectionIsReplacedBeforeItsTimeIsOver(t *testing.T) {
 		t.Error("replaced too early")
 	}
 	l.now++
-	if l.timeUp(c); p.lacks() != 1 || !c.idle || len(l.lacking) != 1 {
-		t.Errorf("%d are lacking, idle %t, %d lacking pools", p.lacks(), c.idle, len(l.lacking))
+	if l.timeUp(c); p.lacks() != 1 || !c.idle || len(l.warmer.lacking) != 1 {
+		t.Errorf("%d are lacking, idle %t, %d lacking pools", p.lacks(), c.idle, len(l.warmer.lacking))
 	}
 	l.now = c.idleUntil
 	if l.timeUp(c); c.idle || p.warm.aging != 0 || p.Idle() != 0 || p.lacks() != 1 {
@@ -255,26 +255,26 @@ func TestPausesGrowAndEnd(t *testing.T) {
 	l, p := poolOf(t, u)
 	last := int64(0)
 	for i := range 12 {
-		l.warmFailed(p)
+		l.warmer.failed(p, l.now, l.random)
 		pause := p.warm.at - l.now
 		if pause < min(warmFirst<<i, warmMost)/2 || pause > min(warmFirst<<i, warmMost) {
 			t.Errorf("pause %d is %s", i, time.Duration(pause))
 		}
 		last = pause
 	}
-	if last > warmMost || !p.warm.listed || len(l.lacking) != 1 || l.warmAt == 0 {
-		t.Errorf("%s, %d lacking pools, next at %d", time.Duration(last), len(l.lacking), l.warmAt)
+	if last > warmMost || !p.warm.listed || len(l.warmer.lacking) != 1 || l.warmer.at == 0 {
+		t.Errorf("%s, %d lacking pools, next at %d", time.Duration(last), len(l.warmer.lacking), l.warmer.at)
 	}
 	l.now = p.warm.at - 1
 	if l.warm(); p.Open() != 0 {
 		t.Error("asked before its time")
 	}
-	l.warmFine(p)
-	if p.warm.at != 0 || l.warmAt > l.now+1 {
+	l.warmer.fine(p, l.now)
+	if p.warm.at != 0 || l.warmer.at > l.now+1 {
 		t.Error("an endpoint that is there waits")
 	}
 	p.retired = true
-	if l.warm(); len(l.lacking) != 0 || p.warm.listed {
+	if l.warm(); len(l.warmer.lacking) != 0 || p.warm.listed {
 		t.Error("a pool that is gone stays on the list")
 	}
 }
