@@ -77,7 +77,7 @@
 //	a deadline does not come    deadline, muxDeadline: what is it? wheel.go: is it armed?
 //	a connection is not reused  releaseUp and passOn have all reasons
 //	a request waits for one     places.go: which loop has the places, and who tells whom?
-//	descriptors grow            newLink, closeLink, openPipe and closePipe count in Loop.counts
+//	descriptors grow            newLink, closeLink and the pipe count in Loop.counts
 //	memory grows                buffers.used; queue.release is where bytes are given back
 //	a client is refused         accept; overloaded; newCeilings; clientele_down.go
 //

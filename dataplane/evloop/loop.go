@@ -115,6 +115,7 @@ func newLoop(e *Engine, id int) (*Loop, error) {
 		cipherBuf: make([]byte, cipherSize),
 		stage:     stage{bytes: make([]byte, 0, stageSize)},
 	}
+	l.pipe.descriptors = &l.counts.descriptors
 	l.picker = upstream.NewPicker(e.registry, l.random)
 	l.env.Picker, l.env.Budget = l.picker, l.picker
 	l.env.Random = l.random
@@ -359,7 +360,7 @@ func (l *Loop) close() {
 		s.close()
 	}
 	l.records.sink.Flush()
-	l.closePipe(&l.pipe)
+	l.pipe.close()
 	l.sockets.reserve.close()
 	l.ended.Store(true)
 	l.poller.Close()

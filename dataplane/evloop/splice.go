@@ -4,7 +4,6 @@ package evloop
 
 import (
 	"math"
-	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
@@ -36,24 +35,7 @@ const (
 	spliceLeast = 32 << 10
 	// spliceShort ends it: a sender that brings so little at a time is read.
 	spliceShort = 8 << 10
-	// pipeSize is room for splicePiece in small pieces: a pipe counts in slots of a
-	// page, of which a segment off the network takes one, whatever is in it. It is
-	// also the most that every user may ask for (pipe-max-size). Who has too many pipes
-	// gets less, and copies: with few slots each call moves little.
-	pipeSize = 1 << 20
-	// pipePause is how long a loop that got no pipe copies before it asks again.
-	pipePause = int64(time.Second)
 )
-
-// pipe is what bytes go through. The zero value is closed.
-type pipe struct {
-	open   bool
-	r, w   int
-	inside int // bytes, as far as is known
-
-	never bool  // the kernel does not splice
-	again int64 // when another one may be asked for
-}
 
 // spliceResult is what became of an attempt to splice.
 type spliceResult uint8
@@ -77,14 +59,14 @@ func (l *Loop) splice(from, to *link, most int64) (n int, state readState, way s
 	}
 	to.awaited = false
 	p := &l.pipe
-	if !l.openPipe(p) {
+	if !l.openPipe() {
 		return 0, readMore, spliceNot
 	}
 	for limit := min(most, spliceTurn); int64(n) < limit && !to.awaited && state == readMore; {
 		got, errno := sysSplice(from.fd, p.w, int(min(limit-int64(n), splicePiece)))
 		if errno == unix.EINVAL || errno == unix.ENOSYS {
 			p.never = true // as some sandboxes answer
-			l.closePipe(p)
+			p.close()
 			if n == 0 {
 				return 0, readMore, spliceNot
 			}
@@ -94,7 +76,7 @@ func (l *Loop) splice(from, to *link, most int64) (n int, state readState, way s
 		if got > 0 {
 			p.inside += got
 			n += got
-			l.emptyPipe(p, to)
+			l.emptyPipe(to)
 		}
 	}
 	l.stats.Add(stats.SplicedBytes, uint64(n))
@@ -126,7 +108,8 @@ func (k *link) spliced(got int, errno unix.Errno) readState {
 }
 
 // emptyPipe sends what is in the pipe, and takes out what the link does not take.
-func (l *Loop) emptyPipe(p *pipe, to *link) {
+func (l *Loop) emptyPipe(to *link) {
+	p := &l.pipe
 	for p.inside > 0 && to.writable {
 		sent, errno := sysSplice(p.r, to.fd, p.inside)
 		if errno != 0 {
@@ -140,7 +123,7 @@ func (l *Loop) emptyPipe(p *pipe, to *link) {
 	}
 	to.awaited = true
 	if p.inside == 0 || to.broken {
-		l.settlePipe(p)
+		p.settle()
 		return
 	}
 	to.out.room(&l.buffers, p.inside)
@@ -156,50 +139,20 @@ func (l *Loop) emptyPipe(p *pipe, to *link) {
 		to.out.buf = to.out.buf[:end+got]
 		p.inside -= got
 	}
-	l.settlePipe(p)
-}
-
-// settlePipe closes a pipe that is not known to be empty.
-func (l *Loop) settlePipe(p *pipe) {
-	if p.inside != 0 {
-		l.closePipe(p)
-	}
+	p.settle()
 }
 
 // openPipe makes sure that there is an empty pipe. It has its descriptors off the
 // node's ceiling, as connections do.
-func (l *Loop) openPipe(p *pipe) bool {
-	if l.settlePipe(p); p.open {
+func (l *Loop) openPipe() bool {
+	p := &l.pipe
+	if p.settle(); p.open {
 		return true
 	}
-	if p.never || l.now < p.again || l.engine.connections()+2 > l.engine.ceilings.connections {
+	if !p.mayBegin(l.now) || l.engine.connections()+pipeDescriptors > l.engine.ceilings.connections {
 		return false
 	}
-	p.again = l.now + pipePause
-	var ends [2]int
-	if err := unix.Pipe2(ends[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
-		return false
-	}
-	if _, err := unix.FcntlInt(uintptr(ends[1]), unix.F_SETPIPE_SZ, pipeSize); err != nil {
-		unix.Close(ends[0])
-		unix.Close(ends[1])
-		return false
-	}
-	p.r, p.w, p.inside, p.open = ends[0], ends[1], 0, true
-	l.counts.descriptors.Add(2)
-	return true
-}
-
-// closePipe closes a pipe, with whatever is in it.
-func (l *Loop) closePipe(p *pipe) {
-	if !p.open {
-		return
-	}
-	unix.Close(p.r)
-	unix.Close(p.w)
-	p.open, p.inside = false, 0
-	p.again = 0
-	l.counts.descriptors.Add(-2)
+	return p.begin(l.now)
 }
 
 // spliceAnswer is a read of an answer's body and its way to the client, where both

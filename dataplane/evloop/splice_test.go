@@ -236,7 +236,7 @@ func oneLoop(t *testing.T) *Loop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.closePipe(&l.pipe); l.poller.Close(); l.sockets.reserve.close() })
+	t.Cleanup(func() { l.pipe.close(); l.poller.Close(); l.sockets.reserve.close() })
 	n.engine.loops[0] = l
 	return l
 }
@@ -244,7 +244,7 @@ func oneLoop(t *testing.T) *Loop {
 func TestAPipeThatMayNotBeEmptyIsNeverUsedAgain(t *testing.T) {
 	l := oneLoop(t)
 	p := &l.pipe
-	if !l.openPipe(p) {
+	if !l.openPipe() {
 		t.Fatal("no pipe")
 	}
 	if l.counts.descriptors.Load() != 2 {
@@ -254,7 +254,7 @@ func TestAPipeThatMayNotBeEmptyIsNeverUsedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.inside = len("secret")
-	if !l.openPipe(p) {
+	if !l.openPipe() {
 		t.Fatal("no other pipe")
 	}
 	if k, err := unix.Read(p.r, make([]byte, 16)); err != unix.EAGAIN {
@@ -263,7 +263,7 @@ func TestAPipeThatMayNotBeEmptyIsNeverUsedAgain(t *testing.T) {
 	if l.counts.descriptors.Load() != 2 {
 		t.Errorf("%d descriptors are counted", l.counts.descriptors.Load())
 	}
-	l.closePipe(p)
+	p.close()
 	if l.counts.descriptors.Load() != 0 {
 		t.Errorf("%d descriptors are counted after the end", l.counts.descriptors.Load())
 	}
