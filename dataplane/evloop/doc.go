@@ -39,7 +39,7 @@
 //	read        turnDown, readDown, consumeDown      turnMux, readMux, consumeMux
 //	            the first bytes may be HTTP/2's: sniff, beginMux
 //	begin       eventDown, beginExchange             eventMux, beginSub
-//	connect     acquire, acquireFrom, connect,       the same; postpone, startPostponed
+//	connect     acquire, acquireFrom, connect,       the same; postponed, startPostponed
 //	            connectDone, opened                  until the frames at hand are handled
 //	            to an endpoint of HTTP/2: acquireCall, openedMux, offerCall, beginCall
 //	send        act: ask; to HTTP/2: callActions

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
-	"github.com/proxyfleet/proxyfleet/dataplane/http2"
-	"github.com/proxyfleet/proxyfleet/dataplane/message"
 	"github.com/proxyfleet/proxyfleet/dataplane/poll"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
@@ -26,8 +24,9 @@ import (
 // of its own, so it does not matter who calls it.
 const maxEvents = 256
 
-// Loop is one event loop. Its thread alone touches it, but for the channels and what
-// stands under "read by others".
+// Loop is one event loop. Its thread alone touches it, but for mail and what stands under
+// "read by others". It is made of parts, each with its own file; a part knows nothing of the
+// others, and the loop's own methods are what joins them.
 type Loop struct {
 	// immutable
 	engine *Engine
@@ -39,59 +38,43 @@ type Loop struct {
 	stats  *stats.Loop
 
 	clock
-	records recorder
+	scratch
 
-	// Descriptors.
-	links   []*link // by index
-	sockets sockets
-	ready   []*link // to be served in the next turn without an edge
-	spare   []*link // the ready list of the turn before, emptied
-	wheel   wheel
-	sweep   sweep
-	framed  []*frames // connections for which frames were gathered in this turn
-	pipe    pipe
+	// Connections: who has a turn, now or at which time.
+	links []*link // by index
+	ready []*link // to be served in the next turn without an edge
+	spare []*link // the ready list of the turn before, emptied
+	wheel wheel
 
-	// The memory of what has ended.
-	old     recyclers
-	streams streamPool
-	buffers buffers
+	// What is written when the turn ends, or never enters our memory.
+	stage  stage     // what is written when the links at hand have had their turns
+	framed []*frames // connections for which frames were gathered in this turn
+	pipe   pipe
 
-	// Bytes that no connection owns.
-	readBuf   []byte // what fill read
-	cipherBuf []byte // what was read of links with TLS, before it is decrypted
-	wire      []byte // what is written to them, encrypted
-	stage     stage  // what is written when the links at hand have had their turns
+	// Exchanges, and the memory of what has ended.
+	streams   streamPool
+	postponed postponed
+	records   recorder
+	buffers   buffers
+	old       recyclers
 
-	// What the table says.
+	// Clients: they come by sockets, shake hands, and make room.
+	sockets  sockets
+	shaker   shaker
+	shedder  shedder
+	sweep    sweep
+	draining bool // it accepts nothing, and ends with its last client
+
+	// Endpoints, as the table says.
 	table  *table.Table // of the last turn that looked
 	pools  pools
 	warmer warmer
 
-	// Scratch of one step: valid until the next step of any exchange.
-	env   exchange.Env
-	head  message.Head // of HTTP/1.1
-	out   message.Out
-	frame []byte // what is being encoded
-	// The trailers of an event, and the lines of them that pass.
-	trailers []message.Field
-	lines    []byte
-	events   int // how many more the read at hand may cause
+	// Other loops, and the engine.
+	counts counts
+	mail   mailbox
 
-	// The same for HTTP/2.
-	muxHead    message.Head // whose arena the codec writes into
-	spareBlock http2.Spare  // which all codecs share
-	postponed  []*sub       // whose attempts begin when the frames at hand are handled
-	batching   bool         // these are being handled
-
-	shaker shaker
-
-	counts   counts
-	draining bool // it accepts nothing, and ends with its last client
-	shedder  shedder
-
-	mail mailbox
-
-	// Read by others.
+	// read by others
 	idle  atomic.Bool // it drains and has no clients
 	ended atomic.Bool
 }
@@ -102,18 +85,17 @@ func newLoop(e *Engine, id int) (*Loop, error) {
 		return nil, err
 	}
 	l := &Loop{
-		engine:    e,
-		id:        id,
-		log:       e.log.With("loop", id),
-		poller:    p,
-		mail:      newMailbox(p),
-		random:    rand.NewPCG(rand.Uint64(), rand.Uint64()),
-		stats:     e.stats.Loop(id),
-		clock:     newClock(e.base),
-		shaker:    newShaker(e.crew, p),
-		readBuf:   make([]byte, readSize),
-		cipherBuf: make([]byte, cipherSize),
-		stage:     stage{bytes: make([]byte, 0, stageSize)},
+		engine:  e,
+		id:      id,
+		log:     e.log.With("loop", id),
+		poller:  p,
+		mail:    newMailbox(p),
+		random:  rand.NewPCG(rand.Uint64(), rand.Uint64()),
+		stats:   e.stats.Loop(id),
+		clock:   newClock(e.base),
+		shaker:  newShaker(e.crew, p),
+		scratch: newScratch(),
+		stage:   stage{bytes: make([]byte, 0, stageSize)},
 	}
 	l.pipe.descriptors = &l.counts.descriptors
 	l.picker = upstream.NewPicker(e.registry, l.random)

@@ -68,7 +68,7 @@ type sub struct {
 	sendEnd  bool       // END_STREAM was sent
 	cut      bool       // when all is sent the rest of the request is refused
 	cutCode  http2.Code // says that the answer is not complete
-	waits    bool       // its attempt is on Loop.postponed
+	waits    bool       // its attempt is postponed
 	slow     bool       // its time is over, and bytes wait for its client
 	touched  int64      // when bytes of it moved
 }
@@ -181,9 +181,9 @@ func (l *Loop) readMux(d *downstream) {
 
 // consumeMux gives bytes to the codec, and keeps those that it does not take.
 func (l *Loop) consumeMux(d *downstream, data []byte) {
-	l.batching = true
+	l.postponed.on = true
 	used := l.consumeFrames(d, data)
-	l.batching = false
+	l.postponed.on = false
 	if !d.link.closed && !d.closing { // then nothing more is read, and data may be the pool's again
 		l.keep(d.link, data, used)
 		l.watchHead(d)

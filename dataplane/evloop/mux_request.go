@@ -60,27 +60,34 @@ func (l *Loop) muxStream(d *downstream, id uint32) *stream {
 	return s
 }
 
-// postpone puts the attempt of a request off until the frames that came with it are
+// postponed are the attempts of requests whose frames are being handled.
+type postponed struct {
+	subs []*sub
+	on   bool // frames of a read are being handled
+}
+
+// add puts the attempt of a request off until the frames that came with it are
 // handled: who resets what he began by the next frame must not make us open and close
 // a connection to an endpoint each time (CVE-2023-44487). What is counted at the
 // endpoint is counted already.
-func (l *Loop) postpone(s *stream) bool {
-	if !l.batching || s.sub == nil {
+func (ps *postponed) add(s *stream) bool {
+	if !ps.on || s.sub == nil {
 		return false
 	}
 	s.sub.waits = true
-	l.postponed = append(l.postponed, s.sub)
+	ps.subs = append(ps.subs, s.sub)
 	return true
 }
 
 // startPostponed begins what was put off, and is still wanted.
 func (l *Loop) startPostponed() {
-	for i := 0; i < len(l.postponed); i++ {
-		b := l.postponed[i]
-		l.postponed[i] = nil
+	ps := &l.postponed
+	for i := 0; i < len(ps.subs); i++ {
+		b := ps.subs[i]
+		ps.subs[i] = nil
 		l.startSub(b)
 	}
-	l.postponed = l.postponed[:0]
+	ps.subs = ps.subs[:0]
 }
 
 // startSub begins the attempt of a request that was put off.

@@ -221,50 +221,6 @@ func (l *Loop) sendLastChunk(k *link, trailers []byte) {
 	l.send(k, l.frame)
 }
 
-// trailersUp is what goes up of the trailers of this event.
-func (l *Loop) trailersUp(s *stream) []byte {
-	if len(s.trailers) == 0 {
-		return nil
-	}
-	l.beginTrailers(s)
-	for i := range l.trailers {
-		f := &l.trailers[i]
-		if s.x.TrailerGoesUp(s.trailers[f.Name.Start:f.Name.End], f.ID) {
-			l.keepTrailer(s, i)
-		}
-	}
-	return l.lines
-}
-
-// trailersDown is what goes down of the trailers of this event.
-func (l *Loop) trailersDown(s *stream) []byte {
-	if len(s.trailers) == 0 {
-		return nil
-	}
-	l.beginTrailers(s)
-	for i := range l.trailers {
-		f := &l.trailers[i]
-		if s.x.TrailerGoesDown(s.trailers[f.Name.Start:f.Name.End], f.ID) {
-			l.keepTrailer(s, i)
-		}
-	}
-	return l.lines
-}
-
-func (l *Loop) beginTrailers(s *stream) {
-	l.trailers = http1.AppendTrailers(l.trailers[:0], s.trailers)
-	l.lines = l.lines[:0]
-}
-
-// keepTrailer adds a line as it came: it reaches to where the next one begins.
-func (l *Loop) keepTrailer(s *stream, i int) {
-	end := uint32(len(s.trailers))
-	if i+1 < len(l.trailers) {
-		end = l.trailers[i+1].Name.Start
-	}
-	l.lines = append(l.lines, s.trailers[l.trailers[i].Name.Start:end]...)
-}
-
 // sendResponse encodes l.out for a client.
 func (l *Loop) sendResponse(k *link) {
 	l.frame = http1.AppendResponse(l.frame[:0], &l.out)

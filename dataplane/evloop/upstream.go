@@ -46,7 +46,7 @@ func (l *Loop) acquire(s *stream) {
 	l.wheel.arm(s.down.link, s.x.NextDeadline()) // of this attempt
 	p.Endpoint().Begin()
 	s.at, s.upSeries, s.epSeries = p, u.Series, e.Series
-	if l.postpone(s) {
+	if l.postponed.add(s) {
 		return
 	}
 	l.acquireFrom(s, p)
