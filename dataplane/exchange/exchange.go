@@ -204,9 +204,6 @@ func (x *Exchange) Upgrades() bool { return x.tunnel == tunnelUpgrade }
 // asked for in another way by each, and this one's was chosen with the endpoint.
 func (x *Exchange) Suits(http2 bool) bool { return x.tunnel == tunnelNone || x.viaHTTP2 == http2 }
 
-// Extended says that the client asked by an extended CONNECT (RFC 8441).
-func (x *Exchange) Extended() bool { return x.extended() }
-
 // CutTunnel says that the exchange was a tunnel, and one side had not ended when it
 // was over.
 func (x *Exchange) CutTunnel() bool {
