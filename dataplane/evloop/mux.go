@@ -30,8 +30,7 @@ type mux struct {
 	frames
 	of *downstream
 
-	subs []*sub // by tag; nil: the tag is free
-	free []uint32
+	subs tagged[sub]
 	open int // subs
 	turn int // the sub whose turn to send is next
 
@@ -234,11 +233,11 @@ func (l *Loop) eventMux(d *downstream, ev http2.Event, in []byte) {
 	case http2.Refused:
 		l.refuseSub(d, ev)
 	case http2.Data:
-		l.subData(m.subs[ev.Tag], in[ev.Start:ev.End])
+		l.subData(m.subs.all[ev.Tag], in[ev.Start:ev.End])
 	case http2.End:
-		l.subEnd(m.subs[ev.Tag], ev.Trailers)
+		l.subEnd(m.subs.all[ev.Tag], ev.Trailers)
 	case http2.Reset:
-		l.subReset(m.subs[ev.Tag], ev)
+		l.subReset(m.subs.all[ev.Tag], ev)
 	case http2.Writable, http2.Settings:
 		if m.blocked > 0 {
 			l.pumpMux(m)
@@ -257,8 +256,8 @@ func (l *Loop) eventMux(d *downstream, ev http2.Event, in []byte) {
 
 // stepMux tells every exchange of a connection the same.
 func (l *Loop) stepMux(d *downstream, ev exchange.Event) {
-	for i := 0; i < len(d.mux.subs); i++ {
-		if b := d.mux.subs[i]; b != nil && b.s != nil {
+	for i := 0; i < len(d.mux.subs.all); i++ {
+		if b := d.mux.subs.all[i]; b != nil && b.s != nil {
 			l.step(b.s, ev)
 		}
 	}
@@ -290,8 +289,7 @@ func (l *Loop) dropSub(b *sub) {
 	}
 	m.ahead -= b.out.len()
 	b.out.release(&l.buffers)
-	m.subs[b.tag] = nil
-	m.free = append(m.free, b.tag)
+	m.subs.drop(b.tag)
 	m.open--
 	l.counts.subs--
 	b.of = nil
@@ -310,7 +308,7 @@ func (l *Loop) dropSub(b *sub) {
 
 // endMux lets go of everything when the connection has closed.
 func (l *Loop) endMux(m *mux) {
-	for _, b := range m.subs {
+	for _, b := range m.subs.all {
 		if b != nil {
 			l.dropSub(b)
 		}

@@ -128,14 +128,14 @@ func (l *Loop) sendTrailers(b *sub, lines []byte) {
 func (l *Loop) pumpMux(m *mux) {
 	for moved := true; moved && m.blocked > 0 && !m.of.link.closed; {
 		moved = false
-		for range m.subs {
+		for range m.subs.all {
 			if m.congested() {
 				return
 			}
-			if m.turn >= len(m.subs) {
+			if m.turn >= len(m.subs.all) {
 				m.turn = 0
 			}
-			b := m.subs[m.turn]
+			b := m.subs.all[m.turn]
 			m.turn++
 			if b != nil && (b.out.len() > 0 || b.outEnd) && l.pumpSub(b) {
 				moved = true
@@ -257,7 +257,7 @@ func (d *downstream) muxDeadline() int64 {
 	if m.paused > 0 {
 		due = min(due, m.paused)
 	}
-	for _, b := range m.subs {
+	for _, b := range m.subs.all {
 		if b != nil {
 			due = min(due, b.deadline(int64(t.StreamIdle)))
 		}
@@ -282,8 +282,8 @@ func (l *Loop) timeMux(d *downstream) {
 			return
 		}
 	}
-	for i := 0; i < len(m.subs); i++ {
-		b := m.subs[i]
+	for i := 0; i < len(m.subs.all); i++ {
+		b := m.subs.all[i]
 		switch {
 		case b == nil || l.now < b.deadline(int64(t.StreamIdle)):
 		case b.s != nil:

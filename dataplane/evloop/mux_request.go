@@ -13,23 +13,14 @@ import (
 
 // newSub makes the sub of a stream that has begun.
 func (l *Loop) newSub(m *mux, id uint32) *sub {
-	var tag uint32
-	if last := len(m.free) - 1; last >= 0 {
-		tag = m.free[last]
-		m.free = m.free[:last]
-	} else {
-		tag = uint32(len(m.subs))
-		m.subs = append(m.subs, nil)
-	}
 	b := l.old.subs.take()
-	*b = sub{id: id, tag: tag, of: m, rest: -1, touched: l.now, cutCode: http2.InternalError, lines: b.lines[:0], trailers: b.trailers[:0]}
-	m.subs[tag] = b
+	*b = sub{id: id, tag: m.subs.add(b), of: m, rest: -1, touched: l.now, cutCode: http2.InternalError, lines: b.lines[:0], trailers: b.trailers[:0]}
 	m.open++
 	l.counts.subs++
 	if m.of.socket.listener.Ping.Interval > 0 {
 		l.wheel.arm(m.link, m.pingDeadline(m.of.socket.listener.Ping))
 	}
-	m.conn.Tag(id, tag)
+	m.conn.Tag(id, b.tag)
 	return b
 }
 
@@ -198,8 +189,8 @@ func appendLines(dst []byte, h *message.Head) []byte {
 
 // feedMux goes on with requests whose endpoints were not ready.
 func (l *Loop) feedMux(m *mux) {
-	for i := 0; i < len(m.subs) && m.held > 0; i++ {
-		b := m.subs[i]
+	for i := 0; i < len(m.subs.all) && m.held > 0; i++ {
+		b := m.subs.all[i]
 		if b == nil || b.in.len() == 0 && !b.inEnd {
 			continue
 		}

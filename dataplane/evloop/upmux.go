@@ -17,8 +17,7 @@ type upMux struct {
 	frames
 	of *upstreamConn
 
-	calls   []*call // by tag; nil: the tag is free
-	free    []uint32
+	calls   tagged[call]
 	open    int // calls, and attempts in unready
 	blocked int // calls whose request waits for the endpoint's windows
 	held    int // calls whose answer waits for its client
@@ -199,16 +198,7 @@ func (l *Loop) serveCalls(p *endpointPool) {
 // beginCall binds an attempt to a connection and lets it send its request.
 func (l *Loop) beginCall(s *stream, m *upMux, reused bool) {
 	b := l.old.calls.take()
-	var tag uint32
-	if last := len(m.free) - 1; last >= 0 {
-		tag = m.free[last]
-		m.free = m.free[:last]
-	} else {
-		tag = uint32(len(m.calls))
-		m.calls = append(m.calls, nil)
-	}
-	*b = call{tag: tag, of: m, s: s, begun: l.now, trailers: b.trailers[:0], lines: b.lines[:0]}
-	m.calls[tag] = b
+	*b = call{tag: m.calls.add(b), of: m, s: s, begun: l.now, trailers: b.trailers[:0], lines: b.lines[:0]}
 	m.open++
 	c := m.of
 	c.endAging()
@@ -251,7 +241,7 @@ func (l *Loop) turnUpMux(c *upstreamConn) {
 	}
 	if m.stalled && !m.congested() { // bodies may have stopped for it
 		m.stalled = false
-		for _, b := range m.calls {
+		for _, b := range m.calls.all {
 			if b != nil && (!b.s.x.RequestDone() || b.s.tunnel()) {
 				l.makeReady(b.s.down.link)
 			}
@@ -345,7 +335,7 @@ func (l *Loop) eventUpMux(c *upstreamConn, ev http2.Event, in []byte) {
 	m := c.mux
 	switch ev.Kind {
 	case http2.Head, http2.Interim:
-		s := m.calls[ev.Tag].s
+		s := m.calls.all[ev.Tag].s
 		s.resp = &l.muxHead
 		kind := exchange.EventResponseHead
 		if ev.Kind == http2.Interim {
@@ -353,11 +343,11 @@ func (l *Loop) eventUpMux(c *upstreamConn, ev http2.Event, in []byte) {
 		}
 		l.step(s, exchange.Event{Kind: kind, Head: s.resp})
 	case http2.Data:
-		l.callData(m.calls[ev.Tag], in[ev.Start:ev.End])
+		l.callData(m.calls.all[ev.Tag], in[ev.Start:ev.End])
 	case http2.End:
-		l.callEnd(m.calls[ev.Tag], ev.Trailers)
+		l.callEnd(m.calls.all[ev.Tag], ev.Trailers)
 	case http2.Reset:
-		l.callReset(m.calls[ev.Tag], ev)
+		l.callReset(m.calls.all[ev.Tag], ev)
 	case http2.Writable, http2.Settings:
 		if m.blocked > 0 {
 			l.pumpCalls(m)
@@ -391,8 +381,8 @@ func (l *Loop) failCalls(c *upstreamConn, reason exchange.Reason, detail string)
 			Reason: exchange.ReasonConnectFailure, Detail: detail, Retry: exchange.RetryNothingSent,
 		}})
 	}
-	for i := 0; i < len(m.calls); i++ {
-		if b := m.calls[i]; b != nil && !b.whole() {
+	for i := 0; i < len(m.calls.all); i++ {
+		if b := m.calls.all[i]; b != nil && !b.whole() {
 			f := exchange.Failure{Reason: reason, Detail: detail}
 			if reason != exchange.ReasonUpstreamMalformed {
 				f.Retry = exchange.RetryUnanswered

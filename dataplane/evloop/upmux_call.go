@@ -99,8 +99,8 @@ func (l *Loop) callTrailers(b *call, lines []byte) {
 func (l *Loop) pumpCalls(m *upMux) {
 	for moved := true; moved && m.blocked > 0; {
 		moved = false
-		for i := 0; i < len(m.calls); i++ {
-			b := m.calls[i]
+		for i := 0; i < len(m.calls.all); i++ {
+			b := m.calls.all[i]
 			if b == nil || b.out.len() == 0 {
 				continue
 			}
@@ -177,8 +177,8 @@ func (l *Loop) endCall(b *call) {
 
 // feedCalls goes on with answers whose clients were not ready.
 func (l *Loop) feedCalls(m *upMux) {
-	for i := 0; i < len(m.calls) && m.held > 0; i++ {
-		b := m.calls[i]
+	for i := 0; i < len(m.calls.all) && m.held > 0; i++ {
+		b := m.calls.all[i]
 		if b == nil || b.in.len() == 0 && !b.inEnd {
 			continue
 		}
@@ -254,8 +254,7 @@ func (l *Loop) dropCall(s *stream, abort bool) {
 	}
 	b.out.release(&l.buffers)
 	b.in.release(&l.buffers)
-	m.calls[b.tag] = nil
-	m.free = append(m.free, b.tag)
+	m.calls.drop(b.tag)
 	m.open--
 	b.of, b.s = nil, nil
 	b.lines, b.trailers = small(b.lines), small(b.trailers)
