@@ -309,11 +309,7 @@ func (l *Loop) beginExchange(d *downstream, head []byte) {
 		d.reader.Next(nil, &l.head)
 		d.phase = phaseAnswer
 	}
-	if r := s.x.Route(); r != nil {
-		s.routeSeries = l.routeSeries(r)
-	}
-	l.wheel.arm(d.link, s.x.NextDeadline())
-	l.act(s, actions)
+	l.actFirst(s, actions)
 }
 
 // newStream makes the stream of the next exchange on d.

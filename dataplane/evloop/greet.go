@@ -125,9 +125,5 @@ func (l *Loop) beginConnection(d *downstream, name []byte) {
 	s.head.Reset()
 	d.phase = phaseDial
 	actions := s.x.BeginConnection(l.lend(s), &s.head, l.arrival(d), name)
-	if r := s.x.Route(); r != nil {
-		s.routeSeries = l.routeSeries(r)
-	}
-	l.wheel.arm(d.link, s.x.NextDeadline())
-	l.act(s, actions)
+	l.actFirst(s, actions)
 }

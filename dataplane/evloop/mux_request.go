@@ -32,11 +32,7 @@ func (l *Loop) beginSub(d *downstream, ev http2.Event) {
 		return
 	}
 	actions := s.x.Begin(l.lend(s), &s.head, l.arrival(d))
-	if r := s.x.Route(); r != nil {
-		s.routeSeries = l.routeSeries(r)
-	}
-	l.wheel.arm(d.link, s.x.NextDeadline())
-	l.act(s, actions)
+	l.actFirst(s, actions)
 }
 
 // muxStream makes a stream with its sub, and moves the head there.
@@ -168,7 +164,8 @@ func (l *Loop) subEnd(b *sub, trailers bool) {
 	}
 }
 
-// requestEnded gives the end of a request to the exchange.
+// requestEnded gives the end of a request to the exchange. trailers: they are in l.muxHead,
+// and not in the sub.
 func (l *Loop) requestEnded(b *sub, trailers bool) {
 	if trailers {
 		b.lines = appendLines(b.lines[:0], &l.muxHead)
@@ -209,8 +206,7 @@ func (l *Loop) feedMux(m *mux) {
 		if b.s != nil && b.inEnd && b.in.len() == 0 && l.takesEnd(b.s) {
 			b.inEnd = false
 			m.held--
-			b.s.trailers = b.lines
-			l.step(b.s, exchange.Event{Kind: exchange.EventRequestEnd, N: len(b.lines)})
+			l.requestEnded(b, false)
 		}
 	}
 }

@@ -88,6 +88,15 @@ func (l *Loop) step(s *stream, ev exchange.Event) {
 	l.act(s, s.x.Step(l.lend(s), l.now, ev))
 }
 
+// actFirst is act for what an exchange asks that has begun.
+func (l *Loop) actFirst(s *stream, actions exchange.Actions) {
+	if r := s.x.Route(); r != nil {
+		s.routeSeries = l.routeSeries(r)
+	}
+	l.wheel.arm(s.down.link, s.x.NextDeadline())
+	l.act(s, actions)
+}
+
 // act carries out actions in the order of their bits: what goes up, what goes down, what
 // concerns tunnels, what becomes of the connections.
 func (l *Loop) act(s *stream, actions exchange.Actions) {
