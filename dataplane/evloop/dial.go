@@ -83,7 +83,7 @@ func acquireFailed(errno unix.Errno) exchange.Event {
 	return exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
 		Reason: exchange.ReasonConnectFailure,
 		Retry:  exchange.RetryNothingSent,
-		Detail: errnoName(errno),
+		Detail: unix.ErrnoName(errno),
 	}}
 }
 

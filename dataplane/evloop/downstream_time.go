@@ -54,6 +54,23 @@ func (d *downstream) outlived(now int64) bool {
 	return at > 0 && now >= at
 }
 
+// outdated says that the listener has begun, or ceased, to speak HTTP or TLS since the
+// client came, or asks for other certificates: its connection ends after the answer
+// at hand.
+func (d *downstream) outdated() bool {
+	now := d.socket.listener.TLS
+	switch {
+	case !d.socket.listener.Protocol.CarriesRoutes(): // one without requests does not ask
+		return true
+	case (now != nil) != (d.tls != nil):
+		return true
+	case now == d.tls:
+		return false
+	}
+	had, has := d.tls.ClientAuth, now.ClientAuth
+	return (had == nil) != (has == nil) || had != nil && (had.Required != has.Required || had.Class != has.Class)
+}
+
 // timeDown does what is due; false: nothing is yet.
 func (l *Loop) timeDown(d *downstream) bool {
 	if due := d.deadline(); l.now < due {

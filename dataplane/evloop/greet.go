@@ -5,6 +5,7 @@ package evloop
 import (
 	"github.com/proxyfleet/proxyfleet/dataplane/clienthello"
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
 )
@@ -42,6 +43,13 @@ func (l *Loop) greet(d *downstream) {
 		d.fresh = true
 	}
 	l.wheel.arm(d.link, d.deadline())
+}
+
+// begin makes the codec of HTTP/1.1 ready, which is spoken unless something else
+// turns out.
+func (d *downstream) begin() {
+	limits := d.socket.listener.Limits
+	d.reader.Init(http1.Server, http1.Limits{HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields})
 }
 
 // greetKept is greet for a connection whose first bytes may be kept already.

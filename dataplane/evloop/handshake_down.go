@@ -4,7 +4,6 @@ package evloop
 
 import (
 	"github.com/proxyfleet/proxyfleet/dataplane/clienthello"
-	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 )
 
@@ -128,28 +127,4 @@ func (l *Loop) shakenDown(d *downstream, conn *secure.Conn) {
 	}
 	l.wheel.arm(d.link, d.deadline())
 	l.turn(d.link)
-}
-
-// outdated says that the listener has begun, or ceased, to speak HTTP or TLS since the
-// client came, or asks for other certificates: its connection ends after the answer
-// at hand.
-func (d *downstream) outdated() bool {
-	now := d.socket.listener.TLS
-	switch {
-	case !d.socket.listener.Protocol.CarriesRoutes(): // one without requests does not ask
-		return true
-	case (now != nil) != (d.tls != nil):
-		return true
-	case now == d.tls:
-		return false
-	}
-	had, has := d.tls.ClientAuth, now.ClientAuth
-	return (had == nil) != (has == nil) || had != nil && (had.Required != has.Required || had.Class != has.Class)
-}
-
-// begin makes the codec of HTTP/1.1 ready, which is spoken unless something else
-// turns out.
-func (d *downstream) begin() {
-	limits := d.socket.listener.Limits
-	d.reader.Init(http1.Server, http1.Limits{HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields})
 }

@@ -71,14 +71,3 @@ func (l *Loop) shakeFailed(c *upstreamConn, why string) {
 	}})
 	l.serveWaiting(p)
 }
-
-// readsNothing says that nothing has come on a connection without an exchange. With TLS
-// it reads what there is: that may be no word of the peer's to us, but a session
-// ticket or a new key.
-func (l *Loop) readsNothing(k *link) bool {
-	if !k.readable || k.tls == nil {
-		return !k.readable
-	}
-	_, n, state := l.fill(k)
-	return n == 0 && state == readEmpty
-}

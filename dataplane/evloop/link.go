@@ -117,6 +117,17 @@ func (l *Loop) keep(k *link, data []byte, consumed int) {
 	}
 }
 
+// readsNothing says that nothing has come on a connection without an exchange. With TLS
+// it reads what there is: that may be no word of the peer's to us, but a session
+// ticket or a new key.
+func (l *Loop) readsNothing(k *link) bool {
+	if !k.readable || k.tls == nil {
+		return !k.readable
+	}
+	_, n, state := l.fill(k)
+	return n == 0 && state == readEmpty
+}
+
 // wrote notes what a write told: a short one has filled the socket, so a
 // writable edge will come; an error is handled when the link has its turn.
 func (l *Loop) wrote(k *link, asked, n int, errno unix.Errno) {

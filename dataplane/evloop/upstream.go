@@ -467,5 +467,3 @@ func (l *Loop) timeUp(c *upstreamConn) {
 	}
 	l.dropIdle(c)
 }
-
-func errnoName(errno unix.Errno) string { return unix.ErrnoName(errno) }
