@@ -204,8 +204,8 @@ func (l *Loop) readDown(d *downstream) {
 			l.makeReady(k)
 			return
 		}
-		n, state, way := l.spliceRequest(d)
-		if way == spliceNot {
+		n, state, result := l.spliceRequest(d)
+		if result == spliceNot {
 			var data []byte
 			if data, n, state = l.fill(k); n > 0 {
 				l.consumeDown(d, data)
@@ -219,7 +219,7 @@ func (l *Loop) readDown(d *downstream) {
 			l.goneDown(d)
 			return
 		}
-		if way == spliceStop {
+		if result == spliceStop {
 			break
 		}
 	}

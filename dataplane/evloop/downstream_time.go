@@ -7,7 +7,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 )
 
-// deadline is when timeDown has something to do.
+// deadline is when expireDown has something to do.
 func (d *downstream) deadline() int64 {
 	t := &d.socket.listener.Timeouts
 	switch {
@@ -71,15 +71,15 @@ func (d *downstream) outdated() bool {
 	return (had == nil) != (has == nil) || had != nil && (had.Required != has.Required || had.Class != has.Class)
 }
 
-// timeDown does what is due; false: nothing is yet.
-func (l *Loop) timeDown(d *downstream) bool {
+// expireDown does what is due; false: nothing is yet.
+func (l *Loop) expireDown(d *downstream) bool {
 	if due := d.deadline(); l.now < due {
 		l.wheel.arm(d.link, due)
 		return false
 	}
 	switch {
 	case d.phase == phaseMux && !d.closing:
-		l.timeMux(d)
+		l.expireMux(d)
 	case d.stream != nil:
 		k := d.link
 		l.step(d.stream, exchange.Event{Kind: exchange.EventDeadline, Queued: d.stream.wait != nil})

@@ -259,11 +259,11 @@ func (l *Loop) expire() {
 		switch {
 		case k == nil:
 			return
-		case k.down != nil && !l.timeDown(k.down):
+		case k.down != nil && !l.expireDown(k.down):
 			left--
 			continue
 		case k.up != nil:
-			l.timeUp(k.up)
+			l.expireUp(k.up)
 		}
 		left -= mostLooked / mostExpired
 	}

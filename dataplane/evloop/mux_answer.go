@@ -237,7 +237,7 @@ func (l *Loop) leaveSecond(d *downstream) {
 	}
 }
 
-// muxDeadline is when timeMux has something to do.
+// muxDeadline is when expireMux has something to do.
 func (d *downstream) muxDeadline() int64 {
 	m, t := d.mux, &d.socket.listener.Timeouts
 	due := d.since + int64(t.Idle)
@@ -273,8 +273,8 @@ func (b *sub) deadline(idle int64) int64 {
 	return b.touched + idle
 }
 
-// timeMux does what is due.
-func (l *Loop) timeMux(d *downstream) {
+// expireMux does what is due.
+func (l *Loop) expireMux(d *downstream) {
 	m, t := d.mux, &d.socket.listener.Timeouts
 	if m.paused > 0 {
 		// What has come is read before anything is judged: that it was not is our doing.

@@ -91,7 +91,7 @@ func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
 		p.connectTimeout = u.ConnectTimeout
 		p.ping = u.Ping
 		p.SetPart(max(p.config.MaxConnections/len(l.engine.loops), 1))
-		l.setWay(p, u.HTTP2, u.TLS)
+		l.meetBy(p, u.HTTP2, u.TLS)
 	}
 	return p
 }

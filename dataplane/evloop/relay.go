@@ -84,8 +84,8 @@ func (l *Loop) pass(s *stream, k *link) {
 			l.makeReady(k)
 			return
 		}
-		n, state, way := l.splicePassage(s, k, kind)
-		if way == spliceNot {
+		n, state, result := l.splicePassage(s, k, kind)
+		if result == spliceNot {
 			if s.body, n, state = l.fill(k); n > 0 {
 				l.step(s, exchange.Event{Kind: kind, N: n})
 			}
@@ -98,7 +98,7 @@ func (l *Loop) pass(s *stream, k *link) {
 			l.tunnelBroken(s, k)
 			return
 		}
-		if way == spliceStop {
+		if result == spliceStop {
 			break
 		}
 	}

@@ -65,7 +65,7 @@ var errUnasked = errors.New("not asked")
 type SelfProbe struct {
 	engine *Engine
 	// immutable
-	probed func() (all []place, settled bool)
+	probed func() (all []listening, settled bool)
 	probe  func(context.Context, netip.AddrPort) error
 	// Run's
 	next    int            // where the next round begins
@@ -173,9 +173,9 @@ func (p *SelfProbe) round(ctx context.Context) verdict {
 
 // pick is whom a round asks: who has the fault first, then who was not asked for
 // the longest time.
-func (p *SelfProbe) pick(all []place) []place {
+func (p *SelfProbe) pick(all []listening) []listening {
 	n := min(len(all), probesARound)
-	picked := make([]place, 0, n)
+	picked := make([]listening, 0, n)
 	if i := slices.IndexFunc(all, p.suspects); i >= 0 {
 		picked = append(picked, all[i])
 	}
@@ -188,10 +188,10 @@ func (p *SelfProbe) pick(all []place) []place {
 	return picked
 }
 
-func (p *SelfProbe) suspects(at place) bool { return at.address == p.suspect }
+func (p *SelfProbe) suspects(at listening) bool { return at.address == p.suspect }
 
 // ask probes one address, more than once if it must.
-func (p *SelfProbe) ask(ctx context.Context, at place) (err error) {
+func (p *SelfProbe) ask(ctx context.Context, at listening) (err error) {
 	for i := range probeAttempts {
 		if i > 0 && !sleep(ctx, probeEvery) {
 			return err
@@ -203,8 +203,8 @@ func (p *SelfProbe) ask(ctx context.Context, at place) (err error) {
 	return fmt.Errorf("listener %q: %s: %w", at.listener, at.address, err)
 }
 
-// place is where a listener listens on this node.
-type place struct {
+// listening is where a listener listens on this node.
+type listening struct {
 	listener string
 	address  netip.AddrPort
 }
@@ -212,7 +212,7 @@ type place struct {
 // probed is where the engine listens for itself, in order. While that changes, or
 // another process is about to take over, it is not settled, and nowhere is probed:
 // whoever else has the sockets takes a probe for a client.
-func (e *Engine) probed() (all []place, settled bool) {
+func (e *Engine) probed() (all []listening, settled bool) {
 	if len(e.changing) > 0 {
 		return nil, false
 	}
@@ -224,10 +224,10 @@ func (e *Engine) probed() (all []place, settled bool) {
 	t := e.live.Load()
 	for address, b := range e.bindings {
 		if l := e.listenerAt(t, address); l != nil && !b.shared && (!address.Addr().Is6() || !address.Addr().IsLinkLocalUnicast()) {
-			all = append(all, place{l.Name, address})
+			all = append(all, listening{l.Name, address})
 		}
 	}
-	slices.SortFunc(all, func(a, b place) int { return a.address.Compare(b.address) })
+	slices.SortFunc(all, func(a, b listening) int { return a.address.Compare(b.address) })
 	return all, true
 }
 

@@ -17,7 +17,7 @@ import (
 type probes struct {
 	*SelfProbe
 	t         *testing.T
-	all       []place
+	all       []listening
 	unsettled bool
 	fails     map[netip.AddrPort]error
 	asked     []netip.AddrPort // in the last round
@@ -28,11 +28,11 @@ type probes struct {
 func probesOf(t *testing.T, addresses int) *probes {
 	s := &probes{t: t, fails: map[netip.AddrPort]error{}, ctx: t.Context()}
 	for i := range addresses {
-		s.all = append(s.all, place{fmt.Sprint("l", i), netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(1000+i))}) //nolint:gosec // a few
+		s.all = append(s.all, listening{fmt.Sprint("l", i), netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(1000+i))}) //nolint:gosec // a few
 	}
 	s.SelfProbe = &SelfProbe{
 		engine: &Engine{log: slog.New(slog.DiscardHandler)},
-		probed: func() ([]place, bool) {
+		probed: func() ([]listening, bool) {
 			if s.unsettled {
 				return nil, false
 			}

@@ -230,7 +230,7 @@ func TestAddressesAreAskedInOneOrder(t *testing.T) {
 	})
 	for range 5 {
 		all, _ := n.engine.probed()
-		if len(all) != 8 || !slices.IsSortedFunc(all, func(a, b place) int { return a.address.Compare(b.address) }) {
+		if len(all) != 8 || !slices.IsSortedFunc(all, func(a, b listening) int { return a.address.Compare(b.address) }) {
 			t.Fatalf("%v", all)
 		}
 	}

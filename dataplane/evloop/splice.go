@@ -48,7 +48,7 @@ const (
 
 // splice moves at most most bytes from one link to another. What it moved is
 // written or waits in to.out.
-func (l *Loop) splice(from, to *link, most int64) (n int, state readState, way spliceResult) {
+func (l *Loop) splice(from, to *link, most int64) (n int, state readState, result spliceResult) {
 	if !from.bulk || most < spliceRest || from.tls != nil || to.tls != nil || from.in.len() > 0 {
 		return 0, readMore, spliceNot
 	}
@@ -157,29 +157,29 @@ func (l *Loop) openPipe() bool {
 
 // spliceAnswer is a read of an answer's body and its way to the client, where both
 // can be had by splice: the body goes down as it comes.
-func (l *Loop) spliceAnswer(c *upstreamConn) (n int, state readState, way spliceResult) {
+func (l *Loop) spliceAnswer(c *upstreamConn) (n int, state readState, result spliceResult) {
 	s := c.stream
 	if !c.link.bulk || s.sub != nil || s.x.State() != exchange.StateStream || s.x.ChunkedDown() {
 		return 0, readMore, spliceNot
 	}
-	n, state, way = l.splice(c.link, s.down.link, c.reader.Bulk())
+	n, state, result = l.splice(c.link, s.down.link, c.reader.Bulk())
 	if n > 0 {
 		c.reader.Pass(n)
 		s.body = nil
 		l.step(s, exchange.Event{Kind: exchange.EventResponseData, N: n})
 		l.consumeUp(c, nil) // the end may follow without further bytes
 	}
-	return n, state, way
+	return n, state, result
 }
 
 // spliceRequest is spliceAnswer for the body of a request, none of which is kept to
 // be sent again.
-func (l *Loop) spliceRequest(d *downstream) (n int, state readState, way spliceResult) {
+func (l *Loop) spliceRequest(d *downstream) (n int, state readState, result spliceResult) {
 	s := d.stream
 	if !d.link.bulk || d.phase != phaseBody || s.call != nil || s.x.ChunkedUp() || s.x.Keeps() {
 		return 0, readMore, spliceNot
 	}
-	n, state, way = l.splice(d.link, s.up.link, d.reader.Bulk())
+	n, state, result = l.splice(d.link, s.up.link, d.reader.Bulk())
 	if n > 0 {
 		d.reader.Pass(n)
 		s.body = nil
@@ -188,19 +188,19 @@ func (l *Loop) spliceRequest(d *downstream) (n int, state readState, way spliceR
 			l.consumeDown(d, nil)
 		}
 	}
-	return n, state, way
+	return n, state, result
 }
 
 // splicePassage is a read of one direction of a tunnel between two connections, away
 // from k, and its way on.
-func (l *Loop) splicePassage(s *stream, k *link, kind exchange.EventKind) (n int, state readState, way spliceResult) {
+func (l *Loop) splicePassage(s *stream, k *link, kind exchange.EventKind) (n int, state readState, result spliceResult) {
 	if s.sub != nil || s.call != nil {
 		return 0, readMore, spliceNot
 	}
-	n, state, way = l.splice(k, s.far(k), math.MaxInt64)
+	n, state, result = l.splice(k, s.far(k), math.MaxInt64)
 	if n > 0 {
 		s.body = nil
 		l.step(s, exchange.Event{Kind: kind, N: n})
 	}
-	return n, state, way
+	return n, state, result
 }

@@ -428,8 +428,8 @@ func (l *Loop) idleMux(c *upstreamConn) {
 	l.wheel.arm(c.link, m.idleUntil-c.pool.lead())
 }
 
-// timeUpMux closes a connection that had no calls for long enough.
-func (l *Loop) timeUpMux(c *upstreamConn) {
+// expireUpMux closes a connection that had no calls for long enough.
+func (l *Loop) expireUpMux(c *upstreamConn) {
 	switch m := c.mux; {
 	case m.over: // it closes behind its last call
 	case m.open > 0:

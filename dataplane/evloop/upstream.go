@@ -18,7 +18,7 @@ import (
 //	connect, connectWarm ─▶ connectDone ─▶ (beginShakeUp, shakenUp) ─▶ opened
 //	opened ─▶ a stream that waits for it, openedMux, or passOn
 //	releaseUp ─▶ passOn ─▶ the next stream, or idle in the pool
-//	abortUp, releaseUp, checkIdle, timeUp, retire ─▶ closeUp
+//	abortUp, releaseUp, checkIdle, expireUp, retire ─▶ closeUp
 type upstreamConn struct {
 	link      *link
 	reader    http1.Reader
@@ -157,8 +157,8 @@ func (l *Loop) readUp(c *upstreamConn) {
 			l.makeReady(k)
 			return
 		}
-		n, state, way := l.spliceAnswer(c)
-		if way == spliceNot {
+		n, state, result := l.spliceAnswer(c)
+		if result == spliceNot {
 			var data []byte
 			if data, n, state = l.fill(k); n > 0 {
 				l.consumeUp(c, data)
@@ -172,7 +172,7 @@ func (l *Loop) readUp(c *upstreamConn) {
 			l.endUp(c, state)
 			return
 		}
-		if way == spliceStop {
+		if result == spliceStop {
 			break
 		}
 	}
@@ -447,14 +447,14 @@ func (l *Loop) closeUp(c *upstreamConn) {
 	l.warmer.list(c.pool, l.now)
 }
 
-// timeUp closes an idle connection that was idle for long enough.
-func (l *Loop) timeUp(c *upstreamConn) {
+// expireUp closes an idle connection that was idle for long enough.
+func (l *Loop) expireUp(c *upstreamConn) {
 	if c.mux != nil {
-		l.timeUpMux(c)
+		l.expireUpMux(c)
 		return
 	}
 	if c.warming {
-		l.timeUpWarm(c)
+		l.expireWarming(c)
 		return
 	}
 	if !c.idle {

@@ -97,8 +97,8 @@ func (l *Loop) connectWarm(p *endpointPool) {
 	l.wheel.arm(c.link, c.idleUntil)
 }
 
-// timeUpWarm ends a connection that nobody asked for and that does not come about.
-func (l *Loop) timeUpWarm(c *upstreamConn) {
+// expireWarming ends a connection that nobody asked for and that does not come about.
+func (l *Loop) expireWarming(c *upstreamConn) {
 	if l.now < c.idleUntil {
 		l.wheel.arm(c.link, c.idleUntil)
 		return

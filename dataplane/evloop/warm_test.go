@@ -200,15 +200,15 @@ func TestAConnectionIsReplacedBeforeItsTimeIsOver(t *testing.T) {
 		t.Fatalf("idle %t, %d are lacking", c.idle, p.lacks())
 	}
 	l.now = c.idleUntil - p.lead() - 1
-	if l.timeUp(c); p.lacks() != 0 {
+	if l.expireUp(c); p.lacks() != 0 {
 		t.Error("replaced too early")
 	}
 	l.now++
-	if l.timeUp(c); p.lacks() != 1 || !c.idle || len(l.warmer.lacking) != 1 {
+	if l.expireUp(c); p.lacks() != 1 || !c.idle || len(l.warmer.lacking) != 1 {
 		t.Errorf("%d are lacking, idle %t, %d lacking pools", p.lacks(), c.idle, len(l.warmer.lacking))
 	}
 	l.now = c.idleUntil
-	if l.timeUp(c); c.idle || p.warm.aging != 0 || p.Idle() != 0 || p.lacks() != 1 {
+	if l.expireUp(c); c.idle || p.warm.aging != 0 || p.Idle() != 0 || p.lacks() != 1 {
 		t.Errorf("after its time: idle %t, %d aging, %d lacking", c.idle, p.warm.aging, p.lacks())
 	}
 }
