@@ -283,6 +283,7 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 		e.bindings[b.address] = b
 		delete(e.inherit, b.address)
 	}
+	maps.DeleteFunc(e.removed, func(_ netip.AddrPort, at time.Time) bool { return time.Since(at) > removedTime })
 	var remove []netip.AddrPort
 	for address := range e.bindings {
 		if wanted[address] == nil {
@@ -341,9 +342,8 @@ func (e *Engine) covers(address netip.AddrPort) bool {
 			return true
 		}
 	}
-	maps.DeleteFunc(e.removed, func(_ netip.AddrPort, at time.Time) bool { return time.Since(at) > removedTime })
-	for own := range e.removed {
-		if overlap(own, address) {
+	for own, at := range e.removed {
+		if time.Since(at) <= removedTime && overlap(own, address) {
 			return true
 		}
 	}
