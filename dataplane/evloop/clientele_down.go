@@ -102,8 +102,8 @@ func countKept(d *downstream) {
 // hold what it has to them, also those that have nothing else to do.
 func limitsChange(before, now *table.Table) bool {
 	for i := range now.Listeners {
-		l := &now.Listeners[i]
-		if had := before.Listener(l.Name); had != nil && had.Limits != l.Limits {
+		ls := &now.Listeners[i]
+		if had := before.Listener(ls.Name); had != nil && had.Limits != ls.Limits {
 			return true
 		}
 	}
@@ -112,11 +112,11 @@ func limitsChange(before, now *table.Table) bool {
 
 // refusalOf is what a client gets that a listener cannot take. There is no exchange, so
 // there is no line in the log: it is only counted.
-func refusalOf(l *table.Listener) string {
+func refusalOf(ls *table.Listener) string {
 	switch {
-	case !l.Protocol.CarriesRoutes():
+	case !ls.Protocol.CarriesRoutes():
 		return ""
-	case l.TLS != nil:
+	case ls.TLS != nil:
 		return alertRefused
 	}
 	return "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n"

@@ -187,9 +187,9 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // tellAll tells every loop that still runs. A full box is waited for: its loop
 // empties it, or ends.
-func (e *Engine) tellAll(m mail) {
+func (e *Engine) tellAll(letter mail) {
 	for _, l := range e.loops {
-		for !l.ended.Load() && !l.mail.post(m) {
+		for !l.ended.Load() && !l.mail.post(letter) {
 			runtime.Gosched()
 		}
 	}
@@ -200,10 +200,10 @@ var errStopped = errors.New("engine: it has stopped")
 
 // tellOthers sends a hint. A loop whose box is full looks at all pools when it has
 // emptied it.
-func (e *Engine) tellOthers(from *Loop, m mail) {
+func (e *Engine) tellOthers(from *Loop, letter mail) {
 	for _, l := range e.loops {
 		if l != from {
-			l.mail.hint(m)
+			l.mail.hint(letter)
 		}
 	}
 }
@@ -249,12 +249,12 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 	wanted := e.wanted(t)
 	changes := make([]change, len(e.loops))
 	var opened []*binding
-	for address, l := range wanted {
+	for address, ls := range wanted {
 		if e.bindings[address] != nil {
 			continue
 		}
-		b := &binding{address: address, clientele: e.clienteleOf(l.Name)}
-		if err := e.open(b, l); err != nil {
+		b := &binding{address: address, clientele: e.clienteleOf(ls.Name)}
+		if err := e.open(b, ls); err != nil {
 			e.abandon(opened)
 			return err
 		}
@@ -304,12 +304,12 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 // rebind gives the addresses that have another listener now the bindings of that one.
 func (e *Engine) rebind(wanted map[netip.AddrPort]*table.Listener) (rebound []*binding) {
 	for address, b := range e.bindings {
-		l := wanted[address]
-		if l == nil || b.clientele == e.clienteleOf(l.Name) {
+		ls := wanted[address]
+		if ls == nil || b.clientele == e.clienteleOf(ls.Name) {
 			continue
 		}
 		next := *b
-		next.clientele = e.clienteleOf(l.Name)
+		next.clientele = e.clienteleOf(ls.Name)
 		e.bindings[address] = &next
 		rebound = append(rebound, &next)
 	}
@@ -327,11 +327,11 @@ func (e *Engine) clienteleOf(name string) *clientele {
 }
 
 // open gives a binding its sockets.
-func (e *Engine) open(b *binding, l *table.Listener) error {
+func (e *Engine) open(b *binding, ls *table.Listener) error {
 	if fd, ok := e.shared[b.address]; ok {
-		return shareSockets(b, l, len(e.loops), fd)
+		return shareSockets(b, ls, len(e.loops), fd)
 	}
-	return openSockets(b, l, len(e.loops), e.inherit[b.address], e.covers(b.address))
+	return openSockets(b, ls, len(e.loops), e.inherit[b.address], e.covers(b.address))
 }
 
 // covers says that a binding of our own overlaps an address: it is about to be
@@ -361,37 +361,37 @@ func (e *Engine) wanted(t *table.Table) map[netip.AddrPort]*table.Listener {
 		return wanted
 	}
 	for i := range t.Listeners {
-		l := &t.Listeners[i]
-		for _, a := range l.Addresses {
-			address := e.resolve(l, a)
+		ls := &t.Listeners[i]
+		for _, a := range ls.Addresses {
+			address := e.resolve(ls, a)
 			if _, ok := e.shared[address]; ok || a.Kind != table.AddressVIP {
-				wanted[address] = l
+				wanted[address] = ls
 			}
 		}
 	}
 	return wanted
 }
 
-func (e *Engine) resolve(l *table.Listener, a table.Address) netip.AddrPort {
+func (e *Engine) resolve(ls *table.Listener, a table.Address) netip.AddrPort {
 	if a.Kind == table.AddressNode {
-		return netip.AddrPortFrom(e.config.NodeAddress, l.Port)
+		return netip.AddrPortFrom(e.config.NodeAddress, ls.Port)
 	}
-	return netip.AddrPortFrom(a.IP, l.Port)
+	return netip.AddrPortFrom(a.IP, ls.Port)
 }
 
 // listenerAt finds the listener of an address in a table; nil: it has none.
 func (e *Engine) listenerAt(t *table.Table, address netip.AddrPort) *table.Listener {
 	for i := range t.Listeners {
-		if l := &t.Listeners[i]; e.listensAt(l, address) {
-			return l
+		if ls := &t.Listeners[i]; e.listensAt(ls, address) {
+			return ls
 		}
 	}
 	return nil
 }
 
 // listensAt says that a listener has an address.
-func (e *Engine) listensAt(l *table.Listener, address netip.AddrPort) bool {
-	return l.Port == address.Port() && slices.ContainsFunc(l.Addresses, func(a table.Address) bool { return e.resolve(l, a) == address })
+func (e *Engine) listensAt(ls *table.Listener, address netip.AddrPort) bool {
+	return ls.Port == address.Port() && slices.ContainsFunc(ls.Addresses, func(a table.Address) bool { return e.resolve(ls, a) == address })
 }
 
 // deliver hands each loop its part of a change and waits until all have it.
@@ -426,21 +426,21 @@ func (s *socket) follow(e *Engine, t *table.Table) error {
 	old := s.listener
 	// Nearly always it has its name, and with a thousand listeners to look for the address
 	// of each among all of them would take longer than a turn may.
-	l := t.Listener(old.Name)
-	if l == nil || !e.listensAt(l, s.binding.address) {
-		l = e.listenerAt(t, s.binding.address)
+	ls := t.Listener(old.Name)
+	if ls == nil || !e.listensAt(ls, s.binding.address) {
+		ls = e.listenerAt(t, s.binding.address)
 	}
-	if l == nil {
+	if ls == nil {
 		return nil
 	}
-	s.listener = l
-	if old.Backlog == l.Backlog && old.KeepAlive == l.KeepAlive && old.UserTimeout == l.UserTimeout {
+	s.listener = ls
+	if old.Backlog == ls.Backlog && old.KeepAlive == ls.KeepAlive && old.UserTimeout == ls.UserTimeout {
 		return nil
 	}
 	if s.binding.shared {
 		// Not to listen again: on a socket that was taken away that would take the
 		// address back.
-		return setOptions(s.fd, l)
+		return setOptions(s.fd, ls)
 	}
-	return configure(s.fd, l)
+	return configure(s.fd, ls)
 }

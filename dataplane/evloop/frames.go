@@ -50,8 +50,8 @@ func (l *Loop) gatherTrailers(f *frames, id uint32, lines []byte) {
 	l.out.Reset()
 	l.trailers = http1.AppendTrailers(l.trailers[:0], lines)
 	for i := range l.trailers {
-		t := &l.trailers[i]
-		l.out.Add(lines[t.Name.Start:t.Name.End], lines[t.Value.Start:t.Value.End])
+		field := &l.trailers[i]
+		l.out.Add(lines[field.Name.Start:field.Name.End], lines[field.Value.Start:field.Value.End])
 	}
 	l.gather(f, f.conn.AppendTrailers(l.frame[:0], id, l.out.Fields))
 }

@@ -16,12 +16,12 @@ import (
 
 // setBuffers sets what a client's socket has of its listener. It is not set on the
 // listening socket, to be inherited: there it could not be taken back.
-func setBuffers(fd int, l *table.Listener) {
-	if l.ReceiveBuffer > 0 {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, l.ReceiveBuffer)
+func setBuffers(fd int, ls *table.Listener) {
+	if ls.ReceiveBuffer > 0 {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, ls.ReceiveBuffer)
 	}
-	if l.SendBuffer > 0 {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, l.SendBuffer)
+	if ls.SendBuffer > 0 {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, ls.SendBuffer)
 	}
 }
 

@@ -50,25 +50,25 @@ type socket struct {
 // no inherited one, in whose queue clients may wait, is left out. An address that
 // another program has is told, also where that program would let us share it. On
 // an error the inherited ones stay open, and the caller's.
-func openSockets(b *binding, l *table.Listener, loops int, inherited []int, covered bool) error {
+func openSockets(b *binding, ls *table.Listener, loops int, inherited []int, covered bool) error {
 	if len(inherited) == 0 && !covered {
 		if err := mustBeFree(b.address); err != nil {
-			return fmt.Errorf("listener %q: %s: %w", l.Name, b.address, err)
+			return fmt.Errorf("listener %q: %s: %w", ls.Name, b.address, err)
 		}
 	}
 	for _, fd := range inherited {
-		if err := configure(fd, l); err != nil {
-			return fmt.Errorf("listener %q: %s: inherited socket: %w", l.Name, b.address, err)
+		if err := configure(fd, ls); err != nil {
+			return fmt.Errorf("listener %q: %s: inherited socket: %w", ls.Name, b.address, err)
 		}
-		b.sockets = append(b.sockets, &socket{fd: fd, binding: b, listener: l})
+		b.sockets = append(b.sockets, &socket{fd: fd, binding: b, listener: ls})
 	}
 	for len(b.sockets) < loops {
-		fd, err := openSocket(b.address, l, true)
+		fd, err := openSocket(b.address, ls, true)
 		if err != nil {
 			closeSockets(b.sockets[len(inherited):])
-			return fmt.Errorf("listener %q: %s: %w", l.Name, b.address, err)
+			return fmt.Errorf("listener %q: %s: %w", ls.Name, b.address, err)
 		}
-		b.sockets = append(b.sockets, &socket{fd: fd, binding: b, listener: l})
+		b.sockets = append(b.sockets, &socket{fd: fd, binding: b, listener: ls})
 	}
 	return nil
 }
@@ -89,7 +89,7 @@ func mustBeFree(a netip.AddrPort) error {
 	return unix.Close(fd)
 }
 
-func openSocket(a netip.AddrPort, l *table.Listener, share bool) (fd int, err error) {
+func openSocket(a netip.AddrPort, ls *table.Listener, share bool) (fd int, err error) {
 	family := unix.AF_INET
 	if a.Addr().Is6() {
 		family = unix.AF_INET6
@@ -120,29 +120,29 @@ func openSocket(a netip.AddrPort, l *table.Listener, share bool) (fd int, err er
 	if err = unix.Bind(fd, sockaddrOf(a)); err != nil {
 		return -1, err
 	}
-	if l == nil {
+	if ls == nil {
 		return fd, unix.Listen(fd, 1)
 	}
-	return fd, configure(fd, l)
+	return fd, configure(fd, ls)
 }
 
 // configure sets a socket's options and listens. It may be called again when the
 // settings change.
-func configure(fd int, l *table.Listener) error {
-	if err := setOptions(fd, l); err != nil {
+func configure(fd int, ls *table.Listener) error {
+	if err := setOptions(fd, ls); err != nil {
 		return err
 	}
-	return unix.Listen(fd, l.Backlog)
+	return unix.Listen(fd, ls.Backlog)
 }
 
 // setOptions sets what accepted connections inherit, so that accepting needs no
 // further calls.
-func setOptions(fd int, l *table.Listener) error {
+func setOptions(fd int, ls *table.Listener) error {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return err
 	}
-	setKeepAlive(fd, l.KeepAlive)
-	return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(l.UserTimeout.Milliseconds()))
+	setKeepAlive(fd, ls.KeepAlive)
+	return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(ls.UserTimeout.Milliseconds()))
 }
 
 // setKeepAlive asks the kernel to look after silent peers. A kernel that does

@@ -347,11 +347,11 @@ func (l *Loop) close() {
 	l.ended.Store(true)
 	l.poller.Close()
 	for range len(l.mail.box) {
-		switch m := <-l.mail.box; m.kind {
+		switch letter := <-l.mail.box; letter.kind {
 		case mailAdopt:
-			unix.Close(m.fd)
+			unix.Close(letter.fd)
 		case mailChange:
-			m.change.done <- errStopped
+			letter.change.done <- errStopped
 		}
 	}
 }

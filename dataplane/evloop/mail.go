@@ -51,20 +51,20 @@ type change struct {
 // readMail handles what is in the box. stop ends the loop.
 func (l *Loop) readMail() (stop bool) {
 	for range len(l.mail.box) {
-		m := <-l.mail.box
-		switch m.kind {
+		letter := <-l.mail.box
+		switch letter.kind {
 		case mailChange:
-			m.change.done <- l.change(m.change)
+			letter.change.done <- l.change(letter.change)
 		case mailAdopt:
-			l.adopt(m)
+			l.adopt(letter)
 		case mailMakePlaces:
-			l.makePlaces(m.slot)
+			l.makePlaces(letter.slot)
 		case mailPlaceFree:
-			l.placeFree(m.slot)
+			l.placeFree(letter.slot)
 		case mailMakeRoom:
-			l.makeRoom(m)
+			l.makeRoom(letter)
 		case mailRoom:
-			l.roomAnswered(m.slot, m.made)
+			l.roomAnswered(letter.slot, letter.made)
 		case mailDrain:
 			l.drain()
 		case mailStop:
@@ -103,17 +103,17 @@ func (l *Loop) change(c *change) error {
 
 // adopt takes a connection that another loop accepted. If this one has let go of
 // the listener meanwhile the client is served all the same, once.
-func (l *Loop) adopt(m mail) {
+func (l *Loop) adopt(letter mail) {
 	defer func() { // it counts as ours now
 		l.counts.coming.Add(-1)
-		m.from.clientele.open.Add(-1)
+		letter.from.clientele.open.Add(-1)
 	}()
 	l.look()
-	s := l.sockets.at(m.from.address)
+	s := l.sockets.at(letter.from.address)
 	if s == nil {
-		s = &socket{fd: -1, binding: m.from, listener: m.listener, removed: true}
+		s = &socket{fd: -1, binding: letter.from, listener: letter.listener, removed: true}
 	}
-	l.newDown(s, m.fd, m.peer)
+	l.newDown(s, letter.fd, letter.peer)
 }
 
 // drain stops accepting and lets the exchanges at hand end.

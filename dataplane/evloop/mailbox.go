@@ -25,9 +25,9 @@ func newMailbox(p *poll.Poller) mailbox {
 }
 
 // post puts mail into the box and wakes the loop. False: the box is full.
-func (b *mailbox) post(m mail) bool {
+func (b *mailbox) post(letter mail) bool {
 	select {
-	case b.box <- m:
+	case b.box <- letter:
 		b.poller.Wake()
 		return true
 	default:
@@ -37,8 +37,8 @@ func (b *mailbox) post(m mail) bool {
 
 // hint is post for mail that may be lost: the loop then looks for itself at all that a
 // hint may be about.
-func (b *mailbox) hint(m mail) {
-	if !b.post(m) {
+func (b *mailbox) hint(letter mail) {
+	if !b.post(letter) {
 		b.missed.Store(true)
 		b.poller.Wake()
 	}

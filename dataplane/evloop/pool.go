@@ -74,20 +74,20 @@ func (ps *pools) put(slot uint32, p *endpointPool) {
 }
 
 // pool finds the pool of an endpoint of the current table.
-func (l *Loop) pool(u *table.Upstream, e *table.Endpoint) *endpointPool {
-	p := l.pools.at(e.Slot)
-	if p != nil && p.address != e.Address {
+func (l *Loop) pool(u *table.Upstream, to *table.Endpoint) *endpointPool {
+	p := l.pools.at(to.Slot)
+	if p != nil && p.address != to.Address {
 		// The slot had another owner, whom this loop was not told to let go: what is
 		// kept leads elsewhere. Who waited for it may make the next one's pool at once.
-		l.letGo(l.pools.take(e.Slot))
-		p = l.pools.at(e.Slot)
+		l.letGo(l.pools.take(to.Slot))
+		p = l.pools.at(to.Slot)
 	}
 	if p == nil {
-		p = &endpointPool{Pool: *upstream.NewPool(l.engine.registry.Endpoint(e.Slot)), address: e.Address}
-		l.pools.put(e.Slot, p)
+		p = &endpointPool{Pool: *upstream.NewPool(l.engine.registry.Endpoint(to.Slot)), address: to.Address}
+		l.pools.put(to.Slot, p)
 	}
-	if p.to != e { // another table: the settings may have changed
-		p.to, p.config, p.socket, p.header, p.series = e, u.Pool, u.Socket, u.ProxyProtocol, e.Series
+	if p.to != to { // another table: the settings may have changed
+		p.to, p.config, p.socket, p.header, p.series = to, u.Pool, u.Socket, u.ProxyProtocol, to.Series
 		p.connectTimeout = u.ConnectTimeout
 		p.ping = u.Ping
 		p.SetPart(max(p.config.MaxConnections/len(l.engine.loops), 1))

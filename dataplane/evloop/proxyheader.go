@@ -87,11 +87,11 @@ const timedOut = "timeout"
 // proxyDeadline is when a header must be there. One that may be left out has the
 // time of a connection without a request until its first byte.
 func (d *downstream) proxyDeadline() int64 {
-	l := d.socket.listener
-	if l.ProxyProtocol == table.ProxyOptional && d.link.in.len() == 0 {
-		return d.since + int64(l.Timeouts.Idle)
+	ls := d.socket.listener
+	if ls.ProxyProtocol == table.ProxyOptional && d.link.in.len() == 0 {
+		return d.since + int64(ls.Timeouts.Idle)
 	}
-	return d.since + int64(l.Timeouts.RequestHead)
+	return d.since + int64(ls.Timeouts.RequestHead)
 }
 
 // refuseConnection ends a connection before anything was understood on it.

@@ -41,13 +41,13 @@ type recordLayer struct {
 // fillRecords is fill for a link with TLS. Whatever has come is decrypted: nothing
 // is left in crypto/tls but part of a record.
 func (l *Loop) fillRecords(k *link) (data []byte, n int, state readState) {
-	t := k.tls
-	if t.end != readMore {
+	rl := k.tls
+	if rl.end != readMore {
 		k.readable = false
-		return k.in.bytes(), 0, t.end
+		return k.in.bytes(), 0, rl.end
 	}
 	state = readMore
-	if !t.ahead {
+	if !rl.ahead {
 		r, errno := sysRead(k.fd, l.cipherBuf)
 		switch {
 		case errno == unix.EAGAIN:
@@ -57,18 +57,18 @@ func (l *Loop) fillRecords(k *link) (data []byte, n int, state readState) {
 			k.readable, k.broken = false, true
 			return k.in.bytes(), 0, readReset
 		case r == 0:
-			t.conn.FeedEnd()
+			rl.conn.FeedEnd()
 		case r < len(l.cipherBuf) && !k.readHup:
 			k.readable, state = false, readEmpty
 		}
-		t.conn.Feed(l.cipherBuf[:r])
+		rl.conn.Feed(l.cipherBuf[:r])
 	}
-	if t.ahead && t.empty == l.now && !k.readHup {
+	if rl.ahead && rl.empty == l.now && !k.readHup {
 		k.readable, state = false, readEmpty
 	}
-	t.ahead = false
-	n, err := t.conn.Open(l.readBuf)
-	if out := t.conn.TakeOut(); len(out) > 0 {
+	rl.ahead = false
+	n, err := rl.conn.Open(l.readBuf)
+	if out := rl.conn.TakeOut(); len(out) > 0 {
 		l.sendWire(k, out)
 		if k.out.len() > maxUnasked {
 			err = errDeaf
@@ -78,7 +78,7 @@ func (l *Loop) fillRecords(k *link) (data []byte, n int, state readState) {
 		l.endRecords(k, err)
 		state = readMore
 		if n == 0 {
-			k.readable, state = false, t.end
+			k.readable, state = false, rl.end
 		}
 	}
 	if k.in.len() > 0 {

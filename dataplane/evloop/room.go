@@ -52,9 +52,9 @@ func (l *Loop) askForRoom(p *endpointPool) bool {
 }
 
 // makeRoom closes an idle connection for another loop, and tells it whether there was one.
-func (l *Loop) makeRoom(m mail) {
+func (l *Loop) makeRoom(letter mail) {
 	// If the answer is lost it asks again.
-	m.asker.mail.hint(mail{kind: mailRoom, slot: m.slot, made: l.freeDescriptor()})
+	letter.asker.mail.hint(mail{kind: mailRoom, slot: letter.slot, made: l.freeDescriptor()})
 }
 
 // roomAnswered goes on with those who wait for room. When nobody has made any there is

@@ -223,8 +223,8 @@ func (e *Engine) probed() (all []listening, settled bool) {
 	}
 	t := e.live.Load()
 	for address, b := range e.bindings {
-		if l := e.listenerAt(t, address); l != nil && !b.shared && (!address.Addr().Is6() || !address.Addr().IsLinkLocalUnicast()) {
-			all = append(all, listening{l.Name, address})
+		if ls := e.listenerAt(t, address); ls != nil && !b.shared && (!address.Addr().Is6() || !address.Addr().IsLinkLocalUnicast()) {
+			all = append(all, listening{ls.Name, address})
 		}
 	}
 	slices.SortFunc(all, func(a, b listening) int { return a.address.Compare(b.address) })

@@ -23,8 +23,8 @@ func bindSeries(set *stats.Set, t *table.Table) {
 	for _, u := range t.Upstreams {
 		setSeries(&u.Series, set.Upstreams.Acquire(stats.Key{Name: u.Name}))
 		for i := range u.Endpoints {
-			e := &u.Endpoints[i]
-			setSeries(&e.Series, set.Endpoints.Acquire(stats.Key{Parent: u.Name, Name: e.Address}))
+			to := &u.Endpoints[i]
+			setSeries(&to.Series, set.Endpoints.Acquire(stats.Key{Parent: u.Name, Name: to.Address}))
 		}
 	}
 }

@@ -87,21 +87,21 @@ func (e *Engine) closeShared() {
 }
 
 // shareSockets gives each loop a copy of its own: who owns a descriptor closes it.
-func shareSockets(b *binding, l *table.Listener, loops, fd int) error {
+func shareSockets(b *binding, ls *table.Listener, loops, fd int) error {
 	b.shared = true
 	for range loops {
 		own, err := copyOf(fd)
 		if err != nil {
 			closeSockets(b.sockets)
-			return fmt.Errorf("listener %q: %s: shared socket: %w", l.Name, b.address, err)
+			return fmt.Errorf("listener %q: %s: shared socket: %w", ls.Name, b.address, err)
 		}
-		b.sockets = append(b.sockets, &socket{fd: own, binding: b, listener: l})
+		b.sockets = append(b.sockets, &socket{fd: own, binding: b, listener: ls})
 	}
 	// What accepted connections inherit is the socket's, not the copy's. One that
 	// has been taken away meanwhile is noticed when it is asked for connections.
-	if err := setOptions(fd, l); err != nil {
+	if err := setOptions(fd, ls); err != nil {
 		closeSockets(b.sockets)
-		return fmt.Errorf("listener %q: %s: shared socket: %w", l.Name, b.address, err)
+		return fmt.Errorf("listener %q: %s: shared socket: %w", ls.Name, b.address, err)
 	}
 	return nil
 }

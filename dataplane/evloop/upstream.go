@@ -41,11 +41,11 @@ type upstreamConn struct {
 // acquire gets a connection for the attempt at hand: a kept one, a new one, or a
 // place in the queue.
 func (l *Loop) acquire(s *stream) {
-	u, e := s.x.Upstream()
-	p := l.pool(u, e)
+	u, to := s.x.Upstream()
+	p := l.pool(u, to)
 	l.wheel.arm(s.down.link, s.x.NextDeadline()) // of this attempt
 	p.Endpoint().Begin()
-	s.at, s.upSeries, s.epSeries = p, u.Series, e.Series
+	s.at, s.upSeries, s.epSeries = p, u.Series, to.Series
 	if l.postponed.add(s) {
 		return
 	}
@@ -380,8 +380,8 @@ func (l *Loop) abortUp(s *stream) {
 	}
 	s.up, c.stream = nil, nil
 	p := c.pool
-	if t := c.link.tls; t != nil {
-		t.told = true // a request that is cut has not ended
+	if rl := c.link.tls; rl != nil {
+		rl.told = true // a request that is cut has not ended
 	}
 	if s.sub != nil && s.x.CutTunnel() { // RFC 9113 section 8.5: as the stream's end was, so is the connection's
 		_ = unix.SetsockoptLinger(c.link.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
