@@ -37,7 +37,7 @@ func (d *downstream) wantsInput() bool {
 }
 
 // wantsAnswer says that the answer may be read: the client takes it.
-func (l *Loop) wantsAnswer(c *upstreamConn) bool {
+func (c *upstreamConn) wantsAnswer() bool {
 	return c.stream != nil && !c.stream.tunnel() && takesAnswer(c.stream)
 }
 

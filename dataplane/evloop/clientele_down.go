@@ -49,7 +49,7 @@ func (l *Loop) enterNamed(d *downstream) bool {
 }
 
 // leaveClientele counts the end of a connection.
-func (l *Loop) leaveClientele(d *downstream) {
+func (d *downstream) leaveClientele() {
 	if d.counted {
 		d.counted = false
 		d.clientele.leave(d.peer.Addr())

@@ -185,4 +185,4 @@ func (l *Loop) lifetime(p *endpointPool) int64 {
 }
 
 // expired says that a connection has had its time.
-func (l *Loop) expired(c *upstreamConn) bool { return c.expires > 0 && l.now >= c.expires }
+func (c *upstreamConn) expired(now int64) bool { return c.expires > 0 && now >= c.expires }

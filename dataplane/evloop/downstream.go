@@ -495,7 +495,7 @@ func (l *Loop) closeDown(d *downstream) {
 	}
 	l.counts.clientsChanged(-1)
 	d.clientele.open.Add(-1)
-	l.leaveClientele(d)
+	d.leaveClientele()
 	l.stats.ClientClosed(d.series)
 	l.sayGoodbye(k)
 	l.closeLink(k)

@@ -59,7 +59,7 @@ func (l *Loop) proxyRead(d *downstream, r *proxyproto.Result) {
 		l.refuseConnection(d, exchange.ReasonProxyMalformed, r.Reason.String())
 		return
 	case r.Header.Source.IsValid():
-		l.leaveClientele(d) // it may have been counted as its proxy, who was not trusted then
+		d.leaveClientele() // it may have been counted as its proxy, who was not trusted then
 		d.peer, d.local = r.Header.Source, r.Header.Destination
 		if !l.enterNamed(d) {
 			return

@@ -148,7 +148,7 @@ const maxUnready = 1024
 func (l *Loop) settleCalls(m *upMux) {
 	for _, s := range m.takeUnready() {
 		if s.unready == m { // else one before it has ended it
-			l.leaveUnready(s)
+			s.leaveUnready()
 			l.acquireFrom(s, m.of.pool)
 		}
 	}
@@ -166,7 +166,7 @@ func (m *upMux) takeUnready() []*stream {
 }
 
 // leaveUnready takes an attempt out of those that wait for SETTINGS.
-func (l *Loop) leaveUnready(s *stream) {
+func (s *stream) leaveUnready() {
 	m := s.unready
 	s.unready = nil
 	m.unready = slices.DeleteFunc(m.unready, func(other *stream) bool { return other == s })
@@ -205,7 +205,7 @@ func (l *Loop) beginCall(s *stream, m *upMux, reused bool) {
 	s.up, s.call, s.wait = c, b, nil
 	c.served++
 	l.warmer.fine(c.pool, l.now)
-	if most := c.pool.config.MaxRequests; most > 0 && c.served >= most || l.expired(c) {
+	if most := c.pool.config.MaxRequests; most > 0 && c.served >= most || c.expired(l.now) {
 		m.leave()
 	}
 	if c.pool.ping.Interval > 0 {
@@ -376,7 +376,7 @@ func (l *Loop) failCalls(c *upstreamConn, reason exchange.Reason, detail string)
 		if s.unready != m { // one before it has ended it
 			continue
 		}
-		l.leaveUnready(s)
+		s.leaveUnready()
 		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
 			Reason: exchange.ReasonConnectFailure, Detail: detail, Retry: exchange.RetryNothingSent,
 		}})
@@ -413,7 +413,7 @@ func (l *Loop) closeUpMux(c *upstreamConn) {
 // idleMux is called when a connection has no more calls.
 func (l *Loop) idleMux(c *upstreamConn) {
 	m := c.mux
-	if p := c.pool; l.draining || p.retired || c.client != p.client || l.expired(c) || p.othersLack() {
+	if p := c.pool; l.draining || p.retired || c.client != p.client || c.expired(l.now) || p.othersLack() {
 		m.leave()
 	}
 	if m.leaving {

@@ -238,7 +238,7 @@ func (l *Loop) callReset(b *call, ev http2.Event) {
 func (l *Loop) dropCall(s *stream, abort bool) {
 	b := s.call
 	s.call, s.up = nil, nil
-	l.endInFlight(s)
+	s.endInFlight()
 	m := b.of
 	if !m.link.closed {
 		l.gather(&m.frames, m.conn.AppendReset(l.frame[:0], b.id, http2.Cancel))

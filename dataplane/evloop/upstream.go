@@ -146,13 +146,13 @@ func (l *Loop) readUp(c *upstreamConn) {
 	k := c.link
 	l.events = maxEvents
 	// First what is kept; a body's End may follow without further bytes.
-	if l.wantsAnswer(c) {
+	if c.wantsAnswer() {
 		l.consumeUp(c, k.in.bytes())
 		if k.closed || c.stream == nil {
 			return
 		}
 	}
-	for budget := readSize; l.wantsAnswer(c) && l.events >= 0 && k.readable; {
+	for budget := readSize; c.wantsAnswer() && l.events >= 0 && k.readable; {
 		if budget <= 0 {
 			l.makeReady(k)
 			return
@@ -177,7 +177,7 @@ func (l *Loop) readUp(c *upstreamConn) {
 		}
 	}
 	// What came before it broke may be all: it is handled first, once the client takes it.
-	if k.broken && !k.readable && l.events >= 0 && l.wantsAnswer(c) {
+	if k.broken && !k.readable && l.events >= 0 && c.wantsAnswer() {
 		l.endUp(c, readReset)
 	}
 }
@@ -274,7 +274,7 @@ func (l *Loop) releaseUp(s *stream) {
 	}
 	c := s.up
 	s.up, c.stream = nil, nil
-	l.endInFlight(s)
+	s.endInFlight()
 	p := c.pool
 	if !l.reusable(c) {
 		l.closeUp(c)
@@ -295,7 +295,7 @@ func (l *Loop) reusable(c *upstreamConn) bool {
 		return false
 	case c.private, p.header != table.ProxyHeaderNone: // it is one client's
 		return false
-	case p.config.MaxRequests > 0 && c.served >= p.config.MaxRequests, l.expired(c):
+	case p.config.MaxRequests > 0 && c.served >= p.config.MaxRequests, c.expired(l.now):
 		return false
 	case k.broken, k.readHup:
 		return false
@@ -374,7 +374,7 @@ func (l *Loop) abortUp(s *stream) {
 		return
 	}
 	c := s.up
-	l.endInFlight(s)
+	s.endInFlight()
 	if c == nil {
 		return
 	}
@@ -392,9 +392,9 @@ func (l *Loop) abortUp(s *stream) {
 
 // leaveQueue ends an attempt that has no connection yet.
 func (l *Loop) leaveQueue(s *stream) {
-	l.endInFlight(s)
+	s.endInFlight()
 	if m := s.unready; m != nil {
-		if l.leaveUnready(s); m.open == 0 && !m.link.closed {
+		if s.leaveUnready(); m.open == 0 && !m.link.closed {
 			l.idleMux(m.of)
 		}
 	}
@@ -415,7 +415,7 @@ func (l *Loop) leaveQueue(s *stream) {
 	}
 }
 
-func (l *Loop) endInFlight(s *stream) {
+func (s *stream) endInFlight() {
 	if s.at != nil {
 		s.at.Endpoint().End()
 		s.at = nil
