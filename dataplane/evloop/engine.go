@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,16 +38,10 @@ type Engine struct {
 	pressure atomic.Uint32             // a pressure.Level
 	probing  atomic.Pointer[probeMark] // the self-probe that waits for an answer; nil: none
 
-	changing   chan struct{}                // holds a token during Apply and SetDrained, or while these are suspended; put in before mu is locked
-	mu         sync.Mutex                   // one Apply at a time
-	bindings   map[netip.AddrPort]*binding  // guarded by mu
-	removed    map[netip.AddrPort]time.Time // guarded by mu; when the bindings were removed whose sockets may still be open
-	inherit    map[netip.AddrPort][]int     // guarded by mu; sockets that no table has asked for yet
-	shared     map[netip.AddrPort]int       // guarded by mu; our copies of what Share brought
-	drained    bool                         // guarded by mu; the node listens nowhere
-	clienteles map[string]*clientele        // guarded by mu; by the listener's name
-	released   bool                         // guarded by mu; another process listens instead
-	stopped    chan struct{}                // closed when Run has ended
+	changing  chan struct{} // holds a token during Apply and SetDrained, or while these are suspended; put in before mu is locked
+	mu        sync.Mutex    // one Apply at a time
+	addresses               // guarded by mu
+	stopped   chan struct{} // closed when Run has ended
 }
 
 // New makes an engine. It starts nothing; Run does.
@@ -72,22 +64,18 @@ func New(c Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		config:     c,
-		log:        c.Logger,
-		base:       base,
-		stats:      c.Stats,
-		registry:   upstream.NewRegistry(c.Loops),
-		tickets:    tickets,
-		bindings:   make(map[netip.AddrPort]*binding),
-		removed:    make(map[netip.AddrPort]time.Time),
-		inherit:    maps.Clone(c.Inherit),
-		shared:     make(map[netip.AddrPort]int),
-		clienteles: make(map[string]*clientele),
-		changing:   make(chan struct{}, 1),
-		stopped:    make(chan struct{}),
-		crew:       newCrew(c.Permit),
-		ceilings:   newCeilings(c.MaxClients),
+		config:   c,
+		log:      c.Logger,
+		base:     base,
+		stats:    c.Stats,
+		registry: upstream.NewRegistry(c.Loops),
+		tickets:  tickets,
+		changing: make(chan struct{}, 1),
+		stopped:  make(chan struct{}),
+		crew:     newCrew(c.Permit),
+		ceilings: newCeilings(c.MaxClients),
 	}
+	e.addresses = newAddresses(&e.config)
 	e.live.Store(&table.Table{})
 	for i := range c.Loops {
 		l, err := newLoop(e, i)
@@ -274,24 +262,7 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 	limited := limitsChange(e.live.Load(), t)
 	e.live.Store(t)
 	rebound := e.rebind(wanted)
-	for name := range e.clienteles {
-		if t.Listener(name) == nil {
-			delete(e.clienteles, name) // connections that are open keep it
-		}
-	}
-	for _, b := range opened {
-		e.bindings[b.address] = b
-		delete(e.inherit, b.address)
-	}
-	maps.DeleteFunc(e.removed, func(_ netip.AddrPort, at time.Time) bool { return time.Since(at) > removedTime })
-	var remove []netip.AddrPort
-	for address := range e.bindings {
-		if wanted[address] == nil {
-			remove = append(remove, address)
-			delete(e.bindings, address)
-			e.removed[address] = time.Now()
-		}
-	}
+	remove := e.replace(t, wanted, opened)
 	if len(opened) == 0 && len(remove) == 0 && retired.Empty() && !limited && len(warm)+len(rebound) == 0 {
 		return nil
 	}
@@ -299,99 +270,6 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 		changes[i].rebound, changes[i].remove, changes[i].retired, changes[i].warm = rebound, remove, retired, warm
 	}
 	return e.deliver(ctx, changes)
-}
-
-// rebind gives the addresses that have another listener now the bindings of that one.
-func (e *Engine) rebind(wanted map[netip.AddrPort]*table.Listener) (rebound []*binding) {
-	for address, b := range e.bindings {
-		ls := wanted[address]
-		if ls == nil || b.clientele == e.clienteleOf(ls.Name) {
-			continue
-		}
-		next := *b
-		next.clientele = e.clienteleOf(ls.Name)
-		e.bindings[address] = &next
-		rebound = append(rebound, &next)
-	}
-	return rebound
-}
-
-// clienteleOf is what counts a listener's clients.
-func (e *Engine) clienteleOf(name string) *clientele {
-	c := e.clienteles[name]
-	if c == nil {
-		c = new(clientele)
-		e.clienteles[name] = c
-	}
-	return c
-}
-
-// open gives a binding its sockets.
-func (e *Engine) open(b *binding, ls *table.Listener) error {
-	if fd, ok := e.shared[b.address]; ok {
-		return shareSockets(b, ls, len(e.loops), fd)
-	}
-	return openSockets(b, ls, len(e.loops), e.inherit[b.address], e.covers(b.address))
-}
-
-// covers says that a binding of our own overlaps an address: it is about to be
-// replaced, or was removed a moment ago, and in the way of a probe.
-func (e *Engine) covers(address netip.AddrPort) bool {
-	for own := range e.bindings {
-		if overlap(own, address) {
-			return true
-		}
-	}
-	for own, at := range e.removed {
-		if time.Since(at) <= removedTime && overlap(own, address) {
-			return true
-		}
-	}
-	return false
-}
-
-// removedTime is how long a removed socket is open at most: a loop may be late.
-const removedTime = 2 * time.Duration(tcpHandshakeTime)
-
-// wanted is where a table's listeners listen on this node: of virtual IPs, at
-// those that it was given the sockets of.
-func (e *Engine) wanted(t *table.Table) map[netip.AddrPort]*table.Listener {
-	wanted := make(map[netip.AddrPort]*table.Listener)
-	if e.drained || e.released {
-		return wanted
-	}
-	for i := range t.Listeners {
-		ls := &t.Listeners[i]
-		for _, a := range ls.Addresses {
-			address := e.resolve(ls, a)
-			if _, ok := e.shared[address]; ok || a.Kind != table.AddressVIP {
-				wanted[address] = ls
-			}
-		}
-	}
-	return wanted
-}
-
-func (e *Engine) resolve(ls *table.Listener, a table.Address) netip.AddrPort {
-	if a.Kind == table.AddressNode {
-		return netip.AddrPortFrom(e.config.NodeAddress, ls.Port)
-	}
-	return netip.AddrPortFrom(a.IP, ls.Port)
-}
-
-// listenerAt finds the listener of an address in a table; nil: it has none.
-func (e *Engine) listenerAt(t *table.Table, address netip.AddrPort) *table.Listener {
-	for i := range t.Listeners {
-		if ls := &t.Listeners[i]; e.listensAt(ls, address) {
-			return ls
-		}
-	}
-	return nil
-}
-
-// listensAt says that a listener has an address.
-func (e *Engine) listensAt(ls *table.Listener, address netip.AddrPort) bool {
-	return ls.Port == address.Port() && slices.ContainsFunc(ls.Addresses, func(a table.Address) bool { return e.resolve(ls, a) == address })
 }
 
 // deliver hands each loop its part of a change and waits until all have it.
@@ -418,29 +296,4 @@ func (e *Engine) deliver(ctx context.Context, changes []change) error {
 		}
 	}
 	return first
-}
-
-// follow finds the socket's listener in a new table. A socket that the table
-// does not have keeps its listener until it is removed.
-func (s *socket) follow(e *Engine, t *table.Table) error {
-	old := s.listener
-	// Nearly always it has its name, and with a thousand listeners to look for the address
-	// of each among all of them would take longer than a turn may.
-	ls := t.Listener(old.Name)
-	if ls == nil || !e.listensAt(ls, s.binding.address) {
-		ls = e.listenerAt(t, s.binding.address)
-	}
-	if ls == nil {
-		return nil
-	}
-	s.listener = ls
-	if old.Backlog == ls.Backlog && old.KeepAlive == ls.KeepAlive && old.UserTimeout == ls.UserTimeout {
-		return nil
-	}
-	if s.binding.shared {
-		// Not to listen again: on a socket that was taken away that would take the
-		// address back.
-		return setOptions(s.fd, ls)
-	}
-	return configure(s.fd, ls)
 }

@@ -97,11 +97,3 @@ func (e *Engine) Release(ctx context.Context, unclaimed []netip.AddrPort) error 
 	}
 	return e.deliver(ctx, changes)
 }
-
-// abandon closes what was opened for a table that is not going live. Inherited
-// sockets are kept for the next try: clients may wait in their queues.
-func (e *Engine) abandon(opened []*binding) {
-	for _, b := range opened {
-		closeSockets(b.sockets[len(e.inherit[b.address]):])
-	}
-}

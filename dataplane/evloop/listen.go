@@ -184,3 +184,28 @@ func stopSYN(fd int) error {
 func overlap(a, b netip.AddrPort) bool {
 	return a.Port() == b.Port() && (a.Addr() == b.Addr() || a.Addr().IsUnspecified() || b.Addr().IsUnspecified())
 }
+
+// follow finds the socket's listener in a new table. A socket that the table
+// does not have keeps its listener until it is removed.
+func (s *socket) follow(c *Config, t *table.Table) error {
+	old := s.listener
+	// Nearly always it has its name, and with a thousand listeners to look for the address
+	// of each among all of them would take longer than a turn may.
+	ls := t.Listener(old.Name)
+	if ls == nil || !c.listensAt(ls, s.binding.address) {
+		ls = c.listenerAt(t, s.binding.address)
+	}
+	if ls == nil {
+		return nil
+	}
+	s.listener = ls
+	if old.Backlog == ls.Backlog && old.KeepAlive == ls.KeepAlive && old.UserTimeout == ls.UserTimeout {
+		return nil
+	}
+	if s.binding.shared {
+		// Not to listen again: on a socket that was taken away that would take the
+		// address back.
+		return setOptions(s.fd, ls)
+	}
+	return configure(s.fd, ls)
+}

@@ -310,7 +310,7 @@ func (l *Loop) look() {
 	l.table = t
 	for _, s := range l.sockets.all {
 		before := s.listener.Limits
-		if err := s.follow(l.engine, t); err != nil {
+		if err := s.follow(&l.engine.config, t); err != nil {
 			l.log.Error("listener settings", "listener", s.listener.Name, "error", err)
 		}
 		l.sweepFor(s, newDuties(before, s.listener.Limits))

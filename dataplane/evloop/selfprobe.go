@@ -223,7 +223,7 @@ func (e *Engine) probed() (all []listening, settled bool) {
 	}
 	t := e.live.Load()
 	for address, b := range e.bindings {
-		if ls := e.listenerAt(t, address); ls != nil && !b.shared && (!address.Addr().Is6() || !address.Addr().IsLinkLocalUnicast()) {
+		if ls := e.config.listenerAt(t, address); ls != nil && !b.shared && (!address.Addr().Is6() || !address.Addr().IsLinkLocalUnicast()) {
 			all = append(all, listening{ls.Name, address})
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // socketOf is a socket of a loop that does not run, of the tests' listener.
 func socketOf(l *Loop) *socket {
 	listener := (&node{}).listener()
-	address := l.engine.resolve(&listener, listener.Addresses[0])
+	address := l.engine.config.resolve(&listener, listener.Addresses[0])
 	s := &socket{fd: -1, binding: &binding{address: address, clientele: new(clientele)}, listener: &listener}
 	l.sockets.all = append(l.sockets.all, s)
 	return s
