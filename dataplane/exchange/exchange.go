@@ -24,47 +24,53 @@ type Exchange struct {
 	upstream *table.Upstream
 	endpoint int // index in upstream.Endpoints, while upstream is set
 
-	// What remains of them for the record.
-	listener  string
-	routeName string
-	upName    string
-	epName    string
-	version   table.Version
-	// What the route does to fields: trailers come after the heads.
+	// What remains of them when the answer's head was sent: for the record, for trailers and
+	// for errors that come later.
+	listener                string
+	routeName               string
+	upName                  string
+	epName                  string
+	version                 table.Version
 	requestOps, responseOps *table.HeaderOps
+	format                  table.ErrorFormat
 
-	// Progress.
-	attempts    uint8
+	// The request's body.
 	maxBody     int64 // -1: no limit
-	raw         bool  // a connection that carries no requests
 	requestDone bool  // the whole request came from the client
-	headSent    bool  // the head of an answer went to the client
-	reused      bool  // the attempt runs on a connection that served before
-	secure      bool  // it came by TLS
-	fresh       bool  // the next attempt wants a new connection
-	interim     bool  // a 1xx went to the client
 	keep        bool  // what goes up of the body is kept, to be sent again
 	spent       bool  // something went up that is not kept
-	overBudget  bool  // the node's budget stopped a retry
-	timedOut    bool  // the attempt got no connection in time
-	close       bool  // the client's connection ends after this answer
-	chunkedDown bool  // the answer goes down chunked
-	tunnel      tunnelKind
-	protocol    []byte // of tunnelUpgrade, as the client wrote it: in the head's arena
-	viaHTTP2    bool   // the endpoint of the attempt speaks HTTP/2
-	// Of a tunnel: who sends no more.
-	opened        bool
-	clientEnded   bool
-	upstreamEnded bool
-	reason        Reason
-	detail        string
-	status        uint16
-	bytesIn       uint64
-	bytesOut      uint64
-	format        table.ErrorFormat
 
+	// The client's connection.
+	raw         bool // it carries no requests
+	secure      bool // it came by TLS
+	interim     bool // a 1xx went to the client
+	headSent    bool // the head of an answer went to the client
+	chunkedDown bool // the answer goes down chunked
+	close       bool // the client's connection ends after this answer
+
+	// The attempt at hand, and those before it.
+	attempts   uint8
+	reused     bool // it runs on a connection that served before
+	fresh      bool // the next one wants a new connection
+	viaHTTP2   bool // its endpoint speaks HTTP/2
+	timedOut   bool // it got no connection in time
+	overBudget bool // the node's budget stopped a retry
 	// budgeted is the exchange's part of the node's retry budget; nil: none.
 	budgeted interface{ EndRetry() }
+
+	// A tunnel.
+	tunnel        tunnelKind
+	protocol      []byte // of tunnelUpgrade, as the client wrote it: in the head's arena
+	opened        bool
+	clientEnded   bool // the client sends no more
+	upstreamEnded bool
+
+	// How it ends.
+	reason   Reason
+	detail   string
+	status   uint16
+	bytesIn  uint64
+	bytesOut uint64
 
 	// Clocks, in nanoseconds of the loop's clock; 0: not set.
 	startWall       int64
