@@ -9,16 +9,62 @@
 // and one coalesced wake-up: a new or removed listening socket, a connection
 // that another loop gives away, retired endpoints, shutdown.
 //
+// # Parts
+//
+// An Engine runs the loops and puts tables into force. A Loop is made of parts. Each part
+// has its own type, file and test, and knows its own business only: what a part decides,
+// methods of Loop carry out, and they are where parts meet.
+//
+//	the Engine's  owns                                          carried out in
+//	addresses     where the node listens; sockets by address    engine.go, listen.go, share.go,
+//	                                                            handover.go
+//	crew          the goroutines that shake hands               shaker.go
+//	ceilings      how many connections the node takes           accept.go, dial.go
+//	clientele     the connections of a listener and of its      clientele_down.go
+//	              clients
+//
+//	a Loop's      owns                                          carried out in
+//	clock         the time of the turn                          everywhere
+//	wheel         deadlines, one for a link                     loop.go: expire
+//	stage         small pieces to be written together           stage.go: send, flushStage
+//	pipe          the bytes of a splice, while it runs          splice.go
+//	scratch       what is valid for one step, or one read       everywhere
+//	buffers       memory of bytes that wait                     link.go
+//	streamPool    the exchanges, by number                      stream.go
+//	recyclers     the memory of what has ended                  loop.go: endTurn
+//	recorder      the sink, and when it is flushed              stream.go: finish
+//	sockets       the loop's listening sockets                  accept.go
+//	shaker        its handshakes                                handshake.go, and _down, _up
+//	shedder       which idle clients make room                  shedder.go: shed
+//	sweep         a look at all clients that is under way       sweep.go
+//	postponed     attempts whose frames are being handled       mux_request.go
+//	pools         its connections to endpoints, by slot         pool.go, upstream.go, places.go,
+//	                                                            room.go
+//	warmer        which pools lack connections                  warm.go
+//	counts        what it carries, for other loops to see       spread.go
+//	mailbox       what others say to it                         mail.go
+//
+// What remains with the Loop itself are its links, and who of them has a turn.
+//
 // # Names
 //
-// Down is the client's side, up the endpoint's. The same things have the same
-// letters everywhere:
+// Down is the client's side, up the endpoint's. In what Loop does the same things have the
+// same letters everywhere:
 //
-//	l  a Loop        k  a link                   p  an endpointPool, or bytes
-//	d  a downstream  m  its mux, with HTTP/2     b  a sub: a stream of HTTP/2 there
-//	c  upstreamConn  m  its upMux, with HTTP/2   b  a call: a stream of HTTP/2 there
-//	s  a stream, which binds an exchange (s.x) to both; or a listening socket
-//	f  the frames of a mux or an upMux           h  a handshake
+//	l  a Loop                       e  the Engine
+//	k  a link                       h  a handshake
+//	d  a downstream                 c  an upstreamConn
+//	m  its mux, with HTTP/2         m  its upMux, with HTTP/2
+//	b  a sub: a stream there        b  a call: a stream there
+//	f  the frames of a mux or an upMux; or a failure
+//	s  a stream, which binds an exchange (s.x) to both sides; or a listening socket
+//	p  an endpointPool, or bytes
+//	u  an upstream, and to an endpoint, of the table t
+//	ls a listener of the table; t is also what it says of TLS or of times
+//	n  a number of bytes            q  a queue of them
+//
+// A method of a part calls its part by the first letters of that, and so may b be a binding
+// and c a change where sockets are opened.
 //
 // # A turn
 //
@@ -38,7 +84,7 @@
 //	            readReports, turnShake, shakenDown
 //	read        turnDown, readDown, consumeDown      turnMux, readMux, consumeMux
 //	            the first bytes may be HTTP/2's: sniff, beginMux
-//	begin       eventDown, beginExchange             eventMux, beginSub
+//	begin       eventDown, beginExchange; actFirst   eventMux, beginSub; actFirst
 //	connect     acquire, acquireFrom, connect,       the same; postponed, startPostponed
 //	            connectDone, opened                  until the frames at hand are handled
 //	            to an endpoint of HTTP/2: acquireCall, openedMux, offerCall, beginCall

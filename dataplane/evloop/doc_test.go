@@ -47,3 +47,36 @@ func TestThePackagesDocNamesWhatExists(t *testing.T) {
 		t.Errorf("%d names found", len(found))
 	}
 }
+
+// TestThePackagesDocNamesEachPartOfALoop so that it stays the account of what there is.
+func TestThePackagesDocNamesEachPartOfALoop(t *testing.T) {
+	doc, err := parser.ParseFile(token.NewFileSet(), "doc.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loop, err := parser.ParseFile(token.NewFileSet(), "loop.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := 0
+	ast.Inspect(loop, func(n ast.Node) bool {
+		spec, ok := n.(*ast.TypeSpec)
+		if !ok || spec.Name.Name != "Loop" {
+			return true
+		}
+		for _, field := range spec.Type.(*ast.StructType).Fields.List {
+			part, ok := field.Type.(*ast.Ident)
+			if !ok || part.Name == "int" || part.Name == "bool" {
+				continue
+			}
+			parts++
+			if !regexp.MustCompile(`(?m)^\t` + part.Name + ` `).MatchString(doc.Doc.Text()) {
+				t.Errorf("doc.go does not say what %s is", part.Name)
+			}
+		}
+		return false
+	})
+	if parts < 15 {
+		t.Errorf("%d parts found", parts)
+	}
+}
