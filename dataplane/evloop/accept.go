@@ -127,7 +127,7 @@ func (l *Loop) removeSocket(address netip.AddrPort) {
 		} else {
 			l.closeSocket(s)
 		}
-		l.sweepFor(s, dutyEnd)
+		l.sweep.add(s, dutyEnd, len(l.links))
 	}
 }
 
@@ -159,6 +159,6 @@ func (l *Loop) releaseSocket(address netip.AddrPort) {
 			l.log.Debug("listener is released", "listener", s.listener.Name, "error", err)
 		}
 		s.close()
-		l.sweepFor(s, dutyEnd)
+		l.sweep.add(s, dutyEnd, len(l.links))
 	}
 }

@@ -313,7 +313,7 @@ func (l *Loop) look() {
 		if err := s.follow(&l.engine.config, t); err != nil {
 			l.log.Error("listener settings", "listener", s.listener.Name, "error", err)
 		}
-		l.sweepFor(s, newDuties(before, s.listener.Limits))
+		l.sweep.add(s, newDuties(before, s.listener.Limits), len(l.links))
 	}
 }
 

@@ -125,5 +125,5 @@ func (l *Loop) sharedEnded(s *socket) {
 		return // it is being let go
 	}
 	s.removed, s.removedAt = true, l.now
-	l.sweepFor(s, dutyEnd)
+	l.sweep.add(s, dutyEnd, len(l.links))
 }

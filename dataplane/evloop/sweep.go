@@ -26,20 +26,39 @@ const (
 // sweep is a look at all connections that is under way.
 type sweep struct {
 	sockets []*socket // those that have duties
-	next    int       // the index of the link that is looked at first
+	at      int       // the index of the link that is looked at next
 	left    int       // links to be looked at; what is opened later needs none of this
 }
 
-// sweepFor has a socket's connections looked at.
-func (l *Loop) sweepFor(s *socket, what duties) {
-	if what == 0 || len(l.links) == 0 {
+// add has a socket's connections looked at: all of those links, once more.
+func (w *sweep) add(s *socket, what duties, links int) {
+	if what == 0 || links == 0 {
 		return
 	}
 	if s.duties == 0 {
-		l.sweep.sockets = append(l.sweep.sockets, s)
+		w.sockets = append(w.sockets, s)
 	}
 	s.duties |= what
-	l.sweep.left = len(l.links)
+	w.left = links
+}
+
+// next is the link that is looked at next, of which there is one.
+func (w *sweep) next(links []*link) *link {
+	if w.at >= len(links) {
+		w.at = 0
+	}
+	k := links[w.at]
+	w.at++
+	w.left--
+	return k
+}
+
+// end takes the duties from the sockets: all connections were looked at.
+func (w *sweep) end() {
+	for i, s := range w.sockets {
+		w.sockets[i], s.duties = nil, 0
+	}
+	w.sockets = w.sockets[:0]
 }
 
 // rebind gives sockets another binding for the same address.
@@ -47,7 +66,7 @@ func (l *Loop) rebind(b *binding) {
 	for _, s := range l.sockets.all {
 		if s.binding.address == b.address && !s.removed {
 			s.binding = b
-			l.sweepFor(s, dutyCount)
+			l.sweep.add(s, dutyCount, len(l.links))
 		}
 	}
 }
@@ -58,24 +77,15 @@ func (l *Loop) sweepOn() {
 	if w.left == 0 {
 		return
 	}
-	for budget := sweepLook; budget > 0 && w.left > 0; w.left-- {
-		if w.next >= len(l.links) {
-			w.next = 0
-		}
-		k := l.links[w.next]
-		w.next++
-		budget--
+	for budget := sweepLook; budget > 0 && w.left > 0; budget-- {
+		k := w.next(l.links)
 		if d := k.down; !k.closed && d != nil && d.socket.duties != 0 && l.attend(d) {
 			budget -= sweepTell
 		}
 	}
-	if w.left > 0 {
-		return
+	if w.left == 0 {
+		w.end()
 	}
-	for i, s := range w.sockets {
-		w.sockets[i], s.duties = nil, 0
-	}
-	w.sockets = w.sockets[:0]
 }
 
 // attend does for a connection what its socket says; told: its client was told something.

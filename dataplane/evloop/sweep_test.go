@@ -53,7 +53,7 @@ func TestNoTurnLooksForLongAtConnectionsForWhichATableChangesSomething(t *testin
 	l.look()
 	sweep("a limit", func(k *link) bool { return k.down.counted })
 	l.sockets.take(s.binding.address, l.now)
-	l.sweepFor(s, dutyEnd)
+	l.sweep.add(s, dutyEnd, len(l.links))
 	sweep("the end", func(k *link) bool { return k.timer.armed })
 	if l.sweepOn(); s.duties != 0 || len(l.sweep.sockets) > 0 {
 		t.Error("it does not end")
@@ -75,7 +75,7 @@ func TestNoTurnTellsMoreThanSomeClientsToLeave(t *testing.T) {
 	}
 	l.endTurn(l.now)
 	l.sockets.take(s.binding.address, l.now)
-	l.sweepFor(s, dutyEnd)
+	l.sweep.add(s, dutyEnd, len(l.links))
 	for told := 0; told < clients; {
 		l.sweepOn()
 		n := len(l.framed)
