@@ -12,8 +12,8 @@
 // # Parts
 //
 // An Engine runs the loops and puts tables into force. A Loop is made of parts. Each part
-// has its own type, file and test, and knows its own business only: what a part decides,
-// methods of Loop carry out, and they are where parts meet.
+// has a type and a file of its own, and knows its own business only: what it decides, methods
+// of Loop carry out, and they are where parts meet.
 //
 //	the Engine's  owns                                          carried out in
 //	addresses     where the node listens; sockets by address    engine.go, listen.go, share.go,

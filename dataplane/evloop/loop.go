@@ -25,8 +25,8 @@ import (
 const maxEvents = 256
 
 // Loop is one event loop. Its thread alone touches it, but for mail and what stands under
-// "read by others". It is made of parts, each with its own file; a part knows nothing of the
-// others, and the loop's own methods are what joins them.
+// "read by others". It is made of parts (doc.go says which); a part knows nothing of a Loop, and
+// methods of Loop join them.
 type Loop struct {
 	// immutable
 	engine *Engine

@@ -47,25 +47,6 @@ func (l *Loop) muxStream(d *downstream, id uint32) *stream {
 	return s
 }
 
-// postponed are the attempts of requests whose frames are being handled.
-type postponed struct {
-	subs []*sub
-	on   bool // frames of a read are being handled
-}
-
-// add puts the attempt of a request off until the frames that came with it are
-// handled: who resets what he began by the next frame must not make us open and close
-// a connection to an endpoint each time (CVE-2023-44487). What is counted at the
-// endpoint is counted already.
-func (ps *postponed) add(s *stream) bool {
-	if !ps.on || s.sub == nil {
-		return false
-	}
-	s.sub.waits = true
-	ps.subs = append(ps.subs, s.sub)
-	return true
-}
-
 // startPostponed begins what was put off, and is still wanted.
 func (l *Loop) startPostponed() {
 	ps := &l.postponed
