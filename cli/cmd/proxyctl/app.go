@@ -145,6 +145,7 @@ Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answer
 		a.describeCommand(), a.deleteCommand(), a.diffCommand(), a.historyCommand(), a.rollbackCommand())
 	add(groupFleet, a.statusCommand(), a.nodesCommand(), a.vipCommand(), a.drainCommand(), a.undrainCommand(), a.epochCommand(), a.demoCommand())
 	add(groupSelf, a.contextCommand(), a.completionCommand(), a.versionCommand())
+	refuseTopics(root)
 	return root
 }
 

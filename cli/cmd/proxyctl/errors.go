@@ -180,6 +180,9 @@ func (a *app) hint(cmd *cobra.Command, err error, status int) string {
 		return "Is the control plane running? `proxyctl demo` starts a fleet on this machine; " +
 			"--server or `proxyctl context use` name another one."
 	case status == statusWrongUse && cmd != nil:
+		if cmd.Name() == helpName {
+			cmd = cmd.Root() // whose help tells the commands that there are
+		}
 		hint := "Run '" + cmd.CommandPath() + " --help' for usage."
 		if line := exampleOf(cmd); line != "" && cmd.HasParent() {
 			hint = "For example: " + line + "\n" + hint

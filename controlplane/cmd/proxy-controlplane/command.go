@@ -70,6 +70,9 @@ func run(ctx context.Context, args []string, w world) int {
 		return exitFailed
 	default:
 		// All that cobra finds itself is wrong use too.
+		if ran.Name() == helpName {
+			ran = ran.Root() // whose help tells the commands that there are
+		}
 		fmt.Fprintf(w.stderr, "proxy-controlplane: %v\nTry %s --help.\n", err, ran.CommandPath())
 		return exitUsage
 	}
@@ -86,7 +89,7 @@ func newCommand(w world) *cobra.Command {
 		Version:       buildInfo().Line("proxy-controlplane"),
 		Long:          longHelp,
 		Example:       examples,
-		Args:          cobra.NoArgs,
+		Args:          noSuchCommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -129,7 +132,33 @@ func newCommand(w world) *cobra.Command {
 			return err
 		},
 	})
+	refuseTopics(command)
 	return command
+}
+
+const helpName = "help"
+
+// refuseTopics makes help refuse words that name no command: of itself it shows the help
+// of what is above them, as if that had been asked for.
+func refuseTopics(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, help := range root.Commands() {
+		if help.Name() == helpName {
+			help.Args = func(_ *cobra.Command, topic []string) error {
+				_, rest, err := root.Find(topic)
+				if err == nil {
+					err = noSuchCommand(root, rest)
+				}
+				return err
+			}
+		}
+	}
+}
+
+// noSuchCommand refuses words that name no command.
+func noSuchCommand(c *cobra.Command, args []string) error {
+	c.SuggestionsMinimumDistance = 2 // two letters wrong are still near
+	return settings.NoSuchCommand(args, c.SuggestionsFor)
 }
 
 // buildInfo says what program this is.

@@ -68,6 +68,9 @@ func run(ctx context.Context, args []string, w world) int {
 	case errors.Is(err, errFailed):
 		return exitFailed
 	default:
+		if ran.Name() == helpName {
+			ran = ran.Root() // whose help tells the commands that there are
+		}
 		fmt.Fprintf(w.stderr, "proxy-dataplane: %v\nTry %s --help.\n", err, ran.CommandPath())
 		return exitUsage
 	}
@@ -118,8 +121,28 @@ func newCommand(w world) *cobra.Command {
 			return err
 		},
 	})
+	refuseTopics(command)
 	return command
 }
+
+// refuseTopics makes help refuse words that name no command: of itself it shows the help
+// of what is above them, as if that had been asked for.
+func refuseTopics(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, help := range root.Commands() {
+		if help.Name() == helpName {
+			help.Args = func(_ *cobra.Command, topic []string) error {
+				_, rest, err := root.Find(topic)
+				if err == nil {
+					err = noSuchCommand(root, rest)
+				}
+				return err
+			}
+		}
+	}
+}
+
+const helpName = "help"
 
 // noSuchCommand refuses words that name no command.
 func noSuchCommand(c *cobra.Command, args []string) error {

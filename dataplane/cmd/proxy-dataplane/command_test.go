@@ -33,6 +33,8 @@ func TestWrongUseSaysWhatWasExpected(t *testing.T) {
 		{"--state-dir", "--state-dir: expected a value (DIR for"},
 		{"upgrad", `unknown command "upgrad" (did you mean "upgrade"?)`},
 		{"serve", "unknown command \"serve\"\n"},
+		{"help NOSUCH", "unknown command \"NOSUCH\"\nTry proxy-dataplane --help."},
+		{"help upgrad", `unknown command "upgrad" (did you mean "upgrade"?)`},
 		{"lint shop.yaml", "as in lint -f shop.yaml\nTry proxy-dataplane lint --help."},
 		{"lint --fil x", "(did you mean --file?)\nTry proxy-dataplane lint --help."},
 		{"explain -f shop.yaml", "expected -f FILE and a URL, as in explain -f shop.yaml http://shop.test/cart"},
@@ -41,6 +43,14 @@ func TestWrongUseSaysWhatWasExpected(t *testing.T) {
 	} {
 		if status, _, errs := command(t, strings.Fields(c.args)...); status != exitUsage || !strings.Contains(errs, c.says) {
 			t.Errorf("%s: exit status %d, want something about %q:\n%s", c.args, status, c.says, errs)
+		}
+	}
+}
+
+func TestHelpShowsTheCommandThatItIsAskedFor(t *testing.T) {
+	for args, says := range map[string]string{"help": "Available Commands:", "help lint": "proxy-dataplane lint -f FILE"} {
+		if status, out, errs := command(t, strings.Fields(args)...); status != exitDone || !strings.Contains(out, says) {
+			t.Errorf("%s: exit status %d, want %q:\n%s%s", args, status, says, out, errs)
 		}
 	}
 }
