@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -119,7 +120,7 @@ Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answer
 	}
 	// Files complete where a flag takes one.
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return settings.FlagError(cmd.Flags(), err) })
+	root.SetFlagErrorFunc(wrongFlag)
 	root.SetVersionTemplate("{{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.server, "server", "", "URL of the control plane (default: the current context's, else "+client.DefaultServer+")")
@@ -159,8 +160,22 @@ const (
 // showHelp is what a command does that only groups others.
 func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
+// wrongFlag says what is wrong with a command line's flags. A command that does not exist
+// has none, and is what is wrong then.
+func wrongFlag(cmd *cobra.Command, err error) error {
+	if cmd.HasSubCommands() {
+		if noCommand := cmd.ValidateArgs(cmd.Flags().Args()); noCommand != nil {
+			return noCommand
+		}
+	}
+	return settings.FlagError(cmd.Flags(), err)
+}
+
 // noSuchCommand refuses words that name none of a command's commands.
 func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 && !cmd.HasParent() && slices.Contains([]string{"lint", "explain", "upgrade"}, args[0]) {
+		return fmt.Errorf("unknown command %q: it is one of proxy-dataplane's", args[0])
+	}
 	cmd.SuggestionsMinimumDistance = 2 // two letters wrong are still near
 	return settings.NoSuchCommand(args, cmd.SuggestionsFor)
 }

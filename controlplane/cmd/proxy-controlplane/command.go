@@ -120,7 +120,7 @@ func newCommand(w world) *cobra.Command {
 	}
 	command.Flags().AddFlagSet(o.flags())
 	command.Flags().SortFlags = false
-	command.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return settings.FlagError(c.Flags(), err) })
+	command.SetFlagErrorFunc(wrongFlag)
 	command.SetVersionTemplate("{{.Version}}\n")
 	command.CompletionOptions.DisableDefaultCmd = true
 	command.AddCommand(&cobra.Command{
@@ -153,6 +153,17 @@ func refuseTopics(root *cobra.Command) {
 			}
 		}
 	}
+}
+
+// wrongFlag says what is wrong with a command line's flags. A command that does not exist
+// has none, and is what is wrong then.
+func wrongFlag(c *cobra.Command, err error) error {
+	if c.HasSubCommands() {
+		if noCommand := noSuchCommand(c, c.Flags().Args()); noCommand != nil {
+			return noCommand
+		}
+	}
+	return settings.FlagError(c.Flags(), err)
 }
 
 // noSuchCommand refuses words that name no command.

@@ -108,7 +108,7 @@ func newCommand(w world) *cobra.Command {
 		},
 	}
 	o.define(command.Flags())
-	command.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return settings.FlagError(c.Flags(), err) })
+	command.SetFlagErrorFunc(wrongFlag)
 	command.SetVersionTemplate("{{.Version}}\n")
 	command.CompletionOptions.DisableDefaultCmd = true
 	command.AddCommand(newUpgradeCommand(w), newAgentCommand(w), newLintCommand(w), newExplainCommand(w))
@@ -143,6 +143,17 @@ func refuseTopics(root *cobra.Command) {
 }
 
 const helpName = "help"
+
+// wrongFlag says what is wrong with a command line's flags. A command that does not exist
+// has none, and is what is wrong then.
+func wrongFlag(c *cobra.Command, err error) error {
+	if c.HasSubCommands() {
+		if noCommand := noSuchCommand(c, c.Flags().Args()); noCommand != nil {
+			return noCommand
+		}
+	}
+	return settings.FlagError(c.Flags(), err)
+}
 
 // noSuchCommand refuses words that name no command.
 func noSuchCommand(c *cobra.Command, args []string) error {

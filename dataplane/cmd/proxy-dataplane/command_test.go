@@ -33,6 +33,7 @@ func TestWrongUseSaysWhatWasExpected(t *testing.T) {
 		{"--state-dir", "--state-dir: expected a value (DIR for"},
 		{"upgrad", `unknown command "upgrad" (did you mean "upgrade"?)`},
 		{"serve", "unknown command \"serve\"\n"},
+		{"lnt -f shop.yaml", "unknown command \"lnt\" (did you mean \"lint\"?)\nTry proxy-dataplane --help."},
 		{"help NOSUCH", "unknown command \"NOSUCH\"\nTry proxy-dataplane --help."},
 		{"help upgrad", `unknown command "upgrad" (did you mean "upgrade"?)`},
 		{"lint shop.yaml", "as in lint -f shop.yaml\nTry proxy-dataplane lint --help."},
