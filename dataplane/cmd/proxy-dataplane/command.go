@@ -27,6 +27,7 @@ type world struct {
 	args           []string // after the program's name
 	getenv         func(string) (string, bool)
 	environment    []string
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	reload         <-chan os.Signal
 }

@@ -36,6 +36,8 @@ func TestWrongUseSaysWhatWasExpected(t *testing.T) {
 		{"lnt -f shop.yaml", "unknown command \"lnt\" (did you mean \"lint\"?)\nTry proxy-dataplane --help."},
 		{"help NOSUCH", "unknown command \"NOSUCH\"\nTry proxy-dataplane --help."},
 		{"help upgrad", `unknown command "upgrad" (did you mean "upgrade"?)`},
+		{"lint -f a -f b", "expected -f FILE and nothing else"},
+		{"explain -f a -f b http://shop.test/", "expected -f FILE and a URL"},
 		{"lint shop.yaml", "as in lint -f shop.yaml\nTry proxy-dataplane lint --help."},
 		{"lint --fil x", "(did you mean --file?)\nTry proxy-dataplane lint --help."},
 		{"explain -f shop.yaml", "expected -f FILE and a URL, as in explain -f shop.yaml http://shop.test/cart"},

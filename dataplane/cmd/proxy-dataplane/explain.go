@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/netip"
@@ -40,19 +41,20 @@ type asked struct {
 // lint.
 func newExplainCommand(w world) *cobra.Command {
 	var a asked
+	var files []string
 	command := &cobra.Command{
 		Use:     "explain -f FILE URL",
 		Short:   "Say which route a request gets, and why",
 		Long:    explainHelp,
 		Example: explainExamples,
-		RunE: func(_ *cobra.Command, args []string) error {
-			if a.file == "" || len(args) != 1 {
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(files) != 1 || files[0] == "" || len(args) != 1 {
 				return settings.Usage("explain: expected -f FILE and a URL, as in explain -f shop.yaml http://shop.test/cart")
 			}
-			a.url = args[0]
-			found, err := a.explain(w.stdout)
+			a.file, a.url = files[0], args[0]
+			found, err := a.explain(c.Context(), w)
 			if err != nil {
-				return settings.Usage("explain: %v", err)
+				return unread("explain", err)
 			}
 			if !found {
 				return errFailed
@@ -60,8 +62,8 @@ func newExplainCommand(w world) *cobra.Command {
 			return nil
 		},
 	}
+	addFile(command, &files)
 	flags := command.Flags()
-	flags.StringVarP(&a.file, "file", "f", "", "`FILE` of resources, YAML or JSON")
 	flags.StringVar(&a.listener, "listener", "", "`NAME` of a listener (default each of HTTP and HTTPS)")
 	flags.StringVarP(&a.method, "method", "X", "GET", "`METHOD` of the request")
 	flags.StringArrayVarP(&a.fields, "header", "H", nil, "`FIELD: VALUE` of the request; repeated")
@@ -70,12 +72,12 @@ func newExplainCommand(w world) *cobra.Command {
 }
 
 // explain prints the walk; found: each listener has a route.
-func (a *asked) explain(out io.Writer) (found bool, err error) {
+func (a *asked) explain(ctx context.Context, w world) (found bool, err error) {
 	q, err := a.query()
 	if err != nil {
 		return false, err
 	}
-	result, err := compileFile(a.file, out)
+	result, err := compileFile(ctx, a.file, w)
 	if result == nil || err != nil {
 		return false, err
 	}
@@ -89,15 +91,15 @@ func (a *asked) explain(out io.Writer) (found bool, err error) {
 		looked++
 		text, has := walk(l, *q)
 		found = found && has
-		if _, err := io.WriteString(out, text); err != nil {
+		if _, err := io.WriteString(w.stdout, text); err != nil {
 			return false, err
 		}
 	}
 	switch {
 	case looked == 0 && a.listener == "":
-		return false, fmt.Errorf("%s has no HTTP or HTTPS listener", a.file)
+		return false, fmt.Errorf("%s has no HTTP or HTTPS listener", nameOf(a.file))
 	case looked == 0:
-		return false, fmt.Errorf("%s has no HTTP or HTTPS listener %q", a.file, a.listener)
+		return false, fmt.Errorf("%s has no HTTP or HTTPS listener %q", nameOf(a.file), a.listener)
 	}
 	return found, nil
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,6 +54,63 @@ func lintStatus(t *testing.T, args ...string) (status int, out, errs string) {
 	w := world{getenv: func(string) (string, bool) { return "", false }, stdout: &stdout, stderr: &stderr}
 	status = run(t.Context(), append([]string{"lint"}, args...), w)
 	return status, stdout.String(), stderr.String()
+}
+
+// ofStdin runs the program with what is on its standard input.
+func ofStdin(ctx context.Context, stdin io.Reader, args ...string) (status int, out, errs string) {
+	var stdout, stderr bytes.Buffer
+	w := world{getenv: func(string) (string, bool) { return "", false }, stdin: stdin, stdout: &stdout, stderr: &stderr}
+	status = run(ctx, args, w)
+	return status, stdout.String(), stderr.String()
+}
+
+func TestResourcesCanComeFromStandardInput(t *testing.T) {
+	text := "kind: Listener\nname: web\nspec: {port: 8080, protocol: HTTP}\n---\n" +
+		"kind: Route\nname: a\nspec: {priority: 1, match: {path: {prefix: /}}, respond: {status: 204}}\n"
+	doubtful := text + "---\nkind: Route\nname: b\nspec: {match: {path: {prefix: /b}}, respond: {status: 204}}\n"
+	for _, c := range []struct {
+		args, text string
+		status     int
+		says       string
+	}{
+		{"lint -f -", text, exitDone, ""},
+		{"lint -f -", doubtful, exitFailed, "stdin: warning: Route/b"},
+		{"lint -f -", strings.Replace(text, "prefix", "prefx", 1), exitFailed, "1 problem in stdin\n  stdin:7:"},
+		{"lint -f -", "", exitFailed, "1 problem in stdin\n"},
+		{"explain -f - http://shop.test/", text, exitDone, "Route/a is taken"},
+		{"explain -f - --listener x http://shop.test/", text, exitUsage, `stdin has no HTTP or HTTPS listener "x"`},
+	} {
+		status, out, errs := ofStdin(t.Context(), strings.NewReader(c.text), strings.Fields(c.args)...)
+		if status != c.status || !strings.Contains(out+errs, c.says) || c.says == "" && out+errs != "" {
+			t.Errorf("%s: exit status %d\n%s%s", c.args, status, out, errs)
+		}
+	}
+}
+
+func TestFilesThatStandardInputNamesAreBesideTheUser(t *testing.T) {
+	t.Chdir(t.TempDir())
+	pair := certificatetest.SelfSigned(t, certificatetest.Options{Names: []string{"shop.test"}})
+	for name, text := range map[string]string{"site.crt": pair.Chain, "site.key": pair.Key} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := "kind: Certificate\nname: site\nspec: {chainFile: site.crt, keyFile: site.key}\n---\n" +
+		"kind: Listener\nname: web\nspec: {port: 8443, protocol: HTTPS, tls: {certificates: [site]}}\n---\n" +
+		"kind: Route\nname: a\nspec: {respond: {status: 204}}\n"
+	if status, out, errs := ofStdin(t.Context(), strings.NewReader(text), "lint", "-f", "-"); status != exitDone {
+		t.Errorf("exit status %d\n%s%s", status, out, errs)
+	}
+}
+
+func TestCtrlCEndsWhatReadsATerminal(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	nobodyTypes, end := io.Pipe()
+	defer end.Close()
+	if status, out, errs := ofStdin(ctx, nobodyTypes, "lint", "-f", "-"); status != exitFailed || out+errs != "" {
+		t.Errorf("exit status %d\n%s%s", status, out, errs)
+	}
 }
 
 // TestWhatRunsCanBeLookedAtWithoutItsKeys: nodes and proxyctl show fingerprints of keys.

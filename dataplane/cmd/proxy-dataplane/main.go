@@ -42,6 +42,6 @@ func mainStatus() int {
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
 	return run(ctx, os.Args[1:], world{
-		getenv: os.LookupEnv, environment: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, reload: reload,
+		getenv: os.LookupEnv, environment: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, reload: reload,
 	})
 }

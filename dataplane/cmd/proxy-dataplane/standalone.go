@@ -185,14 +185,19 @@ func readWhole(path string) (text []byte, seen stamp, err error) {
 	return text, stampOf(before), nil
 }
 
-// read decodes the file. One without a resource is refused: it was emptied in order
-// to be written, or what writes it failed, and all listeners would close.
+// read reads the file and decodes it.
 func (s *standalone) read() (next tree.Tree, problems []resource.Problem, err error) {
 	text, seen, err := readWhole(s.path)
 	if err != nil {
 		return next, nil, err
 	}
 	s.seen, s.looked = map[string]stamp{s.path: seen}, map[string]stamp{s.path: seen}
+	return s.decode(text)
+}
+
+// decode decodes the text of the file. One without a resource is refused: it was emptied
+// in order to be written, or what writes it failed, and all listeners would close.
+func (s *standalone) decode(text []byte) (next tree.Tree, problems []resource.Problem, err error) {
 	text, problems = resource.InlineFiles(text, s.path, s.readBeside)
 	if len(problems) > 0 {
 		return next, problems, nil
