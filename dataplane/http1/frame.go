@@ -193,6 +193,9 @@ func (r *Reader) finishRequest(h *message.Head, f *facts) Reason {
 	if reason := checkHost(h, f); reason != NoReason {
 		return reason
 	}
+	if h.Form == message.FormAbsolute && h.Method == message.MethodOptions && h.Path.Len() == 0 && !h.HasQuery {
+		h.Form, h.Path = message.FormAsterisk, message.Span{} // RFC 9112 section 3.2.4
+	}
 	if reason := frame(Server, h.Method, h, f); reason != NoReason {
 		return reason
 	}

@@ -27,7 +27,7 @@ const (
 	FormOrigin    TargetForm = iota // "/where?q=now"
 	FormAbsolute                    // "http://www.example.org/where"; Path may be empty
 	FormAuthority                   // "www.example.org:443", of CONNECT only
-	FormAsterisk                    // "*", of OPTIONS only
+	FormAsterisk                    // "*", of OPTIONS only; an absolute one without path and query means it too
 )
 
 // Field is one field line. ID is 0 for a name without one.
