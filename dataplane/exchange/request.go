@@ -80,14 +80,12 @@ func (x *Exchange) identify(env *Env) {
 	}
 	h := x.head
 	for i := range h.Fields {
-		switch f := &h.Fields[i]; f.ID {
-		case message.FieldXForwardedFor:
-			if client, ok := forwardedClient(h.Bytes(f.Value), trusted); ok {
-				x.client = netip.AddrPortFrom(client, 0)
-			}
-		case message.FieldXRequestID:
+		if f := &h.Fields[i]; f.ID == message.FieldXRequestID {
 			x.takeID(h.Bytes(f.Value))
 		}
+	}
+	if client, ok := forwardedClient(h, trusted); ok {
+		x.client = netip.AddrPortFrom(client, 0)
 	}
 	if x.local.idLen == 0 {
 		x.makeID(env)
@@ -103,30 +101,32 @@ func contains(prefixes []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
-// forwardedClient is the rightmost address of a list that is not a trusted
-// proxy's; where all are, the leftmost. An element that is no address ends the
-// walk: what stands left of it is hearsay.
-func forwardedClient(list []byte, trusted []netip.Prefix) (client netip.Addr, ok bool) {
-	var elements [16][]byte // a longer chain of proxies is believed as far as this
-	n := 0
-	for len(list) > 0 {
-		var element []byte
-		element, list = message.NextElement(list)
-		if n == len(elements) {
-			copy(elements[:], elements[1:])
-			n--
+// mostForwarded is how much of X-Forwarded-For is believed, from the right: no chain of
+// proxies is longer.
+const mostForwarded = 16
+
+// forwardedClient is the rightmost address of X-Forwarded-For, whose lines are one list
+// (RFC 9110 section 5.3), that is not a trusted proxy's; where all are, the leftmost. An
+// element that is no address ends the walk: what stands left of it is hearsay.
+func forwardedClient(h *message.Head, trusted []netip.Prefix) (client netip.Addr, ok bool) {
+	left := mostForwarded
+	for i := len(h.Fields) - 1; i >= 0; i-- {
+		if h.Fields[i].ID != message.FieldXForwardedFor {
+			continue
 		}
-		elements[n] = element
-		n++
-	}
-	for i := n - 1; i >= 0; i-- {
-		a, valid := message.ParseAddr(elements[i])
-		if !valid {
-			return client, ok
-		}
-		client, ok = a.Unmap(), true
-		if !contains(trusted, client) {
-			return client, true
+		for list := h.Bytes(h.Fields[i].Value); len(list) > 0 && left > 0; left-- {
+			var element []byte
+			if element, list = message.LastElement(list); len(element) == 0 {
+				continue
+			}
+			a, valid := message.ParseAddr(element)
+			if !valid {
+				return client, ok
+			}
+			client, ok = a.Unmap(), true
+			if !contains(trusted, client) {
+				return client, true
+			}
 		}
 	}
 	return client, ok

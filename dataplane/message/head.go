@@ -137,13 +137,27 @@ func NextElement(list []byte) (element, rest []byte) {
 	if i := bytes.IndexByte(list, ','); i >= 0 {
 		element, rest = list[:i], list[i+1:]
 	}
-	for len(element) > 0 && (element[0] == ' ' || element[0] == '\t') {
-		element = element[1:]
+	return trimBlanks(element), rest
+}
+
+// LastElement is NextElement from the list's end.
+func LastElement(list []byte) (element, rest []byte) {
+	element = list
+	if i := bytes.LastIndexByte(list, ','); i >= 0 {
+		element, rest = list[i+1:], list[:i]
 	}
-	for n := len(element); n > 0 && (element[n-1] == ' ' || element[n-1] == '\t'); n-- {
-		element = element[:n-1]
+	return trimBlanks(element), rest
+}
+
+// trimBlanks cuts spaces and tabs off both ends.
+func trimBlanks(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
 	}
-	return element, rest
+	for n := len(b); n > 0 && (b[n-1] == ' ' || b[n-1] == '\t'); n-- {
+		b = b[:n-1]
+	}
+	return b
 }
 
 // Out is a head that is about to be encoded. Its slices are borrowed until the

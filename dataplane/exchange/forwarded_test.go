@@ -1,0 +1,46 @@
+package exchange
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+// TestTheClientIsFoundInAllLinesOfXForwardedFor: several lines are one list (RFC 9110
+// section 5.3), and some proxies add a line of their own.
+func TestTheClientIsFoundInAllLinesOfXForwardedFor(t *testing.T) {
+	const us = "192.0.2.7" // who asks; 192.0.2.0/24 is trusted
+	for _, c := range []struct{ lines, want string }{
+		{"", us},
+		{"203.0.113.9", "203.0.113.9"},
+		{"203.0.113.9|192.0.2.1", "203.0.113.9"},
+		{"203.0.113.9|192.0.2.1|192.0.2.2", "203.0.113.9"},
+		{"6.6.6.6|203.0.113.9, 192.0.2.1|192.0.2.2", "203.0.113.9"},
+		{"6.6.6.6|203.0.113.9", "203.0.113.9"},
+		{"192.0.2.1|192.0.2.2", "192.0.2.1"}, // all are trusted: the leftmost
+		{"6.6.6.6|unknown", us},              // what stands left of what is no address is hearsay
+		{"6.6.6.6|unknown, 192.0.2.1", "192.0.2.1"},
+		{"6.6.6.6, unknown|192.0.2.1", "192.0.2.1"},
+		{"203.0.113.9|", "203.0.113.9"}, // empty elements say nothing (RFC 9110 section 5.6.1)
+		{"203.0.113.9, ,192.0.2.1,", "203.0.113.9"},
+		{"203.0.113.9|" + strings.Repeat("192.0.2.1|", 14) + "192.0.2.1", "203.0.113.9"},
+		{"203.0.113.9|" + strings.Repeat("192.0.2.1|", 15) + "192.0.2.1", "192.0.2.1"}, // so many are looked at
+	} {
+		env := testEnv(t, func(l *table.Listener, _ *table.Route) {
+			l.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		})
+		var fields []string
+		if c.lines != "" {
+			for line := range strings.SplitSeq(c.lines, "|") {
+				fields = append(fields, "X-Forwarded-For: "+line, "Accept: */*")
+			}
+		}
+		x, _ := begin(env, request("GET", "/", fields...))
+		var r Record
+		if x.Record(30, &r); r.Client.Addr().String() != c.want {
+			t.Errorf("%s: %s, want %s", c.lines, r.Client.Addr(), c.want)
+		}
+	}
+}
