@@ -93,7 +93,8 @@ type requestNames struct {
 	path, host []byte // normal forms: alias the head's arena or the scratch
 	pathBuf    []byte
 	hostBuf    []byte
-	pathRaw    bool // path is the very bytes of the head
+	options    []byte // of the connection, of an answer that names fields by them
+	pathRaw    bool   // path is the very bytes of the head
 	requestID  [64]byte
 	idLen      uint8
 	socketKey  [keyLen]byte // that we asked an endpoint with
@@ -144,13 +145,16 @@ const keptName = 8 << 10
 
 // Reset empties x and keeps its memory.
 func (x *Exchange) Reset() {
-	pathBuf, hostBuf := x.local.pathBuf, x.local.hostBuf
+	pathBuf, hostBuf, options := x.local.pathBuf, x.local.hostBuf, x.local.options
 	*x = Exchange{}
 	if cap(pathBuf) <= keptName {
 		x.local.pathBuf = pathBuf[:0]
 	}
 	if cap(hostBuf) <= keptName {
 		x.local.hostBuf = hostBuf[:0]
+	}
+	if cap(options) <= keptName {
+		x.local.options = options[:0]
 	}
 }
 

@@ -70,6 +70,9 @@ func (x *Exchange) ResponseHead(env *Env, h *message.Head, out *message.Out) {
 		out.Add(name, h.Bytes(f.Value))
 	}
 	addOps(ops, out)
+	if h.Named { // of its trailers too
+		x.local.options = h.AppendConnection(x.local.options[:0])
+	}
 	x.route, x.upstream = nil, nil
 }
 

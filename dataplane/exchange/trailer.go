@@ -15,7 +15,7 @@ func (x *Exchange) TrailerGoesUp(name []byte, id message.FieldID) bool {
 
 // TrailerGoesDown says whether a trailer of the answer is forwarded.
 func (x *Exchange) TrailerGoesDown(name []byte, id message.FieldID) bool {
-	return !dropsDown(id) && !headAlone(id) && !x.responseOps.Drops(name, id)
+	return !dropsDown(id) && !headAlone(id) && !x.responseOps.Drops(name, id) && !message.NamedBy(x.local.options, name)
 }
 
 // headAlone says which fields mean something in a head only, since they decide what

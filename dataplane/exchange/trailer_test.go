@@ -69,3 +69,39 @@ func TestTrailersThatMeanSomethingInAHeadAloneDoNotPass(t *testing.T) {
 		}
 	}
 }
+
+// TestTrailersThatConnectionNamesEndHere, as the fields of the head do (RFC 9110 section
+// 7.6.1): also those of an answer, whose head is gone when they come.
+func TestTrailersThatConnectionNamesEndHere(t *testing.T) {
+	env := testEnv(t, nil)
+	x := new(Exchange)
+	for _, c := range []struct {
+		connection []string
+		name       string
+		passes     bool
+	}{
+		{nil, "X-Hop", true},
+		{[]string{"close, x-hop"}, "X-Hop", false},
+		{[]string{"x-other", "X-HOP"}, "x-hop", false},
+		{[]string{"x-other", "x-hop"}, "x-hop-2", true},
+		{[]string{"x-forwarded-for"}, "X-Forwarded-For", true}, // as ever
+		{nil, "X-Hop", true},                                   // of the next exchange
+	} {
+		x.Reset()
+		x.Begin(env, request("GET", "/"), Arrival{Peer: peer, Start: 5, Now: 10})
+		x.Step(env, 20, gotNew)
+		var fields []string
+		for _, value := range c.connection {
+			fields = append(fields, "Connection: "+value)
+		}
+		answer := request("", "", fields...)
+		answer.Status, answer.Framing, answer.Named = 200, message.FramingChunked, len(c.connection) > 0
+		x.Step(env, 30, Event{Kind: EventResponseHead, Head: answer})
+		var out message.Out
+		x.ResponseHead(env, answer, &out)
+		name := []byte(c.name)
+		if got := x.TrailerGoesDown(name, message.LookupField(name)); got != c.passes {
+			t.Errorf("%q: %s goes down: %t", c.connection, c.name, got)
+		}
+	}
+}

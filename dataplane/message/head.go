@@ -98,15 +98,7 @@ func (h *Head) Value(id FieldID) (value []byte, ok bool) {
 // asks for what: Host, Content-Length, Cookie, Authorization, Forwarded and
 // X-Forwarded-* are never reported.
 func (h *Head) NamedByConnection(name []byte) bool {
-	if !h.Named {
-		return false
-	}
-	switch LookupField(name) {
-	case FieldHost, FieldContentLength, FieldCookie, FieldAuthorization, FieldForwarded:
-		return false
-	}
-	const prefix = "x-forwarded-"
-	if len(name) >= len(prefix) && EqualFold(name[:len(prefix)], prefix) {
+	if !h.Named || neverOfConnection(name) {
 		return false
 	}
 	for i := range h.Fields {
@@ -115,6 +107,28 @@ func (h *Head) NamedByConnection(name []byte) bool {
 		}
 	}
 	return false
+}
+
+// AppendConnection appends the options of all Connection fields, as one list.
+func (h *Head) AppendConnection(dst []byte) []byte {
+	for i := range h.Fields {
+		if h.Fields[i].ID == FieldConnection {
+			dst = append(append(dst, h.Bytes(h.Fields[i].Value)...), ',')
+		}
+	}
+	return dst
+}
+
+// NamedBy is NamedByConnection for the options of a head that is gone.
+func NamedBy(options, name []byte) bool { return !neverOfConnection(name) && listHas(options, name) }
+
+func neverOfConnection(name []byte) bool {
+	switch LookupField(name) {
+	case FieldHost, FieldContentLength, FieldCookie, FieldAuthorization, FieldForwarded:
+		return true
+	}
+	const prefix = "x-forwarded-"
+	return len(name) >= len(prefix) && EqualFold(name[:len(prefix)], prefix)
 }
 
 // listHas tells whether a comma-separated list has an element that equals
