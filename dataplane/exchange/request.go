@@ -200,7 +200,7 @@ func (x *Exchange) RequestHead(env *Env, out *message.Out) {
 		if ops != nil && ops.Drops(name, f.ID) {
 			continue
 		}
-		out.Add(name, h.Bytes(f.Value))
+		out.Pass(h, f)
 	}
 	x.addForwarded(env, out, trusted, ops)
 	if x.tunnel == tunnelUpgrade {

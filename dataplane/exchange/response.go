@@ -67,7 +67,7 @@ func (x *Exchange) ResponseHead(env *Env, h *message.Head, out *message.Out) {
 		if ops != nil && ops.Drops(name, f.ID) {
 			continue
 		}
-		out.Add(name, h.Bytes(f.Value))
+		out.Pass(h, f)
 	}
 	addOps(ops, out)
 	if h.Named { // of its trailers too
@@ -84,7 +84,7 @@ func (x *Exchange) InterimHead(h *message.Head, out *message.Out) {
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		if name := h.Bytes(f.Name); !dropsDown(f.ID) && !h.NamedByConnection(name) {
-			out.Add(name, h.Bytes(f.Value))
+			out.Pass(h, f)
 		}
 	}
 }

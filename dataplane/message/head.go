@@ -209,6 +209,11 @@ func (o *Out) Reset() {
 	*o = Out{Fields: fields}
 }
 
+// Pass appends a field line of another head as it is.
+func (o *Out) Pass(h *Head, f *Field) {
+	o.Fields = append(o.Fields, OutField{Name: h.Bytes(f.Name), Value: h.Bytes(f.Value), Sensitive: f.Sensitive})
+}
+
 // Add appends a field line.
 func (o *Out) Add(name, value []byte) {
 	o.Fields = append(o.Fields, OutField{Name: name, Value: value})
