@@ -76,14 +76,15 @@ func (x *Exchange) ResponseHead(env *Env, h *message.Head, out *message.Out) {
 	x.route, x.upstream = nil, nil
 }
 
-// InterimHead builds a 1xx head that goes down.
+// InterimHead builds a 1xx head that goes down. What the route removes from answers, or sets
+// in them, does not stand in one, as in trailers; nothing is added.
 func (x *Exchange) InterimHead(h *message.Head, out *message.Out) {
 	out.Reset()
 	out.Status = h.Status
 	out.Minor = x.head.Minor
 	for i := range h.Fields {
 		f := &h.Fields[i]
-		if name := h.Bytes(f.Name); !dropsDown(f.ID) && !h.NamedByConnection(name) {
+		if name := h.Bytes(f.Name); !dropsDown(f.ID) && !h.NamedByConnection(name) && !x.responseOps.Drops(name, f.ID) {
 			out.Pass(h, f)
 		}
 	}
