@@ -262,7 +262,7 @@ func (x *Exchange) addForwarded(env *Env, out *message.Out, trusted bool, ops *t
 		add(nameForwardedHost, message.FieldXForwardedHost, authority)
 	}
 	if x.cert != nil && !trusted {
-		out.Add(nameClientCert, x.cert)
+		add(nameClientCert, message.FieldClientCert, x.cert)
 	}
 	add(nameRequestID, message.FieldXRequestID, x.local.requestID[:x.local.idLen])
 }
