@@ -49,6 +49,11 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 			// Its client would take it for the tunnel (RFC 9110 section 9.3.6, RFC 8441 section 5).
 			return x.refuse(Failure{Reason: ReasonConnectDenied, Detail: "route_answers"})
 		}
+		if route.Action == table.ActionRedirect && route.Redirect.NeedsHost() && head.Authority.Len() == 0 {
+			// HTTP/1.0 without Host: a URI without one is invalid (RFC 9110 section 4.2.2), and
+			// browsers take the beginning of the path for it.
+			return x.refuse(Failure{Reason: ReasonMalformedRequest, Detail: "missing_host"})
+		}
 		return x.reply()
 	}
 	x.seekUpgrade(route.Tunnel)

@@ -30,6 +30,9 @@ type Redirect struct {
 	KeepQuery bool
 }
 
+// NeedsHost says that the request must name the host to which it is sent.
+func (r *Redirect) NeedsHost() bool { return r.Host == "" && (r.Scheme != "" || r.Port != 0) }
+
 // AppendLocation appends the value of the Location field for a request with the
 // given scheme, authority as received (port included), normal path and query.
 //
