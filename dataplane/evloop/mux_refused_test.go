@@ -51,8 +51,8 @@ func TestHeadsThatAreTooLargeAreLoggedSoManyTimes(t *testing.T) {
 	if got := n.engine.stats.RefusalHTTP2(uint8(http2.TooManyFields)); got != answered+reset {
 		t.Errorf("%d were counted, want %d", got, answered+reset)
 	}
-	if r := n.records.wait(t, answered); r.Status != 431 {
-		t.Errorf("the last record says %d", r.Status)
+	if r := n.records.wait(t, answered); r.Status != 431 || !r.HTTP2 {
+		t.Errorf("the last record says %d, HTTP/2 %t", r.Status, r.HTTP2)
 	}
 	n.records.mu.Lock()
 	defer n.records.mu.Unlock()

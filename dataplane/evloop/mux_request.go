@@ -81,6 +81,7 @@ func (l *Loop) refuseSub(d *downstream, ev http2.Event) {
 	// The loop keeps the memory of the head, which may have been a large one.
 	arena := l.muxHead.Arena
 	l.muxHead.Reset()
+	l.muxHead.HTTP2, l.muxHead.Minor = true, 1 // all that is known of it
 	s := l.muxStream(d, ev.Stream)
 	l.muxHead.Arena = arena[:0]
 	f := exchange.Failure{Reason: exchange.ReasonMalformedRequest, Detail: ev.Reason.String(), Status: ev.Reason.Status()}
