@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
@@ -41,6 +42,31 @@ func TestTheClientIsFoundInAllLinesOfXForwardedFor(t *testing.T) {
 		var r Record
 		if x.Record(30, &r); r.Client.Addr().String() != c.want {
 			t.Errorf("%s: %s, want %s", c.lines, r.Client.Addr(), c.want)
+		}
+	}
+}
+
+// TestNamesThatReadAsOursDoNotPass: an endpoint of CGI's kind cannot tell them from the
+// fields that only we, and trusted proxies, may send.
+func TestNamesThatReadAsOursDoNotPass(t *testing.T) {
+	for _, trusted := range []bool{false, true} {
+		for name, passes := range map[string]bool{
+			"X_Forwarded_For": trusted, "x-forwarded_for": trusted, "X-Forwarded_Proto": trusted, "X_Real_IP": trusted,
+			"Client_Cert": trusted, "X_Request_Id": trusted,
+			"X_Team": true, "Accept_Language": true, "X_Forwarded_Fortune": true, "_": true, strings.Repeat("_", 40): true,
+		} {
+			env := testEnv(t, func(l *table.Listener, _ *table.Route) {
+				if trusted {
+					l.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+				}
+			})
+			x, _ := begin(env, request("GET", "/", name+": 6.6.6.6"))
+			x.Step(env, 20, gotNew)
+			var out message.Out
+			x.RequestHead(env, &out)
+			if got := strings.Contains(outText(&out), name+": 6.6.6.6"); got != passes {
+				t.Errorf("trusted %t: %s passes: %t", trusted, name, got)
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"bytes"
 	"encoding/hex"
 	"net/netip"
 
@@ -194,6 +195,9 @@ func (x *Exchange) RequestHead(env *Env, out *message.Out) {
 			continue
 		}
 		name := h.Bytes(f.Name)
+		if f.ID == message.Unnumbered && !trusted && readsAsOurs(name) {
+			continue
+		}
 		if h.Named && h.NamedByConnection(name) {
 			continue
 		}
@@ -224,6 +228,23 @@ func dropsUp(id message.FieldID, trusted bool) bool {
 		return !trusted
 	}
 	return id.HopByHop()
+}
+
+// readsAsOurs tells whether an endpoint may take a name for that of a field which an
+// untrusted peer may not send: CGI, and what is made like it (WSGI, Rack, PHP), tells "_"
+// from "-" no more (RFC 3875 section 4.1.18), and would read Client_Cert as Client-Cert.
+func readsAsOurs(name []byte) bool {
+	var dashed [32]byte
+	if len(name) > len(dashed) || bytes.IndexByte(name, '_') < 0 {
+		return false
+	}
+	for i, c := range name {
+		if c == '_' {
+			c = '-'
+		}
+		dashed[i] = c
+	}
+	return dropsUp(message.LookupField(dashed[:len(name)]), false)
 }
 
 // addForwarded says where the request came from. What a trusted peer said of

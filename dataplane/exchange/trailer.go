@@ -10,7 +10,7 @@ import "github.com/proxyfleet/proxyfleet/dataplane/message"
 // about where a request came from is ours alone there, whoever the peer is: a
 // trusted proxy says it in the head.
 func (x *Exchange) TrailerGoesUp(name []byte, id message.FieldID) bool {
-	return !dropsUp(id, false) && !headAlone(id) && !x.requestOps.Drops(name, id) && !x.head.NamedByConnection(name)
+	return !dropsUp(id, false) && !headAlone(id) && !readsAsOurs(name) && !x.requestOps.Drops(name, id) && !x.head.NamedByConnection(name)
 }
 
 // TrailerGoesDown says whether a trailer of the answer is forwarded.

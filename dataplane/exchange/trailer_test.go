@@ -36,6 +36,7 @@ func TestTrailersThatMeanSomethingInAHeadAloneDoNotPass(t *testing.T) {
 		{"Cookie", false, false},
 		{"Set-Cookie", false, false},
 		{"X-Forwarded-For", false, true},
+		{"X_Forwarded_For", false, true},
 		{"X-Forwarded-Proto", false, true},
 		{"X-Forwarded-Host", false, true},
 		{"X-Forwarded-Port", false, true},
