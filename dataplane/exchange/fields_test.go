@@ -60,3 +60,34 @@ func TestARouteChangesWhatWeSayOfTheClient(t *testing.T) {
 		}
 	}
 }
+
+// TestAnAnswerWithoutADateGetsTheTimeAtWhichItCame (RFC 9110 section 6.6.1); one that has
+// a date keeps it, and what a route does to dates is done.
+func TestAnAnswerWithoutADateGetsTheTimeAtWhichItCame(t *testing.T) {
+	date := table.HeaderName{Name: []byte("date"), ID: message.FieldDate}
+	for _, c := range []struct {
+		status uint16
+		fields []string
+		ops    *table.HeaderOps
+		want   string
+	}{
+		{200, nil, nil, "date: now|"},
+		{503, []string{"Age: 1"}, nil, "Age: 1|date: now|"},
+		{304, []string{"Date: then", "Age: 1"}, nil, "Date: then|Age: 1|"},
+		{200, nil, &table.HeaderOps{Remove: []table.HeaderName{date}}, ""},
+		{200, []string{"Date: then"}, &table.HeaderOps{Remove: []table.HeaderName{date}}, ""},
+		{200, nil, &table.HeaderOps{Set: []table.HeaderField{{Name: date.Name, ID: date.ID, Value: []byte("set")}}}, "date: set|"},
+	} {
+		env := testEnv(t, func(_ *table.Listener, r *table.Route) { r.ResponseHeaders = c.ops })
+		x, _ := begin(env, request("GET", "/"))
+		x.Step(env, 20, gotNew)
+		answer := request("", "", c.fields...)
+		answer.Status = c.status
+		x.Step(env, 30, Event{Kind: EventResponseHead, Head: answer})
+		var out message.Out
+		x.ResponseHead(env, answer, &out)
+		if _, got, _ := strings.Cut(outText(&out), "|"); got != c.want {
+			t.Errorf("%+v: got %s", c, got)
+		}
+	}
+}

@@ -55,8 +55,10 @@ func (x *Exchange) ResponseHead(env *Env, h *message.Head, out *message.Out) {
 		x.switched(env, out)
 	}
 	ops := x.route.ResponseHeaders
+	dated := out.Status < 200
 	for i := range h.Fields {
 		f := &h.Fields[i]
+		dated = dated || f.ID == message.FieldDate
 		if dropsDown(f.ID) || x.dropsKey(f.ID) {
 			continue
 		}
@@ -68,6 +70,9 @@ func (x *Exchange) ResponseHead(env *Env, h *message.Head, out *message.Out) {
 			continue
 		}
 		out.Pass(h, f)
+	}
+	if !dated && !ops.Drops(nameDate, message.FieldDate) { // RFC 9110 section 6.6.1
+		out.Add(nameDate, env.Date)
 	}
 	addOps(ops, out)
 	if h.Named { // of its trailers too
