@@ -43,6 +43,7 @@ type Exchange struct {
 	// The client's connection.
 	raw         bool // it carries no requests
 	secure      bool // it came by TLS
+	trusted     bool // the peer is a proxy whose word counts
 	interim     bool // a 1xx went to the client
 	headSent    bool // the head of an answer went to the client
 	chunkedDown bool // the answer goes down chunked

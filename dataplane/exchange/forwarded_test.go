@@ -70,3 +70,25 @@ func TestNamesThatReadAsOursDoNotPass(t *testing.T) {
 		}
 	}
 }
+
+// TestARouteIsNotChosenByWhatAnUntrustedPeerSaysOfItself: the endpoint does not get it
+// either. A route for those that showed a certificate is not one for those that say so.
+func TestARouteIsNotChosenByWhatAnUntrustedPeerSaysOfItself(t *testing.T) {
+	for _, name := range []string{"client-cert", "x-forwarded-proto", "x-real-ip", "forwarded", "x-team"} {
+		for _, invert := range []bool{false, true} {
+			for _, trusted := range []bool{false, true} {
+				env := testEnv(t, func(l *table.Listener, r *table.Route) {
+					r.Conditions = &table.Conditions{Headers: []table.ValueMatch{{Name: name, ID: message.LookupField([]byte(name)), Kind: table.TextPresent, Invert: invert}}}
+					if trusted {
+						l.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+					}
+				})
+				x, _ := begin(env, request("GET", "/", name+": 1"))
+				seen := trusted || name == "x-team"
+				if got := x.Route() != nil; got != (seen != invert) {
+					t.Errorf("%s, inverted %t, trusted %t: the route is taken: %t", name, invert, trusted, got)
+				}
+			}
+		}
+	}
+}

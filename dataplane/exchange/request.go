@@ -65,7 +65,7 @@ func (x *Exchange) match(env *Env) *table.Route {
 	if h.HasQuery {
 		q.RawQuery = h.Bytes(h.Query)
 	}
-	q.Head, q.Client = h, x.client.Addr()
+	q.Head, q.Client, q.Untrusted = h, x.client.Addr(), !x.trusted
 	route := env.Listener.Match(q)
 	q.Head = nil // it belongs to the stream
 	return route
@@ -75,7 +75,7 @@ func (x *Exchange) match(env *Env) *table.Route {
 // count only if the peer is a trusted proxy.
 func (x *Exchange) identify(env *Env) {
 	trusted := env.Listener.TrustedProxies
-	if !contains(trusted, x.peer.Addr()) {
+	if x.trusted = contains(trusted, x.peer.Addr()); !x.trusted {
 		x.makeID(env)
 		return
 	}
@@ -184,18 +184,17 @@ func (x *Exchange) RequestHead(env *Env, out *message.Out) {
 		}
 		out.Authority = env.scratch[start:]
 	}
-	trusted := contains(env.Listener.TrustedProxies, x.peer.Addr())
 	ops := x.route.RequestHeaders
 	for i := range h.Fields {
 		f := &h.Fields[i]
-		if dropsUp(f.ID, trusted) || x.dropsKey(f.ID) {
+		if dropsUp(f.ID, x.trusted) || x.dropsKey(f.ID) {
 			continue
 		}
 		if f.ID == message.FieldExpect && h.Minor == 0 { // RFC 9110 section 10.1.1: ignored in HTTP/1.0
 			continue
 		}
 		name := h.Bytes(f.Name)
-		if f.ID == message.Unnumbered && !trusted && readsAsOurs(name) {
+		if f.ID == message.Unnumbered && !x.trusted && readsAsOurs(name) {
 			continue
 		}
 		if h.Named && h.NamedByConnection(name) {
@@ -206,7 +205,7 @@ func (x *Exchange) RequestHead(env *Env, out *message.Out) {
 		}
 		out.Pass(h, f)
 	}
-	x.addForwarded(env, out, trusted, ops)
+	x.addForwarded(env, out, ops)
 	if x.tunnel == tunnelUpgrade {
 		x.addUpgrade(env, out)
 	}
@@ -222,12 +221,8 @@ func dropsUp(id message.FieldID, trusted bool) bool {
 		return false
 	case message.FieldHost, message.FieldContentLength, message.FieldXRequestID, message.FieldXForwardedFor:
 		return true
-	case message.FieldXForwardedProto, message.FieldXForwardedHost, message.FieldXForwardedPort,
-		message.FieldForwarded, message.FieldXRealIP,
-		message.FieldClientCert, message.FieldClientCertChain: // RFC 9440 section 2.4
-		return !trusted
 	}
-	return id.HopByHop()
+	return id.HopByHop() || !trusted && id.Hearsay()
 }
 
 // readsAsOurs tells whether an endpoint may take a name for that of a field which an
@@ -249,11 +244,11 @@ func readsAsOurs(name []byte) bool {
 
 // addForwarded says where the request came from. What a trusted peer said of
 // protocol and host stays; its X-Forwarded-For is continued.
-func (x *Exchange) addForwarded(env *Env, out *message.Out, trusted bool, ops *table.HeaderOps) {
+func (x *Exchange) addForwarded(env *Env, out *message.Out, ops *table.HeaderOps) {
 	h := x.head
 	start := len(env.scratch)
 	sawProto, sawHost := false, false
-	if trusted {
+	if x.trusted {
 		for i := range h.Fields {
 			switch f := &h.Fields[i]; f.ID {
 			case message.FieldXForwardedFor:
@@ -282,7 +277,7 @@ func (x *Exchange) addForwarded(env *Env, out *message.Out, trusted bool, ops *t
 	if authority := h.Bytes(h.Authority); !sawHost && len(authority) > 0 {
 		add(nameForwardedHost, message.FieldXForwardedHost, authority)
 	}
-	if x.cert != nil && !trusted {
+	if x.cert != nil && !x.trusted {
 		add(nameClientCert, message.FieldClientCert, x.cert)
 	}
 	add(nameRequestID, message.FieldXRequestID, x.local.requestID[:x.local.idLen])

@@ -306,6 +306,17 @@ func (id FieldID) HopByHop() bool {
 	return id >= FieldKeepAlive && id <= FieldProxyAuthorization
 }
 
+// Hearsay tells whether the field says where a request came from, or who asks: that counts
+// from a trusted proxy alone, and is not there when anybody else says it.
+func (id FieldID) Hearsay() bool {
+	switch id {
+	case FieldXForwardedFor, FieldXForwardedProto, FieldXForwardedHost, FieldXForwardedPort, FieldForwarded, FieldXRealIP,
+		FieldXRequestID, FieldClientCert, FieldClientCertChain: // RFC 9440 section 2.4
+		return true
+	}
+	return false
+}
+
 // EqualFold compares a with lower, which must be in lower case, ignoring the
 // case of ASCII letters in a.
 func EqualFold(a []byte, lower string) bool {

@@ -40,7 +40,7 @@ func (c *Conditions) fits(q *Query) (failed Clause, at int) {
 		return ClauseMethod, 0
 	}
 	for i := range c.Headers {
-		if !c.Headers[i].headerFits(q.Head) {
+		if !c.Headers[i].headerFits(q) {
 			return ClauseHeader, i
 		}
 	}
@@ -77,8 +77,9 @@ func (c *Conditions) methodFits(q *Query) bool {
 }
 
 // headerFits looks at every line of the name: any that fits will do.
-func (m *ValueMatch) headerFits(h *message.Head) bool {
-	if h == nil {
+func (m *ValueMatch) headerFits(q *Query) bool {
+	h := q.Head
+	if h == nil || q.Untrusted && m.ID.Hearsay() {
 		return m.Invert
 	}
 	for i := range h.Fields {

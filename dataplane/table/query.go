@@ -19,6 +19,7 @@ type Query struct {
 	HasQuery   bool
 	Head       *message.Head // for header matches; nil: a request without fields
 	Client     netip.Addr
+	Untrusted  bool // hides fields that only a trusted proxy may send
 
 	scratch []byte // owned by the Query; grows to the longest decoded value
 }

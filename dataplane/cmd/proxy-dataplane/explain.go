@@ -151,7 +151,7 @@ func walk(l *table.Listener, q table.Query) (text string, found bool) {
 		tell("  400: host\n")
 		return b.String(), false
 	}
-	q.Path, q.Host = path, host
+	q.Path, q.Host, q.Untrusted = path, host, !l.Trusts(q.Client)
 	l.Explain(&q, func(s table.Step) {
 		class := s.Class
 		if class == "" {

@@ -908,8 +908,8 @@ type Listener struct {
 	SendBuffer *uint64 `protobuf:"varint,11,opt,name=send_buffer,json=sendBuffer" json:"send_buffer,omitempty"`
 	// Peers whose word counts: X-Forwarded-For says who the client is, and is continued;
 	// X-Request-Id, X-Forwarded-Proto, -Host and -Port, Forwarded, X-Real-IP, Client-Cert
-	// and Client-Cert-Chain go up as they came. From others they are dropped, also where
-	// their names have _ for -. Default: none.
+	// and Client-Cert-Chain go up as they came. From others they are dropped, and no route is
+	// chosen by them; names that have _ for - are dropped too. Default: none.
 	TrustedProxies []string `protobuf:"bytes,12,rep,name=trusted_proxies,json=trustedProxies" json:"trusted_proxies,omitempty"`
 	// Whether connections begin with a header of the PROXY protocol, version 1 or 2,
 	// that says who the client is. It is taken from the peers in trustedProxies only,
