@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/controlplane/session"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
@@ -16,7 +15,7 @@ const baseTimeout = 3 * time.Second
 // kept is a version that may be the base of a delta. One that was found in the
 // history has its tree loaded when it is first asked for.
 type kept struct {
-	version session.Version
+	version tree.Version
 
 	loading chan struct{} // holds a token while somebody looks or loads
 	// guarded by loading
@@ -24,7 +23,7 @@ type kept struct {
 	tree   tree.Tree
 }
 
-func newKept(v session.Version) *kept { return &kept{version: v, loading: make(chan struct{}, 1)} }
+func newKept(v tree.Version) *kept { return &kept{version: v, loading: make(chan struct{}, 1)} }
 
 // keep puts a version in front. The caller holds p.mu.
 func (p *Publisher) keep(k *kept) {
@@ -37,7 +36,7 @@ func (p *Publisher) keep(k *kept) {
 // loadHistory finds the versions before head, so that nodes that were there
 // before this process get deltas, and unchanged ones nothing. Without the
 // history they get whole configurations, which is right, only dearer.
-func (p *Publisher) loadHistory(ctx context.Context, head session.Version) {
+func (p *Publisher) loadHistory(ctx context.Context, head tree.Version) {
 	changes, err := p.c.Store.History(ctx, head.Revision, keptVersions-1)
 	if err != nil {
 		p.log.Warn("publish: history not read; nodes that are behind get whole configurations", "error", err)
@@ -50,7 +49,7 @@ func (p *Publisher) loadHistory(ctx context.Context, head session.Version) {
 		if err != nil {
 			continue
 		}
-		p.kept = append(p.kept, newKept(session.Version{Epoch: c.GetEpoch(), Revision: c.GetRevision(), Root: root}))
+		p.kept = append(p.kept, newKept(tree.Version{Epoch: c.GetEpoch(), Revision: c.GetRevision(), Root: root}))
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/proxyfleet/proxyfleet/controlplane/session"
 	"github.com/proxyfleet/proxyfleet/dataplane/compile"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -33,7 +32,7 @@ func (c *compiler) init() { c.turn = make(chan struct{}, 1) }
 
 // check returns what is wrong with the tree. base is the root of a tree near it,
 // whose result, if it is known, makes this cheap.
-func (c *compiler) check(ctx context.Context, base tree.Hash, next tree.Tree, v session.Version) []resource.Problem {
+func (c *compiler) check(ctx context.Context, base tree.Hash, next tree.Tree, v tree.Version) []resource.Problem {
 	root := next.Root()
 	if c.find(root) != nil {
 		c.cached.Add(1)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/proxyfleet/proxyfleet/controlplane/session"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
@@ -18,7 +17,7 @@ import (
 // A replica that merely lags is not a contradiction: the head is read again
 // before anything is concluded. The error says what could not be found out or
 // done; the node may be served all the same.
-func (p *Publisher) Observe(ctx context.Context, node string, running session.Version) error {
+func (p *Publisher) Observe(ctx context.Context, node string, running tree.Version) error {
 	if running.IsZero() || p.knows(running) {
 		return nil
 	}
@@ -50,13 +49,13 @@ func (p *Publisher) Observe(ctx context.Context, node string, running session.Ve
 }
 
 // knows reports whether the version is one of the last.
-func (p *Publisher) knows(v session.Version) bool {
+func (p *Publisher) knows(v tree.Version) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.ContainsFunc(p.kept, func(k *kept) bool { return k.version == v })
 }
 
-func (p *Publisher) contradicts(ctx context.Context, running, head session.Version) (bool, error) {
+func (p *Publisher) contradicts(ctx context.Context, running, head tree.Version) (bool, error) {
 	switch {
 	case running.Epoch < head.Epoch:
 		return false, nil // an epoch that is over
@@ -81,7 +80,7 @@ func (p *Publisher) contradicts(ctx context.Context, running, head session.Versi
 
 // newEpoch asks for an epoch after both. The caller holds the lock, so that of
 // many nodes that show the same contradiction only the first does.
-func (p *Publisher) newEpoch(ctx context.Context, seen, head session.Version) error {
+func (p *Publisher) newEpoch(ctx context.Context, seen, head tree.Version) error {
 	p.counts.contradictions.Add(1)
 	if p.c.Epochs == nil {
 		return fmt.Errorf("%w: seen %v, head %v", ErrContradiction, seen, head)

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/controlplane/session"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/proto/certificate"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
@@ -59,7 +58,7 @@ type Config struct {
 
 // Published is a version that is wanted, with its content.
 type Published struct {
-	session.Version
+	tree.Version
 	Tree tree.Tree
 	At   time.Time // when it became wanted
 	// Accepted: somebody accepted its epoch, so that nodes take it whatever they
@@ -90,7 +89,7 @@ type Publisher struct {
 
 // Unpublished is a head that does not compile in this build.
 type Unpublished struct {
-	Version  session.Version
+	Version  tree.Version
 	Problems []resource.Problem
 	Since    time.Time
 }
@@ -212,17 +211,17 @@ func (p *Publisher) refresh(ctx context.Context) error {
 }
 
 // VersionOf names a configuration of the store.
-func VersionOf(s store.Configuration) session.Version {
-	return session.Version{Epoch: s.Epoch, Revision: s.Revision, Root: s.Tree.Root()}
+func VersionOf(s store.Configuration) tree.Version {
+	return tree.Version{Epoch: s.Epoch, Revision: s.Revision, Root: s.Tree.Root()}
 }
 
-func (p *Publisher) knownBad(v session.Version) bool {
+func (p *Publisher) knownBad(v tree.Version) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.unpublished != nil && p.unpublished.Version == v
 }
 
-func (p *Publisher) refuse(v session.Version, problems []resource.Problem) {
+func (p *Publisher) refuse(v tree.Version, problems []resource.Problem) {
 	p.counts.unpublishable.Add(1)
 	p.log.Error("publish: the head does not compile in this build; nodes keep the version before",
 		"epoch", v.Epoch, "revision", v.Revision, "problems", len(problems), "first", problems[0])
@@ -337,7 +336,7 @@ func (p *Publisher) Certificates() iter.Seq2[string, *x509.Certificate] {
 // wrong with it. The result is kept: publishing the same root costs nothing.
 func (p *Publisher) Check(ctx context.Context, base store.Configuration, next tree.Tree) []resource.Problem {
 	p.counts.checks.Add(1)
-	v := session.Version{Epoch: base.Epoch, Revision: base.Revision + 1, Root: next.Root()}
+	v := tree.Version{Epoch: base.Epoch, Revision: base.Revision + 1, Root: next.Root()}
 	return p.compiler.check(ctx, base.Tree.Root(), next, v)
 }
 

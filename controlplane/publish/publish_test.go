@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/proxyfleet/proxyfleet/controlplane/session"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -206,7 +205,7 @@ func TestHeadIsWantedAtOnceAndTheNextIsFiveMillisecondsLater(t *testing.T) {
 		h := newHistory()
 		p, watch := startWatched(t, h)
 		<-watch
-		if got := p.Wanted(); got.Version != (session.Version{Epoch: 1, Root: tree.EmptyRoot()}) {
+		if got := p.Wanted(); got.Version != (tree.Version{Epoch: 1, Root: tree.EmptyRoot()}) {
 			t.Fatalf("wanted %v", got.Version)
 		}
 		time.Sleep(time.Second)
@@ -373,7 +372,7 @@ func TestLastSixteenVersionsAreBases(t *testing.T) {
 		if h.loads != keptVersions-1 {
 			t.Fatalf("%d trees loaded", h.loads)
 		}
-		if !p.knows(session.Version{Epoch: 1, Revision: 15, Root: roots[14]}) {
+		if !p.knows(tree.Version{Epoch: 1, Revision: 15, Root: roots[14]}) {
 			t.Fatal("a version of the history is not known")
 		}
 	})
@@ -418,15 +417,15 @@ func TestABaseIsNotWaitedForWhileTheStoreIsAway(t *testing.T) {
 func TestNodeThatContradictsTheStoreMakesANewEpoch(t *testing.T) {
 	root := tree.Sum([]byte("another store"))
 	for name, c := range map[string]struct {
-		running session.Version
+		running tree.Version
 		epoch   uint64 // afterwards
 	}{
-		"nothing runs":             {session.Version{}, 1},
-		"higher revision":          {session.Version{Epoch: 1, Revision: 31, Root: root}, 2},
-		"other digest at the head": {session.Version{Epoch: 1, Revision: 30, Root: root}, 2},
-		"other digest before":      {session.Version{Epoch: 1, Revision: 3, Root: root}, 2},
-		"later epoch":              {session.Version{Epoch: 7, Revision: 3, Root: root}, 8},
-		"earlier epoch":            {session.Version{Epoch: 0, Revision: 99, Root: root}, 1},
+		"nothing runs":             {tree.Version{}, 1},
+		"higher revision":          {tree.Version{Epoch: 1, Revision: 31, Root: root}, 2},
+		"other digest at the head": {tree.Version{Epoch: 1, Revision: 30, Root: root}, 2},
+		"other digest before":      {tree.Version{Epoch: 1, Revision: 3, Root: root}, 2},
+		"later epoch":              {tree.Version{Epoch: 7, Revision: 3, Root: root}, 8},
+		"earlier epoch":            {tree.Version{Epoch: 0, Revision: 99, Root: root}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -484,7 +483,7 @@ func TestReplicaThatLagsIsNoContradiction(t *testing.T) {
 			}
 		}
 		h.set(func() { h.fail = errors.New("no leader") })
-		if err := p.Observe(t.Context(), "n1", session.Version{Epoch: 1, Revision: 99}); err == nil {
+		if err := p.Observe(t.Context(), "n1", tree.Version{Epoch: 1, Revision: 99}); err == nil {
 			t.Fatal("a store that does not answer proves nothing")
 		}
 	})
@@ -510,7 +509,7 @@ func TestHeadThatGoesBackMakesANewEpoch(t *testing.T) {
 func TestWithoutEpochsAContradictionIsAnError(t *testing.T) {
 	h := newHistory()
 	p := New(Config{Store: h, Logger: slog.New(slog.DiscardHandler)})
-	err := p.Observe(t.Context(), "n1", session.Version{Epoch: 1, Revision: 9, Root: tree.Sum(nil)})
+	err := p.Observe(t.Context(), "n1", tree.Version{Epoch: 1, Revision: 9, Root: tree.Sum(nil)})
 	if !errors.Is(err, ErrContradiction) || p.Counters().Contradictions != 1 {
 		t.Fatal(err)
 	}

@@ -108,25 +108,25 @@ func parseInput(words []string, names map[tree.Hash]string) (Input, error) {
 	return in, nil
 }
 
-func parseVersion(text string, names map[tree.Hash]string) (Version, error) {
+func parseVersion(text string, names map[tree.Hash]string) (tree.Version, error) {
 	if text == "none" {
-		return Version{}, nil
+		return tree.Version{}, nil
 	}
 	parts := strings.Split(text, "/")
 	if len(parts) != 3 {
-		return Version{}, fmt.Errorf("version %q: want epoch/revision/content", text)
+		return tree.Version{}, fmt.Errorf("version %q: want epoch/revision/content", text)
 	}
 	epoch, err := strconv.ParseUint(parts[0], 10, 64)
 	if err != nil {
-		return Version{}, err
+		return tree.Version{}, err
 	}
 	revision, err := strconv.ParseUint(parts[1], 10, 64)
 	if err != nil {
-		return Version{}, err
+		return tree.Version{}, err
 	}
 	root := tree.Sum([]byte(parts[2]))
 	names[root] = parts[2]
-	return Version{Epoch: epoch, Revision: revision, Root: root}, nil
+	return tree.Version{Epoch: epoch, Revision: revision, Root: root}, nil
 }
 
 func describe(a Action, o Outcome, s *Session, names map[tree.Hash]string) string {
@@ -153,9 +153,9 @@ func FuzzStep(f *testing.F) {
 	f.Fuzz(func(t *testing.T, script []byte) {
 		var s Session
 		for len(script) >= 3 {
-			v := Version{Epoch: 1, Revision: uint64(script[1] % 8)}
+			v := tree.Version{Epoch: 1, Revision: uint64(script[1] % 8)}
 			if script[1]%8 == 0 {
-				v = Version{}
+				v = tree.Version{}
 			}
 			before := s.InFlight()
 			in := Input{Kind: InputKind(script[0] % 7), Version: v, Reason: Reason(script[2] % 5), Accepted: script[2]&0x80 != 0}

@@ -1,29 +1,6 @@
 package session
 
-import (
-	"fmt"
-
-	"github.com/proxyfleet/proxyfleet/proto/tree"
-)
-
-// Version names one configuration. The zero Version means none: nothing runs,
-// or nothing is wanted yet.
-type Version struct {
-	Epoch    uint64
-	Revision uint64
-	Root     tree.Hash
-}
-
-// IsZero reports whether v names nothing.
-func (v Version) IsZero() bool { return v == Version{} }
-
-// String is "epoch/revision/first digits of the root".
-func (v Version) String() string {
-	if v.IsZero() {
-		return "none"
-	}
-	return fmt.Sprintf("%d/%d/%s", v.Epoch, v.Revision, v.Root.Short())
-}
+import "github.com/proxyfleet/proxyfleet/proto/tree"
 
 // State is where a subscription stands.
 type State uint8
@@ -97,7 +74,7 @@ const (
 // Input is one thing that happened.
 type Input struct {
 	Kind     InputKind
-	Version  Version
+	Version  tree.Version
 	Reason   Reason // of a Nack
 	Accepted bool   // of a Want: the version's epoch is accepted
 }
@@ -108,7 +85,7 @@ type Input struct {
 type Action struct {
 	Send     bool
 	Base     tree.Hash
-	Target   Version
+	Target   tree.Version
 	Accepted bool // the target's epoch is accepted
 }
 
@@ -131,31 +108,31 @@ const maxRefused = 16
 // Session is one node's subscription. The zero value awaits the node's Hello.
 type Session struct {
 	state   State
-	running Version // what the node serves, as far as it said
-	wanted  Version // the newest
+	running tree.Version // what the node serves, as far as it said
+	wanted  tree.Version // the newest
 	// accepted is of the epoch of wanted.
 	accepted bool
 
-	inFlight     Version // unanswered, while state is InFlight
-	sentAccepted bool    // inFlight was sent as of an accepted epoch
-	whole        bool    // inFlight was sent again as a whole, after a mismatch
-	retrying     Version // the node tries it by itself; zero: none
-	held         Version // the node holds it; zero: none
+	inFlight     tree.Version // unanswered, while state is InFlight
+	sentAccepted bool         // inFlight was sent as of an accepted epoch
+	whole        bool         // inFlight was sent again as a whole, after a mismatch
+	retrying     tree.Version // the node tries it by itself; zero: none
+	held         tree.Version // the node holds it; zero: none
 
-	refused []Version // for good, oldest first, at most maxRefused
+	refused []tree.Version // for good, oldest first, at most maxRefused
 }
 
 // State is where the subscription stands.
 func (s *Session) State() State { return s.state }
 
 // Running is what the node serves, by its Hello and Acks.
-func (s *Session) Running() Version { return s.running }
+func (s *Session) Running() tree.Version { return s.running }
 
 // Wanted is the newest version that is wanted of the node.
-func (s *Session) Wanted() Version { return s.wanted }
+func (s *Session) Wanted() tree.Version { return s.wanted }
 
 // InFlight is the unanswered version, or zero.
-func (s *Session) InFlight() Version { return s.inFlight }
+func (s *Session) InFlight() tree.Version { return s.inFlight }
 
 // Step takes one input. All transitions are here and in the functions below.
 func (s *Session) Step(in Input) (Action, Outcome) {
@@ -173,13 +150,13 @@ func (s *Session) Step(in Input) (Action, Outcome) {
 		return s.nack(in.Version, in.Reason)
 	case Disconnect:
 		s.state = Closed
-		s.inFlight, s.retrying, s.held = Version{}, Version{}, Version{}
+		s.inFlight, s.retrying, s.held = tree.Version{}, tree.Version{}, tree.Version{}
 		return Action{}, Taken
 	}
 	return s.ignore()
 }
 
-func (s *Session) hello(running Version) (Action, Outcome) {
+func (s *Session) hello(running tree.Version) (Action, Outcome) {
 	if s.state != AwaitingHello {
 		return s.ignore()
 	}
@@ -187,7 +164,7 @@ func (s *Session) hello(running Version) (Action, Outcome) {
 	return s.next(), Taken
 }
 
-func (s *Session) want(v Version, accepted bool) (Action, Outcome) {
+func (s *Session) want(v tree.Version, accepted bool) (Action, Outcome) {
 	s.wanted, s.accepted = v, accepted
 	if s.state == AwaitingHello || s.state == InFlight {
 		return Action{}, Taken
@@ -195,16 +172,16 @@ func (s *Session) want(v Version, accepted bool) (Action, Outcome) {
 	return s.next(), Taken
 }
 
-func (s *Session) ack(v Version) (Action, Outcome) {
+func (s *Session) ack(v tree.Version) (Action, Outcome) {
 	switch {
 	case s.state == AwaitingHello || v.IsZero():
 		return s.ignore()
 	case s.state == InFlight && v == s.inFlight:
-		s.running, s.retrying = v, Version{}
+		s.running, s.retrying = v, tree.Version{}
 		return s.next(), Taken
 	case v == s.retrying:
 		// The node's own retry worked, maybe while a newer update is on its way.
-		s.running, s.retrying = v, Version{}
+		s.running, s.retrying = v, tree.Version{}
 		if s.state == InFlight {
 			return Action{}, Taken
 		}
@@ -213,7 +190,7 @@ func (s *Session) ack(v Version) (Action, Outcome) {
 	return s.ignore()
 }
 
-func (s *Session) nack(v Version, reason Reason) (Action, Outcome) {
+func (s *Session) nack(v tree.Version, reason Reason) (Action, Outcome) {
 	switch {
 	case s.state == AwaitingHello || v.IsZero():
 		return s.ignore()
@@ -224,7 +201,7 @@ func (s *Session) nack(v Version, reason Reason) (Action, Outcome) {
 			return Action{}, Taken
 		}
 		s.refuse(v)
-		s.retrying = Version{}
+		s.retrying = tree.Version{}
 		if s.state == InFlight {
 			return Action{}, Taken
 		}
@@ -235,8 +212,8 @@ func (s *Session) nack(v Version, reason Reason) (Action, Outcome) {
 
 // nackInFlight takes the refusal of the unanswered version. Whatever the node
 // retried before was given up for this one.
-func (s *Session) nackInFlight(v Version, reason Reason) Action {
-	s.retrying = Version{}
+func (s *Session) nackInFlight(v tree.Version, reason Reason) Action {
+	s.retrying = tree.Version{}
 	switch reason {
 	case Local:
 		s.retrying = v
@@ -269,7 +246,7 @@ func (s *Session) nackInFlight(v Version, reason Reason) Action {
 
 // next decides what follows when nothing is unanswered.
 func (s *Session) next() Action {
-	s.inFlight, s.whole = Version{}, false
+	s.inFlight, s.whole = tree.Version{}, false
 	switch {
 	case s.wanted.IsZero() || s.wanted == s.running:
 		s.state = Synced
@@ -285,13 +262,13 @@ func (s *Session) next() Action {
 	return Action{}
 }
 
-func (s *Session) send(base tree.Hash, target Version) Action {
+func (s *Session) send(base tree.Hash, target tree.Version) Action {
 	s.state, s.inFlight, s.whole = InFlight, target, false
 	s.sentAccepted = s.accepted
 	return Action{Send: true, Base: base, Target: target, Accepted: s.accepted}
 }
 
-func (s *Session) refuse(v Version) {
+func (s *Session) refuse(v tree.Version) {
 	if s.isRefused(v) {
 		return
 	}
@@ -301,7 +278,7 @@ func (s *Session) refuse(v Version) {
 	s.refused = append(s.refused, v)
 }
 
-func (s *Session) isRefused(v Version) bool {
+func (s *Session) isRefused(v tree.Version) bool {
 	for _, r := range s.refused {
 		if r == v {
 			return true

@@ -35,10 +35,10 @@ type world struct {
 
 	// The server.
 	session   Session
-	wanted    Version
+	wanted    tree.Version
 	accepted  bool
-	refused   map[Version]bool // on this stream
-	held      map[Version]bool // on this stream
+	refused   map[tree.Version]bool // on this stream
+	held      map[tree.Version]bool // on this stream
 	streams   int
 	revision  uint64
 	inFlight  int
@@ -47,8 +47,8 @@ type world struct {
 	lossyNode bool
 
 	// The node.
-	live    Version
-	pending Version // retried locally
+	live    tree.Version
+	pending tree.Version // retried locally
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
@@ -58,10 +58,10 @@ func newWorld(t *testing.T, seed uint64) *world {
 }
 
 // refusesForGood is a property of the content, as compiling is.
-func (w *world) refusesForGood(v Version) bool { return v.Root[0]%5 == 0 }
+func (w *world) refusesForGood(v tree.Version) bool { return v.Root[0]%5 == 0 }
 
 // holds is a property of the content, as what it takes away is.
-func (w *world) holds(v Version) bool { return v.Root[0]%5 == 1 }
+func (w *world) holds(v tree.Version) bool { return v.Root[0]%5 == 1 }
 
 // accept makes what is wanted accepted.
 func (w *world) accept() {
@@ -74,9 +74,9 @@ func (w *world) accept() {
 func (w *world) change() {
 	w.revision++
 	content := binary.LittleEndian.AppendUint64(nil, w.rng.Uint64N(12))
-	w.wanted = Version{Epoch: 1, Revision: w.revision, Root: tree.Sum(content)}
+	w.wanted = tree.Version{Epoch: 1, Revision: w.revision, Root: tree.Sum(content)}
 	w.accepted = w.rng.IntN(4) == 0
-	w.held = map[Version]bool{} // something else was wanted in between
+	w.held = map[tree.Version]bool{} // something else was wanted in between
 	w.serve(Input{Kind: Want, Version: w.wanted, Accepted: w.accepted})
 }
 
@@ -84,7 +84,7 @@ func (w *world) change() {
 func (w *world) connect() {
 	w.session.Step(Input{Kind: Disconnect})
 	w.streams++
-	w.session, w.refused, w.held, w.inFlight = Session{}, map[Version]bool{}, map[Version]bool{}, 0
+	w.session, w.refused, w.held, w.inFlight = Session{}, map[tree.Version]bool{}, map[tree.Version]bool{}, 0
 	w.toNode, w.toServer = nil, nil
 	if !w.wanted.IsZero() {
 		w.serve(Input{Kind: Want, Version: w.wanted, Accepted: w.accepted})
@@ -127,7 +127,7 @@ func (w *world) serve(in Input) {
 // receive is the node taking an update.
 func (w *world) receive(a Action) {
 	v := a.Target
-	w.pending = Version{}
+	w.pending = tree.Version{}
 	reply := Input{Kind: Ack, Version: v}
 	switch {
 	case !a.Base.IsZero() && a.Base != w.live.Root, w.lossyNode && !a.Base.IsZero() && w.rng.IntN(20) == 0:
@@ -152,10 +152,10 @@ func (w *world) step() {
 	case p < 28:
 		w.connect()
 	case p < 29: // the node's process starts anew, with nothing
-		w.live, w.pending = Version{}, Version{}
+		w.live, w.pending = tree.Version{}, tree.Version{}
 		w.connect()
 	case p < 31: // an answer out of nowhere
-		w.toServer = append(w.toServer, Input{Kind: Ack, Version: Version{Epoch: 9, Revision: w.rng.Uint64N(9) + 1}})
+		w.toServer = append(w.toServer, Input{Kind: Ack, Version: tree.Version{Epoch: 9, Revision: w.rng.Uint64N(9) + 1}})
 	case p < 41:
 		w.retry()
 	case p < 43:
@@ -174,7 +174,7 @@ func (w *world) retry() {
 		w.toServer = append(w.toServer, Input{Kind: Nack, Version: w.pending, Reason: Local})
 		return
 	}
-	w.live, w.pending = w.pending, Version{}
+	w.live, w.pending = w.pending, tree.Version{}
 	w.toServer = append(w.toServer, Input{Kind: Ack, Version: w.live})
 }
 

@@ -177,7 +177,7 @@ func TestANodeThatRunsTheFleetsOwnVersionIsTakenWhateverTheClockSays(t *testing.
 		message, _, _ := p.server.fleet.state()
 		return message != nil && !p.publisher.Wanted().IsZero()
 	})
-	running := versionProto(p.publisher.Wanted().Version)
+	running := p.publisher.Wanted().Version.Proto()
 	dialRaw(t, p.address).hello(&fleetv1.Hello{
 		NodeId: "n", Running: running, ListLineage: 1, ListRevision: list.GetRevision(), List: list.GetMembers(),
 	}).recv()

@@ -64,7 +64,7 @@ func (s *Server) welcome(stream syncStream) (*conn, *fleetv1.Hello, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	running, err := versionFrom(hello.GetRunning())
+	running, err := tree.VersionFromProto(hello.GetRunning())
 	if err != nil {
 		return nil, nil, status.Errorf(codes.InvalidArgument, "hello: %v", err)
 	}
@@ -139,7 +139,7 @@ type driver struct {
 }
 
 // run sends until the stream has to end. Its error is the stream's status.
-func (d *driver) run(ctx context.Context, running session.Version) error {
+func (d *driver) run(ctx context.Context, running tree.Version) error {
 	welcome := &fleetv1.Welcome{Build: d.s.c.Build, SchemaLevel: resource.SchemaLevel}
 	if err := d.stream.Send(&fleetv1.ServerMessage{Message: &fleetv1.ServerMessage_Welcome{Welcome: welcome}}); err != nil {
 		return err
@@ -210,7 +210,7 @@ func (d *driver) turn(ctx context.Context) (over bool, err error) {
 }
 
 // observe lets the publisher compare what the node says with the store.
-func (d *driver) observe(ctx context.Context, running session.Version) {
+func (d *driver) observe(ctx context.Context, running tree.Version) {
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
 	if err := d.s.c.Publisher.Observe(ctx, d.conn.node, running); err != nil && ctx.Err() == nil {
@@ -313,7 +313,7 @@ func (d *driver) heard(m *fleetv1.NodeMessage) error {
 	case m.GetHello() != nil:
 		return errors.New("a second Hello")
 	}
-	version, err := versionFrom(running)
+	version, err := tree.VersionFromProto(running)
 	if err != nil {
 		return err
 	}
@@ -352,7 +352,7 @@ func (d *driver) heard(m *fleetv1.NodeMessage) error {
 // answered gives an Ack or Nack to the session.
 func (d *driver) answered(ctx context.Context, m *fleetv1.NodeMessage) error {
 	if ack := m.GetAck(); ack != nil {
-		version, err := versionFrom(ack.GetVersion())
+		version, err := tree.VersionFromProto(ack.GetVersion())
 		if err != nil {
 			return status.Error(codes.InvalidArgument, err.Error())
 		}
@@ -360,7 +360,7 @@ func (d *driver) answered(ctx context.Context, m *fleetv1.NodeMessage) error {
 		return nil
 	}
 	nack := m.GetNack()
-	version, err := versionFrom(nack.GetVersion())
+	version, err := tree.VersionFromProto(nack.GetVersion())
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -368,7 +368,7 @@ func (d *driver) answered(ctx context.Context, m *fleetv1.NodeMessage) error {
 	return nil
 }
 
-func (d *driver) acked(ctx context.Context, version session.Version) {
+func (d *driver) acked(ctx context.Context, version tree.Version) {
 	flight, sentAt := d.flight, d.sentAt
 	expected := d.session.InFlight() == version
 	in := session.Input{Kind: session.Ack, Version: version}
@@ -389,7 +389,7 @@ func (d *driver) acked(ctx context.Context, version session.Version) {
 	d.s.event(Event{Kind: Acked, Node: d.conn.node, Version: version})
 }
 
-func (d *driver) nacked(ctx context.Context, version session.Version, nack *fleetv1.Nack) {
+func (d *driver) nacked(ctx context.Context, version tree.Version, nack *fleetv1.Nack) {
 	problems := problemsOf(nack)
 	reason := reasonOf(nack.GetKind())
 	note := func(n *node) { n.problems, n.loss = problems, nack.GetLoss() }

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
-	"github.com/proxyfleet/proxyfleet/controlplane/session"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
@@ -37,7 +36,7 @@ type encoded struct {
 // encodingKey says what an encoding is for. A zero base is a whole configuration.
 type encodingKey struct {
 	base     tree.Hash
-	target   session.Version
+	target   tree.Version
 	accepted bool // the target's epoch
 }
 
@@ -165,7 +164,7 @@ func encode(base []byte, target publish.Published, upserts iter.Seq[tree.Leaf], 
 // partWriter fills parts one after another.
 type partWriter struct {
 	base     []byte
-	target   session.Version
+	target   tree.Version
 	accepted bool
 	out      *encoded
 	part     *fleetv1.Update
@@ -176,7 +175,7 @@ func (w *partWriter) begin() {
 	w.size = 0
 	w.part = &fleetv1.Update{
 		Base:          w.base,
-		Target:        versionProto(w.target),
+		Target:        w.target.Proto(),
 		Part:          uint32(len(w.out.parts)),
 		EpochAccepted: w.accepted,
 	}
@@ -206,24 +205,4 @@ func prepare(m *fleetv1.ServerMessage) prepared {
 		panic(fmt.Sprintf("sync stream: encode: %v", err))
 	}
 	return b
-}
-
-// versionProto is v as messages carry it; nil for none.
-func versionProto(v session.Version) *fleetv1.Version {
-	if v.IsZero() {
-		return nil
-	}
-	return &fleetv1.Version{Epoch: v.Epoch, Revision: v.Revision, Digest: v.Root[:]}
-}
-
-// versionFrom is the inverse; a malformed one is an error.
-func versionFrom(v *fleetv1.Version) (session.Version, error) {
-	if v == nil {
-		return session.Version{}, nil
-	}
-	root, err := tree.HashFromBytes(v.GetDigest())
-	if err != nil {
-		return session.Version{}, fmt.Errorf("version %d/%d: %w", v.GetEpoch(), v.GetRevision(), err)
-	}
-	return session.Version{Epoch: v.GetEpoch(), Revision: v.GetRevision(), Root: root}, nil
 }

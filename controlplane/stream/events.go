@@ -7,6 +7,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
 	"github.com/proxyfleet/proxyfleet/controlplane/session"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
 // EventKind tells what happened to a node.
@@ -26,7 +27,7 @@ type Event struct {
 	Kind     EventKind
 	Node     string
 	Time     time.Time
-	Version  session.Version    // running, or the one answered
+	Version  tree.Version       // running, or the one answered
 	Problems []resource.Problem // of Nacked
 	Err      error              // of Disconnected; nil: in good order
 }

@@ -17,7 +17,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
-	"github.com/proxyfleet/proxyfleet/controlplane/session"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
@@ -372,7 +371,7 @@ func (c *clock) add(d time.Duration) {
 }
 
 func published(t tree.Tree) publish.Published {
-	return publish.Published{Version: session.Version{Epoch: 1, Revision: 1, Root: t.Root()}, Tree: t}
+	return publish.Published{Version: tree.Version{Epoch: 1, Revision: 1, Root: t.Root()}, Tree: t}
 }
 
 // rawNode is a stream whose node is the test.

@@ -41,11 +41,11 @@ type node struct {
 	heard   time.Time           // the last message
 	silent  bool                // noticed
 
-	running  session.Version
+	running  tree.Version
 	attested tree.Hash
 	drift    bool
 	state    session.State
-	judged   session.Version    // what was wanted when state came about
+	judged   tree.Version    // what was wanted when state came about
 	problems []resource.Problem // of the last refusal, while it stands
 	loss     *fleetv1.Loss      // by what it holds; nil: it holds nothing
 
@@ -63,7 +63,7 @@ type conn struct {
 	node     string
 	boot     string
 	address  string
-	running  session.Version // by its Hello
+	running  tree.Version // by its Hello
 	since    time.Time
 	replaced chan struct{} // closed when another stream took over
 	away     chan struct{} // closed when the node should look for another control plane
@@ -75,7 +75,7 @@ func newRegistry(s *Server) *registry {
 
 // admit makes the stream the node's own, or says why not. One that is new to a control
 // plane that is cut off is sent away first.
-func (r *registry) admit(hello *fleetv1.Hello, running session.Version, address string) (*conn, error) {
+func (r *registry) admit(hello *fleetv1.Hello, running tree.Version, address string) (*conn, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	id, now := hello.GetNodeId(), r.s.c.Now()
@@ -105,7 +105,7 @@ func (r *registry) admit(hello *fleetv1.Hello, running session.Version, address 
 	}
 	n.current, n.hello, n.heard, n.silent = c, hello, now, false
 	n.running, n.attested, n.drift = running, tree.Hash{}, false
-	n.state, n.judged = session.AwaitingHello, session.Version{}
+	n.state, n.judged = session.AwaitingHello, tree.Version{}
 	n.problems, n.loss, n.lastStatus = nil, nil, nil
 	r.changed()
 	return c, nil
@@ -142,7 +142,7 @@ func (n *node) noteHeard(r *registry, now time.Time) {
 
 // standing notes what the node runs and from what it says that was built. It
 // reports whether the node drifted just now.
-func (n *node) standing(r *registry, running session.Version, attested tree.Hash) bool {
+func (n *node) standing(r *registry, running tree.Version, attested tree.Hash) bool {
 	changed := n.running != running
 	n.running, n.attested = running, attested
 	drift := !running.IsZero() && attested != running.Root
@@ -215,7 +215,7 @@ func (s *Server) Nodes() []api.NodeStatus {
 	r.mu.Lock()
 	now := s.c.Now()
 	out := make([]api.NodeStatus, 0, len(r.nodes))
-	judged := make([]session.Version, 0, len(r.nodes))
+	judged := make([]tree.Version, 0, len(r.nodes))
 	for _, n := range r.nodes {
 		out, judged = append(out, n.status(now)), append(judged, n.judged)
 	}
@@ -228,7 +228,7 @@ func (s *Server) Nodes() []api.NodeStatus {
 	return out
 }
 
-func (s *Server) setWanted(n *api.NodeStatus, judged session.Version) {
+func (s *Server) setWanted(n *api.NodeStatus, judged tree.Version) {
 	wanted := s.c.Publisher.WantedFor(n.ID)
 	n.Wanted = versionAPI(wanted.Version)
 	switch n.State {
@@ -247,7 +247,7 @@ func (s *Server) setWanted(n *api.NodeStatus, judged session.Version) {
 	n.State, n.Held = api.Updating, nil
 }
 
-func versionAPI(v session.Version) api.Version {
+func versionAPI(v tree.Version) api.Version {
 	return api.Version{Epoch: v.Epoch, Revision: v.Revision, Digest: v.Root.String()}
 }
 

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
-	"github.com/proxyfleet/proxyfleet/controlplane/session"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
@@ -56,7 +55,7 @@ type Publisher interface {
 	// if it answers.
 	Unread() time.Duration
 	// Observe compares what a node says it runs with the store.
-	Observe(ctx context.Context, node string, running session.Version) error
+	Observe(ctx context.Context, node string, running tree.Version) error
 }
 
 // Records keeps the nodes that the fleet knows. *store.Store is one.

@@ -114,7 +114,7 @@ type Status struct {
 
 // FeedStatus shows the state of a feed.
 func FeedStatus(state func() feed.State) func() Status {
-	version := func(v feed.Version) api.Version {
+	version := func(v tree.Version) api.Version {
 		if v.IsZero() {
 			return api.Version{}
 		}

@@ -520,7 +520,7 @@ func TestWhoDoesNotReadAnAnswerKeepsNobodyFromTheirs(t *testing.T) {
 func TestTheFeedsStateIsShownAsItIs(t *testing.T) {
 	root := tree.Sum([]byte("x"))
 	got := FeedStatus(func() feed.State {
-		return feed.State{ControlPlane: "cp", Connected: true, Running: feed.Version{Epoch: 1, Revision: 2, Root: root}}
+		return feed.State{ControlPlane: "cp", Connected: true, Running: tree.Version{Epoch: 1, Revision: 2, Root: root}}
 	})()
 	if got.Source != "cp" || got.Running != (api.Version{Epoch: 1, Revision: 2, Digest: root.String()}) || got.Wanted != (api.Version{}) {
 		t.Errorf("got %+v", got)

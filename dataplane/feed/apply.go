@@ -23,7 +23,7 @@ type applier struct {
 
 	// owned by run
 	live    *compile.Result // nil: nothing runs
-	running Version
+	running tree.Version
 	pending *attempt // what Apply refused and is tried again; nil: nothing
 	// restored is the last known good configuration until something runs: Apply
 	// may have refused it so far.
@@ -34,7 +34,7 @@ type applier struct {
 
 // attempt is a compiled version on its way into force.
 type attempt struct {
-	version Version
+	version tree.Version
 	result  *compile.Result
 	pause   backoff
 	timer   *time.Timer // until the next try
@@ -44,7 +44,7 @@ type attempt struct {
 type resetRequest struct {
 	link    context.Context // ends with the link
 	answers chan<- answer
-	running chan<- Version // buffered
+	running chan<- tree.Version // buffered
 }
 
 func newApplier(f *Feed) *applier {
@@ -53,18 +53,18 @@ func newApplier(f *Feed) *applier {
 
 // reset makes answers go to a new link, drops what was being retried, and says
 // what runs. It waits for what is being applied at this moment.
-func (a *applier) reset(link context.Context, answers chan<- answer) (Version, bool) {
-	running := make(chan Version, 1)
+func (a *applier) reset(link context.Context, answers chan<- answer) (tree.Version, bool) {
+	running := make(chan tree.Version, 1)
 	select {
 	case a.resets <- resetRequest{link: link, answers: answers, running: running}:
 	case <-link.Done():
-		return Version{}, false
+		return tree.Version{}, false
 	}
 	select {
 	case v := <-running:
 		return v, true
 	case <-link.Done():
-		return Version{}, false
+		return tree.Version{}, false
 	}
 }
 
@@ -107,7 +107,7 @@ func (a *applier) boot(ctx context.Context, last *InForce) {
 		a.f.log.Error("last known good configuration: refused", "problems", len(problems), "first", problems[0])
 		return
 	}
-	v := Version{Epoch: last.Version.Epoch, Revision: last.Version.Revision, Root: last.Tree.Root()}
+	v := tree.Version{Epoch: last.Version.Epoch, Revision: last.Version.Revision, Root: last.Tree.Root()}
 	a.f.note(func(s *State) { s.Wanted = v })
 	a.restored = &attempt{version: v, result: result, pause: retryBackoff()}
 	a.try(ctx, a.restored)
@@ -150,7 +150,7 @@ func (a *applier) prepare(u *update) (*compile.Result, *answer) {
 	switch {
 	case u.target == a.running:
 		return a.live, nil
-	case !a.running.before(u.target):
+	case !before(a.running, u.target):
 		return refuse(fleetv1.Nack_PERMANENT, resource.Problem{
 			Got:      "version " + u.target.String(),
 			Expected: "a version after " + a.running.String() + ", which runs here",
@@ -255,7 +255,7 @@ func problemsOf(err error) []resource.Problem {
 	return []resource.Problem{{Got: err.Error(), Expected: "to be applied on this node; it tries again by itself"}}
 }
 
-func (a *applier) acknowledge(v Version) {
+func (a *applier) acknowledge(v tree.Version) {
 	a.f.counts.acks.Add(1)
 	a.f.note(func(s *State) { s.Running, s.Problems, s.Retrying = v, nil, false })
 	_, attested := a.f.standing()
@@ -290,15 +290,15 @@ func (a *applier) send(n answer) {
 }
 
 // begin and end enclose an Apply.
-func (f *Feed) begin(v Version) {
+func (f *Feed) begin(v tree.Version) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.applying = v
 }
 
-func (f *Feed) end(v Version, root tree.Hash, applied bool) {
+func (f *Feed) end(v tree.Version, root tree.Hash, applied bool) {
 	f.mu.Lock()
-	f.applying = Version{}
+	f.applying = tree.Version{}
 	if applied {
 		f.state.Running, f.state.AppliedAt, f.built = v, time.Now(), root
 	}

@@ -22,36 +22,10 @@ const (
 	maxMessageBytes = 16 << 20
 )
 
-// Version names one configuration. The zero Version means none.
-type Version struct {
-	Epoch    uint64
-	Revision uint64
-	Root     tree.Hash
-}
-
-// IsZero reports whether v names nothing.
-func (v Version) IsZero() bool { return v == Version{} }
-
-// String is "epoch/revision/first digits of the root".
-func (v Version) String() string {
-	if v.IsZero() {
-		return "none"
-	}
-	return fmt.Sprintf("%d/%d/%s", v.Epoch, v.Revision, v.Root.Short())
-}
-
-// proto is v as messages carry it; nil for none.
-func (v Version) proto() *fleetv1.Version {
-	if v.IsZero() {
-		return nil
-	}
-	return &fleetv1.Version{Epoch: v.Epoch, Revision: v.Revision, Digest: v.Root[:]}
-}
-
 // before says whether a node that runs v may go to next: only forward.
 // Something older comes from a replica that lags, or from a store that was put
 // back, which then gets a new epoch.
-func (v Version) before(next Version) bool {
+func before(v, next tree.Version) bool {
 	switch {
 	case v.IsZero() || next == v:
 		return true
@@ -65,7 +39,7 @@ func (v Version) before(next Version) bool {
 type update struct {
 	whole   bool // base is nothing
 	base    tree.Hash
-	target  Version
+	target  tree.Version
 	upserts [][]byte
 	removed []tree.Key
 	// accepted: somebody accepted the target's epoch.
@@ -114,16 +88,16 @@ func (a *assembly) add(part *fleetv1.Update) (*update, error) {
 	return u, nil
 }
 
-func header(part *fleetv1.Update) (target Version, base tree.Hash, err error) {
+func header(part *fleetv1.Update) (target tree.Version, base tree.Hash, err error) {
 	t := part.GetTarget()
 	root, err := tree.HashFromBytes(t.GetDigest())
 	if err != nil {
-		return Version{}, tree.Hash{}, fmt.Errorf("%w: update %d/%d: %w", errProtocol, t.GetEpoch(), t.GetRevision(), err)
+		return tree.Version{}, tree.Hash{}, fmt.Errorf("%w: update %d/%d: %w", errProtocol, t.GetEpoch(), t.GetRevision(), err)
 	}
-	target = Version{Epoch: t.GetEpoch(), Revision: t.GetRevision(), Root: root}
+	target = tree.Version{Epoch: t.GetEpoch(), Revision: t.GetRevision(), Root: root}
 	if len(part.GetBase()) > 0 {
 		if base, err = tree.HashFromBytes(part.GetBase()); err != nil {
-			return Version{}, tree.Hash{}, fmt.Errorf("%w: update %v: base: %w", errProtocol, target, err)
+			return tree.Version{}, tree.Hash{}, fmt.Errorf("%w: update %v: base: %w", errProtocol, target, err)
 		}
 	}
 	return target, base, nil

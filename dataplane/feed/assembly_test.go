@@ -18,10 +18,10 @@ import (
 
 func TestPartsMakeOneUpdate(t *testing.T) {
 	a := assembly{limit: maxUpdateBytes}
-	v := Version{Epoch: 1, Revision: 2, Root: tree.Sum([]byte("x"))}
+	v := tree.Version{Epoch: 1, Revision: 2, Root: tree.Sum([]byte("x"))}
 	base := tree.Sum([]byte("base"))
 	part := func(n uint32, last bool, upserts ...string) *fleetv1.Update {
-		u := &fleetv1.Update{Base: base[:], Target: v.proto(), Part: n, Last: last}
+		u := &fleetv1.Update{Base: base[:], Target: v.Proto(), Part: n, Last: last}
 		for _, s := range upserts {
 			u.Upserts = append(u.Upserts, []byte(s))
 		}
@@ -48,18 +48,18 @@ func TestPartsMakeOneUpdate(t *testing.T) {
 }
 
 func TestPartsOutOfOrderAreAProtocolViolation(t *testing.T) {
-	v := Version{Epoch: 1, Revision: 2, Root: tree.Sum([]byte("x"))}
-	w := Version{Epoch: 1, Revision: 3, Root: tree.Sum([]byte("y"))}
+	v := tree.Version{Epoch: 1, Revision: 2, Root: tree.Sum([]byte("x"))}
+	w := tree.Version{Epoch: 1, Revision: 3, Root: tree.Sum([]byte("y"))}
 	base := tree.Sum([]byte("base"))
 	for name, parts := range map[string][]*fleetv1.Update{
-		"begins in the middle": {{Target: v.proto(), Part: 1}},
-		"a gap":                {{Target: v.proto()}, {Target: v.proto(), Part: 2}},
-		"another target":       {{Target: v.proto()}, {Target: w.proto(), Part: 1}},
-		"another base":         {{Target: v.proto()}, {Target: v.proto(), Base: base[:], Part: 1}},
-		"after the last":       {{Target: v.proto(), Last: true}, {Target: v.proto(), Part: 1}},
+		"begins in the middle": {{Target: v.Proto(), Part: 1}},
+		"a gap":                {{Target: v.Proto()}, {Target: v.Proto(), Part: 2}},
+		"another target":       {{Target: v.Proto()}, {Target: w.Proto(), Part: 1}},
+		"another base":         {{Target: v.Proto()}, {Target: v.Proto(), Base: base[:], Part: 1}},
+		"after the last":       {{Target: v.Proto(), Last: true}, {Target: v.Proto(), Part: 1}},
 		"no target":            {{}},
 		"short digest":         {{Target: &fleetv1.Version{Digest: make([]byte, 31)}}},
-		"short base":           {{Target: v.proto(), Base: []byte{1}}},
+		"short base":           {{Target: v.Proto(), Base: []byte{1}}},
 	} {
 		a := assembly{limit: maxUpdateBytes}
 		var err error
@@ -74,10 +74,10 @@ func TestPartsOutOfOrderAreAProtocolViolation(t *testing.T) {
 
 func TestTooLargeAnUpdateKeepsNothing(t *testing.T) {
 	a := assembly{limit: 1000}
-	v := Version{Epoch: 1, Revision: 2, Root: tree.Sum([]byte("x"))}
+	v := tree.Version{Epoch: 1, Revision: 2, Root: tree.Sum([]byte("x"))}
 	big := [][]byte{make([]byte, 600)}
 	for i := range uint32(3) {
-		u, err := a.add(&fleetv1.Update{Target: v.proto(), Part: i, Last: i == 2, Upserts: big})
+		u, err := a.add(&fleetv1.Update{Target: v.Proto(), Part: i, Last: i == 2, Upserts: big})
 		if err != nil || (u != nil) != (i == 2) {
 			t.Fatal(u, err)
 		}
@@ -89,20 +89,22 @@ func TestTooLargeAnUpdateKeepsNothing(t *testing.T) {
 
 func TestVersionsGoForwardWithinAnEpoch(t *testing.T) {
 	root := tree.Sum(nil)
-	at := func(epoch, revision uint64) Version { return Version{epoch, revision, root} }
+	at := func(epoch, revision uint64) tree.Version {
+		return tree.Version{Epoch: epoch, Revision: revision, Root: root}
+	}
 	for _, c := range []struct {
-		from, to Version
+		from, to tree.Version
 		want     bool
 	}{
-		{Version{}, at(1, 0), true},
+		{tree.Version{}, at(1, 0), true},
 		{at(1, 5), at(1, 6), true},
 		{at(1, 5), at(1, 5), true},
 		{at(1, 5), at(1, 4), false},
-		{at(1, 5), Version{1, 5, tree.Sum([]byte("other"))}, false},
+		{at(1, 5), tree.Version{Epoch: 1, Revision: 5, Root: tree.Sum([]byte("other"))}, false},
 		{at(1, 5), at(2, 0), true},
 		{at(2, 0), at(1, 9), false},
 	} {
-		if got := c.from.before(c.to); got != c.want {
+		if got := before(c.from, c.to); got != c.want {
 			t.Errorf("%v to %v: %v", c.from, c.to, got)
 		}
 	}

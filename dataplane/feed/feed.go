@@ -120,9 +120,9 @@ type State struct {
 	Connected    bool
 	ControlPlane string // connected to, or last tried
 	Since        time.Time
-	LastError    string  // why the last stream ended or could not be opened
-	Wanted       Version // the last version that arrived
-	Running      Version // what is in force
+	LastError    string       // why the last stream ended or could not be opened
+	Wanted       tree.Version // the last version that arrived
+	Running      tree.Version // what is in force
 	Attested     tree.Hash
 	Problems     []resource.Problem // why Wanted is not Running
 	Retrying     bool               // it will be tried again here
@@ -146,7 +146,7 @@ type Feed struct {
 	state State
 	built tree.Hash // of the table that was last applied
 	// applying is what Apply is working on, which may be live already.
-	applying Version
+	applying tree.Version
 	fleet    *fleetv1.FleetState
 }
 
@@ -255,7 +255,7 @@ func (f *Feed) FleetState() *fleetv1.FleetState {
 
 // standing is what runs here and the root that the live table was really built
 // from, as of one moment.
-func (f *Feed) standing() (running Version, attested tree.Hash) {
+func (f *Feed) standing() (running tree.Version, attested tree.Hash) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.c.Live == nil {

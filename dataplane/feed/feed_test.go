@@ -125,15 +125,15 @@ func TestRefusedVersionsLeaveTheLastGoodOneLive(t *testing.T) {
 			fleetv1.Nack_BASE_MISMATCH, "base differs")
 
 		// A delta that does not lead where it says.
-		v := Version{Epoch: 5, Revision: 13, Root: b.Root()}
+		v := tree.Version{Epoch: 5, Revision: 13, Root: b.Root()}
 		root := a.Root()
-		l.update(&fleetv1.Update{Base: root[:], Target: v.proto(), Last: true})
+		l.update(&fleetv1.Update{Base: root[:], Target: v.Proto(), Last: true})
 		n.wantNack(l, v, fleetv1.Nack_BASE_MISMATCH, "base differs")
 		// A whole one that does not: nothing heals that.
-		l.update(&fleetv1.Update{Target: v.proto(), Last: true, Upserts: [][]byte{upstream(t, "x", "10.0.0.3:80")}})
+		l.update(&fleetv1.Update{Target: v.Proto(), Last: true, Upserts: [][]byte{upstream(t, "x", "10.0.0.3:80")}})
 		n.wantNack(l, v, fleetv1.Nack_PERMANENT, "the result has root")
 		// Bytes that are no resource.
-		l.update(&fleetv1.Update{Target: v.proto(), Last: true, Upserts: [][]byte{{0xff}}})
+		l.update(&fleetv1.Update{Target: v.Proto(), Last: true, Upserts: [][]byte{{0xff}}})
 		n.wantNack(l, v, fleetv1.Nack_PERMANENT, "resource")
 		// A field of a newer schema.
 		newer := append(upstream(t, "z", "10.0.0.3:80"), 0xfa, 0x7f, 0x01, 'x')

@@ -206,7 +206,7 @@ func (n *node) answer(l *fakeLink) *fleetv1.NodeMessage {
 	}
 }
 
-func (n *node) wantAck(l *fakeLink, v Version) {
+func (n *node) wantAck(l *fakeLink, v tree.Version) {
 	n.t.Helper()
 	m := n.answer(l)
 	if ack := m.GetAck(); ack == nil || versionOf(ack.GetVersion()) != v || tree.Hash(ack.GetAttested()) != v.Root {
@@ -217,7 +217,7 @@ func (n *node) wantAck(l *fakeLink, v Version) {
 	}
 }
 
-func (n *node) wantNack(l *fakeLink, v Version, kind fleetv1.Nack_Kind, text string) {
+func (n *node) wantNack(l *fakeLink, v tree.Version, kind fleetv1.Nack_Kind, text string) {
 	n.t.Helper()
 	m := n.answer(l)
 	nack := m.GetNack()
@@ -229,17 +229,17 @@ func (n *node) wantNack(l *fakeLink, v Version, kind fleetv1.Nack_Kind, text str
 	}
 }
 
-func versionOf(v *fleetv1.Version) Version {
+func versionOf(v *fleetv1.Version) tree.Version {
 	if v == nil {
-		return Version{}
+		return tree.Version{}
 	}
-	return Version{Epoch: v.GetEpoch(), Revision: v.GetRevision(), Root: tree.Hash(v.GetDigest())}
+	return tree.Version{Epoch: v.GetEpoch(), Revision: v.GetRevision(), Root: tree.Hash(v.GetDigest())}
 }
 
 // send gives the node an update; a nil base makes it whole.
-func (l *fakeLink) send(base *tree.Tree, next tree.Tree, epoch, revision uint64) Version {
-	v := Version{Epoch: epoch, Revision: revision, Root: next.Root()}
-	u := &fleetv1.Update{Target: v.proto(), Last: true}
+func (l *fakeLink) send(base *tree.Tree, next tree.Tree, epoch, revision uint64) tree.Version {
+	v := tree.Version{Epoch: epoch, Revision: revision, Root: next.Root()}
+	u := &fleetv1.Update{Target: v.Proto(), Last: true}
 	from := tree.Tree{}
 	if base != nil {
 		from = *base

@@ -38,9 +38,9 @@ func site(t testing.TB, first, last int) tree.Tree {
 	return treeOf(t, all...)
 }
 
-func (l *fakeLink) sendAccepted(next tree.Tree, epoch, revision uint64) Version {
-	v := Version{Epoch: epoch, Revision: revision, Root: next.Root()}
-	u := &fleetv1.Update{Target: v.proto(), Last: true, EpochAccepted: true}
+func (l *fakeLink) sendAccepted(next tree.Tree, epoch, revision uint64) tree.Version {
+	v := tree.Version{Epoch: epoch, Revision: revision, Root: next.Root()}
+	u := &fleetv1.Update{Target: v.Proto(), Last: true, EpochAccepted: true}
 	for leaf := range next.All() {
 		u.Upserts = append(u.Upserts, leaf.Bytes)
 	}
@@ -134,7 +134,7 @@ func TestNewEpochThatHasWhatRunsIsTakenWithoutAcceptance(t *testing.T) {
 
 func TestRestartedNodeHoldsAsTheOneBefore(t *testing.T) {
 	last := &InForce{Version: table.Version{Epoch: 5, Revision: 10}, Tree: site(t, 1, 50)}
-	good := Version{Epoch: 5, Revision: 10, Root: last.Tree.Root()}
+	good := tree.Version{Epoch: 5, Revision: 10, Root: last.Tree.Root()}
 	t.Run("that serves", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n := start(t, func(c *Config) { c.Boot = last })
@@ -185,7 +185,7 @@ func TestRestartedNodeHoldsAsTheOneBefore(t *testing.T) {
 // start, and what the control plane says is nothing that the node can serve instead.
 func TestTheLastGoodConfigurationIsTriedUntilSomethingRuns(t *testing.T) {
 	last := &InForce{Version: table.Version{Epoch: 5, Revision: 10}, Tree: site(t, 1, 50)}
-	good := Version{Epoch: 5, Revision: 10, Root: last.Tree.Root()}
+	good := tree.Version{Epoch: 5, Revision: 10, Root: last.Tree.Root()}
 	for name, say := range map[string]func(n *node, l *fakeLink){
 		"nothing is wanted": func(*node, *fakeLink) {},
 		"what is wanted is refused": func(n *node, l *fakeLink) {

@@ -172,12 +172,12 @@ func (f *Feed) answer(stream link, a answer) error {
 	return stream.Send(f.status())
 }
 
-func (f *Feed) hello(running Version) *fleetv1.NodeMessage {
+func (f *Feed) hello(running tree.Version) *fleetv1.NodeMessage {
 	list, decision := f.c.VIPs().Kept, f.c.Decision()
 	return &fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Hello{Hello: &fleetv1.Hello{
 		NodeId:      f.c.NodeID,
 		Labels:      f.c.Labels,
-		Running:     running.proto(),
+		Running:     running.Proto(),
 		SchemaLevel: resource.SchemaLevel,
 		Build:       f.c.Build,
 		BootId:      f.bootID,
@@ -197,7 +197,7 @@ func (f *Feed) status() *fleetv1.NodeMessage {
 	running, attested := f.standing()
 	n, vips := f.c.Numbers(), f.c.VIPs()
 	s := &fleetv1.Status{
-		Running:       running.proto(),
+		Running:       running.Proto(),
 		Requests:      n.Requests,
 		Connections:   n.Connections,
 		Errors:        n.Errors,
@@ -214,7 +214,7 @@ func (f *Feed) status() *fleetv1.NodeMessage {
 
 // answer is what became of an update.
 type answer struct {
-	version  Version
+	version  tree.Version
 	acked    bool
 	attested tree.Hash // of an Ack
 	kind     fleetv1.Nack_Kind
@@ -231,10 +231,10 @@ const (
 
 func (a answer) message() *fleetv1.NodeMessage {
 	if a.acked {
-		ack := &fleetv1.Ack{Version: a.version.proto(), Attested: a.attested[:]}
+		ack := &fleetv1.Ack{Version: a.version.Proto(), Attested: a.attested[:]}
 		return &fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Ack{Ack: ack}}
 	}
-	nack := &fleetv1.Nack{Version: a.version.proto(), Kind: a.kind, Loss: a.loss}
+	nack := &fleetv1.Nack{Version: a.version.Proto(), Kind: a.kind, Loss: a.loss}
 	for i, p := range a.problems {
 		if i == maxProblems {
 			nack.Problems = append(nack.Problems, resource.Problem{
