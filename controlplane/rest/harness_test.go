@@ -20,6 +20,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/embedded/embeddedtest"
+	"github.com/proxyfleet/proxyfleet/controlplane/nodes"
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/controlplane/stream"
@@ -67,14 +68,15 @@ func newFleet(t *testing.T, change ...func(*Config)) *fleet {
 		t.Fatal(err)
 	}
 	publisher := publish.New(publish.Config{Store: st, Logger: logger})
-	nodes := stream.New(stream.Config{Publisher: publisher, Records: st, Logger: logger})
+	known := nodes.New(nodes.Config{Publisher: publisher, Records: st, Logger: logger})
+	streams := stream.New(stream.Config{Publisher: publisher, Nodes: known, Logger: logger})
 	f := &fleet{T: t, store: st, client: &http.Client{Transport: &http.Transport{}}}
 	t.Cleanup(f.client.CloseIdleConnections)
 	rest, sync := listen(t), listen(t)
 	f.url, f.grpc = "http://"+rest.Addr().String(), sync.Addr().String()
 	cfg := Config{
 		Bound: netip.MustParseAddrPort(rest.Addr().String()),
-		Store: st, Records: st, Epochs: st, Checker: publisher, Nodes: nodes, Heads: st,
+		Store: st, Records: st, Epochs: st, Checker: publisher, Nodes: known, Heads: st,
 		Certificates: publisher.Certificates,
 		Committed:    publisher.Kick,
 		Ready:        []Check{{Name: "store", Run: func(ctx context.Context) error { _, err := st.Current(ctx); return err }}},
@@ -91,7 +93,8 @@ func newFleet(t *testing.T, change ...func(*Config)) *fleet {
 	f.document = readOpenAPI(t, f.server.openAPI)
 	for name, run := range map[string]func() error{
 		"publish": func() error { return publisher.Run(ctx) },
-		"stream":  func() error { return nodes.Serve(ctx, sync) },
+		"nodes":   func() error { return known.Run(ctx) },
+		"stream":  func() error { return streams.Serve(ctx, sync) },
 		"rest":    func() error { return f.server.Run(ctx, rest) },
 	} {
 		running.Go(func() {

@@ -3,6 +3,7 @@ package stream
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -11,7 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/controlplane/nodes/nodestest"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
@@ -43,40 +44,9 @@ func TestSecondMachineOfOneNameIsRefusedAndSeen(t *testing.T) {
 	dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "two"}).recv()
 }
 
-func TestSilentNodeIsShownAsDisconnectedAndMayBeReplaced(t *testing.T) {
-	m := newMemory()
-	clock := newClock()
-	p := newPlane(t, m, "", func(c *Config) { c.Now = clock.now })
-	first := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "one"})
-	first.recv()
-	clock.add(silentAfter - 1)
-	if s, _ := p.status("n"); !s.Connected {
-		t.Fatalf("%+v", s)
-	}
-	changes := p.server.Watch(t.Context())
-	for len(changes) > 0 {
-		<-changes
-	}
-	clock.add(1)
-	if s, _ := p.status("n"); s.Connected || s.State != api.Disconnected {
-		t.Fatalf("%+v", s)
-	}
-	<-changes // its silence is noticed
-	first.send(&fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Status{Status: &fleetv1.Status{Requests: 5, Drained: new(true)}}})
-	eventually(t, "is heard again", func() bool { s, _ := p.status("n"); return s.Connected && s.Requests == 5 })
-	if s, _ := p.status("n"); s.DrainReported == nil || !*s.DrainReported {
-		t.Errorf("it said that it is drained: %+v", s)
-	}
-	clock.add(silentAfter)
-	dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", BootId: "two"}).recv()
-	if err := first.end(); status.Code(err) != codes.Aborted {
-		t.Fatal(err)
-	}
-}
-
 func TestWhatIsNoHelloIsRefused(t *testing.T) {
 	m := newMemory()
-	p := newPlane(t, m, "", func(c *Config) { c.MaxNodes = 1 })
+	p := newPlane(t, m, "", func(c *setup) { c.nodes.MaxNodes = 1 })
 	labels := map[string]string{}
 	for i := range maxLabels + 1 {
 		labels[fmt.Sprintf("l%d", i)] = ""
@@ -119,8 +89,9 @@ func TestWhatIsNoHelloIsRefused(t *testing.T) {
 func TestARefusedNodeIsToldOf(t *testing.T) {
 	m, now := newMemory(), newClock()
 	var log lines
-	p := newPlane(t, m, "", func(c *Config) {
-		c.Now, c.Logger = now.now, slog.New(slog.NewTextHandler(&log, nil))
+	p := newPlane(t, m, "", func(c *setup) {
+		c.setNow(now.now)
+		c.stream.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	})
 	if got := p.server.Notices(); len(got) > 0 {
 		t.Errorf("%q", got)
@@ -171,11 +142,11 @@ func TestANodeThatRunsTheFleetsOwnVersionIsTakenWhateverTheClockSays(t *testing.
 	m.epoch = uint64(time.Now().Add(2 * maxAhead).UnixMilli())
 	m.commit(config(t, 1, 80))
 	list := &fleetv1.ListRecord{Lineage: 1, Revision: m.epoch, Members: []string{"n"}}
-	m.list = list
+	m.Edit(func(c *nodestest.Content) { c.List = list })
 	p := newPlane(t, m, "")
 	eventually(t, "the store is read", func() bool {
-		message, _, _ := p.server.fleet.state()
-		return message != nil && !p.publisher.Wanted().IsZero()
+		state, _ := p.nodes.FleetState()
+		return state != nil && !p.publisher.Wanted().IsZero()
 	})
 	running := p.publisher.Wanted().Version.Proto()
 	dialRaw(t, p.address).hello(&fleetv1.Hello{
@@ -189,4 +160,28 @@ func TestANodeThatRunsTheFleetsOwnVersionIsTakenWhateverTheClockSays(t *testing.
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+func TestWhatANodeClaimsToKnowIsBounded(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t, newMemory(), "")
+	digest := make([]byte, 32)
+	for what, hello := range map[string]*fleetv1.Hello{
+		"the last epoch":          {Running: &fleetv1.Version{Epoch: 1<<64 - 1, Digest: digest}},
+		"an epoch of next week":   {Running: &fleetv1.Version{Epoch: uint64(time.Now().Add(7 * 24 * time.Hour).UnixMilli()), Digest: digest}},
+		"a list of next week":     {ListRevision: uint64(time.Now().Add(7 * 24 * time.Hour).UnixMilli())},
+		"a decision of next week": {Decision: uint64(time.Now().Add(7 * 24 * time.Hour).UnixMilli())},
+		"a list that is too long": {List: slices.Repeat([]string{"a"}, 1025)},
+		"a list of no names":      {List: []string{"A B"}},
+	} {
+		hello.NodeId = "a"
+		n := dialRaw(t, p.address).hello(hello)
+		if _, err := n.stream.Recv(); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: %v", what, err)
+		}
+		n.close()
+	}
+	dialRaw(t, p.address).hello(&fleetv1.Hello{
+		NodeId: "a", Running: &fleetv1.Version{Epoch: uint64(time.Now().Add(time.Hour).UnixMilli()), Digest: digest},
+	}).recv()
 }

@@ -54,8 +54,8 @@ func benchmarkCommit(b *testing.B, routes int) {
 	const nodes = 3
 	st := openStore(b, b.TempDir())
 	acks := make(chan uint64, 1000)
-	p := newPlane(b, st, "", func(c *Config) {
-		c.OnEvent = func(e Event) {
+	p := newPlane(b, st, "", func(c *setup) {
+		c.stream.OnEvent = func(e Event) {
 			if e.Kind == Acked {
 				acks <- e.Version.Revision
 			}

@@ -2,16 +2,16 @@
 //
 // # Model
 //
-//	                    ┌───────────── a stream of one node ─────────────┐
-//	publish ─ Watch ──▶ │ driver ◀── Ack, Nack ── receiver ◀── node      │
-//	members ─ Watch ──▶ │   │ session.Step             │ Status, liveness │
-//	                    │   ▼                          ▼                  │
-//	                    │ encoder ── parts ──▶ node   registry ──▶ Nodes  │
-//	                    └────────────────────────────────────────────────┘
+//	                       ┌───────────── a stream of one node ─────────────┐
+//	publish ─ Watch ─────▶ │ driver ◀── Ack, Nack ── receiver ◀── node      │
+//	nodes ─ FleetState ──▶ │   │ session.Step             │ Status, liveness │
+//	                       │   ▼                          ▼                  │
+//	                       │ encoder ── parts ──▶ node   nodes.Link          │
+//	                       └────────────────────────────────────────────────┘
 //
 // The handler of a stream is its driver: the only one that says what is sent, and the
-// owner of its session. A second goroutine receives, a third one sends. What is known
-// of the nodes, for people and for REST, stands in the registry.
+// owner of its session. A second goroutine receives, a third one sends. Package nodes
+// keeps what is known of the nodes, and says who may connect.
 //
 // An Update is encoded once for each pair of base and target, whatever the
 // number of nodes that need it, in parts of at most 1 MiB of resources. Whole
@@ -21,9 +21,6 @@
 // # Invariants
 //
 //   - A stream has at most one unanswered Update (package session).
-//   - A node id has at most one stream. A second one takes over if it comes from
-//     the same process (the boot id says so) or if the first has been silent;
-//     else it is refused, because then two machines go by one name.
 //   - The first message to a node is Welcome, then the FleetState. A FleetState
 //     goes to all nodes at once, beside whatever Update is under way.
 //   - What a peer sends is bounded before it is kept.

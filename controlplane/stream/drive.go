@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/nodes"
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
 	"github.com/proxyfleet/proxyfleet/controlplane/session"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
@@ -32,49 +33,49 @@ type syncStream = grpc.BidiStreamingServer[fleetv1.NodeMessage, fleetv1.ServerMe
 // Sync serves one node until its stream ends.
 func (s *Server) Sync(stream syncStream) error {
 	ctx := stream.Context()
-	c, hello, err := s.welcome(stream)
+	hello, running, err := s.receiveHello(stream)
 	if err != nil {
 		s.refused(peerAddress(ctx), err)
 		return err
 	}
-	running := c.running
+	build := hello.GetBuild()
+	link, err := s.nodes.Admit(hello, running, peerAddress(ctx))
+	if err != nil {
+		err = status.Error(admissionCode(err), err.Error())
+		s.refused(peerAddress(ctx), err)
+		return err
+	}
 	s.counts.connected.Add(1)
-	s.log.Info("node: connected", "node", c.node, "address", c.address, "running", running, "build", hello.GetBuild())
-	s.event(Event{Kind: Connected, Node: c.node, Version: running})
-	s.fleet.ensure(hello)
-	// The roster has it. The registry keeps the Hello of each node: of a thousand that would
-	// be a million names.
-	hello.List = nil
+	s.log.Info("node: connected", "node", link.Node, "address", link.Address, "running", running, "build", build)
+	s.event(Event{Kind: Connected, Node: link.Node, Version: running})
 
 	d := &driver{
-		s: s, stream: stream, conn: c, in: make(chan *fleetv1.NodeMessage), ended: make(chan error, 1), out: newOutlet(),
+		s: s, stream: stream, link: link, in: make(chan *fleetv1.NodeMessage), ended: make(chan error, 1), out: newOutlet(),
 	}
 	err = d.run(ctx, running)
 	d.close()
-	if s.registry.leave(c) {
-		s.event(Event{Kind: Disconnected, Node: c.node, Err: err})
+	if link.Leave() {
+		s.event(Event{Kind: Disconnected, Node: link.Node, Err: err})
 	}
-	s.log.Info("node: stream ended", "node", c.node, "address", c.address, "error", err)
+	s.log.Info("node: stream ended", "node", link.Node, "address", link.Address, "error", err)
 	return err
 }
 
-// welcome takes a stream's Hello, and makes the stream its node's own.
-func (s *Server) welcome(stream syncStream) (*conn, *fleetv1.Hello, error) {
-	hello, err := s.receiveHello(stream)
-	if err != nil {
-		return nil, nil, err
+// admissionCode is the status code for what the registry said.
+func admissionCode(err error) codes.Code {
+	switch {
+	case errors.Is(err, nodes.ErrFull):
+		return codes.ResourceExhausted
+	case errors.Is(err, nodes.ErrTwice):
+		return codes.AlreadyExists
+	default:
+		return codes.Unavailable // cut off
 	}
-	running, err := tree.VersionFromProto(hello.GetRunning())
-	if err != nil {
-		return nil, nil, status.Errorf(codes.InvalidArgument, "hello: %v", err)
-	}
-	c, err := s.registry.admit(hello, running, peerAddress(stream.Context()))
-	return c, hello, err
 }
 
 // receiveHello gives up on a stream that stays nameless: when the handler
 // returns, gRPC ends the stream, and with it the goroutine that waits for it.
-func (s *Server) receiveHello(stream syncStream) (*fleetv1.Hello, error) {
+func (s *Server) receiveHello(stream syncStream) (hello *fleetv1.Hello, running tree.Version, err error) {
 	type first struct {
 		m   *fleetv1.NodeMessage
 		err error
@@ -89,22 +90,27 @@ func (s *Server) receiveHello(stream syncStream) (*fleetv1.Hello, error) {
 	select {
 	case f := <-got:
 		if f.err != nil {
-			return nil, f.err
+			return nil, running, f.err
 		}
-		if err := checkHello(f.m.GetHello(), s.ahead(f.m.GetHello().GetNodeId())); err != nil {
-			return nil, status.Errorf(codes.InvalidArgument, "hello: %v", err)
+		hello = f.m.GetHello()
+		if err = checkHello(hello, s.ahead(hello.GetNodeId())); err == nil {
+			running, err = tree.VersionFromProto(hello.GetRunning())
 		}
-		return f.m.GetHello(), nil
+		if err != nil {
+			return nil, running, status.Errorf(codes.InvalidArgument, "hello: %v", err)
+		}
+		return hello, running, nil
 	case <-t.C:
-		return nil, status.Errorf(codes.DeadlineExceeded, "no Hello within %v", helloTimeout)
+		return nil, running, status.Errorf(codes.DeadlineExceeded, "no Hello within %v", helloTimeout)
 	case <-s.stopping:
-		return nil, errServerStops
+		return nil, running, errServerStops
 	}
 }
 
 var (
 	errServerStops = status.Error(codes.Unavailable, "the control plane is stopping")
 	errReplaced    = status.Error(codes.Aborted, "another stream of this node took over")
+	errAway        = status.Error(codes.Unavailable, nodes.ErrCutOff.Error())
 )
 
 func peerAddress(ctx context.Context) string {
@@ -119,7 +125,7 @@ type driver struct {
 	// immutable
 	s      *Server
 	stream syncStream
-	conn   *conn
+	link   *nodes.Link
 	in     chan *fleetv1.NodeMessage // Acks and Nacks
 	ended  chan error                // the receiver's last word
 	out    outlet
@@ -127,7 +133,7 @@ type driver struct {
 	// owned by run
 	changes   <-chan struct{} // of what is wanted
 	fleet     <-chan struct{} // closed when there is another FleetState
-	fleetSent uint64
+	fleetSent *fleetv1.FleetState
 	session   session.Session
 	wanted    publish.Published // newest
 	waiting   bool              // for a token of s.whole, to send wanted whole
@@ -174,10 +180,10 @@ func (d *driver) turn(ctx context.Context) (over bool, err error) {
 	select {
 	case <-ctx.Done():
 		return true, status.FromContextError(ctx.Err()).Err()
-	case <-d.conn.replaced:
+	case <-d.link.Replaced():
 		return true, errReplaced
-	case <-d.conn.away:
-		return true, errCutOff
+	case <-d.link.Away():
+		return true, errAway
 	case <-d.s.stopping:
 		return true, errServerStops
 	case err := <-d.ended:
@@ -213,14 +219,14 @@ func (d *driver) turn(ctx context.Context) (over bool, err error) {
 func (d *driver) observe(ctx context.Context, running tree.Version) {
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
-	if err := d.s.c.Publisher.Observe(ctx, d.conn.node, running); err != nil && ctx.Err() == nil {
-		d.s.log.Warn("node: what it runs could not be compared with the store", "node", d.conn.node, "running", running, "error", err)
+	if err := d.s.c.Publisher.Observe(ctx, d.link.Node, running); err != nil && ctx.Err() == nil {
+		d.s.log.Warn("node: what it runs could not be compared with the store", "node", d.link.Node, "running", running, "error", err)
 	}
 }
 
 // want tells the session what is wanted now.
 func (d *driver) want(ctx context.Context) {
-	next := d.s.c.Publisher.WantedFor(d.conn.node)
+	next := d.s.c.Publisher.WantedFor(d.link.Node)
 	if next.IsZero() || next.Version == d.wanted.Version && next.Accepted == d.wanted.Accepted {
 		return
 	}
@@ -229,27 +235,13 @@ func (d *driver) want(ctx context.Context) {
 }
 
 // step gives the session an input and begins what it asks for. If the input was
-// taken, note changes what is shown of the node together with the state.
-func (d *driver) step(ctx context.Context, in session.Input, note func(*node)) session.Outcome {
+// taken, the answer is shown of the node together with the state.
+func (d *driver) step(ctx context.Context, in session.Input, answer *nodes.Answer) session.Outcome {
 	action, outcome := d.session.Step(in)
-	d.s.registry.update(d.conn, func(n *node) {
-		state, wanted := d.session.State(), d.session.Wanted()
-		changed := n.state != state || n.judged != wanted
-		n.state, n.judged = state, wanted
-		if outcome == session.Taken && note != nil {
-			note(n)
-			changed = true
-		}
-		if state == session.Synced {
-			n.problems = nil // whatever was refused is not wanted any more
-		}
-		if state != session.Held {
-			n.loss = nil
-		}
-		if changed {
-			d.s.registry.changed()
-		}
-	})
+	if outcome != session.Taken {
+		answer = nil
+	}
+	d.link.Stepped(d.session.State(), d.session.Wanted(), answer)
 	if action.Send {
 		d.begin(ctx, action)
 	}
@@ -298,55 +290,46 @@ func (d *driver) receive(ctx context.Context) {
 	}
 }
 
-// heard notes a message in the registry.
+// heard tells the registry of a message.
 func (d *driver) heard(m *fleetv1.NodeMessage) error {
-	var (
-		running  *fleetv1.Version
-		attested []byte
-		stands   bool
-	)
-	switch {
-	case m.GetAck() != nil:
-		running, attested, stands = m.GetAck().GetVersion(), m.GetAck().GetAttested(), true
-	case m.GetStatus() != nil:
-		running, attested, stands = m.GetStatus().GetRunning(), m.GetStatus().GetAttested(), true
-	case m.GetHello() != nil:
+	if m.GetHello() != nil {
 		return errors.New("a second Hello")
 	}
-	version, err := tree.VersionFromProto(running)
+	standing, err := standingOf(m)
 	if err != nil {
 		return err
 	}
-	var root tree.Hash
-	if len(attested) > 0 {
-		if root, err = tree.HashFromBytes(attested); err != nil {
-			return err
-		}
-	}
-	drifted, listed := false, false
-	d.s.registry.update(d.conn, func(n *node) {
-		n.noteHeard(d.s.registry, d.s.c.Now())
-		if stands {
-			drifted = n.standing(d.s.registry, version, root)
-		}
-		if m.GetStatus() != nil {
-			listed = m.GetStatus().GetListRevision() != n.lastStatus.GetListRevision()
-			if !sameVIPs(m.GetStatus(), n.lastStatus) {
-				d.s.registry.changed()
-			}
-			n.heldFrom = heldFrom(n, m.GetStatus(), d.s.c.Now())
-			n.lastStatus, n.statusAt = m.GetStatus(), d.s.c.Now()
-		}
-	})
-	if listed {
-		d.s.fleet.look()
-	}
-	if drifted {
+	if d.link.Heard(standing, m.GetStatus()) {
 		d.s.counts.drifts.Add(1)
-		d.s.log.Error("node: drift: its live table was not built from the version that it names", "node", d.conn.node, "running", version, "attested", root.Short())
-		d.s.event(Event{Kind: Drifted, Node: d.conn.node, Version: version})
+		d.s.log.Error("node: drift: its live table was not built from the version that it names", "node", d.link.Node, "running", standing.Running, "attested", standing.Attested.Short())
+		d.s.event(Event{Kind: Drifted, Node: d.link.Node, Version: standing.Running})
 	}
 	return nil
+}
+
+// standingOf is what a message says of the node's standing; nil: nothing.
+func standingOf(m *fleetv1.NodeMessage) (*nodes.Standing, error) {
+	var (
+		running  *fleetv1.Version
+		attested []byte
+	)
+	switch {
+	case m.GetAck() != nil:
+		running, attested = m.GetAck().GetVersion(), m.GetAck().GetAttested()
+	case m.GetStatus() != nil:
+		running, attested = m.GetStatus().GetRunning(), m.GetStatus().GetAttested()
+	default:
+		return nil, nil
+	}
+	version, err := tree.VersionFromProto(running)
+	if err != nil {
+		return nil, err
+	}
+	standing := &nodes.Standing{Running: version}
+	if len(attested) > 0 {
+		standing.Attested, err = tree.HashFromBytes(attested)
+	}
+	return standing, err
 }
 
 // answered gives an Ack or Nack to the session.
@@ -372,7 +355,7 @@ func (d *driver) acked(ctx context.Context, version tree.Version) {
 	flight, sentAt := d.flight, d.sentAt
 	expected := d.session.InFlight() == version
 	in := session.Input{Kind: session.Ack, Version: version}
-	if d.step(ctx, in, func(n *node) { n.problems = nil }) == session.Ignored {
+	if d.step(ctx, in, &nodes.Answer{}) == session.Ignored {
 		d.s.counts.foreign.Add(1)
 		return
 	}
@@ -381,29 +364,29 @@ func (d *driver) acked(ctx context.Context, version tree.Version) {
 		d.s.counts.answer.Observe(now.Sub(sentAt))
 		// A node that was away when the version was published says nothing about
 		// how fast versions spread.
-		if d.conn.since.Before(flight.At) {
+		if d.link.Since.Before(flight.At) {
 			d.s.counts.spread.Observe(now.Sub(flight.At))
 		}
 	}
-	d.s.log.Debug("node: acked", "node", d.conn.node, "version", version)
-	d.s.event(Event{Kind: Acked, Node: d.conn.node, Version: version})
+	d.s.log.Debug("node: acked", "node", d.link.Node, "version", version)
+	d.s.event(Event{Kind: Acked, Node: d.link.Node, Version: version})
 }
 
 func (d *driver) nacked(ctx context.Context, version tree.Version, nack *fleetv1.Nack) {
 	problems := problemsOf(nack)
 	reason := reasonOf(nack.GetKind())
-	note := func(n *node) { n.problems, n.loss = problems, nack.GetLoss() }
+	answer := &nodes.Answer{Problems: problems, Loss: nack.GetLoss()}
 	if reason == session.BaseMismatch {
-		note = nil // healed by a whole configuration; no matter for people
+		answer = nil // healed by a whole configuration; no matter for people
 	}
 	in := session.Input{Kind: session.Nack, Version: version, Reason: reason}
-	if d.step(ctx, in, note) == session.Ignored {
+	if d.step(ctx, in, answer) == session.Ignored {
 		d.s.counts.foreign.Add(1)
 		return
 	}
 	d.s.counts.nack(reason)
-	d.s.log.Warn("node: nacked", "node", d.conn.node, "version", version, "kind", nack.GetKind(), "problems", len(problems), "first", first(problems))
-	d.s.event(Event{Kind: Nacked, Node: d.conn.node, Version: version, Problems: problems})
+	d.s.log.Warn("node: nacked", "node", d.link.Node, "version", version, "kind", nack.GetKind(), "problems", len(problems), "first", first(problems))
+	d.s.event(Event{Kind: Nacked, Node: d.link.Node, Version: version, Problems: problems})
 }
 
 // problemsOf are the problems of a Nack, within bounds.

@@ -197,6 +197,23 @@ func (w *partWriter) flush(last bool) {
 	w.out.bytes += len(b)
 }
 
+// fleetMessage is the last FleetState that was sent, encoded once for all nodes.
+type fleetMessage struct {
+	mu      sync.Mutex
+	state   *fleetv1.FleetState // guarded by mu
+	message prepared            // guarded by mu
+}
+
+// of is the state as a message.
+func (f *fleetMessage) of(state *fleetv1.FleetState) prepared {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.state != state {
+		f.state, f.message = state, prepare(&fleetv1.ServerMessage{Message: &fleetv1.ServerMessage_FleetState{FleetState: state}})
+	}
+	return f.message
+}
+
 // prepare encodes a message of ours. It cannot fail: names and labels are UTF-8,
 // as nodes and the store were held to, and all else is bytes and numbers.
 func prepare(m *fleetv1.ServerMessage) prepared {

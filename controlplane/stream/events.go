@@ -86,7 +86,7 @@ func (c *counters) nack(r session.Reason) {
 // Counters are the totals so far.
 func (s *Server) Counters() Counters {
 	c := &s.counts
-	known, connected := s.registry.size()
+	known, connected := s.nodes.Size()
 	return Counters{
 		Connected: c.connected.Load(), Refused: c.refused.Load(),
 		Updates: c.updates.Load(), Wholes: c.wholes.Load(), Parts: c.parts.Load(),
@@ -96,15 +96,4 @@ func (s *Server) Counters() Counters {
 		WholesUnderWay: len(s.whole) + len(s.slow), NodesKnown: known, NodesConnected: connected,
 		Answer: c.answer.Snapshot(), Spread: c.spread.Snapshot(),
 	}
-}
-
-func (r *registry) size() (known, connected int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, n := range r.nodes {
-		if n.current != nil {
-			connected++
-		}
-	}
-	return len(r.nodes), connected
 }

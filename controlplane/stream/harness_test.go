@@ -14,8 +14,9 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/protobuf/proto"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/nodes"
+	"github.com/proxyfleet/proxyfleet/controlplane/nodes/nodestest"
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
@@ -33,23 +34,19 @@ const patience = 20 * time.Second
 
 // memory is a store in memory, for what does not need etcd.
 type memory struct {
+	*nodestest.Records
+
 	mu       sync.Mutex
 	epoch    uint64
 	versions []store.Configuration
-	records  map[string]*fleetv1.NodeRecord
-	list     *fleetv1.ListRecord
-	listMod  int64
-	revision uint64
 	accepted uint64 // epoch
-	fail     error  // of writing records
-	failList error  // of writing the list
 	watchers map[chan struct{}]struct{}
 }
 
 func newMemory() *memory {
 	return &memory{
-		epoch: 1, versions: []store.Configuration{{Epoch: 1}},
-		records: map[string]*fleetv1.NodeRecord{}, watchers: map[chan struct{}]struct{}{},
+		Records: nodestest.New(), epoch: 1, versions: []store.Configuration{{Epoch: 1}},
+		watchers: map[chan struct{}]struct{}{},
 	}
 }
 
@@ -93,8 +90,6 @@ func (m *memory) Watch(ctx context.Context) <-chan struct{} {
 	return w
 }
 
-func (m *memory) WatchNodes(ctx context.Context) <-chan struct{} { return m.Watch(ctx) }
-
 func (m *memory) History(_ context.Context, before uint64, limit int) ([]*fleetv1.Change, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -125,87 +120,44 @@ func (m *memory) NewEpoch(_ context.Context, seen uint64) (uint64, error) {
 	return m.epoch, nil
 }
 
-func (m *memory) Nodes(context.Context) ([]*fleetv1.NodeRecord, uint64, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var out []*fleetv1.NodeRecord
-	for _, r := range m.records {
-		out = append(out, r)
-	}
-	return out, m.revision, nil
-}
-
-func (m *memory) Node(_ context.Context, id string) (*fleetv1.NodeRecord, int64, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.records[id] == nil {
-		return nil, 0, store.ErrNotFound
-	}
-	return proto.CloneOf(m.records[id]), 1, nil
-}
-
-func (m *memory) ExpectedList(context.Context) (*fleetv1.ListRecord, int64, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.list, m.listMod, nil
-}
-
-func (m *memory) PutExpectedList(_ context.Context, record *fleetv1.ListRecord, seen int64) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.failList != nil {
-		return m.failList
-	}
-	if seen != m.listMod {
-		return store.ErrConflict
-	}
-	m.list = record
-	m.listMod++
-	m.revision++
-	m.notify()
-	return nil
-}
-
-func (m *memory) PutNode(_ context.Context, r *fleetv1.NodeRecord, seen int64) (int64, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.fail != nil {
-		return 0, m.fail
-	}
-	if m.records[r.GetNodeId()] != nil && seen == 0 {
-		return 0, store.ErrExists
-	}
-	m.records[r.GetNodeId()] = r
-	m.revision++
-	m.notify()
-	return 1, nil
-}
-
 func (m *memory) edit(change func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	change()
-	m.revision++
 	m.notify()
+}
+
+// know gives a node a record.
+func (m *memory) know(record *fleetv1.NodeRecord) {
+	m.Edit(func(c *nodestest.Content) { c.Nodes[record.GetNodeId()] = record })
 }
 
 // backend is a store, in memory or real.
 type backend interface {
 	publish.Store
 	publish.Epochs
-	Records
+	nodes.Records
 }
+
+// setup is what a plane is made of.
+type setup struct {
+	stream Config
+	nodes  nodes.Config
+}
+
+func (s *setup) setNow(now func() time.Time) { s.stream.Now, s.nodes.Now = now, now }
 
 // plane is a running control plane.
 type plane struct {
 	server    *Server
+	nodes     *nodes.Registry
 	publisher *publish.Publisher
 	address   string
 	stop      func()
 }
 
 // newPlane starts one on the store; address "" takes a free port.
-func newPlane(t testing.TB, b backend, address string, configure ...func(*Config)) *plane {
+func newPlane(t testing.TB, b backend, address string, configure ...func(*setup)) *plane {
 	t.Helper()
 	if address == "" {
 		address = "127.0.0.1:0"
@@ -216,18 +168,24 @@ func newPlane(t testing.TB, b backend, address string, configure ...func(*Config
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	p := publish.New(publish.Config{Store: b, Epochs: b, Logger: quiet})
-	c := Config{Publisher: p, Records: b, Logger: quiet, Build: "test"}
+	c := setup{
+		stream: Config{Publisher: p, Logger: quiet, Build: "test"},
+		nodes:  nodes.Config{Publisher: p, Records: b, Logger: quiet},
+	}
 	for _, f := range configure {
 		f(&c)
 	}
-	s := New(c)
+	known := nodes.New(c.nodes)
+	c.stream.Nodes = known
+	s := New(c.stream)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	wait.Go(func() { check(t, p.Run(ctx)) })
+	wait.Go(func() { check(t, known.Run(ctx)) })
 	wait.Go(func() { check(t, s.Serve(ctx, l)) })
 	stop := sync.OnceFunc(func() { cancel(); wait.Wait() })
 	t.Cleanup(stop)
-	return &plane{server: s, publisher: p, address: l.Addr().String(), stop: stop}
+	return &plane{server: s, nodes: known, publisher: p, address: l.Addr().String(), stop: stop}
 }
 
 func check(t testing.TB, err error) {
@@ -238,7 +196,7 @@ func check(t testing.TB, err error) {
 
 // status is a node as the control plane shows it.
 func (p *plane) status(id string) (api.NodeStatus, bool) {
-	for _, n := range p.server.Nodes() {
+	for _, n := range p.nodes.Nodes() {
 		if n.ID == id {
 			return n, true
 		}

@@ -30,10 +30,11 @@ type ahead struct{ epoch, list, decision uint64 }
 
 func (s *Server) ahead(node string) ahead {
 	latest := uint64(max(s.c.Now().Add(maxAhead).UnixMilli(), 0))
+	list, decision := s.nodes.Known(node)
 	return ahead{
 		epoch:    max(latest, s.c.Publisher.WantedFor(node).Epoch),
-		list:     max(latest, s.fleet.listRevision()),
-		decision: max(latest, s.registry.decision(node)),
+		list:     max(latest, list),
+		decision: max(latest, decision),
 	}
 }
 

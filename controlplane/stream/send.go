@@ -58,13 +58,13 @@ func (o *outlet) send(m prepared, update uint64) {
 
 // sendFleet sends the FleetState if there is another one, before further parts.
 func (d *driver) sendFleet() {
-	message, number, changed := d.s.fleet.state()
+	state, changed := d.s.nodes.FleetState()
 	d.fleet = changed
-	if d.out.busy || message == nil || number == d.fleetSent {
+	if d.out.busy || state == nil || state == d.fleetSent {
 		return
 	}
-	d.fleetSent = number
-	d.out.send(message, 0)
+	d.fleetSent = state
+	d.out.send(d.s.fleet.of(state), 0)
 }
 
 func (d *driver) load(e *encoded) {

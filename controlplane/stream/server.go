@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/nodes"
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
@@ -23,8 +24,6 @@ const (
 	// observeTimeout bounds the comparison of a Hello with the store, which must
 	// not keep a node from its configuration when etcd does not answer.
 	observeTimeout = 3 * time.Second
-	// silentAfter is three missing Statuses.
-	silentAfter = 15 * time.Second
 	// A peer that answers no ping for keepaliveTime+keepaliveTimeout is gone.
 	keepaliveTime    = 5 * time.Second
 	keepaliveTimeout = 5 * time.Second
@@ -39,7 +38,7 @@ const (
 	maxNodeMessage = 1 << 20
 	// stopTimeout is what streams get to end after the server was told to stop.
 	stopTimeout = 2 * time.Second
-	// houseEvery is how often silent nodes and old encodings are looked for.
+	// houseEvery is how often old encodings are looked for.
 	houseEvery = time.Second
 )
 
@@ -51,37 +50,17 @@ type Publisher interface {
 	Watch(ctx context.Context) <-chan struct{}
 	// Base is the tree with this root, if it is one of the last versions.
 	Base(ctx context.Context, root tree.Hash) (tree.Tree, bool)
-	// Unread is for how long the store was not read; at least every half minute it is,
-	// if it answers.
-	Unread() time.Duration
 	// Observe compares what a node says it runs with the store.
 	Observe(ctx context.Context, node string, running tree.Version) error
 }
 
-// Records keeps the nodes that the fleet knows. *store.Store is one.
-type Records interface {
-	// Nodes are all records, and a number that grows with each change of them.
-	Nodes(ctx context.Context) (records []*fleetv1.NodeRecord, revision uint64, err error)
-	// WatchNodes says "look again", coalesced, until ctx ends.
-	WatchNodes(ctx context.Context) <-chan struct{}
-	// Node is one record, and what PutNode must see to replace it.
-	Node(ctx context.Context, id string) (record *fleetv1.NodeRecord, seen int64, err error)
-	// PutNode with seen 0 creates a record; store.ErrExists: it is there.
-	PutNode(ctx context.Context, r *fleetv1.NodeRecord, seen int64) (int64, error)
-	// ExpectedList is the list of expected members; nil: there is none.
-	ExpectedList(ctx context.Context) (record *fleetv1.ListRecord, seen int64, err error)
-	// PutExpectedList replaces what was seen; store.ErrConflict: it changed since.
-	PutExpectedList(ctx context.Context, record *fleetv1.ListRecord, seen int64) error
-}
-
-// Config has what a Server works with. Publisher and Records are required.
+// Config has what a Server works with. Publisher and Nodes are required.
 type Config struct {
 	Publisher Publisher
-	Records   Records
+	// Nodes admits nodes, and is told what they say. It must run.
+	Nodes *nodes.Registry
 	// Insecure allows plaintext on addresses that are not loopback.
 	Insecure bool
-	// MaxNodes bounds the nodes that are known or connected; 0: 10,000.
-	MaxNodes int
 	Build    string
 	// OnEvent is told what happens to nodes, in order for each node. It must not
 	// block. nil: nobody.
@@ -92,10 +71,6 @@ type Config struct {
 	ServerOptions []grpc.ServerOption
 }
 
-// defaultMaxNodes is ten times the largest fleet that was thought of; an entry
-// is some kilobytes.
-const defaultMaxNodes = 10_000
-
 // Server serves Sync streams.
 type Server struct {
 	fleetv1.UnimplementedFleetServer
@@ -103,9 +78,9 @@ type Server struct {
 	// immutable
 	c        Config
 	log      *slog.Logger
-	registry *registry
-	fleet    *fleet
+	nodes    *nodes.Registry
 	encoder  *encoder
+	fleet    fleetMessage
 	counts   counters
 	refusals refusals
 	// whole holds a token for each stream that is being sent a whole configuration, but for
@@ -129,30 +104,20 @@ func New(c Config) *Server {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.MaxNodes == 0 {
-		c.MaxNodes = defaultMaxNodes
-	}
 	if c.OnEvent == nil {
 		c.OnEvent = func(Event) {}
 	}
 	s := &Server{
-		c: c, log: c.Logger,
+		c: c, log: c.Logger, nodes: c.Nodes,
 		whole:    make(chan struct{}, maxWhole),
 		slow:     make(chan struct{}, maxSlow),
 		stopping: make(chan struct{}),
 	}
-	s.registry = newRegistry(s)
-	s.fleet = newFleet(s)
 	s.encoder = newEncoder(c.Publisher, c.Now, &s.counts)
 	return s
 }
 
-// SetTicketKeys makes keys the session-ticket keys that all nodes get, at once.
-// They must not be changed afterwards.
-func (s *Server) SetTicketKeys(keys *fleetv1.TicketKeys) { s.fleet.setTickets(keys) }
-
-// Serve accepts nodes on l until ctx ends, and closes l. It keeps the members'
-// list and the registry up to date meanwhile. It is called once.
+// Serve accepts nodes on l until ctx ends, and closes l. It is called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err := checkListener(l, s.c.Insecure); err != nil {
 		_ = l.Close()
@@ -165,7 +130,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	defer cancel()
-	wait.Go(func() { s.fleet.run(ctx) })
 	wait.Go(func() { s.keepHouse(ctx) })
 	wait.Go(func() {
 		<-ctx.Done()
@@ -230,7 +194,7 @@ func checkListener(l net.Listener, allowed bool) error {
 	return fmt.Errorf("sync stream: %s is not a loopback address: the stream is plaintext until nodes can enrol, so this needs --insecure", tcp)
 }
 
-// keepHouse notices silent nodes and drops encodings that nobody asked for.
+// keepHouse drops encodings that nobody asked for.
 func (s *Server) keepHouse(ctx context.Context) {
 	tick := time.NewTicker(houseEvery)
 	defer tick.Stop()
@@ -239,10 +203,6 @@ func (s *Server) keepHouse(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.registry.noticeSilence()
-			if s.cutOff() {
-				s.registry.sendAway()
-			}
 			s.encoder.forget()
 		}
 	}

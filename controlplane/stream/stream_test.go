@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/nodes/nodestest"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -32,7 +33,7 @@ func TestThreeNodesConvergeOnOneEncoding(t *testing.T) {
 		eventually(t, "runs the new version", n.runs(revision))
 	}
 	eventually(t, "all are shown as synced", func() bool {
-		for _, n := range p.server.Nodes() {
+		for _, n := range p.nodes.Nodes() {
 			if n.State != api.Synced || n.Running == nil || *n.Running != n.Wanted || n.Attested != n.Wanted.Digest || n.Wanted.Revision != revision {
 				return false
 			}
@@ -54,9 +55,11 @@ func TestThreeNodesConvergeOnOneEncoding(t *testing.T) {
 		}
 		return true
 	})
-	if len(m.records) != 3 || m.records["n1"].GetFirstSeenUnixMs() == 0 {
-		t.Fatalf("records: %v", m.records)
-	}
+	m.Look(func(c nodestest.Content) {
+		if len(c.Nodes) != 3 || c.Nodes["n1"].GetFirstSeenUnixMs() == 0 {
+			t.Fatalf("records: %v", c.Nodes)
+		}
+	})
 }
 
 func TestRefusingNodeKeepsItsTableAndSaysWhy(t *testing.T) {
@@ -106,7 +109,7 @@ func TestUnchangedNodesReceiveNoConfigurationAfterARestart(t *testing.T) {
 	eventually(t, "the nodes notice", func() bool { return !nodes[0].feed.State().Connected })
 	p = newPlane(t, m, p.address)
 	eventually(t, "all are back and synced", func() bool {
-		all := p.server.Nodes()
+		all := p.nodes.Nodes()
 		return len(all) == 3 && !slices.ContainsFunc(all, func(n api.NodeStatus) bool { return n.State != api.Synced })
 	})
 	if c := p.server.Counters(); c.ConfigBytes != 0 || c.Updates != 0 {
@@ -238,7 +241,7 @@ func TestPermanentRefusalIsNotResent(t *testing.T) {
 		return s.State == api.Rejected && s.Wanted.Revision == bad && len(s.Problems) == 1 && s.Problems[0].Name == "r"
 	})
 	// A FleetState is the next message, not the version again.
-	m.edit(func() { m.records["other"] = &fleetv1.NodeRecord{NodeId: "other"} })
+	m.know(&fleetv1.NodeRecord{NodeId: "other"})
 	for len(raw.state.GetMembers()) != 2 {
 		if got := raw.recv(); got.GetUpdate() != nil {
 			t.Fatalf("%v", got)
@@ -301,7 +304,7 @@ func TestWholesAreAdmittedFourAtATime(t *testing.T) {
 	for len(raw.state.GetMembers()) != 1 {
 		raw.recv()
 	}
-	m.edit(func() { m.records["other"] = &fleetv1.NodeRecord{NodeId: "other"} })
+	m.know(&fleetv1.NodeRecord{NodeId: "other"})
 	for len(raw.state.GetMembers()) != 2 {
 		if raw.recv().GetUpdate() != nil {
 			t.Fatal("sent without admission")
@@ -320,7 +323,7 @@ func TestWholesAreAdmittedFourAtATime(t *testing.T) {
 func TestDriftIsShownAndTold(t *testing.T) {
 	m := newMemory()
 	events := make(chan Event, 100)
-	p := newPlane(t, m, "", func(c *Config) { c.OnEvent = func(e Event) { events <- e } })
+	p := newPlane(t, m, "", func(c *setup) { c.stream.OnEvent = func(e Event) { events <- e } })
 	raw := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n"})
 	u, _ := raw.update()
 	raw.ack(u.GetTarget())
@@ -351,43 +354,19 @@ func TestDriftIsShownAndTold(t *testing.T) {
 	}
 }
 
-func TestLowestSchemaLevelIsNamed(t *testing.T) {
-	m := newMemory()
-	p := newPlane(t, m, "")
-	if level, node := p.server.MinSchemaLevel(); level != resource.SchemaLevel || node != "" {
-		t.Fatal(level, node)
-	}
-	s := p.server.registry
-	for i, level := range []uint32{resource.SchemaLevel, resource.SchemaLevel + 1} {
-		s.nodes[fmt.Sprint(i)] = &node{id: fmt.Sprint(i), current: &conn{}, hello: &fleetv1.Hello{SchemaLevel: level}}
-	}
-	if level, node := p.server.MinSchemaLevel(); level != resource.SchemaLevel || node != "" {
-		t.Fatal(level, node)
-	}
-	for _, id := range []string{"c", "b", "d"} {
-		s.nodes[id] = &node{id: id, current: &conn{}, hello: &fleetv1.Hello{SchemaLevel: resource.SchemaLevel - 1}}
-	}
-	s.nodes["a"] = &node{id: "a", hello: &fleetv1.Hello{}} // not connected
-	if level, node := p.server.MinSchemaLevel(); level != resource.SchemaLevel-1 || node != "b" {
-		t.Fatal(level, node)
-	}
-}
-
 func TestRecordsAreCreatedOnceTheStoreTakesThem(t *testing.T) {
 	m := newMemory()
-	m.fail = errors.New("no leader")
+	m.Edit(func(c *nodestest.Content) { c.FailNodes = errors.New("no leader") })
 	p := newPlane(t, m, "")
 	n := newNode(t, "n", p.address)
 	revision := m.commit(config(t, 3, 80))
 	eventually(t, "runs without a record", n.runs(revision))
-	m.edit(func() { m.fail = nil })
+	m.Edit(func(c *nodestest.Content) { c.FailNodes = nil })
 	eventually(t, "has a record", func() bool { return len(n.feed.FleetState().GetMembers()) == 1 })
 	// A node that is not connected and loses its record is forgotten.
-	m.edit(func() {
-		m.records["gone"] = &fleetv1.NodeRecord{NodeId: "gone", Spec: &fleetv1.Node{Expected: new(false)}}
-	})
+	m.know(&fleetv1.NodeRecord{NodeId: "gone", Spec: &fleetv1.Node{Expected: new(false)}})
 	eventually(t, "is known", func() bool { s, ok := p.status("gone"); return ok && !s.Expected && s.State == api.Disconnected })
-	m.edit(func() { delete(m.records, "gone") })
+	m.Edit(func(c *nodestest.Content) { delete(c.Nodes, "gone") })
 	eventually(t, "is forgotten", func() bool { _, ok := p.status("gone"); return !ok })
 }
 

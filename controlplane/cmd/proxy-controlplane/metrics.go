@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/nodes"
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/controlplane/stream"
@@ -111,9 +112,9 @@ func newMetrics(build api.Build) *metrics {
 	return m
 }
 
-// watch adds what the publisher and the nodes' server count.
-func (m *metrics) watch(p *publish.Publisher, s *stream.Server) {
-	m.registry.MustRegister(&fleetCollector{publisher: p, nodes: s})
+// watch adds what the publisher, the registry of nodes and their streams count.
+func (m *metrics) watch(p *publish.Publisher, n *nodes.Registry, s *stream.Server) {
+	m.registry.MustRegister(&fleetCollector{publisher: p, nodes: n, streams: s})
 }
 
 func (m *metrics) handler() http.Handler {
@@ -156,7 +157,8 @@ func (m *metrics) space(s store.Space) {
 // fleetCollector reads the counters of the publisher and the streams at scrape.
 type fleetCollector struct {
 	publisher *publish.Publisher
-	nodes     *stream.Server
+	nodes     *nodes.Registry
+	streams   *stream.Server
 }
 
 // Describe sends nothing: the collector is unchecked, its names are constants.
@@ -218,7 +220,7 @@ func (c *fleetCollector) Collect(out chan<- prometheus.Metric) {
 	for _, state := range api.NodeStates() {
 		gauge(metricNodes, "Known nodes, by state.", float64(states[state]), "state", string(state))
 	}
-	s := c.nodes.Counters()
+	s := c.streams.Counters()
 	count(metricStreams, "Streams of nodes admitted.", s.Connected)
 	count(metricStreamsRefused, "Streams of nodes refused.", s.Refused)
 	count(metricUpdates, "Updates begun.", s.Updates)

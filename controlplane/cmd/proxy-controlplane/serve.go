@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/nodes"
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
 	"github.com/proxyfleet/proxyfleet/controlplane/rest"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
@@ -53,10 +54,11 @@ func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) e
 	running.Start("room", keeper.run)
 
 	publisher := publish.New(publish.Config{Store: st, Epochs: st, Logger: logger})
-	nodes := stream.New(stream.Config{
-		Publisher: publisher, Records: st, Insecure: o.insecure, Build: build.Version, Logger: logger,
+	known := nodes.New(nodes.Config{Publisher: publisher, Records: st, Logger: logger})
+	streams := stream.New(stream.Config{
+		Publisher: publisher, Nodes: known, Insecure: o.insecure, Build: build.Version, Logger: logger,
 	})
-	m.watch(publisher, nodes)
+	m.watch(publisher, known, streams)
 
 	restListener, err := net.Listen("tcp", o.restAddress)
 	if err != nil {
@@ -69,9 +71,9 @@ func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) e
 	}
 	api, err := rest.New(rest.Config{
 		Bound: addrPort(restListener),
-		Store: st, Records: st, Epochs: st, Checker: publisher, Nodes: nodes, Heads: st,
+		Store: st, Records: st, Epochs: st, Checker: publisher, Nodes: known, Heads: st,
 		Certificates: publisher.Certificates,
-		Notices:      func() []string { return append(keeper.notices(), nodes.Notices()...) },
+		Notices:      func() []string { return append(keeper.notices(), streams.Notices()...) },
 		Committed:    publisher.Kick,
 		Ready:        readiness(st, publisher),
 		Metrics:      m.handler(),
@@ -81,10 +83,11 @@ func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) e
 	if err != nil {
 		return errors.Join(err, restListener.Close(), grpcListener.Close())
 	}
-	rotator := tickets.New(tickets.Config{Store: st, Publish: nodes.SetTicketKeys, Logger: logger})
+	rotator := tickets.New(tickets.Config{Store: st, Publish: known.SetTicketKeys, Logger: logger})
 	running.Start("publish", publisher.Run)
 	running.Start("ticket keys", rotator.Run)
-	running.Start("stream", func(ctx context.Context) error { return nodes.Serve(ctx, grpcListener) })
+	running.Start("nodes", known.Run)
+	running.Start("stream", func(ctx context.Context) error { return streams.Serve(ctx, grpcListener) })
 	running.Start("rest", func(ctx context.Context) error { return api.Run(ctx, restListener) })
 
 	addresses := addresses{REST: restListener.Addr().String(), GRPC: grpcListener.Addr().String(), PID: os.Getpid()}

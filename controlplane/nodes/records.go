@@ -1,4 +1,4 @@
-package stream
+package nodes
 
 import (
 	"context"
@@ -45,26 +45,26 @@ func isAsSaid(record, said *fleetv1.NodeRecord) bool {
 }
 
 // mend notes in a node's record whether it is a witness, and a later decision.
-func (f *fleet) mend(ctx context.Context, said *fleetv1.NodeRecord) error {
-	record, seen, err := f.s.c.Records.Node(ctx, said.GetNodeId())
+func (r *Registry) mend(ctx context.Context, said *fleetv1.NodeRecord) error {
+	record, seen, err := r.c.Records.Node(ctx, said.GetNodeId())
 	if err != nil || isAsSaid(record, said) {
 		return err
 	}
 	record.Witness = said.GetWitness()
 	if said.GetDecision() > record.GetDecision() {
-		f.s.log.Warn("node: a later decision about it than the store's is known, which was put back; it counts",
+		r.log.Warn("node: a later decision about it than the store's is known, which was put back; it counts",
 			"node", said.GetNodeId(), "drained", said.GetSpec().GetDrained(), "expected", isExpected(said.GetSpec()),
 			"decision", said.GetDecision(), "of_the_store", record.GetDecision())
 		record.Decision = said.GetDecision()
 		decide(record, said.GetSpec().GetDrained(), isExpected(said.GetSpec()))
 	}
-	_, err = f.s.c.Records.PutNode(ctx, record, seen)
+	_, err = r.c.Records.PutNode(ctx, record, seen)
 	return err
 }
 
 // setRecords takes the records of the store. Nodes that are neither recorded nor
 // connected are forgotten.
-func (r *registry) setRecords(records []*fleetv1.NodeRecord) {
+func (r *Registry) setRecords(records []*fleetv1.NodeRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known := make(map[string]bool, len(records))
@@ -87,41 +87,35 @@ func (r *registry) setRecords(records []*fleetv1.NodeRecord) {
 			delete(r.nodes, id)
 		}
 	}
-	r.changed()
+	r.notify()
 }
 
-// forgotten are connected nodes that are not among the records, or among them as of an
-// earlier decision: as they were recorded last, so that a node that was drained stays so,
-// or as they say.
-func (r *registry) forgotten(records []*fleetv1.NodeRecord) (forgotten []*fleetv1.NodeRecord) {
+// noteForgotten takes for missing what the records lack of connected nodes. A store that was
+// wiped or put back forgot them, or what was decided about them, and they say no Hello
+// again. They are written as they were recorded last, so that a node that was drained stays
+// so, or as they say: who is not wanted loses its place among the expected members.
+func (r *Registry) noteForgotten(records []*fleetv1.NodeRecord) {
 	decisions := make(map[string]uint64, len(records))
 	for _, record := range records {
 		decisions[record.GetNodeId()] = record.GetDecision()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.s.c.Now()
+	now := r.c.Now()
 	for id, n := range r.nodes {
-		if n.current == nil || now.Sub(n.heard) >= silentAfter {
+		if !n.alive(now) {
 			continue
 		}
 		was := n.record
 		if was == nil {
 			was = recordOf(n.hello, now)
 		}
-		if decision, ok := decisions[id]; !ok || decision < was.GetDecision() {
-			forgotten = append(forgotten, was)
+		decision, ok := decisions[id]
+		if ok && decision >= was.GetDecision() {
+			continue
+		}
+		if r.missing[id].GetDecision() <= was.GetDecision() {
+			r.missing[id] = was
 		}
 	}
-	return forgotten
-}
-
-// decision is the number of the last decision about a node that the store knew; 0: none.
-func (r *registry) decision(node string) uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if n := r.nodes[node]; n != nil {
-		return n.record.GetDecision()
-	}
-	return 0
 }

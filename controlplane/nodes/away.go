@@ -1,11 +1,6 @@
-package stream
+package nodes
 
-import (
-	"time"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-)
+import "time"
 
 const (
 	// cutOffAfter is how long a control plane has not read its store when it is called cut
@@ -16,26 +11,24 @@ const (
 	awayFor = 10 * time.Minute
 )
 
-var errCutOff = status.Error(codes.Unavailable, "this control plane is cut off from etcd; another one may not be, and whoever comes back is served")
-
 // cutOff says whether what is wanted here may be old.
-func (s *Server) cutOff() bool { return s.c.Publisher.Unread() >= cutOffAfter }
+func (r *Registry) cutOff() bool { return r.c.Publisher.Unread() >= cutOffAfter }
 
-// sendAway ends the streams of nodes that may find a control plane that is not cut off.
+// sendAway ends the links of nodes that may find a control plane that is not cut off.
 // A node goes to the next one of its list; where all are cut off it comes back, is
 // served, and goes round again after awayFor.
-func (r *registry) sendAway() {
+func (r *Registry) sendAway() {
 	r.mu.Lock()
 	sent := 0
 	for _, n := range r.nodes {
-		if c := n.current; c != nil && !isClosed(c.away) && n.sendOff(r.s.c.Now()) {
-			close(c.away)
+		if l := n.current; l != nil && !isClosed(l.away) && n.sendOff(r.c.Now()) {
+			close(l.away)
 			sent++
 		}
 	}
 	r.mu.Unlock()
 	if sent > 0 {
-		r.s.log.Warn("nodes: sent away, since this control plane is cut off from etcd", "nodes", sent, "unread_for", r.s.c.Publisher.Unread())
+		r.log.Warn("nodes: sent away, since this control plane is cut off from etcd", "nodes", sent, "unread_for", r.c.Publisher.Unread())
 	}
 }
 
@@ -46,4 +39,13 @@ func (n *node) sendOff(now time.Time) bool {
 	}
 	n.sentAway = now
 	return true
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }

@@ -1,4 +1,4 @@
-package stream
+package nodes
 
 import (
 	"slices"
@@ -10,14 +10,13 @@ import (
 
 // VIPs are what connected nodes report of the virtual IPs, by the names of those.
 // A node that is silent says nothing.
-func (s *Server) VIPs() map[string][]api.VIPReport {
-	r := s.registry
+func (r *Registry) VIPs() map[string][]api.VIPReport {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := s.c.Now()
+	now := r.c.Now()
 	out := map[string][]api.VIPReport{}
 	for id, n := range r.nodes {
-		if n.current == nil || now.Sub(n.heard) >= silentAfter {
+		if !n.alive(now) {
 			continue
 		}
 		for _, v := range n.lastStatus.GetVirtualIps() {

@@ -1,0 +1,43 @@
+// Package nodes is what a control plane knows of the nodes: who is connected, what each
+// one said, which records the store has of them, and the list of expected members.
+//
+// # Model
+//
+//	              ┌───────────────── Registry ─────────────────┐
+//	Hello ─ Admit ▶ a node's record and link   refresh ◀──────▶ Records (etcd)
+//	Ack,          │                              │             │
+//	Nack,  ─ Link ▶ what it runs, how it is      ▼             │
+//	Status        │            │              FleetState ──────▶ every driver (stream)
+//	              └────────────┼────────────────────────────────┘
+//	                           ▼
+//	                  Nodes, VIPs, Watch (rest)
+//
+// A Link is one Sync stream, as the registry sees it. Package stream speaks the protocol
+// and bounds what peers send; it tells the registry what was said, and sends nodes what
+// FleetState gives.
+//
+// # Records
+//
+// A node gets its record from its first Hello, from whichever control plane it says it to,
+// and keeps it until people delete it. A record is only ever corrected in what the node
+// knows better: that it is a witness, and a later decision (docs/adr/0021).
+//
+// # The list of expected members
+//
+// Package roster decides, Run writes: after each change of a record, when a node reports
+// another list, and when a step is due. Every write compares and swaps.
+//
+// # Invariants
+//
+//   - A node id has at most one link. A second one takes over if it comes from the same
+//     process (the boot id says so) or if the first has been silent; else it is refused,
+//     because then two machines go by one name.
+//   - A link that was replaced changes nothing any more.
+//   - The number of nodes that are known is bounded.
+//   - A FleetState never changes once it was given out; another one takes its place.
+//
+// # Owners
+//
+// One mutex guards all that a Registry knows. It is not held while the store or the
+// publisher is asked. Run alone reads and writes the store.
+package nodes
