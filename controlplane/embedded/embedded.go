@@ -123,7 +123,7 @@ func open(ctx context.Context, dir string, lock *fileutil.LockedFile, o Options)
 		if !first {
 			return e, nil
 		}
-		if err = settle(dir); err == nil {
+		if err = endFirstStart(dir); err == nil {
 			return e, nil
 		}
 	case <-server.Server.StopNotify():
@@ -191,8 +191,8 @@ func prepare(dir string, logger *slog.Logger) (first bool, err error) {
 	return true, syncDir(dir)
 }
 
-// settle ends the first start.
-func settle(dir string) error {
+// endFirstStart takes the mark of an unfinished first start away.
+func endFirstStart(dir string) error {
 	if err := os.Remove(filepath.Join(dir, firstStartFile)); err != nil {
 		return err
 	}

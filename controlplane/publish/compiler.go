@@ -96,8 +96,8 @@ func (c *compiler) put(r *compile.Result) {
 	c.results = slices.Insert(c.results, 0, r)
 }
 
-// hold keeps the result of the wanted root for as long as it is wanted.
-func (c *compiler) hold(root tree.Hash) {
+// keepWanted keeps the result of the wanted root for as long as it is wanted.
+func (c *compiler) keepWanted(root tree.Hash) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if i := c.index(root); i >= 0 {

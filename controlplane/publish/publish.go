@@ -231,7 +231,7 @@ func (p *Publisher) refuse(v tree.Version, problems []resource.Problem) {
 }
 
 func (p *Publisher) publish(next Published, begin time.Time) {
-	p.compiler.hold(next.Root)
+	p.compiler.keepWanted(next.Root)
 	p.mu.Lock()
 	p.wanted, p.unpublished = next, nil
 	k := newKept(next.Version)

@@ -98,7 +98,7 @@ func parseInput(words []string, names map[tree.Hash]string) (Input, error) {
 		case "base-mismatch":
 			in.Reason = BaseMismatch
 		case "held":
-			in.Reason = TooMuch
+			in.Reason = Hold
 		case "unknown":
 			in.Reason = Reason(200)
 		default:

@@ -66,9 +66,9 @@ const (
 	Local
 	// BaseMismatch: the node does not have the base of the delta.
 	BaseMismatch
-	// TooMuch: the node holds the version, by which it would lose too much, until
+	// Hold: the node holds the version, by which it would lose too much, until
 	// its epoch is accepted.
-	TooMuch
+	Hold
 )
 
 // Input is one thing that happened.
@@ -218,7 +218,7 @@ func (s *Session) nackInFlight(v tree.Version, reason Reason) Action {
 	case Local:
 		s.retrying = v
 		return s.next()
-	case TooMuch:
+	case Hold:
 		if s.sentAccepted {
 			s.refuse(v) // or it would go round for ever
 		}

@@ -100,7 +100,7 @@ func (w *world) serve(in Input) {
 		if in.Kind == Nack && in.Reason == Permanent {
 			w.refused[in.Version] = true
 		}
-		if in.Kind == Nack && in.Reason == TooMuch {
+		if in.Kind == Nack && in.Reason == Hold {
 			w.held[in.Version] = true
 		}
 	}
@@ -135,7 +135,7 @@ func (w *world) receive(a Action) {
 	case w.refusesForGood(v):
 		reply = Input{Kind: Nack, Version: v, Reason: Permanent}
 	case w.holds(v) && !a.Accepted:
-		reply = Input{Kind: Nack, Version: v, Reason: TooMuch}
+		reply = Input{Kind: Nack, Version: v, Reason: Hold}
 	case w.rng.IntN(5) == 0:
 		w.pending = v
 		reply = Input{Kind: Nack, Version: v, Reason: Local}

@@ -77,7 +77,7 @@ func TestCollectionDeletesOldOrphansOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sameSnapshot(t, at, one)
+	sameConfiguration(t, at, one)
 	// The base was read before the sweeps; the blobs it leaves out are there.
 	intact(t, prefix, commit(t, s, two, routes(two.Tree, 250, "orphan")))
 }

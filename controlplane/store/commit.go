@@ -24,7 +24,7 @@ type Meta struct {
 }
 
 // Commit makes next what is wanted, as the revision after base, if base still
-// is. It returns the new snapshot, and base itself, writing nothing, if both
+// is. It returns the new configuration, and base itself, writing nothing, if both
 // have the same root. base comes from Current, Commit or At.
 //
 // Errors: ErrConflict if the head moved, ErrTooLarge for a resource of more than
@@ -147,7 +147,7 @@ func (s *Store) commit(ctx context.Context, c *candidate) (position, error) {
 	return position{}, ErrConflict
 }
 
-// locate finds the position of a snapshot that came from the history.
+// locate finds the position of a configuration that came from the history.
 func (s *Store) locate(ctx context.Context, base Configuration) (position, error) {
 	h, err := s.readHead(ctx)
 	if err != nil {
@@ -180,7 +180,7 @@ func (s *Store) swap(ctx context.Context, c *candidate, at position) (won bool, 
 	case err != nil && code(err) == codes.InvalidArgument: // etcd did not try
 		return false, position{}, err
 	case err != nil:
-		now, err = s.settle(ctx, c, at, err)
+		now, err = s.outcome(ctx, c, at, err)
 		return err == nil, now, err
 	case r.Succeeded:
 		return true, position{head: r.Header.GetRevision(), value: c.head, sweep: at.sweep}, nil
@@ -199,15 +199,15 @@ func code(err error) codes.Code {
 	return status.Code(err)
 }
 
-// settle finds out how a transaction ended whose answer was lost. It may not
+// outcome finds out how a transaction ended whose answer was lost. It may not
 // have ended yet: so if it did not win so far, the head is written anew with the
 // value that it has, after which the transaction's comparison fails for good. It
 // returns nil if the commit took place.
 //
 // An etcd that runs full says so after it applied the transaction, or instead:
 // that is an answer, which needs no fence and would not get one.
-func (s *Store) settle(ctx context.Context, c *candidate, at position, cause error) (position, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settleTimeout)
+func (s *Store) outcome(ctx context.Context, c *candidate, at position, cause error) (position, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.outcomeTimeout)
 	defer cancel()
 	for range casAttempts {
 		r, err := s.kv.Txn(ctx).Then(

@@ -71,7 +71,7 @@ func (s *Store) AcceptEpoch(ctx context.Context, epoch uint64) (Epoch, error) {
 // accepted says whether the epoch is known to be accepted, after the answer of who
 // accepted it was lost.
 func (s *Store) accepted(ctx context.Context, epoch uint64) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settleTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.outcomeTimeout)
 	defer cancel()
 	e, err := s.readEpoch(ctx)
 	return err == nil && e.record.GetEpoch() == epoch && e.record.GetAccepted()

@@ -62,17 +62,17 @@ func TestAnotherClusterIDBeginsAnEpochAndKeepsTheConfiguration(t *testing.T) {
 	if now.Epoch <= before.Epoch {
 		t.Fatalf("epoch %d after %d", now.Epoch, before.Epoch)
 	}
-	sameSnapshot(t, now, Configuration{Epoch: now.Epoch, Revision: before.Revision, Tree: before.Tree})
-	sameSnapshot(t, current(t, s), now)
+	sameConfiguration(t, now, Configuration{Epoch: now.Epoch, Revision: before.Revision, Tree: before.Tree})
+	sameConfiguration(t, current(t, s), now)
 	again := current(t, open(t, prefix, nil))
-	sameSnapshot(t, again, now) // once
+	sameConfiguration(t, again, now) // once
 }
 
 func TestTheFloorAloneBeginsNoEpoch(t *testing.T) {
 	prefix := newPrefix(t)
 	before := current(t, open(t, prefix, nil))
 	s := open(t, prefix, func(set *setup) { set.options.EpochFloor = before.Epoch + 1_000_000_000 })
-	sameSnapshot(t, current(t, s), before)
+	sameConfiguration(t, current(t, s), before)
 }
 
 func TestNewEpochIsAboveWhatWasSeen(t *testing.T) {
@@ -138,7 +138,7 @@ func TestAcceptanceIsOfOneEpochAndStays(t *testing.T) {
 	// To other replicas, after a restart, and for what is committed on it.
 	for name, replica := range map[string]*Store{"other": other, "new": open(t, prefix, nil)} {
 		now := current(t, replica)
-		sameSnapshot(t, now, first)
+		sameConfiguration(t, now, first)
 		if !now.Accepted {
 			t.Errorf("%s: not accepted", name)
 		}

@@ -76,7 +76,7 @@ func TestAnExternalEtcdServesAsWell(t *testing.T) {
 	head := commit(t, a, current(t, a), routes(tree.Tree{}, 2000, "first"))
 	t.Logf("commit of 2,000 resources took %v", time.Since(begin))
 	await(t, signals)
-	sameSnapshot(t, current(t, b), head)
+	sameConfiguration(t, current(t, b), head)
 	abandon(t, a, head.Tree, routes(head.Tree, 100, "orphan"))
 	b.options.Now = func() time.Time { return time.Now().Add(25 * time.Hour) }
 	if c := collect(t, b); c.Blobs < 100 {
@@ -86,7 +86,7 @@ func TestAnExternalEtcdServesAsWell(t *testing.T) {
 		t.Error(err)
 	}
 	next := commit(t, a, head, tree.Tree{}.Set(routeKey(1), []byte("x"))) // on a base from before the sweep
-	sameSnapshot(t, current(t, b), next)
+	sameConfiguration(t, current(t, b), next)
 
 	_, err = c.Put(ctx, "big", string(make([]byte, 2<<20)))
 	if code(err) != codes.InvalidArgument && code(err) != codes.ResourceExhausted {
@@ -97,7 +97,7 @@ func TestAnExternalEtcdServesAsWell(t *testing.T) {
 	for range signals {
 	}
 	stop()
-	a.settleTimeout = 100 * time.Millisecond
+	a.outcomeTimeout = 100 * time.Millisecond
 	short, end := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer end()
 	if _, err = a.Commit(short, next, tree.Tree{}, Meta{}); !errors.Is(err, ErrUnknown) || errors.Is(err, ErrConflict) {

@@ -71,17 +71,17 @@ func changeOf(kv *mvccpb.KeyValue) (*fleetv1.Change, error) {
 }
 
 // At returns a revision of the history and the change that made it. To roll
-// back, commit its tree on the current snapshot. Revision 0 is the empty
+// back, commit its tree on the current one. Revision 0 is the empty
 // configuration that every store begins with.
 //
 // Errors: ErrNotFound for a revision that is not there yet, ErrCompacted for one
 // that is no longer kept.
 func (s *Store) At(ctx context.Context, revision uint64) (Configuration, *fleetv1.Change, error) {
-	snapshot, change, err := s.at(ctx, revision)
+	at, change, err := s.at(ctx, revision)
 	if err != nil {
 		return Configuration{}, nil, fmt.Errorf("store: revision %d: %w", revision, err)
 	}
-	return snapshot, change, nil
+	return at, change, nil
 }
 
 func (s *Store) at(ctx context.Context, revision uint64) (Configuration, *fleetv1.Change, error) {

@@ -131,7 +131,7 @@ func (s *Store) changeFleet(ctx context.Context, key string, op clientv3.Op, che
 			Then(op, clientv3.OpPut(fleetKey, count)).
 			Commit()
 		if err != nil {
-			return s.settleFleet(ctx, key, op, mod, count, err)
+			return s.fleetOutcome(ctx, key, op, mod, count, err)
 		}
 		if w.Succeeded {
 			return w.Header.GetRevision(), nil
@@ -140,14 +140,14 @@ func (s *Store) changeFleet(ctx context.Context, key string, op clientv3.Op, che
 	return 0, ErrConflict
 }
 
-// settleFleet finds out how a change of a record that had the modification revision mod
-// ended, if its answer was lost: as settle does for a commit. Where it has not taken place
+// fleetOutcome finds out how a change of a record that had the modification revision mod
+// ended, if its answer was lost: as outcome does for a commit. Where it has not taken place
 // so far, the count is written anew, after which its comparison fails for good.
-func (s *Store) settleFleet(ctx context.Context, key string, op clientv3.Op, mod int64, count string, cause error) (int64, error) {
+func (s *Store) fleetOutcome(ctx context.Context, key string, op clientv3.Op, mod int64, count string, cause error) (int64, error) {
 	if code(cause) == codes.InvalidArgument { // etcd did not try
 		return 0, cause
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settleTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.outcomeTimeout)
 	defer cancel()
 	unknown := func(err error) error { return fmt.Errorf("%w: %w; then: %w", ErrUnknown, cause, err) }
 	for range casAttempts {

@@ -83,7 +83,7 @@ func TestACommitThatWasNeverSentIsNotApplied(t *testing.T) {
 	if err == nil || errors.Is(err, ErrConflict) || errors.Is(err, ErrUnknown) || !errors.Is(err, errLost) {
 		t.Fatalf("the error is %v", err)
 	}
-	sameSnapshot(t, current(t, other), base)
+	sameConfiguration(t, current(t, other), base)
 	// The head was written anew with its old value, which is nobody's conflict.
 	commit(t, other, seen, routes(tree.Tree{}, 3, "other"))
 }

@@ -182,7 +182,7 @@ func TestNodeRecordsAreOutsideOfTheTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := current(t, s)
-	sameSnapshot(t, now, head)
+	sameConfiguration(t, now, head)
 	if now.at != head.at {
 		t.Fatal("the head was written")
 	}

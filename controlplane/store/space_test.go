@@ -21,9 +21,9 @@ func bulk(mib int, edition byte) (t tree.Tree) {
 	return t
 }
 
-// settled waits until what was written counts: etcd writes its file ten times a second,
+// counted waits until what was written counts: etcd writes its file ten times a second,
 // and here a tenth of a second is enough to fill the whole reserve.
-func settled(t *testing.T, s *Store) {
+func counted(t *testing.T, s *Store) {
 	t.Helper()
 	s.mu.Lock()
 	before, written := s.space.InUse, s.written
@@ -65,7 +65,7 @@ func TestAnEtcdThatRunsFullIsNoDeadEnd(t *testing.T) {
 		var next Configuration
 		if next, refused = s.Commit(t.Context(), head, bulk(2, i), Meta{}); refused == nil {
 			head = next
-			settled(t, s)
+			counted(t, s)
 		}
 	}
 	if !errors.Is(refused, ErrFull) {

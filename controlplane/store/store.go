@@ -49,9 +49,9 @@ const (
 	// historyFloor is how many changes are kept whatever their age.
 	historyFloor = 100
 
-	// settleTimeout bounds the search for the outcome of a commit whose answer
+	// outcomeTimeout bounds the search for the outcome of a commit whose answer
 	// was lost; the caller's context may be over by then.
-	settleTimeout = 5 * time.Second
+	outcomeTimeout = 5 * time.Second
 
 	// casAttempts bounds the repetitions of what other writers can spoil without
 	// changing its meaning. Each needs another writer to come between; that many
@@ -122,9 +122,9 @@ type Store struct {
 	keys    keys
 	log     *slog.Logger
 
-	historyFloor  uint64
-	settleTimeout time.Duration
-	refusals      chan struct{} // holds a token when there was one
+	historyFloor   uint64
+	outcomeTimeout time.Duration
+	refusals       chan struct{} // holds a token when there was one
 
 	// loading holds a token while somebody reads a tree, so that several readers
 	// of a new head fetch it once.
@@ -152,10 +152,10 @@ type Configuration struct {
 	at position
 }
 
-// Root is the digest of the snapshot's tree.
+// Root is the digest of the configuration's tree.
 func (s Configuration) Root() tree.Hash { return s.Tree.Root() }
 
-// position is what a commit compares. A snapshot that did not come from the head
+// position is what a commit compares. A configuration that did not come from the head
 // has none.
 type position struct {
 	head  int64  // modification revision of the head key
@@ -175,11 +175,11 @@ func Open(ctx context.Context, client *clientv3.Client, o Options) (*Store, erro
 		log:     o.Logger,
 		epoch:   o.EpochFloor,
 
-		historyFloor:  historyFloor,
-		settleTimeout: settleTimeout,
-		refusals:      make(chan struct{}, 1),
-		loading:       make(chan struct{}, 1),
-		moved:         make(chan struct{}),
+		historyFloor:   historyFloor,
+		outcomeTimeout: outcomeTimeout,
+		refusals:       make(chan struct{}, 1),
+		loading:        make(chan struct{}, 1),
+		moved:          make(chan struct{}),
 	}
 	if err := s.establish(ctx); err != nil {
 		return nil, fmt.Errorf("store: %w", err)

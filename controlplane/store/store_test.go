@@ -82,8 +82,8 @@ func routes(base tree.Tree, n int, edition string) tree.Tree {
 	return base
 }
 
-// sameSnapshot compares all that a reader sees, the bytes included.
-func sameSnapshot(t testing.TB, got, want Configuration) {
+// sameConfiguration compares all that a reader sees, the bytes included.
+func sameConfiguration(t testing.TB, got, want Configuration) {
 	t.Helper()
 	if got.Epoch != want.Epoch || got.Revision != want.Revision || got.Root() != want.Root() {
 		t.Fatalf("got revision %d/%d with root %s, want %d/%d with %s",
@@ -102,7 +102,7 @@ func sameSnapshot(t testing.TB, got, want Configuration) {
 // intact holds that a replica that knows nothing reads the same from etcd alone.
 func intact(t testing.TB, prefix string, want Configuration) {
 	t.Helper()
-	sameSnapshot(t, current(t, open(t, prefix, nil)), want)
+	sameConfiguration(t, current(t, open(t, prefix, nil)), want)
 }
 
 // hookKV looks at the transactions of a store and spoils them.
@@ -182,7 +182,7 @@ func TestANewStoreIsEmpty(t *testing.T) {
 		t.Fatalf("the epoch is %d", first.Epoch)
 	}
 	again := current(t, open(t, prefix, nil))
-	sameSnapshot(t, again, first)
+	sameConfiguration(t, again, first)
 }
 
 func TestAReplicaReadsWhatAnotherCommitted(t *testing.T) {
@@ -192,13 +192,13 @@ func TestAReplicaReadsWhatAnotherCommitted(t *testing.T) {
 	if one.Revision != 1 {
 		t.Fatalf("the first commit has revision %d", one.Revision)
 	}
-	sameSnapshot(t, current(t, b), one)
+	sameConfiguration(t, current(t, b), one)
 	two := commit(t, b, current(t, b), one.Tree.Delete(routeKey(3)).Set(routeKey(4), []byte("second")))
-	sameSnapshot(t, current(t, a), two)
+	sameConfiguration(t, current(t, a), two)
 	three := commit(t, a, two, tree.Tree{}.Set(routeKey(1), []byte("alone"))) // on a base of another replica
-	sameSnapshot(t, current(t, b), three)
+	sameConfiguration(t, current(t, b), three)
 	four := commit(t, a, three, tree.Tree{})
-	sameSnapshot(t, current(t, b), four)
+	sameConfiguration(t, current(t, b), four)
 	intact(t, prefix, four)
 }
 
@@ -250,7 +250,7 @@ func TestACommitThatChangesNothingWritesNothing(t *testing.T) {
 	s := open(t, prefix, nil)
 	base := commit(t, s, current(t, s), routes(tree.Tree{}, 3, "first"))
 	same := commit(t, s, base, routes(tree.Tree{}, 3, "first"))
-	sameSnapshot(t, same, base)
+	sameConfiguration(t, same, base)
 	if same.at != base.at {
 		t.Fatal("the head was written")
 	}
@@ -364,7 +364,7 @@ func TestRollbackRestoresByteForByte(t *testing.T) {
 	intact(t, prefix, Configuration{Epoch: good.Epoch, Revision: back.Revision, Tree: good.Tree})
 }
 
-func TestASnapshotOfTheHistoryIsABaseWhileItIsTheHead(t *testing.T) {
+func TestAConfigurationOfTheHistoryIsABaseWhileItIsTheHead(t *testing.T) {
 	prefix := newPrefix(t)
 	s := open(t, prefix, nil)
 	commit(t, s, current(t, s), routes(tree.Tree{}, 2, "first"))
@@ -393,16 +393,16 @@ func TestCurrentFetchesWhatDiffers(t *testing.T) {
 	reader := open(t, prefix, func(s *setup) { s.hook = hook })
 	writer := open(t, prefix, nil)
 	base := commit(t, writer, current(t, writer), routes(tree.Tree{}, 1000, "first"))
-	sameSnapshot(t, current(t, reader), base)
+	sameConfiguration(t, current(t, reader), base)
 	next := commit(t, writer, base, base.Tree.Set(routeKey(500), []byte("changed")))
 	hook.gets.Store(0)
-	sameSnapshot(t, current(t, reader), next)
+	sameConfiguration(t, current(t, reader), next)
 	// Three for the head, one for the resource, the rest for its path.
 	if gets := hook.gets.Load(); gets > 3+1+4 {
 		t.Errorf("%d keys were read after one change", gets)
 	}
 	hook.gets.Store(0)
-	sameSnapshot(t, current(t, reader), next)
+	sameConfiguration(t, current(t, reader), next)
 	if gets := hook.gets.Load(); gets > 3 {
 		t.Errorf("%d keys were read after no change", gets)
 	}

@@ -419,7 +419,7 @@ func reasonOf(k fleetv1.Nack_Kind) session.Reason {
 	case fleetv1.Nack_BASE_MISMATCH:
 		return session.BaseMismatch
 	case fleetv1.Nack_HELD:
-		return session.TooMuch
+		return session.Hold
 	default:
 		return session.Permanent
 	}

@@ -76,7 +76,7 @@ func (c *counters) nack(r session.Reason) {
 		c.local.Add(1)
 	case session.BaseMismatch:
 		c.mismatch.Add(1)
-	case session.TooMuch:
+	case session.Hold:
 		c.held.Add(1)
 	default:
 		c.permanent.Add(1)
