@@ -147,11 +147,7 @@ func (m *metrics) space(s store.Space) {
 	m.etcdFile.Set(float64(s.File))
 	m.etcdInUse.Set(float64(s.InUse))
 	m.etcdQuota.Set(float64(s.Quota))
-	full := 0.0
-	if s.Full {
-		full = 1
-	}
-	m.etcdFull.Set(full)
+	m.etcdFull.Set(truth(s.Full))
 }
 
 // fleetCollector reads the counters of the publisher and the streams at scrape.
@@ -166,76 +162,92 @@ func (c *fleetCollector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (c *fleetCollector) Collect(out chan<- prometheus.Metric) {
-	emit := func(kind prometheus.ValueType, name, help string, value float64, labels ...string) {
-		names, values := pairs(labels)
-		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, names, nil), kind, value, values...)
-	}
-	count := func(name, help string, n uint64, labels ...string) {
-		emit(prometheus.CounterValue, name, help, float64(n), labels...)
-	}
-	gauge := func(name, help string, value float64, labels ...string) {
-		emit(prometheus.GaugeValue, name, help, value, labels...)
-	}
-	histogram := func(name, help string, l publish.LatencySnapshot) {
-		buckets := make(map[float64]uint64, len(l.Buckets))
-		for bound, n := range l.Buckets {
-			buckets[bound.Seconds()] = n
-		}
-		out <- prometheus.MustNewConstHistogram(prometheus.NewDesc(name, help, nil, nil), l.Count, l.Sum.Seconds(), buckets)
-	}
+	c.collectWanted(out)
+	c.collectPublisher(out)
+	c.collectNodes(out)
+}
 
+func (c *fleetCollector) collectWanted(out sink) {
 	wanted := c.publisher.Wanted()
-	gauge(metricEpoch, "Epoch of the version that is wanted of the nodes.", float64(wanted.Epoch))
-	gauge(metricRevision, "Revision of the version that is wanted of the nodes.", float64(wanted.Revision))
-	gauge(metricResources, "Resources of the version that is wanted of the nodes.", float64(wanted.Tree.Len()))
-	accepted := 0.0
-	if wanted.Accepted {
-		accepted = 1
-	}
-	gauge(metricAccepted, "1 if the epoch is accepted, so that no node holds it.", accepted)
-	unpublished := 0.0
-	if _, is := c.publisher.Unpublished(); is {
-		unpublished = 1
-	}
-	gauge(metricUnpublished, "1 if the head does not compile in this build and nodes keep the version before.", unpublished)
-
+	out.gauge(metricEpoch, "Epoch of the version that is wanted of the nodes.", float64(wanted.Epoch))
+	out.gauge(metricRevision, "Revision of the version that is wanted of the nodes.", float64(wanted.Revision))
+	out.gauge(metricResources, "Resources of the version that is wanted of the nodes.", float64(wanted.Tree.Len()))
+	out.gauge(metricAccepted, "1 if the epoch is accepted, so that no node holds it.", truth(wanted.Accepted))
+	_, unpublished := c.publisher.Unpublished()
+	out.gauge(metricUnpublished, "1 if the head does not compile in this build and nodes keep the version before.", truth(unpublished))
 	for _, e := range endingFirst(c.publisher.Certificates()) {
-		gauge(metricCertificateEnd, "When a certificate ends, in Unix time.", float64(e.notAfter.Unix()), "certificate", e.name)
+		out.gauge(metricCertificateEnd, "When a certificate ends, in Unix time.", float64(e.notAfter.Unix()), "certificate", e.name)
 	}
+}
 
+func (c *fleetCollector) collectPublisher(out sink) {
 	p := c.publisher.Counters()
-	count(metricPublished, "Versions that became wanted.", p.Published)
-	count(metricUnpublishable, "Heads that do not compile in this build.", p.Unpublishable)
-	count(metricChecks, "Candidates checked.", p.Checks)
-	count(metricCompiled, "Compilations that ran.", p.Compiled)
-	count(metricCached, "Compilations saved by a kept result.", p.Cached)
-	count(metricBasesLoaded, "Trees loaded from the history, as bases of deltas.", p.BasesLoaded)
-	count(metricContradictions, "Versions seen that this store never made.", p.Contradictions)
-	histogram(metricPublishSeconds, "Time from when the control plane began to read a new head to when its version was wanted of nodes.", p.Latency)
+	out.count(metricPublished, "Versions that became wanted.", p.Published)
+	out.count(metricUnpublishable, "Heads that do not compile in this build.", p.Unpublishable)
+	out.count(metricChecks, "Candidates checked.", p.Checks)
+	out.count(metricCompiled, "Compilations that ran.", p.Compiled)
+	out.count(metricCached, "Compilations saved by a kept result.", p.Cached)
+	out.count(metricBasesLoaded, "Trees loaded from the history, as bases of deltas.", p.BasesLoaded)
+	out.count(metricContradictions, "Versions seen that this store never made.", p.Contradictions)
+	out.histogram(metricPublishSeconds, "Time from when the control plane began to read a new head to when its version was wanted of nodes.", p.Latency)
+}
 
+func (c *fleetCollector) collectNodes(out sink) {
 	states := map[api.NodeState]int{}
 	for _, n := range c.nodes.Nodes() {
 		states[n.State]++
 	}
 	for _, state := range api.NodeStates() {
-		gauge(metricNodes, "Known nodes, by state.", float64(states[state]), "state", string(state))
+		out.gauge(metricNodes, "Known nodes, by state.", float64(states[state]), "state", string(state))
 	}
 	s := c.streams.Counters()
-	count(metricStreams, "Streams of nodes admitted.", s.Connected)
-	count(metricStreamsRefused, "Streams of nodes refused.", s.Refused)
-	count(metricUpdates, "Updates begun.", s.Updates)
-	count(metricWholes, "Updates that were whole configurations.", s.Wholes)
-	count(metricEncodings, "Updates encoded; each serves any number of nodes.", s.Encodings)
-	count(metricConfigBytes, "Bytes of resources sent.", s.ConfigBytes)
-	count(metricWireBytes, "Bytes of update messages sent.", s.WireBytes)
-	count(metricAcks, "Updates that nodes took.", s.Acks)
-	count(metricNacks, "Updates that nodes refused, by reason.", s.NacksPermanent, "reason", "permanent")
-	count(metricNacks, "Updates that nodes refused, by reason.", s.NacksLocal, "reason", "local")
-	count(metricNacks, "Updates that nodes refused, by reason.", s.NacksMismatch, "reason", "base_mismatch")
-	count(metricNacks, "Updates that nodes refused, by reason.", s.NacksHeld, "reason", "held")
-	count(metricDrifts, "Times that a node's live table was not built from the version it named.", s.Drifts)
-	histogram(metricAnswerSeconds, "Time from the last part of an update to the answer.", s.Answer)
-	histogram(metricSpreadSeconds, "Time from a version being wanted to the answer of each connected node.", s.Spread)
+	out.count(metricStreams, "Streams of nodes admitted.", s.Connected)
+	out.count(metricStreamsRefused, "Streams of nodes refused.", s.Refused)
+	out.count(metricUpdates, "Updates begun.", s.Updates)
+	out.count(metricWholes, "Updates that were whole configurations.", s.Wholes)
+	out.count(metricEncodings, "Updates encoded; each serves any number of nodes.", s.Encodings)
+	out.count(metricConfigBytes, "Bytes of resources sent.", s.ConfigBytes)
+	out.count(metricWireBytes, "Bytes of update messages sent.", s.WireBytes)
+	out.count(metricAcks, "Updates that nodes took.", s.Acks)
+	out.count(metricNacks, "Updates that nodes refused, by reason.", s.NacksPermanent, "reason", "permanent")
+	out.count(metricNacks, "Updates that nodes refused, by reason.", s.NacksLocal, "reason", "local")
+	out.count(metricNacks, "Updates that nodes refused, by reason.", s.NacksMismatch, "reason", "base_mismatch")
+	out.count(metricNacks, "Updates that nodes refused, by reason.", s.NacksHeld, "reason", "held")
+	out.count(metricDrifts, "Times that a node's live table was not built from the version it named.", s.Drifts)
+	out.histogram(metricAnswerSeconds, "Time from the last part of an update to the answer.", s.Answer)
+	out.histogram(metricSpreadSeconds, "Time from a version being wanted to the answer of each connected node.", s.Spread)
+}
+
+// sink takes the metrics of a scrape.
+type sink chan<- prometheus.Metric
+
+func (out sink) emit(kind prometheus.ValueType, name, help string, value float64, labels ...string) {
+	names, values := pairs(labels)
+	out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, names, nil), kind, value, values...)
+}
+
+func (out sink) count(name, help string, n uint64, labels ...string) {
+	out.emit(prometheus.CounterValue, name, help, float64(n), labels...)
+}
+
+func (out sink) gauge(name, help string, value float64, labels ...string) {
+	out.emit(prometheus.GaugeValue, name, help, value, labels...)
+}
+
+func (out sink) histogram(name, help string, l publish.LatencySnapshot) {
+	buckets := make(map[float64]uint64, len(l.Buckets))
+	for bound, n := range l.Buckets {
+		buckets[bound.Seconds()] = n
+	}
+	out <- prometheus.MustNewConstHistogram(prometheus.NewDesc(name, help, nil, nil), l.Count, l.Sum.Seconds(), buckets)
+}
+
+// truth is 1 for true.
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // maxCertificates bounds the series of certificates.

@@ -19,6 +19,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/controlplane/stream"
 	"github.com/proxyfleet/proxyfleet/controlplane/tickets"
+	"github.com/proxyfleet/proxyfleet/proto/api"
 	"github.com/proxyfleet/proxyfleet/proto/lifecycle"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
 )
@@ -48,49 +49,18 @@ func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) e
 	if err != nil {
 		return interrupted(ctx, err)
 	}
+	at, err := listen(o)
+	if err != nil {
+		return err
+	}
 	build := buildInfo()
-	m := newMetrics(build)
-	keeper := &room{store: st, reclaim: reclaim, metrics: m, logger: logger}
-	running.Start("room", keeper.run)
-
-	publisher := publish.New(publish.Config{Store: st, Epochs: st, Logger: logger})
-	known := nodes.New(nodes.Config{Publisher: publisher, Records: st, Logger: logger})
-	streams := stream.New(stream.Config{
-		Publisher: publisher, Nodes: known, Insecure: o.insecure, Build: build.Version, Logger: logger,
-	})
-	m.watch(publisher, known, streams)
-
-	restListener, err := net.Listen("tcp", o.restAddress)
+	p, err := wire(o, st, reclaim, addrPort(at.rest), build, logger)
 	if err != nil {
-		return fmt.Errorf("--rest-address: %w", err)
+		return errors.Join(err, at.rest.Close(), at.grpc.Close())
 	}
-	grpcListener, err := net.Listen("tcp", o.grpcAddress)
-	if err != nil {
-		_ = restListener.Close()
-		return fmt.Errorf("--grpc-address: %w", err)
-	}
-	api, err := rest.New(rest.Config{
-		Bound: addrPort(restListener),
-		Store: st, Records: st, Epochs: st, Checker: publisher, Nodes: known, Heads: st,
-		Certificates: publisher.Certificates,
-		Notices:      func() []string { return append(keeper.notices(), streams.Notices()...) },
-		Committed:    publisher.Kick,
-		Ready:        readiness(st, publisher),
-		Metrics:      m.handler(),
-		Observe:      m.observe,
-		Build:        build, Now: time.Now, Logger: logger,
-	})
-	if err != nil {
-		return errors.Join(err, restListener.Close(), grpcListener.Close())
-	}
-	rotator := tickets.New(tickets.Config{Store: st, Publish: known.SetTicketKeys, Logger: logger})
-	running.Start("publish", publisher.Run)
-	running.Start("ticket keys", rotator.Run)
-	running.Start("nodes", known.Run)
-	running.Start("stream", func(ctx context.Context) error { return streams.Serve(ctx, grpcListener) })
-	running.Start("rest", func(ctx context.Context) error { return api.Run(ctx, restListener) })
+	p.start(running, at)
 
-	addresses := addresses{REST: restListener.Addr().String(), GRPC: grpcListener.Addr().String(), PID: os.Getpid()}
+	addresses := addresses{REST: at.rest.Addr().String(), GRPC: at.grpc.Addr().String(), PID: os.Getpid()}
 	forget, err := addresses.write(o, logger)
 	if err != nil {
 		return err
@@ -108,6 +78,68 @@ func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) e
 	case err := <-running.Failed():
 		return err
 	}
+}
+
+// listeners are where people and nodes connect.
+type listeners struct{ rest, grpc net.Listener }
+
+func listen(o options) (l listeners, err error) {
+	if l.rest, err = net.Listen("tcp", o.restAddress); err != nil {
+		return l, fmt.Errorf("--rest-address: %w", err)
+	}
+	if l.grpc, err = net.Listen("tcp", o.grpcAddress); err != nil {
+		_ = l.rest.Close()
+		return l, fmt.Errorf("--grpc-address: %w", err)
+	}
+	return l, nil
+}
+
+// parts are what the process is made of, above its store.
+type parts struct {
+	room      *room
+	publisher *publish.Publisher
+	tickets   *tickets.Rotator
+	nodes     *nodes.Registry
+	streams   *stream.Server
+	rest      *rest.Server
+}
+
+// wire makes the parts and starts nothing.
+func wire(
+	o options, st *store.Store, reclaim func(context.Context) error, bound netip.AddrPort, build api.Build, logger *slog.Logger,
+) (*parts, error) {
+	m := newMetrics(build)
+	p := &parts{room: &room{store: st, reclaim: reclaim, metrics: m, logger: logger}}
+	p.publisher = publish.New(publish.Config{Store: st, Epochs: st, Logger: logger})
+	p.nodes = nodes.New(nodes.Config{Publisher: p.publisher, Records: st, Logger: logger})
+	p.streams = stream.New(stream.Config{
+		Publisher: p.publisher, Nodes: p.nodes, Insecure: o.insecure, Build: build.Version, Logger: logger,
+	})
+	p.tickets = tickets.New(tickets.Config{Store: st, Publish: p.nodes.SetTicketKeys, Logger: logger})
+	m.watch(p.publisher, p.nodes, p.streams)
+	server, err := rest.New(rest.Config{
+		Bound: bound,
+		Store: st, Records: st, Epochs: st, Checker: p.publisher, Nodes: p.nodes, Heads: st,
+		Certificates: p.publisher.Certificates,
+		Notices:      func() []string { return append(p.room.notices(), p.streams.Notices()...) },
+		Committed:    p.publisher.Kick,
+		Ready:        readiness(st, p.publisher),
+		Metrics:      m.handler(),
+		Observe:      m.observe,
+		Build:        build, Now: time.Now, Logger: logger,
+	})
+	p.rest = server
+	return p, err
+}
+
+// start starts the parts, each after what it stands on.
+func (p *parts) start(running *lifecycle.Parts, at listeners) {
+	running.Start("room", p.room.run)
+	running.Start("publish", p.publisher.Run)
+	running.Start("ticket keys", p.tickets.Run)
+	running.Start("nodes", p.nodes.Run)
+	running.Start("stream", func(ctx context.Context) error { return p.streams.Serve(ctx, at.grpc) })
+	running.Start("rest", func(ctx context.Context) error { return p.rest.Run(ctx, at.rest) })
 }
 
 // interrupted turns the failure of what a signal cut short into a clean end.
