@@ -315,10 +315,8 @@ func (l *life) cut() time.Duration {
 		l.looks = 0
 	}
 	l.mu.Unlock()
-	for _, address := range over {
-		l.s.log.Warn("virtual IP: the vip-agent is silent; its socket is ended", "address", address)
-	}
-	if len(over) > 0 {
+	if len(over) > 0 { // one line: by whoever writes it the next sign of life is late
+		l.s.log.Warn("virtual IPs: the vip-agent is silent; its sockets are ended", "number", len(over), "first", over[0])
 		l.s.note(func(st *State) { st.Cut += len(over); st.Silent = true })
 		l.s.c.Changed()
 	}
