@@ -17,8 +17,8 @@ func (w *world) crash(i int) {
 	w.log("%s crashes", m.id)
 	left := m.address
 	off := func() {
-		for vip, a := range left {
-			if m.address[vip] == a {
+		for _, vip := range sortedKeys(left) {
+			if m.address[vip] == left[vip] {
 				w.takeOff(m, vip, 0)
 			}
 		}
