@@ -41,6 +41,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "handover", Floor: 3},
 			{Dir: "evloop", Floor: 4},
 			{Dir: "feed", Floor: 4},
+			{Dir: "filefeed", Floor: 4},
 			{Dir: "admin", Floor: 5},
 			{Dir: main, Floor: 6},
 		},

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
+	"github.com/proxyfleet/proxyfleet/dataplane/filefeed"
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
@@ -42,7 +43,7 @@ type Config struct {
 	Stats  *stats.Set
 	// Live is the table in force, nil or one without a version if there is none.
 	Live func() *table.Table
-	// Status is how the configuration got here; FeedStatus makes one of a feed.
+	// Status is how the configuration got here: FeedStatus and FileStatus make one.
 	Status func() Status
 	// Resources are those of the table in force; nil: not kept, and ?full is
 	// refused.
@@ -133,6 +134,28 @@ func FeedStatus(state func() feed.State) func() Status {
 			Problems:  s.Problems,
 			Retrying:  s.Retrying,
 		}
+	}
+}
+
+// FileStatus shows the state of a file that a node is kept on. A file is there, so what
+// it wants is what it says.
+func FileStatus(state func() filefeed.State) func() Status {
+	return func() Status {
+		s := state()
+		status := Status{
+			Source:    s.Path,
+			Connected: true,
+			Since:     s.Since,
+			LastError: s.LastError,
+			AppliedAt: s.AppliedAt,
+			Problems:  s.Problems,
+			Retrying:  s.Retrying,
+		}
+		if s.Running != (table.Version{}) {
+			status.Running = api.Version{Epoch: s.Running.Epoch, Revision: s.Running.Revision, Digest: s.Resources.Root().String()}
+			status.Wanted = status.Running
+		}
+		return status
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/compile"
+	"github.com/proxyfleet/proxyfleet/dataplane/filefeed"
 	"github.com/proxyfleet/proxyfleet/dataplane/permit"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -100,7 +101,7 @@ func compileFile(ctx context.Context, file string, w world) (*compile.Result, er
 		result, problems = compile.Compile(permit.New(computing), nil, resources, table.Version{})
 	}
 	if len(problems) > 0 {
-		_, err := fmt.Fprintln(w.stdout, list(nameOf(file), problems))
+		_, err := fmt.Fprintln(w.stdout, filefeed.Describe(nameOf(file), problems))
 		return nil, err
 	}
 	return result, nil
@@ -119,15 +120,14 @@ func nameOf(file string) string {
 
 // readFile reads and decodes a file, or standard input. What that names is beside the user.
 func readFile(ctx context.Context, file string, stdin io.Reader) (tree.Tree, []resource.Problem, error) {
-	from := &standalone{path: nameOf(file), seen: map[string]stamp{}, looked: map[string]stamp{}}
 	if file != stdinFile {
-		return from.read()
+		return filefeed.Read(file)
 	}
 	text, err := readStdin(ctx, stdin)
 	if err != nil {
-		return tree.Tree{}, nil, fmt.Errorf("%s: %w", from.path, err)
+		return tree.Tree{}, nil, fmt.Errorf("%s: %w", nameOf(file), err)
 	}
-	return from.decode(text)
+	return filefeed.Decode(nameOf(file), text)
 }
 
 // readStdin reads standard input, which may be a terminal at which nobody types: a read

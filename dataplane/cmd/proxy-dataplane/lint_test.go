@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/proxyfleet/proxyfleet/dataplane/permit"
+	"github.com/proxyfleet/proxyfleet/dataplane/filefeed"
 	"github.com/proxyfleet/proxyfleet/proto/certificate"
 	"github.com/proxyfleet/proxyfleet/proto/certificate/certificatetest"
 )
@@ -131,9 +131,7 @@ func TestWhatRunsCanBeLookedAtWithoutItsKeys(t *testing.T) {
 	if status, out, errs := lintStatus(t, "-f", path); status != exitDone || out != "" {
 		t.Errorf("lint: status %d\n%s%s", status, out, errs)
 	}
-	node := ofFile(path)
-	node.node.permit = permit.New(1)
-	if err := node.check(); err == nil {
+	if err := filefeed.New(filefeed.Config{Path: path}).Check(); err == nil {
 		t.Error("a node would serve without the key")
 	}
 	write("sha256:" + strings.Repeat("0", 64))

@@ -12,11 +12,13 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/accesslog"
 	"github.com/proxyfleet/proxyfleet/dataplane/admin"
 	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
+	"github.com/proxyfleet/proxyfleet/dataplane/filefeed"
 	"github.com/proxyfleet/proxyfleet/dataplane/hugepage"
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	"github.com/proxyfleet/proxyfleet/dataplane/permit"
@@ -26,11 +28,16 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/lifecycle"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
+	"github.com/proxyfleet/proxyfleet/proto/settings"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
-// computing is how many goroutines may burn processor time beside the loops.
-const computing = 1
+const (
+	// computing is how many goroutines may burn processor time beside the loops.
+	computing = 1
+	// stopGrace is what the engine gets beyond the drain timeout.
+	stopGrace = 5 * time.Second
+)
 
 // node is the process: its parts, wired.
 type node struct {
@@ -200,12 +207,12 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 		if n.takeover != nil {
 			return nil, nil, errors.New("hand-over: a node that runs on --resources cannot take over: restart it")
 		}
-		s := newStandalone(n)
-		if err := s.check(); err != nil {
-			return nil, nil, err
+		f := filefeed.New(filefeed.Config{Path: n.options.resources, Apply: n.apply, Permit: n.permit, Logger: n.logger})
+		if err := f.Check(); err != nil {
+			return nil, nil, settings.Usage("--resources: %v", err)
 		}
-		config.Status, config.Resources = s.status, s.resources
-		return s, s.reload, nil
+		config.Status, config.Resources = admin.FileStatus(f.State), f.Resources
+		return f, f.Reload, nil
 	}
 	boot, err := n.remember()
 	if err != nil {
