@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/handover"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
@@ -96,7 +97,7 @@ func newCommand(w world) *cobra.Command {
 				return err
 			}
 			logger := slog.New(slog.NewTextHandler(w.stderr, &slog.HandlerOptions{Level: o.level}))
-			for _, text := range settings.Stray(w.environment, handoverVariable) {
+			for _, text := range settings.Stray(w.environment, handover.Variable) {
 				logger.Warn(text)
 			}
 			ignorePipe()

@@ -19,6 +19,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/filefeed"
+	"github.com/proxyfleet/proxyfleet/dataplane/handover"
 	"github.com/proxyfleet/proxyfleet/dataplane/hugepage"
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	"github.com/proxyfleet/proxyfleet/dataplane/permit"
@@ -56,11 +57,11 @@ type node struct {
 	// lastGood is nil where none is kept.
 	lastGood *lastgood.File
 
-	memory        *pressure.Monitor // nil: there is no limit
-	upgrading     sync.Mutex        // held by an upgrade
-	feed          *feed.Feed        // nil: standalone
-	takeover      *takeover         // nil: this process was started on its own
-	control       *control          // nil: standalone, or no state directory
+	memory        *pressure.Monitor     // nil: there is no limit
+	upgrading     sync.Mutex            // held by an upgrade
+	feed          *feed.Feed            // nil: standalone
+	predecessor   *handover.Predecessor // nil: this process was started on its own
+	control       *control              // nil: standalone, or no state directory
 	adminListener net.Listener
 	// following, adminPart and vipPart are what ends first when another process took
 	// over.
@@ -76,13 +77,13 @@ type source interface {
 // serve runs the node until ctx ends, a part fails, or another process took over.
 func serve(ctx context.Context, o options, w world, logger *slog.Logger) (err error) {
 	runtime.GOMAXPROCS(o.loops + computing)
-	taken, err := openTakeover(w.getenv)
+	predecessor, err := handover.Inherit(w.getenv, logger)
 	if err != nil {
 		return err
 	}
 	n := &node{
 		options: o, logger: logger, world: w, stats: stats.New(o.loops, stats.Limits{}), permit: permit.New(computing),
-		takeover: taken, following: newEnder(), adminPart: newEnder(), vipPart: newEnder(),
+		predecessor: predecessor, following: newEnder(), adminPart: newEnder(), vipPart: newEnder(),
 		handedOver: make(chan struct{}),
 	}
 	n.hugePages = hugepage.New(n.permit, logger)
@@ -91,10 +92,10 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) (err er
 			n.control.remove() // which its Run does, if it came to that
 		}
 	}()
-	if taken != nil {
+	if predecessor != nil {
 		defer func() {
 			if err != nil {
-				taken.fail(err) // says nothing once it serves
+				predecessor.Fail(err) // says nothing once it serves
 			}
 		}()
 	}
@@ -146,8 +147,8 @@ func (n *node) build() (config admin.Config, err error) {
 		Loops: o.loops, NodeAddress: o.listen, DrainTimeout: o.drainTimeout, Stats: n.stats, Permit: n.permit,
 		NewSink: func(int) evloop.Sink { return n.log.Sink() }, Logger: n.logger,
 	}
-	if n.takeover != nil {
-		engine.Inherit = n.takeover.sockets
+	if n.predecessor != nil {
+		engine.Inherit = n.predecessor.Sockets
 	}
 	if n.engine, err = evloop.New(engine); err != nil {
 		return config, err
@@ -155,8 +156,8 @@ func (n *node) build() (config admin.Config, err error) {
 	n.vips = newVIPs(o, n.engine, n.world.stderr, n.logger)
 	n.drainer = newDrainer(o.nodeID, n.engine, n.vips, n.logger)
 	n.tickets = newTicketKeys(n.engine.SetTicketKeys, n.logger)
-	if n.takeover != nil {
-		if err := n.takeover.suspend(n); err != nil {
+	if n.predecessor != nil {
+		if err := n.suspend(); err != nil {
 			return config, err
 		}
 	}
@@ -164,13 +165,6 @@ func (n *node) build() (config admin.Config, err error) {
 		NodeID: o.nodeID, Build: buildInfo(), Stats: n.stats, Live: n.engine.Live().Load,
 		Endpoint: n.endpointLoad, Node: n.state, Log: n.log, Permit: n.permit, Logger: n.logger,
 	}, nil
-}
-
-func (n *node) listenAdmin(ctx context.Context) (net.Listener, error) {
-	if n.takeover != nil {
-		return n.takeover.listenAdmin(ctx, n.options)
-	}
-	return admin.Listen(ctx, n.options.adminAddress, n.options.insecure)
 }
 
 // start starts the parts, each on what it stands on.
@@ -194,8 +188,8 @@ func (n *node) start(parts *lifecycle.Parts, from source, server *admin.Server) 
 	if n.control != nil {
 		parts.Start("control socket", n.control.Run)
 	}
-	if n.takeover != nil {
-		parts.Start("take-over", func(ctx context.Context) error { return n.takeover.run(ctx, n) })
+	if n.predecessor != nil {
+		parts.Start("hand-over", func(ctx context.Context) error { return n.predecessor.Run(ctx, n.engine, n.control.claim) })
 	} else if n.control != nil {
 		n.control.claim()
 	}
@@ -204,7 +198,7 @@ func (n *node) start(parts *lifecycle.Parts, from source, server *admin.Server) 
 // source makes what brings the configuration, and what SIGHUP asks of it.
 func (n *node) source(config *admin.Config) (from source, reload func(), err error) {
 	if n.options.resources != "" {
-		if n.takeover != nil {
+		if n.predecessor != nil {
 			return nil, nil, errors.New("hand-over: a node that runs on --resources cannot take over: restart it")
 		}
 		f := filefeed.New(filefeed.Config{Path: n.options.resources, Apply: n.apply, Permit: n.permit, Logger: n.logger})
@@ -218,19 +212,23 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 	if err != nil {
 		return nil, nil, err
 	}
+	apply := n.apply
+	if n.predecessor != nil {
+		apply = n.predecessor.Watch(apply)
+	}
 	f, err := feed.New(feed.Config{
 		Boot: boot, Applied: n.applied,
 		NodeID: n.options.nodeID, Labels: n.options.labels, Build: version,
 		ControlPlanes: n.options.controlPlanes, Insecure: n.options.insecure,
-		Apply: n.apply, Live: n.engine.Live(), Permit: n.permit,
+		Apply: apply, Live: n.engine.Live(), Permit: n.permit,
 		Numbers: n.numbers, FleetState: n.fleetState, Logger: n.logger,
 		Witness: n.options.witness, Decision: n.drainer.decision, VIPs: n.vips.say, Changed: n.vips.changed,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	if t := n.takeover; t != nil {
-		f.Resume(t.state.BootID, t.begin)
+	if p := n.predecessor; p != nil {
+		f.Resume(p.Served.BootID, p.Begin())
 	}
 	n.feed = f
 	config.VIPs = n.vips.state
@@ -243,7 +241,7 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 // none is kept.
 func (n *node) remember() (*feed.InForce, error) {
 	if n.options.stateDir == "" {
-		if n.takeover != nil {
+		if n.predecessor != nil {
 			return nil, errors.New("hand-over: there is no --state-dir to take over from")
 		}
 		return nil, nil
@@ -257,15 +255,15 @@ func (n *node) remember() (*feed.InForce, error) {
 		return nil, err
 	}
 	n.tickets.remember(lastgood.OpenTickets(dir, key, n.logger))
-	if err := n.drainer.remember(dir, n.takeover == nil); err != nil {
+	if err := n.drainer.remember(dir, n.predecessor == nil); err != nil {
 		return nil, err
 	}
 	n.vips.remember(dir)
 	n.control = openControl(n.options, n.logger)
 	n.control.upgrade = n.upgrade
 	saved, ok := n.lastGood.Load()
-	if n.takeover != nil {
-		if err := n.takeover.check(n, saved, ok); err != nil {
+	if n.predecessor != nil {
+		if err := n.inherit(saved, ok); err != nil {
 			return nil, err
 		}
 	}
@@ -311,9 +309,6 @@ func (n *node) applied(c feed.InForce) {
 
 // apply makes a table live.
 func (n *node) apply(ctx context.Context, t *table.Table) error {
-	if n.takeover != nil {
-		n.takeover.arrived()
-	}
 	err := n.vips.check(t)
 	if err == nil {
 		err = n.engine.Apply(ctx, t)
@@ -321,9 +316,6 @@ func (n *node) apply(ctx context.Context, t *table.Table) error {
 	if err == nil {
 		n.vips.follow(t)
 		n.hugePages.Changed()
-	}
-	if n.takeover != nil {
-		n.takeover.outcome(err)
 	}
 	if err != nil {
 		return fmt.Errorf("node %s: %w", n.options.nodeID, err)
@@ -336,30 +328,6 @@ func (n *node) fleetState(s *fleetv1.FleetState) {
 	n.drainer.fleetState(s)
 	n.vips.fleetState(s)
 	n.tickets.fleetState(s)
-}
-
-// begins is closed when this process is the one that serves.
-func (n *node) begins() <-chan struct{} {
-	if n.takeover != nil {
-		return n.takeover.begin
-	}
-	now := make(chan struct{})
-	close(now)
-	return now
-}
-
-// upgrade is handOver, one at a time and once.
-func (n *node) upgrade(ctx context.Context, r upgradeRequest, say func(string, ...any)) (pid int, err error) {
-	if !n.upgrading.TryLock() {
-		return 0, errors.New("another upgrade is under way")
-	}
-	defer n.upgrading.Unlock()
-	select {
-	case <-n.handedOver:
-		return 0, errors.New("another process took over already")
-	default:
-	}
-	return n.handOver(ctx, r, say)
 }
 
 func (n *node) bootID() string {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/handover"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
 	"github.com/spf13/cobra"
@@ -132,7 +133,7 @@ func upgrade(ctx context.Context, o options, ask upgradeRequest, w world) error 
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	// The node bounds the upgrade itself; this is for one that hangs.
-	if err := conn.SetDeadline(time.Now().Add(ask.timeout() + 6*turnTimeout)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(ask.timeout() + 6*handover.TurnTimeout)); err != nil {
 		return err
 	}
 	if err := json.NewEncoder(conn).Encode(ask); err != nil {
