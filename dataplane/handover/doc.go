@@ -45,6 +45,9 @@
 //     queue, and the queue lives until the last of them closes it.
 //   - Up to Ready the old process can go on, and does, whatever the new one does.
 //     From Go to Ready both take connections.
+//   - From Warm on the new process can go on, and does if the old one dies. It tells that
+//     from being given up by its parent: an old process that gives it up is still that, and
+//     kills it.
 //   - Give returns when the new process serves or has ended, within the program's
 //     timeout and TurnTimeout for each of the last steps.
 //

@@ -21,6 +21,11 @@ import (
 // zone, if it has one, is the name of an interface.
 const maxAddress = len("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%fifteen-letters]:65535")
 
+// orphanWait is how long an old process that closed the conversation may take to end, if it
+// has died: the kernel closes what it had open first. One that lives ends this process by
+// then, at the latest exitWait after it closed the conversation.
+const orphanWait = 5 * time.Second
+
 // Engine takes the connections of the new process. It has the inherited sockets, and puts
 // no table into force until Resume.
 type Engine interface {
@@ -38,6 +43,7 @@ type Predecessor struct {
 	Sockets map[netip.AddrPort][]int
 
 	conn         *Conn
+	parent       int // its process id
 	logger       *slog.Logger
 	admin        *os.File // nil: none came
 	adminAddress string   // as the old process was told it
@@ -75,7 +81,7 @@ func Inherit(getenv func(string) (string, bool), logger *slog.Logger) (*Predeces
 
 func newPredecessor(conn *Conn, logger *slog.Logger) *Predecessor {
 	return &Predecessor{
-		Sockets: map[netip.AddrPort][]int{}, conn: conn, logger: logger,
+		Sockets: map[netip.AddrPort][]int{}, conn: conn, parent: os.Getppid(), logger: logger,
 		warm: make(chan struct{}), applied: make(chan error, 1), begin: make(chan struct{}),
 	}
 }
@@ -198,24 +204,51 @@ func (p *Predecessor) take(ctx context.Context, engine Engine) error {
 			return ctx.Err()
 		}
 	}
-	if err := p.conn.Send(Message{Kind: Warm}); err != nil {
-		return err
+	err := p.conn.Send(Message{Kind: Warm})
+	if err == nil {
+		_, err = p.conn.Receive(Go)
 	}
-	if _, err := p.conn.Receive(Go); err != nil {
+	alone := err != nil && p.orphaned(ctx, err)
+	if err != nil && !alone {
 		return err
 	}
 	engine.Resume()
 	if p.Served.Running != nil {
 		select {
 		case err := <-p.applied:
-			if err != nil {
+			if err != nil && !alone { // else the feed tries again, as after any start
 				return err
 			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	return p.sayReady(engine.CloseUnclaimed())
+	if err := p.sayReady(engine.CloseUnclaimed()); err != nil && !p.orphaned(ctx, err) {
+		return err
+	}
+	return nil
+}
+
+// orphaned tells an old process that has died from one that gave this one up: there is
+// nobody else to serve then. Whoever has died is not the parent of its children any more.
+func (p *Predecessor) orphaned(ctx context.Context, err error) bool {
+	if !errors.Is(err, ErrGone) {
+		return false
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(orphanWait); os.Getppid() == p.parent; {
+		if time.Now().After(end) {
+			return false
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	p.logger.Warn("hand-over: the old process has died; this one serves alone")
+	return true
 }
 
 // sayReady says that this process serves, and which addresses it has no use for: those

@@ -30,6 +30,12 @@ func TestOtherProcess(t *testing.T) {
 	if role == "" {
 		t.Skip("nobody asked for a process")
 	}
+	if role == "dies" {
+		t.Setenv(roleVariable, "left alone")
+		o := newOldNode(t)
+		o.resigns = func() { _ = unix.Kill(os.Getpid(), unix.SIGKILL) }
+		t.Fatal(give(t.Context(), o, otherProcess(t)))
+	}
 	note(role + ": begins")
 	p, err := Inherit(os.LookupEnv, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -133,6 +139,10 @@ func (o *oldNode) Leave(_ context.Context, _ int, unclaimed []netip.AddrPort) {
 func program(t *testing.T, role string) Program {
 	t.Helper()
 	t.Setenv(roleVariable, role)
+	return otherProcess(t)
+}
+
+func otherProcess(t *testing.T) Program {
 	return Program{
 		Path: os.Args[0], Args: []string{"-test.run=^TestOtherProcess$"}, Stdout: t.Output(), Stderr: t.Output(), Timeout: time.Minute,
 	}
@@ -182,6 +192,57 @@ func TestANewProcessThatIsGivenUpDoesNotServe(t *testing.T) {
 		t.Errorf("it noted %q", got)
 	}
 }
+
+// The kernel takes the largest process when memory runs out, and that is the old one while
+// there are two. The new one has all that a node needs then.
+func TestANewProcessThatIsReadyServesAloneIfTheOldOneDies(t *testing.T) {
+	read := notes(t)
+	p := program(t, "dies")
+	err := exec.CommandContext(t.Context(), p.Path, p.Args...).Run() //nolint:gosec // this test
+	if err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("the old process: %v", err)
+	}
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(read(), "left alone: serves"); {
+		if time.Now().After(end) {
+			t.Fatalf("it noted %q", read())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestAnOldProcessThatDiesAfterGoIsNotWaitedFor(t *testing.T) {
+	old, next, _ := ends(t)
+	p := newPredecessor(next, slog.New(slog.DiscardHandler))
+	p.parent = -1 // as it is when that process has ended
+	served := make(chan struct{})
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	e := resumed(func() { old.Close() })
+	go func() { ended <- p.Run(ctx, e, func() { close(served) }) }()
+	_, err := old.Receive(Warm)
+	if err == nil {
+		err = old.Send(Message{Kind: Go})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-served:
+		cancel()
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// resumed is an engine that calls something when it takes connections.
+type resumed func()
+
+func (f resumed) Resume()                        { f() }
+func (resumed) CloseUnclaimed() []netip.AddrPort { return nil }
 
 // A node with hundreds of listeners whose --listen-address was changed has no use for any
 // of the addresses that it inherits, and says so after it was told to take connections:
