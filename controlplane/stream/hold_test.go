@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -111,7 +112,7 @@ func TestNodesThatComeLaterFindTheEpochAccepted(t *testing.T) {
 	m := newMemory()
 	m.edit(func() { m.epoch, m.accepted = 9, 9 })
 	p := newPlane(t, m, "")
-	last := &feed.InForce{Tree: site(t, 1, 50)}
+	last := &table.Configuration{Tree: site(t, 1, 50)}
 	last.Version.Epoch, last.Version.Revision = 8, 7
 	n := newNodeWith(t, feed.Config{NodeID: "n", ControlPlanes: []string{p.address}, Boot: last})
 	eventually(t, "the empty beginning runs", func() bool { return n.feed.State().Running.Epoch == 9 })

@@ -151,8 +151,8 @@ func FileStatus(state func() filefeed.State) func() Status {
 			Problems:  s.Problems,
 			Retrying:  s.Retrying,
 		}
-		if s.Running != (table.Version{}) {
-			status.Running = api.Version{Epoch: s.Running.Epoch, Revision: s.Running.Revision, Digest: s.Resources.Root().String()}
+		if v := s.Running.Version; v != (table.Version{}) {
+			status.Running = api.Version{Epoch: v.Epoch, Revision: v.Revision, Digest: s.Running.Tree.Root().String()}
 			status.Wanted = status.Running
 		}
 		return status

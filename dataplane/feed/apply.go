@@ -101,7 +101,7 @@ func (a *applier) run(ctx context.Context) {
 
 // boot puts the last known good configuration into force. One that this build
 // does not take is told, and the node waits for a control plane.
-func (a *applier) boot(ctx context.Context, last *InForce) {
+func (a *applier) boot(ctx context.Context, last *table.Configuration) {
 	result, problems := compile.Compile(a.f.c.Permit, nil, last.Tree, last.Version)
 	if len(problems) > 0 {
 		a.f.log.Error("last known good configuration: refused", "problems", len(problems), "first", problems[0])
@@ -226,7 +226,7 @@ func (a *applier) try(ctx context.Context, t *attempt) {
 		a.pending, a.restored = nil, nil
 		a.live, a.running = t.result, t.version
 		if a.f.c.Applied != nil {
-			a.f.c.Applied(InForce{Version: t.result.Table.Version, Tree: t.result.Tree})
+			a.f.c.Applied(table.Configuration{Version: t.result.Table.Version, Tree: t.result.Tree})
 		}
 		a.acknowledge(t.version)
 		return

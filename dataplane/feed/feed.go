@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/compile"
+	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -49,10 +50,10 @@ type Config struct {
 	Apply func(ctx context.Context, next *table.Table) error
 	// Boot is the last known good configuration: it is put into force before any
 	// control plane is asked. nil: there is none.
-	Boot *InForce
+	Boot *table.Configuration
 	// Applied is told what came into force, in order; it must not block. nil:
 	// nobody.
-	Applied func(InForce)
+	Applied func(table.Configuration)
 	// Live is the pointer that Apply swaps; attestation reads it. If nil, what
 	// was last applied is attested.
 	Live *table.Live
@@ -63,7 +64,7 @@ type Config struct {
 	// Witness: the node grants virtual IPs and never holds one.
 	Witness bool
 	// Decision is what people decided about the node, as far as it knows; nil: nothing.
-	Decision func() Decision
+	Decision func() member.Decision
 	// VIPs is how virtual IPs stand, for Status; nil: there is nothing to say.
 	VIPs func() VIPs
 	// Changed gives a token when a Status should be sent at once; nil: never.
@@ -77,12 +78,6 @@ type Config struct {
 	DialOptions []grpc.DialOption
 }
 
-// InForce is a configuration that a node runs, or ran.
-type InForce struct {
-	Version table.Version
-	Tree    tree.Tree
-}
-
 // Numbers are a node's counters at one moment.
 type Numbers struct {
 	Requests    uint64 // finished
@@ -93,26 +88,13 @@ type Numbers struct {
 	Drained bool
 }
 
-// Decision is what people decided about a node last.
-type Decision struct {
-	// Number grows with each decision about the node; 0: none is known.
-	Number               uint64
-	Drained, NotExpected bool
-}
-
 // VIPs are what a node says of virtual IPs.
 type VIPs struct {
 	// Kept is the list of expected members that the node has on its disk.
-	Kept List
+	Kept member.List
 	// GrantsBy is the revision of the list that it grants by from now on.
 	GrantsBy uint64
 	Statuses []*fleetv1.VipStatus
-}
-
-// List is a list of expected members.
-type List struct {
-	Lineage, Revision uint64
-	IDs               []string
 }
 
 // State is how the feed stands, for the admin endpoint.
@@ -172,7 +154,7 @@ func New(c Config) (*Feed, error) {
 		c.VIPs = func() VIPs { return VIPs{} }
 	}
 	if c.Decision == nil {
-		c.Decision = func() Decision { return Decision{} }
+		c.Decision = func() member.Decision { return member.Decision{} }
 	}
 	if c.Numbers == nil {
 		c.Numbers = func() Numbers { return Numbers{} }

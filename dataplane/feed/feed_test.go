@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -84,7 +85,7 @@ func TestVirtualIPsAreToldAtOnceAndTheKeptListWithHello(t *testing.T) {
 			c.Witness, c.Changed = true, changed
 			c.VIPs = func() VIPs {
 				return VIPs{
-					Kept: List{Lineage: 7, Revision: 9, IDs: []string{"n1", "n2"}}, GrantsBy: 8,
+					Kept: member.List{Lineage: 7, Revision: 9, IDs: []string{"n1", "n2"}}, GrantsBy: 8,
 					Statuses: []*fleetv1.VipStatus{{Vip: "front", Holds: true}},
 				}
 			}

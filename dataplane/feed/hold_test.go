@@ -133,7 +133,7 @@ func TestNewEpochThatHasWhatRunsIsTakenWithoutAcceptance(t *testing.T) {
 }
 
 func TestRestartedNodeHoldsAsTheOneBefore(t *testing.T) {
-	last := &InForce{Version: table.Version{Epoch: 5, Revision: 10}, Tree: site(t, 1, 50)}
+	last := &table.Configuration{Version: table.Version{Epoch: 5, Revision: 10}, Tree: site(t, 1, 50)}
 	good := tree.Version{Epoch: 5, Revision: 10, Root: last.Tree.Root()}
 	t.Run("that serves", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestRestartedNodeHoldsAsTheOneBefore(t *testing.T) {
 	t.Run("whose last configuration this build refuses", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			bad := last.Tree.Set(tree.Key{Kind: resource.Route, Name: "r"}, dangling(t, "r"))
-			n := start(t, func(c *Config) { c.Boot = &InForce{Version: last.Version, Tree: bad} })
+			n := start(t, func(c *Config) { c.Boot = &table.Configuration{Version: last.Version, Tree: bad} })
 			l, _ := n.accept()
 			n.wantAck(l, l.send(nil, tree.Tree{}, 6, 0)) // there is nothing to keep
 		})
@@ -184,7 +184,7 @@ func TestRestartedNodeHoldsAsTheOneBefore(t *testing.T) {
 // TestTheLastGoodConfigurationIsTriedUntilSomethingRuns: its port was in use at the
 // start, and what the control plane says is nothing that the node can serve instead.
 func TestTheLastGoodConfigurationIsTriedUntilSomethingRuns(t *testing.T) {
-	last := &InForce{Version: table.Version{Epoch: 5, Revision: 10}, Tree: site(t, 1, 50)}
+	last := &table.Configuration{Version: table.Version{Epoch: 5, Revision: 10}, Tree: site(t, 1, 50)}
 	good := tree.Version{Epoch: 5, Revision: 10, Root: last.Tree.Root()}
 	for name, say := range map[string]func(n *node, l *fakeLink){
 		"nothing is wanted": func(*node, *fakeLink) {},

@@ -32,10 +32,9 @@ type Config struct {
 // State is how the file stands, for the admin endpoint.
 type State struct {
 	Path      string
-	Since     time.Time     // from when on the file is followed
-	Running   table.Version // zero: nothing is in force
-	Resources tree.Tree     // those of Running
-	AppliedAt time.Time     // when Running came into force
+	Since     time.Time           // from when on the file is followed
+	Running   table.Configuration // zero: nothing is in force
+	AppliedAt time.Time           // when Running came into force
 	// Problems or LastError are why the file, as it is, is not in force.
 	Problems  []resource.Problem
 	LastError string
@@ -76,7 +75,7 @@ func (f *Feed) State() State {
 }
 
 // Resources are those in force.
-func (f *Feed) Resources() tree.Tree { return f.State().Resources }
+func (f *Feed) Resources() tree.Tree { return f.State().Running.Tree }
 
 // Reload asks Run to read the file even if it looks the same.
 func (f *Feed) Reload() {
@@ -179,6 +178,6 @@ func (f *Feed) note(next tree.Tree, problems []resource.Problem, err error) {
 		return
 	}
 	v := f.result.Table.Version
-	f.state.Running, f.state.Resources, f.state.AppliedAt = v, next, time.Now()
+	f.state.Running, f.state.AppliedAt = table.Configuration{Version: v, Tree: next}, time.Now()
 	f.log.Info("resources in force", "file", f.c.Path, "revision", v.Revision, "digest", next.Root().String()[:12], "resources", next.Len())
 }

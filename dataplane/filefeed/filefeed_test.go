@@ -56,7 +56,7 @@ func TestTheLastGoodResourcesStayWhateverTheFileSays(t *testing.T) {
 			t.Helper()
 			synctest.Wait()
 			s := f.State()
-			if s.Running.Revision != revision || applied.Load() != revision || s.Resources.Len() != 1 ||
+			if s.Running.Version.Revision != revision || applied.Load() != revision || s.Running.Tree.Len() != 1 ||
 				len(s.Problems) != problems || s.LastError != failed || s.Retrying != retrying {
 				t.Errorf("%s: applied %d, %+v", name, applied.Load(), s)
 			}

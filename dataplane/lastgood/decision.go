@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/member"
 )
 
 const (
@@ -23,31 +25,25 @@ const (
 	maxDecision = 4 << 10
 )
 
-// Decision is what people decided about a node last.
-type Decision struct {
-	// Number grows with each decision about the node; 0: none is known.
-	Number               uint64
-	Drained, NotExpected bool
-}
-
-// LoadDecision reads what SaveDecision kept in a directory; none: the zero Decision.
-func LoadDecision(dir string) (Decision, error) {
+// LoadDecision reads what SaveDecision kept in a directory; none: the zero
+// Decision.
+func LoadDecision(dir string) (member.Decision, error) {
 	d, is, err := readDecision(dir, drainedName)
 	if err == nil {
 		d.Drained = is
-		var undrained Decision
+		var undrained member.Decision
 		if undrained, is, err = readDecision(dir, undrainedName); is && (!d.Drained || undrained.Number > d.Number) {
 			d = undrained
 		}
 	}
 	if err != nil {
-		return Decision{}, fmt.Errorf("whether the node is drained: %w", err)
+		return member.Decision{}, fmt.Errorf("whether the node is drained: %w", err)
 	}
 	return d, nil
 }
 
 // readDecision reads one of the files, and tells whether it is there.
-func readDecision(dir, name string) (d Decision, is bool, err error) {
+func readDecision(dir, name string) (d member.Decision, is bool, err error) {
 	path := filepath.Join(dir, name)
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -76,7 +72,7 @@ func readDecision(dir, name string) (d Decision, is bool, err error) {
 // SaveDecision keeps a decision: when it returns nil, LoadDecision will return that,
 // whatever happens to the machine. note is a line for people who find the file of a node
 // that is drained.
-func SaveDecision(dir string, d Decision, note string) error {
+func SaveDecision(dir string, d member.Decision, note string) error {
 	name, other, text := undrainedName, drainedName, ""
 	if d.Drained {
 		name, other, text = drainedName, undrainedName, note+"\n"

@@ -4,14 +4,16 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/member"
 )
 
 func TestADecisionIsKept(t *testing.T) {
 	dir := t.TempDir()
-	if got, err := LoadDecision(dir); got != (Decision{}) || err != nil {
+	if got, err := LoadDecision(dir); got != (member.Decision{}) || err != nil {
 		t.Errorf("of nothing: %+v, %v", got, err)
 	}
-	for _, want := range []Decision{
+	for _, want := range []member.Decision{
 		{Number: 7, Drained: true},
 		{Number: 8, Drained: true, NotExpected: true},
 		{Number: 9},
@@ -33,7 +35,7 @@ func TestADecisionIsKept(t *testing.T) {
 func TestWhatABuildBeforeKeptIsRead(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, drainedName, "proxyctl undrain n\n")
-	if got, err := LoadDecision(dir); got != (Decision{Drained: true}) || err != nil {
+	if got, err := LoadDecision(dir); got != (member.Decision{Drained: true}) || err != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -43,12 +45,12 @@ func TestWhatABuildBeforeKeptIsRead(t *testing.T) {
 func TestOfTwoDecisionsTheLaterIsBelieved(t *testing.T) {
 	for _, c := range []struct {
 		drained, undrained string
-		want               Decision
+		want               member.Decision
 	}{
-		{"undrain\ndecision 7\n", "decision 8\n", Decision{Number: 8}},
-		{"undrain\ndecision 9\n", "decision 8\n", Decision{Number: 9, Drained: true}},
-		{"undrain\ndecision 8\n", "decision 8\n", Decision{Number: 8, Drained: true}},
-		{"undrain\n", "decision 8\nnot expected\n", Decision{Number: 8, NotExpected: true}},
+		{"undrain\ndecision 7\n", "decision 8\n", member.Decision{Number: 8}},
+		{"undrain\ndecision 9\n", "decision 8\n", member.Decision{Number: 9, Drained: true}},
+		{"undrain\ndecision 8\n", "decision 8\n", member.Decision{Number: 8, Drained: true}},
+		{"undrain\n", "decision 8\nnot expected\n", member.Decision{Number: 8, NotExpected: true}},
 	} {
 		dir := t.TempDir()
 		write(t, dir, drainedName, c.drained)
@@ -62,7 +64,7 @@ func TestOfTwoDecisionsTheLaterIsBelieved(t *testing.T) {
 func TestADamagedDecisionIsAnError(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, undrainedName, "decision x\n")
-	if got, err := LoadDecision(dir); got != (Decision{}) || err == nil {
+	if got, err := LoadDecision(dir); got != (member.Decision{}) || err == nil {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -28,7 +28,7 @@
 //
 // # Fleet state
 //
-// SaveMembers and SaveDecision keep what no configuration says: the list of expected
-// members, and what people decided about the node, with its number. The caller tries again what the disk did not
-// take.
+// SaveList and SaveDecision keep what no configuration says: the list of expected
+// members, and what people decided about the node, with its number. The caller tries
+// again what the disk did not take.
 package lastgood

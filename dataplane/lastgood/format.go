@@ -23,7 +23,7 @@ const (
 
 // encode is magic, version, checksum of the rest, epoch, revision, root, and each
 // resource.
-func (f *File) encode(s *Saved) []byte {
+func (f *File) encode(s *table.Configuration) []byte {
 	var b bytes.Buffer
 	b.WriteString(magic)
 	b.WriteByte(version)
@@ -65,30 +65,30 @@ var errDamaged = errors.New("the file is damaged")
 
 // decode is the inverse of encode. It also reads version 1, whose resources have
 // no first byte.
-func (f *File) decode(text []byte) (Saved, error) {
+func (f *File) decode(text []byte) (table.Configuration, error) {
 	if len(text) < headSize || string(text[:len(magic)]) != magic || text[len(magic)] < 1 || text[len(magic)] > version {
-		return Saved{}, fmt.Errorf("%w: it does not begin as one of this version", errDamaged)
+		return table.Configuration{}, fmt.Errorf("%w: it does not begin as one of this version", errDamaged)
 	}
 	r := reader{rest: text[headSize:], tagged: text[len(magic)] > 1}
 	if sum := sha256.Sum256(r.rest); !bytes.Equal(sum[:], text[len(magic)+1:headSize]) {
-		return Saved{}, fmt.Errorf("%w: the checksum does not hold", errDamaged)
+		return table.Configuration{}, fmt.Errorf("%w: the checksum does not hold", errDamaged)
 	}
-	var s Saved
+	var s table.Configuration
 	s.Version = table.Version{Epoch: r.number(), Revision: r.number()}
 	root := r.hash()
 	for range r.number() {
 		canonical, err := f.resource(&r)
 		if err != nil {
-			return Saved{}, err
+			return table.Configuration{}, err
 		}
 		parsed, err := resource.Parse(canonical)
 		if err != nil {
-			return Saved{}, err
+			return table.Configuration{}, err
 		}
 		s.Tree = s.Tree.Set(resource.KeyOf(parsed), canonical)
 	}
 	if r.short || len(r.rest) > 0 || s.Tree.Root() != root {
-		return Saved{}, fmt.Errorf("%w: the resources do not have the root that it names", errDamaged)
+		return table.Configuration{}, fmt.Errorf("%w: the resources do not have the root that it names", errDamaged)
 	}
 	return s, nil
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
-	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
 const (
@@ -33,12 +32,6 @@ const (
 	retry = 10 * time.Second
 )
 
-// Saved is a configuration that was in force.
-type Saved struct {
-	Version table.Version
-	Tree    tree.Tree
-}
-
 // File keeps the last good configuration of one node in a directory.
 type File struct {
 	dir    string
@@ -47,10 +40,10 @@ type File struct {
 	wake   chan struct{}
 
 	mu      sync.Mutex
-	latest  *Saved    // guarded by mu; nil: everything is written
-	written time.Time // guarded by mu; of the file on disk
-	holds   string    // guarded by mu; what is on disk, see name
-	damaged bool      // guarded by mu; the newest file was not believed
+	latest  *table.Configuration // guarded by mu; nil: everything is written
+	written time.Time            // guarded by mu; of the file on disk
+	holds   string               // guarded by mu; what is on disk, see nameOf
+	damaged bool                 // guarded by mu; the newest file was not believed
 }
 
 // Open makes the directory if need be. Two nodes must not share one. Secrets are
@@ -80,7 +73,7 @@ func removeUnfinished(dir string) {
 		case !unfinished || e.Name() == oldName:
 			continue
 		case name == fileName:
-		case name == membersName || name == drainedName || name == ticketsName:
+		case name == listName || name == drainedName || name == ticketsName:
 			if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < unfinishedFor {
 				continue
 			}
@@ -92,14 +85,14 @@ func removeUnfinished(dir string) {
 }
 
 // Load reads the newest file that is whole. ok is false if there is none.
-func (f *File) Load() (saved Saved, ok bool) {
+func (f *File) Load() (saved table.Configuration, ok bool) {
 	for _, name := range []string{fileName, oldName} {
 		path := filepath.Join(f.dir, name)
 		saved, modified, err := f.read(path)
 		switch {
 		case err == nil:
 			f.mu.Lock()
-			f.written, f.holds = modified, saved.name()
+			f.written, f.holds = modified, nameOf(&saved)
 			f.mu.Unlock()
 			return saved, true
 		case !errors.Is(err, fs.ErrNotExist):
@@ -109,12 +102,12 @@ func (f *File) Load() (saved Saved, ok bool) {
 			f.mu.Unlock()
 		}
 	}
-	return Saved{}, false
+	return table.Configuration{}, false
 }
 
 // Save hands over what came into force. It returns at once; of several only the
 // newest is written.
-func (f *File) Save(s Saved) {
+func (f *File) Save(s table.Configuration) {
 	f.mu.Lock()
 	f.latest = &s
 	f.mu.Unlock()
@@ -166,7 +159,7 @@ func (f *File) flush() (done bool) {
 	s, holds := f.latest, f.holds
 	f.latest = nil
 	f.mu.Unlock()
-	if s == nil || s.name() == holds { // after a boot: the older file stays what it is
+	if s == nil || nameOf(s) == holds { // after a boot: the older file stays what it is
 		return true
 	}
 	err := f.write(s)
@@ -179,18 +172,18 @@ func (f *File) flush() (done bool) {
 		f.logger.Error("last known good: not written", "dir", f.dir, "error", err, "retry_in", retry)
 		return false
 	}
-	f.written, f.holds, f.damaged = time.Now(), s.name(), false
+	f.written, f.holds, f.damaged = time.Now(), nameOf(s), false
 	return true
 }
 
-// name tells configurations apart.
-func (s *Saved) name() string {
+// nameOf tells configurations apart.
+func nameOf(s *table.Configuration) string {
 	return fmt.Sprintf("%d.%d.%s", s.Version.Epoch, s.Version.Revision, s.Tree.Root())
 }
 
 // write puts a whole file in place of the one before, which it keeps. A damaged one does
 // not take the place of the older one that is whole.
-func (f *File) write(s *Saved) error {
+func (f *File) write(s *table.Configuration) error {
 	f.mu.Lock()
 	damaged := f.damaged
 	f.mu.Unlock()
@@ -233,17 +226,17 @@ func replace(dir, name string, text []byte, before func() error) error {
 	return syncDir(dir)
 }
 
-func (f *File) read(path string) (Saved, time.Time, error) {
+func (f *File) read(path string) (table.Configuration, time.Time, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return Saved{}, time.Time{}, err
+		return table.Configuration{}, time.Time{}, err
 	}
 	if info.Size() > maxFile {
-		return Saved{}, time.Time{}, fmt.Errorf("%d bytes, at most %d are read", info.Size(), maxFile)
+		return table.Configuration{}, time.Time{}, fmt.Errorf("%d bytes, at most %d are read", info.Size(), maxFile)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return Saved{}, time.Time{}, err
+		return table.Configuration{}, time.Time{}, err
 	}
 	saved, err := f.decode(text)
 	return saved, info.ModTime(), err

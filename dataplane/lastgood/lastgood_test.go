@@ -14,13 +14,14 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
-func saved(t testing.TB, revision uint64, n int) Saved {
+func saved(t testing.TB, revision uint64, n int) table.Configuration {
 	t.Helper()
 	var tr tree.Tree
 	for i := range n {
@@ -34,7 +35,7 @@ func saved(t testing.TB, revision uint64, n int) Saved {
 		}
 		tr = tr.Set(resource.KeyOf(r), b)
 	}
-	return Saved{Version: table.Version{Epoch: 7, Revision: revision}, Tree: tr}
+	return table.Configuration{Version: table.Version{Epoch: 7, Revision: revision}, Tree: tr}
 }
 
 func open(t testing.TB, dir string) *File {
@@ -72,7 +73,7 @@ func TestADamagedFileIsRefusedAndTheOlderOneKept(t *testing.T) {
 	dir := t.TempDir()
 	f := open(t, dir)
 	older, newer := saved(t, 1, 5), saved(t, 2, 5)
-	for _, s := range []Saved{older, newer} {
+	for _, s := range []table.Configuration{older, newer} {
 		if err := f.write(&s); err != nil {
 			t.Fatal(err)
 		}
@@ -145,7 +146,7 @@ func TestADamagedFileDoesNotTakeThePlaceOfTheOlderOneThatIsWhole(t *testing.T) {
 
 func TestOfManyOnlyTheNewestIsWritten(t *testing.T) {
 	dir := t.TempDir()
-	states := make([]Saved, 20)
+	states := make([]table.Configuration, 20)
 	for i := range states {
 		states[i] = saved(t, uint64(i+1), 3)
 	}
@@ -222,7 +223,7 @@ func TestWhatAKilledProcessLeftIsRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := SaveMembers(dir, Members{Revision: 1}); err != nil {
+	if err := SaveList(dir, member.List{Revision: 1}); err != nil {
 		t.Fatal(err)
 	}
 	half := func(name string, age time.Duration) {
@@ -236,17 +237,17 @@ func TestWhatAKilledProcessLeftIsRemoved(t *testing.T) {
 		}
 	}
 	half(fileName+".123", 0)
-	for _, name := range []string{membersName, drainedName, ticketsName} {
+	for _, name := range []string{listName, drainedName, ticketsName} {
 		half(name+".123", time.Hour)
 	}
-	half(membersName+".456", 0) // which the process before this one may be writing
+	half(listName+".456", 0) // which the process before this one may be writing
 	open(t, dir)
 	entries, err := os.ReadDir(dir)
 	var names []string
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	want := []string{membersName, membersName + ".456", fileName, oldName, "seal.key"}
+	want := []string{listName, listName + ".456", fileName, oldName, "seal.key"}
 	if err != nil || !slices.Equal(names, want) {
 		t.Errorf("%q, %v, expected %q", names, err, want)
 	}

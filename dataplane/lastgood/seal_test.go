@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/certificate/certificatetest"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -17,7 +18,7 @@ import (
 )
 
 // savedCertificate is a configuration with a certificate among others.
-func savedCertificate(t testing.TB) (Saved, *certificatetest.Pair) {
+func savedCertificate(t testing.TB) (table.Configuration, *certificatetest.Pair) {
 	t.Helper()
 	p := certificatetest.SelfSigned(t, certificatetest.Options{})
 	r := &fleetv1.Resource{

@@ -8,4 +8,8 @@
 // A View is an opinion: the Views of two nodes may differ at any moment, and for
 // as long as a network is partly broken. What must be true of the fleet as a
 // whole may not follow from a View alone.
+//
+// What must be is said by a control plane: a [List] is who is expected, a [Decision]
+// what people want of one node. Nodes keep both (package lastgood), and tell the control
+// plane by which they go (package feed).
 package member

@@ -17,6 +17,12 @@ type Live struct{ atomic.Pointer[Table] }
 // Version names a configuration: revisions count within an epoch.
 type Version struct{ Epoch, Revision uint64 }
 
+// Configuration is what a table is compiled from.
+type Configuration struct {
+	Version Version
+	Tree    tree.Tree
+}
+
 // Table is a whole configuration, compiled.
 type Table struct {
 	Version Version

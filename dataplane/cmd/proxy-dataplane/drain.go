@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
+	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
@@ -33,13 +33,13 @@ type drainer struct {
 
 	// said is the last decision that was heard, but for being drained, which is wanted;
 	// nil: none was. It is written after wanted.
-	said     atomic.Pointer[feed.Decision]
+	said     atomic.Pointer[member.Decision]
 	revision uint64 // owned by fleetState: that of the state that was taken last
 
 	// owned by Run
-	followed feed.Decision     // the last one that was done, but for being drained
-	kept     lastgood.Decision // what dir says
-	failed   bool              // to drain: it resigned, and serves
+	followed member.Decision // the last one that was done, but for being drained
+	kept     member.Decision // what dir says
+	failed   bool            // to drain: it resigned, and serves
 }
 
 // drainable is the engine, as far as it is drained.
@@ -76,7 +76,7 @@ func (d *drainer) fleetState(s *fleetv1.FleetState) {
 		d.wanted.Store(m.GetDrained())
 	}
 	if m != nil && s.GetDecisions() {
-		d.said.Store(&feed.Decision{Number: m.GetDecision(), NotExpected: m.GetNotExpected()})
+		d.said.Store(&member.Decision{Number: m.GetDecision(), NotExpected: m.GetNotExpected()})
 	}
 	select {
 	case d.asks <- struct{}{}:
@@ -85,8 +85,8 @@ func (d *drainer) fleetState(s *fleetv1.FleetState) {
 }
 
 // decision is the last one that was heard.
-func (d *drainer) decision() feed.Decision {
-	var now feed.Decision
+func (d *drainer) decision() member.Decision {
+	var now member.Decision
 	if said := d.said.Load(); said != nil {
 		now = *said
 	}
@@ -104,9 +104,8 @@ func (d *drainer) remember(dir string, boot bool) error {
 		d.logger.Error("drain: this node takes itself for not drained", "error", err)
 	}
 	d.dir, d.kept = dir, kept
-	d.followed = feed.Decision{Number: kept.Number, NotExpected: kept.NotExpected}
-	said := d.followed
-	d.said.Store(&said)
+	d.followed = kept
+	d.said.Store(&kept)
 	if !kept.Drained || !boot {
 		return nil
 	}
@@ -174,7 +173,8 @@ func (d *drainer) follow(ctx context.Context) bool {
 
 // keep notes what is done for the next start, and reports whether it is noted.
 func (d *drainer) keep() bool {
-	next := lastgood.Decision{Number: d.followed.Number, Drained: d.done.Load(), NotExpected: d.followed.NotExpected}
+	next := d.followed
+	next.Drained = d.done.Load()
 	if d.dir == "" || next == d.kept {
 		return true
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
+	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
@@ -149,7 +150,7 @@ func TestAnEtcdThatWasPutBackUndoesNoDecision(t *testing.T) {
 		said{revision: 35, decision: 20, drained: true, drains: false},
 		// The clock of the control plane is slow. That is no reason not to do what people say.
 		said{revision: 5, decision: 34, drained: true, notExpected: true, drains: true})
-	if got, err := lastgood.LoadDecision(dir); err != nil || got != (lastgood.Decision{Number: 34, Drained: true, NotExpected: true}) {
+	if got, err := lastgood.LoadDecision(dir); err != nil || got != (member.Decision{Number: 34, Drained: true, NotExpected: true}) {
 		t.Errorf("kept: %+v, %v", got, err)
 	}
 }

@@ -10,12 +10,9 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/admin"
 	"github.com/proxyfleet/proxyfleet/dataplane/compile"
-	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/handover"
-	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/api"
-	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
 // The node in a hand-over: what package handover has it do as the old process (it is a
@@ -68,16 +65,16 @@ func (n *node) served(ctx context.Context) (handover.Served, error) {
 	if err != nil || running == nil {
 		return served, err
 	}
-	if err := n.lastGood.Wait(ctx, lastgood.Saved{Version: running.Version, Tree: running.Tree}); err != nil {
+	if err := n.lastGood.Wait(ctx, *running); err != nil {
 		return served, err
 	}
-	served.Running = new(versionOf(running.Version, running.Tree))
+	served.Running = new(versionOf(running))
 	return served, nil
 }
 
 // standing is what the engine serves; nil: nothing yet. It is held, but a change that
 // it was waited for may be noted a moment later.
-func (n *node) standing(ctx context.Context) (*feed.InForce, error) {
+func (n *node) standing(ctx context.Context) (*table.Configuration, error) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -93,8 +90,8 @@ func (n *node) standing(ctx context.Context) (*feed.InForce, error) {
 	}
 }
 
-func versionOf(v table.Version, resources tree.Tree) api.Version {
-	return api.Version{Epoch: v.Epoch, Revision: v.Revision, Digest: resources.Root().String()}
+func versionOf(c *table.Configuration) api.Version {
+	return api.Version{Epoch: c.Version.Epoch, Revision: c.Version.Revision, Digest: c.Tree.Root().String()}
 }
 
 // Resign lets go of virtual IPs.
@@ -119,18 +116,19 @@ func (n *node) Leave(ctx context.Context, pid int, unclaimed []netip.AddrPort) {
 	n.adminPart.end()
 }
 
-// inherit refuses to serve something else than the old process does.
-func (n *node) inherit(saved lastgood.Saved, ok bool) error {
+// inherit refuses to serve something else than the old process does. last is the last
+// known good configuration; nil: there is none.
+func (n *node) inherit(last *table.Configuration) error {
 	served := &n.predecessor.Served
 	var have *api.Version
-	if ok {
-		have = new(versionOf(saved.Version, saved.Tree))
+	if last != nil {
+		have = new(versionOf(last))
 	}
 	if err := served.Check(n.options.nodeID, have); err != nil || served.Running == nil {
 		return err
 	}
 	// The feed will compile it once more; here a refusal still has an answer.
-	if _, problems := compile.Compile(n.permit, nil, saved.Tree, saved.Version); len(problems) > 0 {
+	if _, problems := compile.Compile(n.permit, nil, last.Tree, last.Version); len(problems) > 0 {
 		return fmt.Errorf("hand-over: this build does not take the configuration that is served: %d problems, the first: %s", len(problems), problems[0].String())
 	}
 	return nil

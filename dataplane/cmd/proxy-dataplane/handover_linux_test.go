@@ -9,7 +9,6 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/accesslog"
 	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
-	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
@@ -61,7 +60,7 @@ func TestASuccessorIsToldWhatTheEngineServesAlsoWhereItIsNotNotedYet(t *testing.
 		if err := n.engine.Apply(t.Context(), &table.Table{Version: v}); err != nil {
 			t.Fatal(err)
 		}
-		return func() { n.applied(feed.InForce{Version: v}) }
+		return func() { n.applied(table.Configuration{Version: v}) }
 	}
 	apply(table.Version{Epoch: 1, Revision: 1})()
 	noted := apply(table.Version{Epoch: 1, Revision: 2})

@@ -53,7 +53,7 @@ type node struct {
 	drainer   *drainer
 	vips      *vips
 	tickets   *ticketKeys
-	inForce   atomic.Pointer[feed.InForce]
+	inForce   atomic.Pointer[table.Configuration]
 	// lastGood is nil where none is kept.
 	lastGood *lastgood.File
 
@@ -239,7 +239,7 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 
 // remember opens the last known good configuration; nil: there is none yet, or
 // none is kept.
-func (n *node) remember() (*feed.InForce, error) {
+func (n *node) remember() (*table.Configuration, error) {
 	if n.options.stateDir == "" {
 		if n.predecessor != nil {
 			return nil, errors.New("hand-over: there is no --state-dir to take over from")
@@ -261,16 +261,14 @@ func (n *node) remember() (*feed.InForce, error) {
 	n.vips.remember(dir)
 	n.control = openControl(n.options, n.logger)
 	n.control.upgrade = n.upgrade
-	saved, ok := n.lastGood.Load()
+	var last *table.Configuration
+	if saved, ok := n.lastGood.Load(); ok {
+		last = &saved
+	}
 	if n.predecessor != nil {
-		if err := n.inherit(saved, ok); err != nil {
-			return nil, err
-		}
+		return last, n.inherit(last)
 	}
-	if !ok {
-		return nil, nil
-	}
-	return &feed.InForce{Version: saved.Version, Tree: saved.Tree}, nil
+	return last, nil
 }
 
 // openSealKey opens the key under which the node seals what it keeps, or makes
@@ -300,10 +298,10 @@ func (n *node) resources() tree.Tree {
 }
 
 // applied keeps what came into force, to be shown at /config and for the next start.
-func (n *node) applied(c feed.InForce) {
+func (n *node) applied(c table.Configuration) {
 	n.inForce.Store(&c)
 	if n.lastGood != nil {
-		n.lastGood.Save(lastgood.Saved{Version: c.Version, Tree: c.Tree})
+		n.lastGood.Save(c)
 	}
 }
 

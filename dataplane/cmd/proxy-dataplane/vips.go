@@ -19,6 +19,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
+	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
@@ -66,10 +67,10 @@ type vips struct {
 
 	// guarded by mu
 	mu     sync.Mutex
-	dir    string           // where the list is kept; empty: nowhere
-	list   lastgood.Members // kept, and granted by
-	next   lastgood.Members // the last that the control plane said
-	names  []string         // of the virtual IPs of the table
+	dir    string      // where the list is kept; empty: nowhere
+	list   member.List // kept, and granted by
+	next   member.List // the last that the control plane said
+	names  []string    // of the virtual IPs of the table
 	reason [reasons]bool
 }
 
@@ -119,7 +120,7 @@ func poke(c chan struct{}) {
 // remember takes up the list that was kept in a directory, and keeps the next ones
 // there.
 func (v *vips) remember(dir string) {
-	list, err := lastgood.LoadMembers(dir)
+	list, err := lastgood.LoadList(dir)
 	if err != nil {
 		v.logger.Error("virtual IPs: the list of expected members is not believed: this node waits for the control plane's", "error", err)
 	}
@@ -160,13 +161,13 @@ func (v *vips) recall() {
 	if dir == "" {
 		return
 	}
-	if kept, err := lastgood.LoadMembers(dir); err == nil && list.Follows(kept) {
+	if kept, err := lastgood.LoadList(dir); err == nil && list.Follows(kept) {
 		v.take(kept)
 	}
 }
 
 // take goes by a list that is kept.
-func (v *vips) take(list lastgood.Members) {
+func (v *vips) take(list member.List) {
 	v.mu.Lock()
 	v.list = list
 	v.mu.Unlock()
@@ -180,7 +181,7 @@ func (v *vips) take(list lastgood.Members) {
 
 // fleetState takes the list of expected members. It does not block.
 func (v *vips) fleetState(s *fleetv1.FleetState) {
-	next := lastgood.Members{Lineage: s.GetListLineage(), Revision: s.GetListRevision()}
+	next := member.List{Lineage: s.GetListLineage(), Revision: s.GetListRevision()}
 	for _, m := range s.GetMembers() {
 		if m.GetExpected() {
 			next.IDs = append(next.IDs, m.GetNodeId())
@@ -212,7 +213,7 @@ func (v *vips) keepLists(ctx context.Context) {
 			continue
 		}
 		if dir != "" {
-			if err := lastgood.SaveMembers(dir, next); err != nil {
+			if err := lastgood.SaveList(dir, next); err != nil {
 				v.logger.Error("virtual IPs: this node goes on by the list before", "error", err, "retry_in", listRetry)
 				retry = time.After(listRetry)
 				continue
@@ -308,7 +309,7 @@ func (v *vips) say() feed.VIPs {
 	v.mu.Lock()
 	list, names, why := v.list, v.names, v.whyAway()
 	v.mu.Unlock()
-	said := feed.VIPs{Kept: feed.List{Lineage: list.Lineage, Revision: list.Revision, IDs: list.IDs}, GrantsBy: list.Revision}
+	said := feed.VIPs{Kept: list, GrantsBy: list.Revision}
 	if v.supervisor != nil {
 		said.GrantsBy, said.Statuses = v.supervisor.ListRevision(), explain(v.supervisor.Statuses(), why)
 		return said

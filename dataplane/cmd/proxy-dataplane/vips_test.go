@@ -8,6 +8,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/agent"
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
+	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/dataplane/vip"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
@@ -84,13 +85,13 @@ func TestListsGoForwardAcrossAnUpgrade(t *testing.T) {
 	dir := t.TempDir()
 	save := func(revision uint64) {
 		t.Helper()
-		if err := lastgood.SaveMembers(dir, lastgood.Members{Lineage: 1, Revision: revision, IDs: []string{"n1"}}); err != nil {
+		if err := lastgood.SaveList(dir, member.List{Lineage: 1, Revision: revision, IDs: []string{"n1"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	kept := func() uint64 {
 		t.Helper()
-		list, err := lastgood.LoadMembers(dir)
+		list, err := lastgood.LoadList(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
