@@ -42,6 +42,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "evloop", Floor: 4},
 			{Dir: "feed", Floor: 4},
 			{Dir: "filefeed", Floor: 4},
+			{Dir: "fleetstate", Floor: 4},
 			{Dir: "admin", Floor: 5},
 			{Dir: main, Floor: 6},
 		},

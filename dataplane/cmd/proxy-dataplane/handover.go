@@ -137,10 +137,7 @@ func (n *node) inherit(last *table.Configuration) error {
 // suspend keeps the engine as the old process has its own, until that says Go.
 func (n *node) suspend() error {
 	if n.predecessor.Served.Drained {
-		n.drainer.wanted.Store(true)
-		n.drainer.done.Store(true)
-		n.vips.resign(context.Background(), isDrained)
-		if err := n.engine.SetDrained(context.Background(), true); err != nil {
+		if err := n.drainer.BeginDrained(); err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/filefeed"
+	"github.com/proxyfleet/proxyfleet/dataplane/fleetstate"
 	"github.com/proxyfleet/proxyfleet/dataplane/handover"
 	"github.com/proxyfleet/proxyfleet/dataplane/hugepage"
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
@@ -50,9 +51,9 @@ type node struct {
 	engine    *evloop.Engine
 	permit    permit.Semaphore
 	hugePages *hugepage.Keeper
-	drainer   *drainer
+	drainer   *fleetstate.Drainer
 	vips      *vips
-	tickets   *ticketKeys
+	tickets   *fleetstate.TicketKeys
 	inForce   atomic.Pointer[table.Configuration]
 	// lastGood is nil where none is kept.
 	lastGood *lastgood.File
@@ -154,8 +155,13 @@ func (n *node) build() (config admin.Config, err error) {
 		return config, err
 	}
 	n.vips = newVIPs(o, n.engine, n.world.stderr, n.logger)
-	n.drainer = newDrainer(o.nodeID, n.engine, n.vips, n.logger)
-	n.tickets = newTicketKeys(n.engine.SetTicketKeys, n.logger)
+	n.drainer = fleetstate.NewDrainer(fleetstate.DrainerConfig{
+		NodeID: o.nodeID, Engine: n.engine, Logger: n.logger,
+		Resign:  func(ctx context.Context) { n.vips.resign(ctx, isDrained) },
+		Resume:  func() { n.vips.resume(isDrained) },
+		Changed: func() { poke(n.vips.changed) },
+	})
+	n.tickets = fleetstate.NewTicketKeys(n.engine.SetTicketKeys, n.logger)
 	if n.predecessor != nil {
 		if err := n.suspend(); err != nil {
 			return config, err
@@ -222,7 +228,7 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 		ControlPlanes: n.options.controlPlanes, Insecure: n.options.insecure,
 		Apply: apply, Live: n.engine.Live(), Permit: n.permit,
 		Numbers: n.numbers, FleetState: n.fleetState, Logger: n.logger,
-		Witness: n.options.witness, Decision: n.drainer.decision, VIPs: n.vips.say, Changed: n.vips.changed,
+		Witness: n.options.witness, Decision: n.drainer.Decision, VIPs: n.vips.say, Changed: n.vips.changed,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -232,7 +238,7 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 	}
 	n.feed = f
 	config.VIPs = n.vips.state
-	config.Checks = append(config.Checks, admin.Check{Name: "drain", Ready: n.drainer.ready})
+	config.Checks = append(config.Checks, admin.Check{Name: "drain", Ready: n.drainer.Ready})
 	config.Status, config.Feed, config.Resources = admin.FeedStatus(f.State), f.Counters, n.resources
 	return f, func() {}, nil
 }
@@ -254,8 +260,8 @@ func (n *node) remember() (*table.Configuration, error) {
 	if n.lastGood, err = lastgood.Open(dir, key, n.logger); err != nil {
 		return nil, err
 	}
-	n.tickets.remember(lastgood.OpenTickets(dir, key, n.logger))
-	if err := n.drainer.remember(dir, n.predecessor == nil); err != nil {
+	n.tickets.Remember(lastgood.OpenTickets(dir, key, n.logger))
+	if err := n.drainer.Remember(dir, n.predecessor == nil); err != nil {
 		return nil, err
 	}
 	n.vips.remember(dir)
@@ -323,9 +329,9 @@ func (n *node) apply(ctx context.Context, t *table.Table) error {
 
 // fleetState takes what the control plane says of nodes. It does not block.
 func (n *node) fleetState(s *fleetv1.FleetState) {
-	n.drainer.fleetState(s)
-	n.vips.fleetState(s)
-	n.tickets.fleetState(s)
+	n.drainer.Take(s)
+	n.vips.lists.Take(s)
+	n.tickets.Take(s)
 }
 
 func (n *node) bootID() string {
@@ -336,7 +342,7 @@ func (n *node) bootID() string {
 }
 
 func (n *node) numbers() feed.Numbers {
-	drained := n.drainer.done.Load() // before the count, which is of afterwards then
+	drained := n.drainer.Drained() // before the count, which is of afterwards then
 	return feed.Numbers{
 		Drained:     drained,
 		Requests:    n.stats.Counter(stats.Requests),
@@ -349,7 +355,7 @@ func (n *node) numbers() feed.Numbers {
 func (n *node) state() admin.NodeState {
 	s := admin.NodeState{
 		Pressure: n.engine.Pressure(), MemoryLimit: n.options.memory,
-		BufferBytes: n.engine.BufferBytes(), Drained: n.drainer.done.Load(),
+		BufferBytes: n.engine.BufferBytes(), Drained: n.drainer.Drained(),
 	}
 	if n.lastGood != nil {
 		s.LastGood = n.lastGood.Written()

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -18,7 +17,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/agent"
 	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
-	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
+	"github.com/proxyfleet/proxyfleet/dataplane/fleetstate"
 	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
@@ -26,8 +25,6 @@ import (
 
 const (
 	agentCommand = "vip-agent"
-	// listRetry is the pause after the list could not be kept.
-	listRetry = time.Second
 	// noGossip is what status says of virtual IPs on a node without gossip.
 	noGossip = "gossip is off on this node: it needs --gossip-key-file, --insecure, or a --gossip-address on loopback"
 )
@@ -61,16 +58,13 @@ type vips struct {
 	options    options
 	logger     *slog.Logger
 	supervisor *agent.Supervisor // nil: gossip is off
-	changed    chan struct{}     // holds a token when a Status should be sent
-	asks       chan struct{}     // holds a token when there is a list
-	probe      selfProbe         // nil where supervisor is
+	lists      *fleetstate.Lists
+	changed    chan struct{} // holds a token when a Status should be sent
+	probe      selfProbe     // nil where supervisor is
 
 	// guarded by mu
 	mu     sync.Mutex
-	dir    string      // where the list is kept; empty: nowhere
-	list   member.List // kept, and granted by
-	next   member.List // the last that the control plane said
-	names  []string    // of the virtual IPs of the table
+	names  []string // of the virtual IPs of the table
 	reason [reasons]bool
 }
 
@@ -82,7 +76,8 @@ type selfProbe interface {
 }
 
 func newVIPs(o options, e *evloop.Engine, messages io.Writer, logger *slog.Logger) *vips {
-	v := &vips{options: o, logger: logger, changed: make(chan struct{}, 1), asks: make(chan struct{}, 1)}
+	v := &vips{options: o, logger: logger, changed: make(chan struct{}, 1)}
+	v.lists = fleetstate.NewLists(v.goBy, logger)
 	if o.gossipAddress == "" {
 		if o.resources == "" {
 			logger.Info("gossip is off: this node takes no part in virtual IPs", "on", "--gossip-key-file, --insecure, or a --gossip-address on loopback")
@@ -117,18 +112,19 @@ func poke(c chan struct{}) {
 	}
 }
 
-// remember takes up the list that was kept in a directory, and keeps the next ones
-// there.
+// remember takes up the list that was kept in a directory.
 func (v *vips) remember(dir string) {
-	list, err := lastgood.LoadList(dir)
-	if err != nil {
-		v.logger.Error("virtual IPs: the list of expected members is not believed: this node waits for the control plane's", "error", err)
-	}
-	v.mu.Lock()
-	v.dir, v.list = dir, list
-	v.mu.Unlock()
-	if v.supervisor != nil && list.Revision != 0 {
+	if list := v.lists.Remember(dir); v.supervisor != nil && list.Revision != 0 {
 		v.supervisor.SetList(list.Revision, list.IDs)
+	}
+}
+
+// goBy goes by a list of expected members from now on.
+func (v *vips) goBy(list member.List) {
+	if v.supervisor != nil {
+		v.supervisor.SetList(list.Revision, list.IDs) // it says when that is in force
+	} else {
+		poke(v.changed)
 	}
 }
 
@@ -141,86 +137,14 @@ func (v *vips) Run(ctx context.Context, begin <-chan struct{}) error {
 		return nil
 	case <-begin:
 	}
-	v.recall()
-	// Not beside recall, which would take an older list after a newer one.
-	wait.Go(func() { v.keepLists(ctx) })
+	v.lists.Recall()                         // before the vip-agent grants by the list before
+	wait.Go(func() { _ = v.lists.Run(ctx) }) // it ends with ctx alone
 	if v.supervisor == nil {
 		<-ctx.Done()
 		return nil
 	}
 	wait.Go(func() { _ = v.probe.Run(ctx) }) // it ends with ctx alone
 	return v.supervisor.Run(ctx)
-}
-
-// recall takes up what the process before this one may have kept since this one
-// started: it granted by that.
-func (v *vips) recall() {
-	v.mu.Lock()
-	dir, list := v.dir, v.list
-	v.mu.Unlock()
-	if dir == "" {
-		return
-	}
-	if kept, err := lastgood.LoadList(dir); err == nil && list.Follows(kept) {
-		v.take(kept)
-	}
-}
-
-// take goes by a list that is kept.
-func (v *vips) take(list member.List) {
-	v.mu.Lock()
-	v.list = list
-	v.mu.Unlock()
-	v.logger.Debug("virtual IPs: expected members", "revision", list.Revision, "members", len(list.IDs))
-	if v.supervisor != nil {
-		v.supervisor.SetList(list.Revision, list.IDs) // it says when that is in force
-	} else {
-		poke(v.changed)
-	}
-}
-
-// fleetState takes the list of expected members. It does not block.
-func (v *vips) fleetState(s *fleetv1.FleetState) {
-	next := member.List{Lineage: s.GetListLineage(), Revision: s.GetListRevision()}
-	for _, m := range s.GetMembers() {
-		if m.GetExpected() {
-			next.IDs = append(next.IDs, m.GetNodeId())
-		}
-	}
-	slices.Sort(next.IDs)
-	v.mu.Lock()
-	v.next = next
-	v.mu.Unlock()
-	poke(v.asks)
-}
-
-// keepLists puts each list on the disk before this node grants by it: it must not
-// grant by an older one again.
-func (v *vips) keepLists(ctx context.Context) {
-	var retry <-chan time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-v.asks:
-		case <-retry:
-		}
-		retry = nil
-		v.mu.Lock()
-		dir, list, next := v.dir, v.list, v.next
-		v.mu.Unlock()
-		if !list.Follows(next) {
-			continue
-		}
-		if dir != "" {
-			if err := lastgood.SaveList(dir, next); err != nil {
-				v.logger.Error("virtual IPs: this node goes on by the list before", "error", err, "retry_in", listRetry)
-				retry = time.After(listRetry)
-				continue
-			}
-		}
-		v.take(next)
-	}
 }
 
 // check refuses a table that this node cannot hold the virtual IPs of.
@@ -307,8 +231,9 @@ func (v *vips) resume(why away) {
 // say is what the control plane is told.
 func (v *vips) say() feed.VIPs {
 	v.mu.Lock()
-	list, names, why := v.list, v.names, v.whyAway()
+	names, why := v.names, v.whyAway()
 	v.mu.Unlock()
+	list := v.lists.List()
 	said := feed.VIPs{Kept: list, GrantsBy: list.Revision}
 	if v.supervisor != nil {
 		said.GrantsBy, said.Statuses = v.supervisor.ListRevision(), explain(v.supervisor.Statuses(), why)

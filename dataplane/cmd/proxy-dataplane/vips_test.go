@@ -99,13 +99,13 @@ func TestListsGoForwardAcrossAnUpgrade(t *testing.T) {
 	}
 	save(4)
 	synctest.Test(t, func(t *testing.T) {
-		v := &vips{logger: slog.New(slog.DiscardHandler), changed: make(chan struct{}, 1), asks: make(chan struct{}, 1)}
+		v := newVIPs(options{resources: "none"}, nil, nil, slog.New(slog.DiscardHandler))
 		v.remember(dir)
 		begin := make(chan struct{})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- v.Run(ctx, begin) }()
-		v.fleetState(&fleetv1.FleetState{ListLineage: 1, ListRevision: 6})
+		v.lists.Take(&fleetv1.FleetState{ListLineage: 1, ListRevision: 6})
 		synctest.Wait()
 		if got := kept(); got != 4 {
 			t.Errorf("list %d is kept while the process before goes by 4", got)

@@ -1,4 +1,4 @@
-package main
+package fleetstate
 
 import (
 	"context"
@@ -16,6 +16,22 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
+// holder holds virtual IPs until it resigned.
+type holder struct {
+	resigned atomic.Bool
+	reports  int
+}
+
+// drainer is that of node n1.
+func drainer(e Engine, h *holder) *Drainer {
+	return NewDrainer(DrainerConfig{
+		NodeID: "n1", Engine: e, Logger: slog.New(slog.DiscardHandler),
+		Resign:  func(context.Context) { h.resigned.Store(true) },
+		Resume:  func() { h.resigned.Store(false) },
+		Changed: func() { h.reports++ },
+	})
+}
+
 // stuckEngine cannot be drained.
 type stuckEngine struct{ asked atomic.Int32 }
 
@@ -28,23 +44,18 @@ func TestADrainThatFailedAndIsTakenBackLeavesTheNodeReadyToHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		e, v := &stuckEngine{}, &vips{}
-		d := newDrainer("n1", e, v, slog.New(slog.DiscardHandler))
+		e, h := &stuckEngine{}, &holder{}
+		d := drainer(e, h)
 		ended := make(chan error, 1)
 		go func() { ended <- d.Run(ctx) }()
 		say := func(drained bool) {
-			d.fleetState(&fleetv1.FleetState{Members: []*fleetv1.Member{{NodeId: "n1", Drained: drained}}})
+			d.Take(&fleetv1.FleetState{Members: []*fleetv1.Member{{NodeId: "n1", Drained: drained}}})
 			synctest.Wait()
 		}
-		resigned := func() bool {
-			v.mu.Lock()
-			defer v.mu.Unlock()
-			return v.reason[isDrained]
+		if say(true); e.asked.Load() != 1 || !h.resigned.Load() {
+			t.Fatalf("asked %d times, resigned %v", e.asked.Load(), h.resigned.Load())
 		}
-		if say(true); e.asked.Load() != 1 || !resigned() {
-			t.Fatalf("asked %d times, resigned %v", e.asked.Load(), resigned())
-		}
-		if say(false); resigned() {
+		if say(false); h.resigned.Load() {
 			t.Error("it serves, and takes no virtual IP")
 		}
 		cancel()
@@ -69,7 +80,7 @@ func TestAReplicaThatLagsUndoesNoDrain(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		e := &obedientEngine{}
-		d := newDrainer("n1", e, &vips{}, slog.New(slog.DiscardHandler))
+		d := drainer(e, &holder{})
 		ended := make(chan error, 1)
 		go func() { ended <- d.Run(ctx) }()
 		for _, said := range []struct {
@@ -83,7 +94,7 @@ func TestAReplicaThatLagsUndoesNoDrain(t *testing.T) {
 			{9, false, false},
 			{8, true, false}, // older
 		} {
-			d.fleetState(&fleetv1.FleetState{
+			d.Take(&fleetv1.FleetState{
 				Revision: said.revision, Members: []*fleetv1.Member{{NodeId: "n1", Drained: said.drained}},
 			})
 			synctest.Wait()
@@ -114,14 +125,14 @@ func TestAnEtcdThatWasPutBackUndoesNoDecision(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				e := &obedientEngine{}
-				d := newDrainer("n1", e, &vips{}, slog.New(slog.DiscardHandler))
-				if err := d.remember(dir, true); err != nil || e.drained.Load() != begins {
+				d := drainer(e, &holder{})
+				if err := d.Remember(dir, true); err != nil || e.drained.Load() != begins {
 					t.Fatalf("it begins drained: %v, %v", e.drained.Load(), err)
 				}
 				ended := make(chan error, 1)
 				go func() { ended <- d.Run(ctx) }()
 				for _, s := range states {
-					d.fleetState(&fleetv1.FleetState{Revision: s.revision, Decisions: true, Members: []*fleetv1.Member{
+					d.Take(&fleetv1.FleetState{Revision: s.revision, Decisions: true, Members: []*fleetv1.Member{
 						{NodeId: "n1", Drained: s.drained, NotExpected: s.notExpected, Decision: s.decision},
 					}})
 					synctest.Wait()
@@ -157,20 +168,20 @@ func TestAnEtcdThatWasPutBackUndoesNoDecision(t *testing.T) {
 
 // TestAControlPlaneWithoutDecisionsIsFollowed: one of several is of a build before.
 func TestAControlPlaneWithoutDecisionsIsFollowed(t *testing.T) {
-	d := newDrainer("n1", &obedientEngine{}, &vips{}, slog.New(slog.DiscardHandler))
+	d := drainer(&obedientEngine{}, &holder{})
 	say := func(revision, decision uint64, drained, numbered bool) {
-		d.fleetState(&fleetv1.FleetState{Revision: revision, Decisions: numbered, Members: []*fleetv1.Member{
+		d.Take(&fleetv1.FleetState{Revision: revision, Decisions: numbered, Members: []*fleetv1.Member{
 			{NodeId: "n1", Drained: drained, Decision: decision},
 		}})
 	}
 	say(7, 7, false, true)
 	say(8, 0, true, false)
-	if got := d.decision(); !got.Drained || got.Number != 7 {
+	if got := d.Decision(); !got.Drained || got.Number != 7 {
 		t.Errorf("%+v", got)
 	}
 	say(9, 7, true, true) // it wrote the record, and no number
 	say(10, 10, false, true)
-	if got := d.decision(); got.Drained || got.Number != 10 {
+	if got := d.Decision(); got.Drained || got.Number != 10 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -178,19 +189,18 @@ func TestAControlPlaneWithoutDecisionsIsFollowed(t *testing.T) {
 // TestADrainThatIsDoneIsReported at once, and not before: proxyctl drain --wait goes by it.
 func TestADrainThatIsDoneIsReported(t *testing.T) {
 	ctx := t.Context()
-	v := &vips{changed: make(chan struct{}, 1)}
-	stuck := newDrainer("n1", &stuckEngine{}, v, slog.New(slog.DiscardHandler))
-	d := newDrainer("n1", &obedientEngine{}, v, slog.New(slog.DiscardHandler))
+	h := &holder{}
+	stuck, d := drainer(&stuckEngine{}, h), drainer(&obedientEngine{}, h)
 	for _, drained := range []bool{true, false} {
 		d.wanted.Store(drained)
-		if !d.follow(ctx) || len(v.changed) != 1 {
-			t.Errorf("drained %v: %d reports", drained, len(v.changed))
+		if !d.follow(ctx) || h.reports != 1 {
+			t.Errorf("drained %v: %d reports", drained, h.reports)
 		}
-		<-v.changed
+		h.reports = 0
 	}
 	stuck.wanted.Store(true)
-	if stuck.follow(ctx) || len(v.changed) != 0 || stuck.done.Load() {
-		t.Errorf("it is not drained, and %d reports say so", len(v.changed))
+	if stuck.follow(ctx) || h.reports != 0 || stuck.Drained() {
+		t.Errorf("it is not drained, and %d reports say so", h.reports)
 	}
 }
 
@@ -213,14 +223,14 @@ func TestBeingDrainedIsNotedWhenTheDiskHasRoomAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		d := newDrainer("n1", &obedientEngine{}, &vips{}, slog.New(slog.DiscardHandler))
-		if err := d.remember(dir, true); err != nil {
+		d := drainer(&obedientEngine{}, &holder{})
+		if err := d.Remember(dir, true); err != nil {
 			t.Fatal(err)
 		}
 		ended := make(chan error, 1)
 		go func() { ended <- d.Run(ctx) }()
 		say := func(revision uint64, drained bool) {
-			d.fleetState(&fleetv1.FleetState{Revision: revision, Members: []*fleetv1.Member{{NodeId: "n1", Drained: drained}}})
+			d.Take(&fleetv1.FleetState{Revision: revision, Members: []*fleetv1.Member{{NodeId: "n1", Drained: drained}}})
 			synctest.Wait()
 		}
 		noted := func(want bool) {

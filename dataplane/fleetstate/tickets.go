@@ -1,4 +1,4 @@
-package main
+package fleetstate
 
 import (
 	"context"
@@ -10,13 +10,13 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
-// ticketKeyBytes is the size of a session-ticket key.
-const ticketKeyBytes = 32
+// TicketKeyBytes is the size of a session-ticket key.
+const TicketKeyBytes = 32
 
-// ticketKeys puts the fleet's session-ticket keys into force, and keeps them for
+// TicketKeys puts the fleet's session-ticket keys into force, and keeps them for
 // the next start. Keys are never logged.
-type ticketKeys struct {
-	set    func([][ticketKeyBytes]byte)
+type TicketKeys struct {
+	set    func([][TicketKeyBytes]byte)
 	logger *slog.Logger
 	file   *lastgood.Tickets // nil: none is kept
 	asks   chan struct{}
@@ -27,44 +27,42 @@ type ticketKeys struct {
 	inForce *fleetv1.TicketKeys // guarded by mu; nil: the node makes its own
 }
 
-func newTicketKeys(set func([][ticketKeyBytes]byte), logger *slog.Logger) *ticketKeys {
-	return &ticketKeys{set: set, logger: logger, asks: make(chan struct{}, 1)}
+// NewTicketKeys makes one that puts keys into force by set, the first of which seals.
+func NewTicketKeys(set func([][TicketKeyBytes]byte), logger *slog.Logger) *TicketKeys {
+	return &TicketKeys{set: set, logger: logger, asks: make(chan struct{}, 1)}
 }
 
-// remember keeps keys in a file, and puts those that it holds into force.
-func (t *ticketKeys) remember(file *lastgood.Tickets) {
+// Remember keeps keys in a file, and puts those that it holds into force.
+func (t *TicketKeys) Remember(file *lastgood.Tickets) {
 	t.file = file
-	if keys := file.Load(); keys != nil && t.take(keys) {
+	if keys := file.Load(); keys != nil && t.follow(keys) {
 		t.kept = keys
 	}
 }
 
-// fleetState takes what the control plane says. It does not block.
-func (t *ticketKeys) fleetState(s *fleetv1.FleetState) {
-	if s.GetTicketKeys() == nil || !t.take(s.GetTicketKeys()) {
+// Take takes what the control plane says. It does not block.
+func (t *TicketKeys) Take(s *fleetv1.FleetState) {
+	if s.GetTicketKeys() == nil || !t.follow(s.GetTicketKeys()) {
 		return
 	}
-	select {
-	case t.asks <- struct{}{}:
-	default: // it looks again anyway
-	}
+	poke(t.asks)
 }
 
-// take puts keys into force unless they are no news: a control plane that reads an
+// follow puts keys into force unless they are no news: a control plane that reads an
 // older store does not bring older keys back.
-func (t *ticketKeys) take(keys *fleetv1.TicketKeys) (news bool) {
+func (t *TicketKeys) follow(keys *fleetv1.TicketKeys) (news bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.inForce != nil && keys.GetRevision() <= t.inForce.GetRevision() {
 		return false
 	}
-	list := make([][ticketKeyBytes]byte, 0, len(keys.GetKeys()))
+	list := make([][TicketKeyBytes]byte, 0, len(keys.GetKeys()))
 	for _, k := range keys.GetKeys() {
-		if len(k) != ticketKeyBytes {
+		if len(k) != TicketKeyBytes {
 			t.logger.Error("session-ticket keys: not of the size that is expected, and left out", "revision", keys.GetRevision(), "bytes", len(k))
 			return false
 		}
-		list = append(list, [ticketKeyBytes]byte(k))
+		list = append(list, [TicketKeyBytes]byte(k))
 	}
 	if len(list) == 0 {
 		return false
@@ -77,7 +75,7 @@ func (t *ticketKeys) take(keys *fleetv1.TicketKeys) (news bool) {
 
 // Run writes what came into force until ctx ends. What a full disk did not take is
 // tried again, and once more at the end: the next keys come in hours.
-func (t *ticketKeys) Run(ctx context.Context) error {
+func (t *TicketKeys) Run(ctx context.Context) error {
 	for {
 		var retry <-chan time.Time
 		if !t.keep() {
@@ -94,7 +92,7 @@ func (t *ticketKeys) Run(ctx context.Context) error {
 }
 
 // keep writes the keys in force, and reports whether they are on disk.
-func (t *ticketKeys) keep() bool {
+func (t *TicketKeys) keep() bool {
 	t.mu.Lock()
 	keys := t.inForce
 	t.mu.Unlock()

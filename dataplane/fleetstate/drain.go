@@ -1,4 +1,4 @@
-package main
+package fleetstate
 
 import (
 	"context"
@@ -19,12 +19,29 @@ const (
 	keepRetry = 10 * time.Second
 )
 
-// drainer does what the fleet says of this node: drained or not. It is no part of
+// DrainerConfig says which node a Drainer drains, and how. All but Changed are required.
+type DrainerConfig struct {
+	NodeID string
+	Engine Engine
+	// Resign lets go of the virtual IPs that the node holds, and has it take none until
+	// Resume.
+	Resign func(ctx context.Context)
+	Resume func()
+	// Changed is called when the node was drained or undrained; it must not block. nil:
+	// nobody is told.
+	Changed func()
+	Logger  *slog.Logger
+}
+
+// Engine is what takes connections.
+type Engine interface {
+	SetDrained(ctx context.Context, drained bool) error
+}
+
+// Drainer does what was decided about this node: drained or not. It is no part of
 // the configuration, so a rollback cannot undo it.
-type drainer struct {
-	node   string
-	engine drainable
-	vips   *vips
+type Drainer struct {
+	c      DrainerConfig
 	logger *slog.Logger
 	wanted atomic.Bool
 	asks   chan struct{}
@@ -34,7 +51,7 @@ type drainer struct {
 	// said is the last decision that was heard, but for being drained, which is wanted;
 	// nil: none was. It is written after wanted.
 	said     atomic.Pointer[member.Decision]
-	revision uint64 // owned by fleetState: that of the state that was taken last
+	revision uint64 // owned by Take: that of the state that was taken last
 
 	// owned by Run
 	followed member.Decision // the last one that was done, but for being drained
@@ -42,26 +59,25 @@ type drainer struct {
 	failed   bool            // to drain: it resigned, and serves
 }
 
-// drainable is the engine, as far as it is drained.
-type drainable interface {
-	SetDrained(ctx context.Context, drained bool) error
+// NewDrainer starts nothing.
+func NewDrainer(c DrainerConfig) *Drainer {
+	if c.Changed == nil {
+		c.Changed = func() {}
+	}
+	return &Drainer{c: c, logger: c.Logger, asks: make(chan struct{}, 1)}
 }
 
-func newDrainer(node string, e drainable, v *vips, logger *slog.Logger) *drainer {
-	return &drainer{node: node, engine: e, vips: v, logger: logger, asks: make(chan struct{}, 1)}
-}
-
-// fleetState takes what the control plane says. It does not block.
-func (d *drainer) fleetState(s *fleetv1.FleetState) {
+// Take takes what the control plane says of the node. It does not block.
+func (d *Drainer) Take(s *fleetv1.FleetState) {
 	// A list without this node says nothing of it: its record is about to be made.
 	var m *fleetv1.Member
-	if i := slices.IndexFunc(s.GetMembers(), func(m *fleetv1.Member) bool { return m.GetNodeId() == d.node }); i >= 0 {
+	if i := slices.IndexFunc(s.GetMembers(), func(m *fleetv1.Member) bool { return m.GetNodeId() == d.c.NodeID }); i >= 0 {
 		m = s.GetMembers()[i]
 	}
 	// Of a replica that lost its etcd, or of an etcd that was put back: it must not give
 	// traffic to a node that was drained since. The revision tells neither where the clock
 	// of the control plane is slow.
-	known := d.decision().Number
+	known := d.Decision().Number
 	older := s.GetRevision() < d.revision
 	if s.GetDecisions() && m != nil && m.GetDecision() != known {
 		older = m.GetDecision() < known
@@ -78,14 +94,11 @@ func (d *drainer) fleetState(s *fleetv1.FleetState) {
 	if m != nil && s.GetDecisions() {
 		d.said.Store(&member.Decision{Number: m.GetDecision(), NotExpected: m.GetNotExpected()})
 	}
-	select {
-	case d.asks <- struct{}{}:
-	default: // it looks again anyway
-	}
+	poke(d.asks)
 }
 
-// decision is the last one that was heard.
-func (d *drainer) decision() member.Decision {
+// Decision is the last one that was heard.
+func (d *Drainer) Decision() member.Decision {
 	var now member.Decision
 	if said := d.said.Load(); said != nil {
 		now = *said
@@ -94,11 +107,11 @@ func (d *drainer) decision() member.Decision {
 	return now
 }
 
-// remember keeps decisions in a directory, so that a node that starts while nobody
+// Remember keeps decisions in a directory, so that a node that starts while nobody
 // answers does not take traffic that was taken off it, and knows them better than an
 // etcd that was put back. boot: nothing listens yet, and what the directory says holds
 // from the beginning.
-func (d *drainer) remember(dir string, boot bool) error {
+func (d *Drainer) Remember(dir string, boot bool) error {
 	kept, err := lastgood.LoadDecision(dir)
 	if err != nil {
 		d.logger.Error("drain: this node takes itself for not drained", "error", err)
@@ -109,16 +122,21 @@ func (d *drainer) remember(dir string, boot bool) error {
 	if !kept.Drained || !boot {
 		return nil
 	}
-	d.logger.Warn("drain: this node was drained when it stopped", "undo", "proxyctl undrain "+d.node)
+	d.logger.Warn("drain: this node was drained when it stopped", "undo", "proxyctl undrain "+d.c.NodeID)
+	return d.BeginDrained()
+}
+
+// BeginDrained makes the node one that is drained from the beginning: nothing listens yet.
+func (d *Drainer) BeginDrained() error {
 	d.wanted.Store(true)
 	d.done.Store(true)
-	d.vips.resign(context.Background(), isDrained)
-	return d.engine.SetDrained(context.Background(), true)
+	d.c.Resign(context.Background())
+	return d.c.Engine.SetDrained(context.Background(), true)
 }
 
 // Run follows until ctx ends. What a full disk did not take is tried again, and once
 // more at the end: it may be long until the node is drained or undrained again.
-func (d *drainer) Run(ctx context.Context) error {
+func (d *Drainer) Run(ctx context.Context) error {
 	var retry <-chan time.Time
 	if !d.keep() { // as the process before this one could not
 		retry = time.After(keepRetry)
@@ -141,44 +159,44 @@ func (d *drainer) Run(ctx context.Context) error {
 }
 
 // follow does what is wanted, and reports whether it is done.
-func (d *drainer) follow(ctx context.Context) bool {
-	next := d.decision()
+func (d *Drainer) follow(ctx context.Context) bool {
+	next := d.Decision()
 	drained := next.Drained
 	if drained == d.done.Load() {
 		d.followed = next
 		if !drained && d.failed { // and was taken back before the next try
-			d.vips.resume(isDrained)
+			d.c.Resume()
 			d.failed = false
 		}
 		return true
 	}
 	if drained { // while it serves, so that a successor takes over at once
-		d.vips.resign(ctx, isDrained)
+		d.c.Resign(ctx)
 	}
-	if err := d.engine.SetDrained(ctx, drained); err != nil {
+	if err := d.c.Engine.SetDrained(ctx, drained); err != nil {
 		d.logger.Error("drain: not done, will try again", "drained", drained, "error", err, "retry_in", drainRetry)
 		d.failed = drained
 		return false
 	}
 	d.failed = false
 	if !drained {
-		d.vips.resume(isDrained)
+		d.c.Resume()
 	}
 	d.followed = next
 	d.done.Store(drained)
-	poke(d.vips.changed) // proxyctl drain --wait waits for the word
+	d.c.Changed() // proxyctl drain --wait waits for the word
 	d.logger.Info("drain", "drained", drained)
 	return true
 }
 
 // keep notes what is done for the next start, and reports whether it is noted.
-func (d *drainer) keep() bool {
+func (d *Drainer) keep() bool {
 	next := d.followed
 	next.Drained = d.done.Load()
 	if d.dir == "" || next == d.kept {
 		return true
 	}
-	if err := lastgood.SaveDecision(d.dir, next, "proxyctl undrain "+d.node); err != nil {
+	if err := lastgood.SaveDecision(d.dir, next, "proxyctl undrain "+d.c.NodeID); err != nil {
 		d.logger.Error("drain: not remembered for the next start", "drained", next.Drained, "error", err, "retry_in", keepRetry)
 		return false
 	}
@@ -186,10 +204,13 @@ func (d *drainer) keep() bool {
 	return true
 }
 
-// ready is for /readyz: a drained node wants no traffic.
-func (d *drainer) ready() (ok bool, detail string) {
+// Drained says whether the node is drained.
+func (d *Drainer) Drained() bool { return d.done.Load() }
+
+// Ready is for /readyz: a drained node wants no traffic.
+func (d *Drainer) Ready() (ok bool, detail string) {
 	if d.done.Load() {
-		return false, "drained: proxyctl undrain " + d.node
+		return false, "drained: proxyctl undrain " + d.c.NodeID
 	}
 	return true, "not drained"
 }

@@ -1,4 +1,4 @@
-package main
+package fleetstate
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 func state(revision uint64, first ...byte) *fleetv1.FleetState {
 	keys := &fleetv1.TicketKeys{Revision: revision}
 	for _, b := range first {
-		keys.Keys = append(keys.Keys, bytes.Repeat([]byte{b}, ticketKeyBytes))
+		keys.Keys = append(keys.Keys, bytes.Repeat([]byte{b}, TicketKeyBytes))
 	}
 	return &fleetv1.FleetState{TicketKeys: keys}
 }
@@ -31,16 +31,16 @@ func TestOnlyNewerTicketKeysComeIntoForceAndTheyOutliveTheProcess(t *testing.T) 
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 	var first []byte // of each set that came into force
-	set := func(keys [][ticketKeyBytes]byte) { first = append(first, keys[0][0]) }
-	k := newTicketKeys(set, logger)
-	k.remember(lastgood.OpenTickets(dir, key, logger))
-	k.fleetState(&fleetv1.FleetState{}) // a control plane that has none
-	k.fleetState(state(5, 'a', 'b'))
-	k.fleetState(state(5, 'x', 'b'))
-	k.fleetState(state(4, 'o', 'a'))
-	k.fleetState(state(6))
-	k.fleetState(&fleetv1.FleetState{TicketKeys: &fleetv1.TicketKeys{Revision: 7, Keys: [][]byte{{1}}}})
-	k.fleetState(state(8, 'b', 'c', 'a'))
+	set := func(keys [][TicketKeyBytes]byte) { first = append(first, keys[0][0]) }
+	k := NewTicketKeys(set, logger)
+	k.Remember(lastgood.OpenTickets(dir, key, logger))
+	k.Take(&fleetv1.FleetState{}) // a control plane that has none
+	k.Take(state(5, 'a', 'b'))
+	k.Take(state(5, 'x', 'b'))
+	k.Take(state(4, 'o', 'a'))
+	k.Take(state(6))
+	k.Take(&fleetv1.FleetState{TicketKeys: &fleetv1.TicketKeys{Revision: 7, Keys: [][]byte{{1}}}})
+	k.Take(state(8, 'b', 'c', 'a'))
 	if string(first) != "ab" {
 		t.Errorf("in force came %q, want a and then b", first)
 	}
@@ -48,7 +48,7 @@ func TestOnlyNewerTicketKeysComeIntoForceAndTheyOutliveTheProcess(t *testing.T) 
 		t.Fatal(err)
 	}
 	first = nil
-	newTicketKeys(set, logger).remember(lastgood.OpenTickets(dir, key, logger))
+	NewTicketKeys(set, logger).Remember(lastgood.OpenTickets(dir, key, logger))
 	if string(first) != "b" {
 		t.Errorf("after a restart came %q, want b", first)
 	}
@@ -68,11 +68,11 @@ func TestTicketKeysAreKeptWhenTheDiskHasRoomAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		k := newTicketKeys(func([][ticketKeyBytes]byte) {}, logger)
-		k.remember(lastgood.OpenTickets(dir, key, logger))
+		k := NewTicketKeys(func([][TicketKeyBytes]byte) {}, logger)
+		k.Remember(lastgood.OpenTickets(dir, key, logger))
 		ended := make(chan error, 1)
 		go func() { ended <- k.Run(ctx) }()
-		k.fleetState(state(5, 'a', 'b'))
+		k.Take(state(5, 'a', 'b'))
 		synctest.Wait()
 		free()
 		time.Sleep(2 * keepRetry)
