@@ -10,6 +10,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/admin"
 	"github.com/proxyfleet/proxyfleet/dataplane/compile"
+	"github.com/proxyfleet/proxyfleet/dataplane/control"
 	"github.com/proxyfleet/proxyfleet/dataplane/handover"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/api"
@@ -19,7 +20,7 @@ import (
 // handover.Old), and what it does as the new one.
 
 // upgrade hands over to a program, one at a time and once.
-func (n *node) upgrade(ctx context.Context, r upgradeRequest, say func(string, ...any)) (pid int, err error) {
+func (n *node) upgrade(ctx context.Context, r control.Request, say func(string, ...any)) (pid int, err error) {
 	if !n.upgrading.TryLock() {
 		return 0, errors.New("another upgrade is under way")
 	}
@@ -30,7 +31,7 @@ func (n *node) upgrade(ctx context.Context, r upgradeRequest, say func(string, .
 	default:
 	}
 	program := handover.Program{
-		Path: r.Binary, Args: n.world.args, Stdout: n.world.stdout, Stderr: n.world.stderr, Timeout: r.timeout(),
+		Path: r.Binary, Args: n.world.args, Stdout: n.world.stdout, Stderr: n.world.stderr, Timeout: r.Timeout(),
 	}
 	if n.options.memory != 0 {
 		program.Limit = n.options.group

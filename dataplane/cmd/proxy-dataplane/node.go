@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/accesslog"
 	"github.com/proxyfleet/proxyfleet/dataplane/admin"
+	"github.com/proxyfleet/proxyfleet/dataplane/control"
 	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/filefeed"
@@ -62,7 +64,7 @@ type node struct {
 	upgrading     sync.Mutex            // held by an upgrade
 	feed          *feed.Feed            // nil: standalone
 	predecessor   *handover.Predecessor // nil: this process was started on its own
-	control       *control              // nil: standalone, or no state directory
+	control       *control.Socket       // nil: standalone, or no state directory
 	adminListener net.Listener
 	// following, adminPart and vipPart are what ends first when another process took
 	// over.
@@ -90,7 +92,7 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) (err er
 	n.hugePages = hugepage.New(n.permit, logger)
 	defer func() {
 		if err != nil && n.control != nil {
-			n.control.remove() // which its Run does, if it came to that
+			n.control.Remove() // which its Run does, if it came to that
 		}
 	}()
 	if predecessor != nil {
@@ -195,9 +197,9 @@ func (n *node) start(parts *lifecycle.Parts, from source, server *admin.Server) 
 		parts.Start("control socket", n.control.Run)
 	}
 	if n.predecessor != nil {
-		parts.Start("hand-over", func(ctx context.Context) error { return n.predecessor.Run(ctx, n.engine, n.control.claim) })
+		parts.Start("hand-over", func(ctx context.Context) error { return n.predecessor.Run(ctx, n.engine, n.control.Claim) })
 	} else if n.control != nil {
-		n.control.claim()
+		n.control.Claim()
 	}
 }
 
@@ -243,6 +245,11 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 	return f, func() {}, nil
 }
 
+// nodeDir is where a node keeps its state.
+func nodeDir(stateDir, nodeID string) string {
+	return filepath.Join(stateDir, url.PathEscape(nodeID))
+}
+
 // remember opens the last known good configuration; nil: there is none yet, or
 // none is kept.
 func (n *node) remember() (*table.Configuration, error) {
@@ -265,8 +272,7 @@ func (n *node) remember() (*table.Configuration, error) {
 		return nil, err
 	}
 	n.vips.remember(dir)
-	n.control = openControl(n.options, n.logger)
-	n.control.upgrade = n.upgrade
+	n.control = control.Open(control.Config{Dir: dir, Upgrade: n.upgrade, DrainTimeout: n.options.drainTimeout, Logger: n.logger})
 	var last *table.Configuration
 	if saved, ok := n.lastGood.Load(); ok {
 		last = &saved

@@ -1,23 +1,19 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/dataplane/handover"
-	"github.com/proxyfleet/proxyfleet/proto/resource"
-	"github.com/proxyfleet/proxyfleet/proto/settings"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/control"
+	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/settings"
 )
 
 // defaultUpgradeTimeout is far more than compiling 100,000 routes takes.
@@ -53,7 +49,7 @@ const upgradeExamples = `  # After the program's file was replaced:
 // those that name the node matter.
 func newUpgradeCommand(w world) *cobra.Command {
 	var o options
-	var ask upgradeRequest
+	var ask control.Request
 	var timeout time.Duration
 	command := &cobra.Command{
 		Use:     "upgrade",
@@ -92,7 +88,7 @@ func newUpgradeCommand(w world) *cobra.Command {
 	return command
 }
 
-func checkUpgrade(o *options, ask *upgradeRequest, timeout time.Duration) error {
+func checkUpgrade(o *options, ask *control.Request, timeout time.Duration) error {
 	switch {
 	case !resource.ValidName(o.nodeID):
 		return settings.Usage("--node-id: %q is no name of a node", o.nodeID)
@@ -112,56 +108,20 @@ func checkUpgrade(o *options, ask *upgradeRequest, timeout time.Duration) error 
 			return settings.Usage("--binary: %v", err)
 		}
 	}
-	ask.Ask, ask.TimeoutMillis = "upgrade", timeout.Milliseconds()
+	ask.TimeoutMillis = timeout.Milliseconds()
 	return nil
 }
 
 // upgrade asks the running node and shows what it says.
-func upgrade(ctx context.Context, o options, ask upgradeRequest, w world) error {
-	path, err := controlPath(o.stateDir, o.nodeID)
+func upgrade(ctx context.Context, o options, ask control.Request, w world) error {
+	a, err := control.Upgrade(ctx, nodeDir(o.stateDir, o.nodeID), ask, func(line string) { fmt.Fprintln(w.stdout, line) })
+	if errors.Is(err, control.ErrNobody) {
+		return fmt.Errorf("no node %q runs with the state directory %s (--node-id and --state-dir say which one is meant; one that runs on --resources is restarted instead)", o.nodeID, o.stateDir)
+	}
 	if err != nil {
 		return err
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no node %q runs with the state directory %s (--node-id and --state-dir say which one is meant; one that runs on --resources is restarted instead)", o.nodeID, o.stateDir)
-	case err != nil:
-		return err
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	// The node bounds the upgrade itself; this is for one that hangs.
-	if err := conn.SetDeadline(time.Now().Add(ask.timeout() + 6*handover.TurnTimeout)); err != nil {
-		return err
-	}
-	if err := json.NewEncoder(conn).Encode(ask); err != nil {
-		return err
-	}
-	lines := bufio.NewScanner(conn)
-	lines.Buffer(nil, maxControlLine)
-	for lines.Scan() {
-		var a upgradeAnswer
-		if err := json.Unmarshal(lines.Bytes(), &a); err != nil {
-			return fmt.Errorf("the node's answer: %w", err)
-		}
-		switch {
-		case a.Error != "":
-			return errors.New(a.Error)
-		case a.Done:
-			fmt.Fprintf(w.stdout, "Upgraded: process %d serves; process %d ends its connections, within %s.\n",
-				a.PID, a.OldPID, time.Duration(a.DrainMS)*time.Millisecond)
-			return nil
-		default:
-			fmt.Fprintln(w.stdout, a.Progress)
-		}
-	}
-	if ctx.Err() != nil {
-		return errors.New("interrupted: the node goes on with the upgrade")
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("the node's answer: %w", err)
-	}
-	return errors.New("the node ended before it said what became of the upgrade")
+	fmt.Fprintf(w.stdout, "Upgraded: process %d serves; process %d ends its connections, within %s.\n",
+		a.PID, a.OldPID, time.Duration(a.DrainMS)*time.Millisecond)
+	return nil
 }
