@@ -7,6 +7,14 @@
 //	1  failed
 //	2  wrong use: a flag, a variable, the configuration file, or a resource file
 //	   that does not hold at the start
+//
+// # Files
+//
+//	command, options, gossip   the program's flags, and what they may say
+//	node                       the node: its parts, wired
+//	vips, handover, memory     the node in virtual IPs, in an upgrade, under its limit
+//	ender                      a part that ends before the others
+//	upgrade, lint, explain     the other commands; standin belongs to the last two
 package main
 
 import (

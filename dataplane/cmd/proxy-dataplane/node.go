@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
@@ -31,7 +30,6 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/lifecycle"
-	"github.com/proxyfleet/proxyfleet/proto/seal"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
@@ -43,29 +41,39 @@ const (
 	stopGrace = 5 * time.Second
 )
 
-// node is the process: its parts, wired.
+// node is the process: its parts, wired. Fields are set before the parts start, but for
+// inForce.
 type node struct {
-	options   options
-	logger    *slog.Logger
-	world     world
+	options options
+	logger  *slog.Logger
+	world   world
+
+	// what carries traffic
 	stats     *stats.Set
 	log       *accesslog.Log
 	engine    *evloop.Engine
 	permit    permit.Semaphore
 	hugePages *hugepage.Keeper
-	drainer   *fleetstate.Drainer
-	vips      *vips
-	tickets   *fleetstate.TicketKeys
-	inForce   atomic.Pointer[table.Configuration]
-	// lastGood is nil where none is kept.
-	lastGood *lastgood.File
+	memory    *pressure.Monitor // nil: there is no limit
 
-	memory        *pressure.Monitor     // nil: there is no limit
-	upgrading     sync.Mutex            // held by an upgrade
-	feed          *feed.Feed            // nil: standalone
-	predecessor   *handover.Predecessor // nil: this process was started on its own
-	control       *control.Socket       // nil: standalone, or no state directory
+	// what it is told, and keeps
+	source   source
+	reload   func()     // SIGHUP, of source
+	feed     *feed.Feed // source, or nil: standalone
+	drainer  *fleetstate.Drainer
+	tickets  *fleetstate.TicketKeys
+	vips     *vips
+	inForce  atomic.Pointer[table.Configuration]
+	lastGood *lastgood.File // nil: none is kept
+
+	// what it shows
+	admin         *admin.Server
 	adminListener net.Listener
+
+	// an upgrade
+	predecessor *handover.Predecessor // nil: this process was started on its own
+	control     *control.Socket       // nil: standalone, or no state directory
+	upgrading   sync.Mutex            // held by an upgrade
 	// following, adminPart and vipPart are what ends first when another process took
 	// over.
 	following, adminPart, vipPart *ender
@@ -89,37 +97,17 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) (err er
 		predecessor: predecessor, following: newEnder(), adminPart: newEnder(), vipPart: newEnder(),
 		handedOver: make(chan struct{}),
 	}
-	n.hugePages = hugepage.New(n.permit, logger)
 	defer func() {
-		if err != nil && n.control != nil {
-			n.control.Remove() // which its Run does, if it came to that
+		if err != nil {
+			n.failed(err)
 		}
 	}()
-	if predecessor != nil {
-		defer func() {
-			if err != nil {
-				predecessor.Fail(err) // says nothing once it serves
-			}
-		}()
-	}
-	config, err := n.build()
-	if err != nil {
-		return err
-	}
-	from, reload, err := n.source(&config)
-	if err != nil {
-		return err
-	}
-	server, err := admin.New(config)
-	if err != nil {
-		return err
-	}
-	if n.adminListener, err = n.listenAdmin(ctx); err != nil {
+	if err := n.open(ctx); err != nil {
 		return err
 	}
 	parts := lifecycle.New(logger)
 	defer parts.Stop()
-	n.start(parts, from, server)
+	n.start(parts)
 	logger.Info("node started", "node", o.nodeID, "admin", n.adminListener.Addr().String(), "loops", o.loops, "version", version, "pid", os.Getpid())
 	for {
 		select {
@@ -134,15 +122,47 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) (err er
 			return err
 		case <-w.reload:
 			n.log.Reopen()
-			reload()
+			n.reload()
 		}
 	}
+}
+
+// failed ends what no part ends: the node did not come so far, or has failed.
+func (n *node) failed(err error) {
+	if n.predecessor != nil {
+		n.predecessor.Fail(err) // says nothing once it serves
+	}
+	if n.control != nil {
+		n.control.Remove() // which its Run does, if it came to that
+	}
+}
+
+// open makes all parts, and opens what may be in use. Nothing runs yet.
+func (n *node) open(ctx context.Context) error {
+	config, err := n.build()
+	if err != nil {
+		return err
+	}
+	if n.options.resources != "" {
+		err = n.followFile(&config)
+	} else {
+		err = n.followControlPlane(&config)
+	}
+	if err != nil {
+		return err
+	}
+	if n.admin, err = admin.New(config); err != nil {
+		return err
+	}
+	n.adminListener, err = n.listenAdmin(ctx)
+	return err
 }
 
 // build makes the parts that carry traffic, and what the admin address shows of
 // them.
 func (n *node) build() (config admin.Config, err error) {
 	o := n.options
+	n.hugePages = hugepage.New(n.permit, n.logger)
 	if n.log, err = accesslog.New(accesslog.Options{Path: o.accessLog, MaxSize: o.logMax, Keep: o.logKeep, Logger: n.logger}); err != nil {
 		return config, err
 	}
@@ -176,13 +196,13 @@ func (n *node) build() (config admin.Config, err error) {
 }
 
 // start starts the parts, each on what it stands on.
-func (n *node) start(parts *lifecycle.Parts, from source, server *admin.Server) {
+func (n *node) start(parts *lifecycle.Parts) {
 	o := n.options
 	parts.Start("access log", n.log.Run)
 	if n.lastGood != nil {
 		parts.Start("last known good", n.lastGood.Run)
 	}
-	parts.Start("admin", n.adminPart.wrap(func(ctx context.Context) error { return server.Run(ctx, n.adminListener) }))
+	parts.Start("admin", n.adminPart.wrap(func(ctx context.Context) error { return n.admin.Run(ctx, n.adminListener) }))
 	parts.StartSlow("engine", o.drainTimeout+stopGrace, n.engine.Run)
 	parts.Start("garbage", pressure.NewCollector(o.memory).Run)
 	if n.makeMonitor() {
@@ -191,7 +211,7 @@ func (n *node) start(parts *lifecycle.Parts, from source, server *admin.Server) 
 	parts.Start("huge pages", n.hugePages.Run)
 	parts.Start("drain", n.drainer.Run)
 	parts.Start("session-ticket keys", n.tickets.Run)
-	parts.Start("configuration", n.following.wrap(from.Run))
+	parts.Start("configuration", n.following.wrap(n.source.Run))
 	parts.Start("virtual IPs", n.vipPart.wrap(func(ctx context.Context) error { return n.vips.Run(ctx, n.begins()) }))
 	if n.control != nil {
 		parts.Start("control socket", n.control.Run)
@@ -203,22 +223,25 @@ func (n *node) start(parts *lifecycle.Parts, from source, server *admin.Server) 
 	}
 }
 
-// source makes what brings the configuration, and what SIGHUP asks of it.
-func (n *node) source(config *admin.Config) (from source, reload func(), err error) {
-	if n.options.resources != "" {
-		if n.predecessor != nil {
-			return nil, nil, errors.New("hand-over: a node that runs on --resources cannot take over: restart it")
-		}
-		f := filefeed.New(filefeed.Config{Path: n.options.resources, Apply: n.apply, Permit: n.permit, Logger: n.logger})
-		if err := f.Check(); err != nil {
-			return nil, nil, settings.Usage("--resources: %v", err)
-		}
-		config.Status, config.Resources = admin.FileStatus(f.State), f.Resources
-		return f, f.Reload, nil
+// followFile makes a file the source.
+func (n *node) followFile(config *admin.Config) error {
+	if n.predecessor != nil {
+		return errors.New("hand-over: a node that runs on --resources cannot take over: restart it")
 	}
+	f := filefeed.New(filefeed.Config{Path: n.options.resources, Apply: n.apply, Permit: n.permit, Logger: n.logger})
+	if err := f.Check(); err != nil {
+		return settings.Usage("--resources: %v", err)
+	}
+	n.source, n.reload = f, f.Reload
+	config.Status, config.Resources = admin.FileStatus(f.State), f.Resources
+	return nil
+}
+
+// followControlPlane makes a control plane the source.
+func (n *node) followControlPlane(config *admin.Config) error {
 	boot, err := n.remember()
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	apply := n.apply
 	if n.predecessor != nil {
@@ -233,16 +256,16 @@ func (n *node) source(config *admin.Config) (from source, reload func(), err err
 		Witness: n.options.witness, Decision: n.drainer.Decision, VIPs: n.vips.say, Changed: n.vips.changed,
 	})
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	if p := n.predecessor; p != nil {
 		f.Resume(p.Served.BootID, p.Begin())
 	}
-	n.feed = f
+	n.source, n.feed, n.reload = f, f, func() {}
 	config.VIPs = n.vips.state
 	config.Checks = append(config.Checks, admin.Check{Name: "drain", Ready: n.drainer.Ready})
 	config.Status, config.Feed, config.Resources = admin.FeedStatus(f.State), f.Counters, n.resources
-	return f, func() {}, nil
+	return nil
 }
 
 // nodeDir is where a node keeps its state.
@@ -260,7 +283,7 @@ func (n *node) remember() (*table.Configuration, error) {
 		return nil, nil
 	}
 	dir := nodeDir(n.options.stateDir, n.options.nodeID)
-	key, err := openSealKey(dir, n.logger)
+	key, err := lastgood.OpenKey(dir, n.logger)
 	if err != nil {
 		return nil, err
 	}
@@ -281,24 +304,6 @@ func (n *node) remember() (*table.Configuration, error) {
 		return last, n.inherit(last)
 	}
 	return last, nil
-}
-
-// openSealKey opens the key under which the node seals what it keeps, or makes
-// one. A file that holds no key is set aside: what was sealed under it is lost, and
-// comes again from a control plane. A key that others may read is an error, which says
-// how to put that right: without the key the node would start with nothing to serve.
-func openSealKey(dir string, logger *slog.Logger) (*seal.Key, error) {
-	path := filepath.Join(dir, "seal.key")
-	key, err := seal.OpenFile(path)
-	if !errors.Is(err, seal.ErrUnusable) {
-		return key, err
-	}
-	aside := path + ".unusable"
-	logger.Error("seal key: set aside, and another one made; the secrets that were kept cannot be read any more", "file", path, "aside", aside, "error", err)
-	if err := os.Rename(path, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("state directory: %w", err)
-	}
-	return seal.CreateFile(path)
 }
 
 // resources are those in force.

@@ -1,4 +1,4 @@
-package main
+package lastgood
 
 import (
 	"errors"
@@ -20,20 +20,20 @@ func TestASealKeyThatOthersMayReadIsNotThrownAway(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "seal.key")
 	logger := slog.New(slog.DiscardHandler)
-	made, err := openSealKey(dir, logger)
+	made, err := OpenKey(dir, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // what is tested
 		t.Fatal(err)
 	}
-	if _, err := openSealKey(dir, logger); !errors.Is(err, seal.ErrExposed) {
+	if _, err := OpenKey(dir, logger); !errors.Is(err, seal.ErrExposed) {
 		t.Errorf("%v", err)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if k, err := openSealKey(dir, logger); err != nil || k.ID() != made.ID() {
+	if k, err := OpenKey(dir, logger); err != nil || k.ID() != made.ID() {
 		t.Errorf("after the chmod that the error asks for: another key, or %v", err)
 	}
 }
@@ -45,7 +45,7 @@ func TestAFileThatHoldsNoSealKeyIsSetAside(t *testing.T) {
 	if err := os.WriteFile(path, []byte("half a ke"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	key, err := openSealKey(dir, slog.New(slog.DiscardHandler))
+	key, err := OpenKey(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
