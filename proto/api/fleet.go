@@ -3,7 +3,10 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"time"
+
+	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
 // NodeState says how a node stands to the version that is wanted of it.
@@ -123,6 +126,11 @@ type Build struct {
 	Go      string `json:"go"`
 	// SchemaLevel is the highest level of the schema that the build knows.
 	SchemaLevel uint32 `json:"schemaLevel"`
+}
+
+// NewBuild says what this program is; version and commit are what the linker has set.
+func NewBuild(version, commit string) Build {
+	return Build{Version: version, Commit: commit, Go: runtime.Version(), SchemaLevel: resource.SchemaLevel}
 }
 
 // Line is the build on one line, for people, after the name of its program.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
+	"github.com/proxyfleet/proxyfleet/proto/api"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
 )
 
@@ -97,7 +98,7 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:     "proxyctl",
 		Short:   "Run a fleet of reverse proxies as one thing",
-		Version: buildInfo().Line("proxyctl"),
+		Version: api.NewBuild(version, commit).Line("proxyctl"),
 		Long: `proxyctl changes and shows the configuration of a proxyfleet, and its nodes.
 
 Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answers,

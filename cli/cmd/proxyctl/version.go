@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"runtime"
 
 	"github.com/spf13/cobra"
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
 	"github.com/proxyfleet/proxyfleet/proto/api"
-	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
 func (a *app) versionCommand() *cobra.Command {
@@ -24,7 +22,7 @@ the exit status is 4; --client does not ask it, and neither does proxyctl --vers
 			result := struct {
 				Client api.Build  `json:"client"`
 				Server *api.Build `json:"server,omitempty"`
-			}{Client: buildInfo()}
+			}{Client: api.NewBuild(version, commit)}
 			var failed error
 			if !own {
 				failed = a.withClient(func(c *client.Client) error {
@@ -50,9 +48,4 @@ the exit status is 4; --client does not ask it, and neither does proxyctl --vers
 	cmd.Flags().BoolVar(&own, "client", false, "show the version of proxyctl only")
 	offer(cmd)
 	return cmd
-}
-
-// buildInfo says what program this is.
-func buildInfo() api.Build {
-	return api.Build{Version: version, Commit: commit, Go: runtime.Version(), SchemaLevel: resource.SchemaLevel}
 }

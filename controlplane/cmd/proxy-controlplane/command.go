@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime"
 
 	"github.com/spf13/cobra"
 
 	"github.com/proxyfleet/proxyfleet/proto/api"
-	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
 )
 
@@ -86,7 +84,7 @@ func newCommand(w world) *cobra.Command {
 	command := &cobra.Command{
 		Use:           "proxy-controlplane",
 		Short:         "Keeps a fleet's configuration and feeds it to the nodes",
-		Version:       buildInfo().Line("proxy-controlplane"),
+		Version:       api.NewBuild(version, commit).Line("proxy-controlplane"),
 		Long:          longHelp,
 		Example:       examples,
 		Args:          noSuchCommand,
@@ -170,9 +168,4 @@ func wrongFlag(c *cobra.Command, err error) error {
 func noSuchCommand(c *cobra.Command, args []string) error {
 	c.SuggestionsMinimumDistance = 2 // two letters wrong are still near
 	return settings.NoSuchCommand(args, c.SuggestionsFor)
-}
-
-// buildInfo says what program this is.
-func buildInfo() api.Build {
-	return api.Build{Version: version, Commit: commit, Go: runtime.Version(), SchemaLevel: resource.SchemaLevel}
 }

@@ -53,7 +53,7 @@ func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	build := buildInfo()
+	build := api.NewBuild(version, commit)
 	p, err := wire(o, st, reclaim, addrPort(at.rest), build, logger)
 	if err != nil {
 		return errors.Join(err, at.rest.Close(), at.grpc.Close())

@@ -7,11 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/handover"
 	"github.com/proxyfleet/proxyfleet/proto/api"
-	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
 	"github.com/spf13/cobra"
 )
@@ -83,7 +81,7 @@ func newCommand(w world) *cobra.Command {
 	command := &cobra.Command{
 		Use:           "proxy-dataplane",
 		Short:         "Carries the traffic of a fleet",
-		Version:       buildInfo().Line("proxy-dataplane"),
+		Version:       api.NewBuild(version, commit).Line("proxy-dataplane"),
 		Long:          longHelp,
 		Example:       examples,
 		Args:          noSuchCommand,
@@ -161,9 +159,4 @@ func wrongFlag(c *cobra.Command, err error) error {
 func noSuchCommand(c *cobra.Command, args []string) error {
 	c.SuggestionsMinimumDistance = 2 // two letters wrong are still near
 	return settings.NoSuchCommand(args, c.SuggestionsFor)
-}
-
-// buildInfo says what program this is.
-func buildInfo() api.Build {
-	return api.Build{Version: version, Commit: commit, Go: runtime.Version(), SchemaLevel: resource.SchemaLevel}
 }

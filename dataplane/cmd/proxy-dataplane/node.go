@@ -28,6 +28,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/proto/api"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/lifecycle"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
@@ -190,7 +191,7 @@ func (n *node) build() (config admin.Config, err error) {
 		}
 	}
 	return admin.Config{
-		NodeID: o.nodeID, Build: buildInfo(), Stats: n.stats, Live: n.engine.Live().Load,
+		NodeID: o.nodeID, Build: api.NewBuild(version, commit), Stats: n.stats, Live: n.engine.Live().Load,
 		Endpoint: n.endpointLoad, Node: n.state, Log: n.log, Permit: n.permit, Logger: n.logger,
 	}, nil
 }
