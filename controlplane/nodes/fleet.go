@@ -175,12 +175,15 @@ func (r *Registry) create(ctx context.Context, records []*fleetv1.NodeRecord) bo
 		}
 		if err != nil {
 			r.log.Warn("node: record not created", "node", record.GetNodeId(), "error", err)
-			continue
+		} else {
+			wrote = true
+			r.log.Info("node: new", "node", record.GetNodeId(), "labels", record.GetLabels(), "drained", record.GetSpec().GetDrained())
 		}
-		wrote = true
-		r.log.Info("node: new", "node", record.GetNodeId(), "labels", record.GetLabels(), "drained", record.GetSpec().GetDrained())
 		r.mu.Lock()
-		delete(r.missing, record.GetNodeId())
+		// Who has left says Hello again when it comes back, if it ever does.
+		if n := r.nodes[record.GetNodeId()]; err == nil || n == nil || n.current == nil {
+			delete(r.missing, record.GetNodeId())
+		}
 		r.mu.Unlock()
 	}
 	return wrote

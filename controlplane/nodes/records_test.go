@@ -2,8 +2,10 @@ package nodes
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/nodes/nodestest"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
@@ -122,5 +124,34 @@ func TestRecordsAreCreatedOnceTheStoreTakesThem(t *testing.T) {
 		eventually(t, "is known", func() bool { s, ok := r.statusOf("gone"); return ok && !s.Expected && !s.Connected })
 		records.Edit(func(c *nodestest.Content) { delete(c.Nodes, "gone") })
 		eventually(t, "is forgotten", func() bool { _, ok := r.statusOf("gone"); return !ok })
+	})
+}
+
+// TestNodesThatLeaveBeforeTheyHaveARecordAreForgotten: an etcd that has run full is read and
+// not written, and where names are those of containers each start is another node.
+func TestNodesThatLeaveBeforeTheyHaveARecordAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		records := nodestest.New()
+		records.Edit(func(c *nodestest.Content) { c.FailNodes = errors.New("no room") })
+		r := open(t, records)
+		for i := range 20 {
+			n := join(t, r, &fleetv1.Hello{NodeId: fmt.Sprintf("n%d", i)})
+			synctest.Wait()
+			n.link.Leave()
+		}
+		join(t, r, &fleetv1.Hello{NodeId: "there"})
+		time.Sleep(2 * recordsRetry)
+		r.mu.Lock()
+		if len(r.missing) != 1 || len(r.nodes) != 1 {
+			t.Errorf("%d records are missing, of %d nodes", len(r.missing), len(r.nodes))
+		}
+		r.mu.Unlock()
+		records.Edit(func(c *nodestest.Content) { c.FailNodes = nil })
+		time.Sleep(2 * recordsRetry)
+		records.Look(func(c nodestest.Content) {
+			if len(c.Nodes) != 1 || c.Nodes["there"] == nil {
+				t.Errorf("recorded: %v", c.Nodes)
+			}
+		})
 	})
 }
