@@ -63,8 +63,11 @@ func (r *Registry) Admit(hello *fleetv1.Hello, running tree.Version, address str
 	defer r.mu.Unlock()
 	n := r.nodes[id]
 	if n == nil {
-		if len(r.nodes) >= r.c.MaxNodes {
-			return nil, refuse(ErrFull, "node %q: %d nodes are known already, which is the limit", id, len(r.nodes))
+		if len(r.nodes) >= r.c.MaxNodes && !r.makeRoom() {
+			known, connected := r.size()
+			return nil, refuse(ErrFull,
+				"node %q: %d nodes are known already, which is the limit; %d of them are connected: delete those that are gone (proxyctl nodes delete), and give nodes ids that they keep",
+				id, known, connected)
 		}
 		n = &node{id: id}
 		r.nodes[id] = n
@@ -97,6 +100,19 @@ func (r *Registry) Admit(hello *fleetv1.Hello, running tree.Version, address str
 	r.notify()
 	r.look()
 	return l, nil
+}
+
+// makeRoom forgets a node that has neither a record nor a link, as it comes and goes while
+// the store does not answer, and says whether there was one. The caller holds mu.
+func (r *Registry) makeRoom() bool {
+	for id, n := range r.nodes {
+		if n.record == nil && n.current == nil {
+			delete(r.nodes, id)
+			delete(r.missing, id)
+			return true
+		}
+	}
+	return false
 }
 
 // update changes what is known of the node, if the link is still its own.

@@ -3,6 +3,7 @@ package nodes
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,6 +74,25 @@ func TestANodeIsSentAwayFromAControlPlaneThatIsCutOffOnceInAWhile(t *testing.T) 
 			t.Error("it does not look for another one")
 		}
 	})
+}
+
+// TestNodesThatCameAndWentUseNothingUp while the store does not answer: they are in no
+// record, and will not be.
+func TestNodesThatCameAndWentUseNothingUp(t *testing.T) {
+	r := New(Config{Publisher: &publisher{}, Records: nodestest.New(), MaxNodes: 3}) // and does not run
+	join(t, r, &fleetv1.Hello{NodeId: "stays"})
+	for i := range 10 {
+		join(t, r, &fleetv1.Hello{NodeId: fmt.Sprintf("n%d", i)}).link.Leave()
+	}
+	if known, connected := r.Size(); known > 3 || connected != 1 || len(r.missing) != known {
+		t.Errorf("%d known, %d connected, %d missing", known, connected, len(r.missing))
+	}
+	join(t, r, &fleetv1.Hello{NodeId: "b"})
+	join(t, r, &fleetv1.Hello{NodeId: "c"})
+	_, err := r.Admit(&fleetv1.Hello{NodeId: "d"}, tree.Version{}, "x")
+	if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "3 nodes are known already, which is the limit; 3 of them are connected") {
+		t.Error(err)
+	}
 }
 
 func TestLowestSchemaLevelIsNamed(t *testing.T) {

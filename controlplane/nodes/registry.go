@@ -193,6 +193,11 @@ func (r *Registry) notify() {
 func (r *Registry) Size() (known, connected int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.size()
+}
+
+// size is Size. The caller holds mu.
+func (r *Registry) size() (known, connected int) {
 	for _, n := range r.nodes {
 		if n.current != nil {
 			connected++
