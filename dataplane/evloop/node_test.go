@@ -127,7 +127,10 @@ func startChanged(t *testing.T, loops int, change func(*Engine)) *node {
 			t.Error("the engine did not stop")
 		}
 	})
-	t.Cleanup(n.stop)
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections() // else it waits a second for their next request
+		n.stop()
+	})
 	n.port = freePort(t)
 	n.address = fmt.Sprintf("127.0.0.1:%d", n.port)
 	n.connect = func() (net.Conn, error) { return net.Dial("tcp", n.address) }
