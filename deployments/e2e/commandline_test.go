@@ -78,7 +78,7 @@ func TestCtrlCInAnEditorIsTheEditors(t *testing.T) {
 	f := fleettest.New(t, fleettest.Options{Nodes: 1})
 	f.Apply(loadListener + pingRoute + "one}}\n")
 	cmd := exec.Command(fleettest.Binary(t, "proxyctl"), "--server", f.REST, "edit", "route/ping")
-	cmd.Env = append(os.Environ(), "VISUAL=", "EDITOR=kill -INT $PPID; sleep 0.2; sed -i.old s/one/two/")
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), "VISUAL=", "EDITOR=kill -INT $PPID; sleep 0.2; sed -i.old s/one/two/")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
