@@ -4,5 +4,6 @@
 // leave nothing outside their temporary directories.
 //
 // Each fleet has a network of its own within 127.0.0.0/8, so tests neither meet
-// each other nor what else runs on the machine.
+// each other nor what else runs on the machine. Those that hold processes to no time, and
+// wait most of theirs, run beside each other when the others are over.
 package e2e

@@ -81,6 +81,7 @@ func mentions(t *testing.T, text string, parts ...string) {
 }
 
 func TestAWipedEtcdEmptiesNoNodeUntilThatIsAccepted(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{Nodes: 2})
 	before := f.Apply(loadListener + manyRoutes(0, 50))
 	f.WaitNodes()
@@ -153,6 +154,7 @@ func TestAWipedEtcdEmptiesNoNodeUntilThatIsAccepted(t *testing.T) {
 }
 
 func TestFilesThatAreAppliedAgainAfterAWipeNeedNoAcceptance(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{Nodes: 2})
 	before := f.Apply(loadListener + manyRoutes(0, 50))
 	f.WaitNodes()
@@ -189,6 +191,7 @@ func TestFilesThatAreAppliedAgainAfterAWipeNeedNoAcceptance(t *testing.T) {
 // TestADataDirectoryThatIsPutBackUndoesNoDecision: since it was copied a node was drained,
 // and another one undrained; one finds that on its disk, the other one knows it still.
 func TestADataDirectoryThatIsPutBackUndoesNoDecision(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{Nodes: 3})
 	data, backup := filepath.Join(f.Dir, "cp"), filepath.Join(t.TempDir(), "cp")
 	copied := func(from, to string) {

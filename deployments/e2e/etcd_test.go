@@ -32,6 +32,7 @@ func everything(t *testing.T, f *fleettest.Fleet) string {
 }
 
 func TestTwoThousandResourcesAreOneRevisionOnAStockEtcd(t *testing.T) {
+	t.Parallel()
 	etcd := fleettest.NewEtcd(t)
 	f := fleettest.New(t, fleettest.Options{Nodes: 1, EtcdEndpoints: []string{etcd.Endpoint}})
 	before, err := f.Client.Status(t.Context())

@@ -54,6 +54,7 @@ func ask(t *testing.T, node *fleettest.Node, host, path string, header ...string
 var direct = &http.Transport{MaxIdleConnsPerHost: 8}
 
 func TestEveryRouteOfTheFirstExampleAnswersAsItsCommentsSay(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{})
 	f.PortBackends()
 	f.Apply(f.Localise(example(t, "first.yaml")))

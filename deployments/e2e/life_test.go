@@ -25,6 +25,7 @@ func holds(path, text string) bool {
 // TestANodeServesFromItsLastKnownGoodConfigurationWhenNobodyAnswers kills the
 // control plane, with its etcd, and restarts a node.
 func TestANodeServesFromItsLastKnownGoodConfigurationWhenNobodyAnswers(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{Nodes: 2})
 	f.Apply(loadListener + pingRoute + "one}}\n")
 	f.WaitNodes()
@@ -74,6 +75,7 @@ func TestANodeServesFromItsLastKnownGoodConfigurationWhenNobodyAnswers(t *testin
 // TestADrainedNodeEndsItsConnectionsAndTakesNoNewOnes drains by proxyctl under
 // load and takes it back.
 func TestADrainedNodeEndsItsConnectionsAndTakesNoNewOnes(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{Nodes: 2})
 	backend := newBackend(t, f, 9101)
 	f.Apply(loadListener + loadDocuments(0, backend.Addr(), newBackend(t, f, 9102).Addr()))

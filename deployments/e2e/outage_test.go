@@ -13,6 +13,7 @@ import (
 // a node meanwhile, also with a file in which a bit was flipped. When they are back
 // a node that has nothing to catch up with gets no byte of configuration.
 func TestTrafficGoesOnWithoutControlPlaneAndEtcd(t *testing.T) {
+	t.Parallel()
 	etcd := fleettest.NewEtcd(t)
 	f := fleettest.New(t, fleettest.Options{Nodes: 2, EtcdEndpoints: []string{etcd.Endpoint}})
 	backend := newBackend(t, f, 9101)

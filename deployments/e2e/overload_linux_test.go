@@ -26,7 +26,7 @@ import (
 func TestFiveThousandClientsDoNotBringDownASmallNode(t *testing.T) {
 	const (
 		clients  = 5000
-		duration = 8 * time.Second
+		duration = 5 * time.Second
 	)
 	needDescriptors(t, clients+1000)
 	f := fleettest.New(t, fleettest.Options{

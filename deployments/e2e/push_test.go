@@ -233,6 +233,7 @@ func (p *prober) until(want string, deadline time.Time) {
 // TestANodeThatCannotApplyAVersionServesTheOldOneAndSaysWhy takes a port away
 // from one node: the others go on, and it follows by itself when the port is free.
 func TestANodeThatCannotApplyAVersionServesTheOldOneAndSaysWhy(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{})
 	f.Apply(loadListener + "kind: Route\nname: ping\nspec: {match: {path: {exact: /ping}}, respond: {status: 200, body: old}}\n")
 	f.WaitNodes()

@@ -18,6 +18,7 @@ const extraListener = "kind: Listener\nname: extra\nspec: {port: 8081, protocol:
 // connection that was accepted is answered, or closed between requests. What is
 // refused afterwards is the purpose.
 func TestNoConnectionIsLostWhereANodeStopsListening(t *testing.T) {
+	t.Parallel()
 	const rounds = 4
 	f := fleettest.New(t, fleettest.Options{Nodes: 1, NodeArgs: []string{"--loops", "2"}})
 	node := f.Nodes[0]

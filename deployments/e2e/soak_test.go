@@ -52,6 +52,7 @@ spec: {hosts: [absent.test], match: {path: {prefix: /}}, forward: [{upstream: ab
 // SOAK says. The good requests are all answered; descriptors and goroutines are afterwards what they were; and
 // in a long run memory does not grow.
 func TestMixedTrafficWithAPushEverySecondLeaksNothing(t *testing.T) {
+	t.Parallel()
 	duration := soakDuration(t)
 	f := fleettest.New(t, fleettest.Options{Nodes: 1, NodeArgs: []string{"--loops", strconv.Itoa(soakLoops)}})
 	node := f.Nodes[0]

@@ -50,6 +50,7 @@ type finding struct {
 // TestTestsslFindsNothingAboveLow looks at a listener that has a certificate with an
 // ECDSA key and one with an RSA key.
 func TestTestsslFindsNothingAboveLow(t *testing.T) {
+	t.Parallel()
 	program, err := exec.LookPath("testssl")
 	if err != nil {
 		t.Skip("testssl is not installed (Debian: testssl.sh)")

@@ -10,6 +10,7 @@ import (
 // TestAnUpgradeUnderLoadLosesNoRequest replaces a node's process twice, while
 // new and kept connections carry requests.
 func TestAnUpgradeUnderLoadLosesNoRequest(t *testing.T) {
+	t.Parallel()
 	for _, loops := range []string{"1", "3"} {
 		t.Run(loops+" loops", func(t *testing.T) { upgradeTwice(t, loops) })
 	}

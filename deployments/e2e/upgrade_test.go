@@ -64,6 +64,7 @@ func checkNoneFailed(t *testing.T, r *load.Result) {
 
 // TestAnUpgradedNodeIsTheSameMemberOfTheFleet upgrades twice.
 func TestAnUpgradedNodeIsTheSameMemberOfTheFleet(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{Nodes: 1})
 	node := f.Nodes[0]
 	f.Apply(loadListener + pingRoute + "old}}\n")
@@ -98,6 +99,7 @@ func TestAnUpgradedNodeIsTheSameMemberOfTheFleet(t *testing.T) {
 
 // TestANodeWhoseUpgradeFailsGoesOn upgrades to programs that are no node.
 func TestANodeWhoseUpgradeFailsGoesOn(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{Nodes: 1})
 	node := f.Nodes[0]
 	backend := newBackend(t, f, 9101)

@@ -96,6 +96,9 @@ func TestAPlannedEndHandsTheVIPOver(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if !tight() {
+				t.Parallel()
+			}
 			f := vipFleet(t)
 			for range handOvers(t) {
 				before := awaitVIP(t, f, 3)
@@ -178,7 +181,7 @@ func TestAnAgentThatDiesOrIsStoppedCostsTheVIPNoLonger(t *testing.T) {
 }
 
 func TestANodeThatCannotHoldSaysWhy(t *testing.T) {
-	vipFleet(t) // or skip
+	t.Parallel()
 	t.Run("gossip is off", func(t *testing.T) {
 		f := fleettest.New(t, fleettest.Options{Nodes: 1})
 		f.PortBackends()

@@ -84,6 +84,7 @@ func addressOf(sa *unix.SockaddrInet4) string {
 // TestANodeThatWouldServeNobodyGivesTheVIPAwayUnlessNoneWould makes nodes deaf: they
 // run, and their loops turn.
 func TestANodeThatWouldServeNobodyGivesTheVIPAwayUnlessNoneWould(t *testing.T) {
+	t.Parallel()
 	f := vipFleet(t)
 	unfit := func(n api.VIPReport) bool {
 		return strings.Contains(n.NotEligible, `self-probe fails: listener "`)

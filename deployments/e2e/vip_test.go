@@ -159,6 +159,7 @@ func checkTimes(t *testing.T, what string, took []time.Duration, median, worst t
 }
 
 func TestTheFirstExampleAppliesWholeAndItsVIPAnswers(t *testing.T) {
+	t.Parallel()
 	f := vipFleet(t)
 	if err := pings(f.VIP()); err != nil {
 		t.Fatal(err)
@@ -201,6 +202,10 @@ func TestAVIPMovesWhenItsHolderIsKilled(t *testing.T) {
 
 func TestAStoppedHolderLosesItsVIPAndDoesNotComeBackAsASecondOne(t *testing.T) {
 	f := vipFleet(t)
+	watched := time.Second // twenty beats
+	if tight() {
+		watched *= 2
+	}
 	var took []time.Duration
 	for range repeats(t) {
 		holder := awaitVIP(t, f, 3).Holder
@@ -217,7 +222,7 @@ func TestAStoppedHolderLosesItsVIPAndDoesNotComeBackAsASecondOne(t *testing.T) {
 		}
 		// It must not answer beside the next one, and that one must go on answering.
 		next, silent := "", time.Now()
-		for resumed := time.Now(); time.Since(resumed) < 2*time.Second; {
+		for resumed := time.Now(); time.Since(resumed) < watched; {
 			if v := vip(t, f); len(v.Holders) > 1 {
 				t.Fatalf("%v hold: %+v", v.Holders, v.Nodes)
 			} else if v.Holder != "" {
@@ -291,6 +296,7 @@ func TestAVIPMovesWhileControlPlaneAndEtcdAreGone(t *testing.T) {
 // TestWhatIsSaidOfAVIPIsTrueWhileEtcdIsAway: who holds it the nodes say, without etcd;
 // and while a node is away that lost its directory.
 func TestWhatIsSaidOfAVIPIsTrueWhileEtcdIsAway(t *testing.T) {
+	t.Parallel()
 	etcd := fleettest.NewEtcd(t)
 	f := fleettest.New(t, fleettest.Options{Gossip: true, EtcdEndpoints: []string{etcd.Endpoint}})
 	f.PortBackends()
