@@ -44,7 +44,7 @@ run: build ## build, then start the demo fleet (Ctrl-C ends it); ARGS go to `pro
 	@bin/proxyctl demo $(ARGS)
 
 .PHONY: test
-test: build $(TEST_TOOLS) ## run every test: the modules under the race detector, then the binaries end to end
+test: build $(TEST_TOOLS) ## run every test: the modules, under the race detector where it can find something, then the binaries end to end
 	@deployments/tools/test.sh '$(TAGS)'
 
 .PHONY: lint
