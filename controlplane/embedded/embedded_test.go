@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -323,25 +324,50 @@ func TestAFullEtcdIsWrittenToAgainAfterReclaim(t *testing.T) {
 		}
 	}()
 	value := strings.Repeat("x", 256<<10)
-	fill := func(key func(i int) string) {
+	// Values come side by side: of one alone etcd knows that it has no room for it, and the
+	// file would not come to the quota.
+	fill := func(key func(i int64) string) (written int64) {
 		t.Helper()
+		var next, done atomic.Int64
+		var all sync.WaitGroup
 		// It measures its file ten times a second, which is time for more than the quota.
 		deadline := time.Now().Add(time.Minute)
-		for i, err := 0, error(nil); err == nil && time.Now().Before(deadline); i++ {
-			_, err = e.Client().Put(t.Context(), key(i), value)
+		for range 8 {
+			all.Go(func() {
+				for time.Now().Before(deadline) {
+					if _, err := e.Client().Put(t.Context(), key(next.Add(1)), value); err != nil {
+						return
+					}
+					done.Add(1)
+				}
+			})
 		}
+		all.Wait()
 		if _, err := e.Client().Put(t.Context(), "small", ""); !errors.Is(err, rpctypes.ErrNoSpace) {
 			t.Fatalf("a small write to a full etcd: %v", err)
 		}
+		return done.Load()
 	}
-	fill(func(int) string { return "key" })
+	fill(func(int64) string { return "key" })
 	if err := e.Reclaim(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	put(t, e, "small", "")
-	keys := 0
-	other := func(int) string { keys++; return fmt.Sprint("key", keys) }
-	for fill(other); e.Reclaim(t.Context()) == nil; fill(other) { // the file had room for some more
+	fills := 0
+	for { // the file had room for some more
+		fills++
+		more := fill(func(i int64) string { return fmt.Sprintf("key %d of %d", i, fills) })
+		if e.Reclaim(t.Context()) != nil {
+			break
+		}
+		if more == 0 { // and has it for less than one: from the beginning
+			if _, err := e.Client().Delete(t.Context(), "key", clientv3.WithPrefix()); err != nil {
+				t.Fatal(err)
+			}
+			if err := e.Reclaim(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	// Also where somebody had etcd write again by hand.
 	if _, err := e.Client().AlarmDisarm(t.Context(), &clientv3.AlarmMember{}); err != nil {
