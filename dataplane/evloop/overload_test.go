@@ -21,9 +21,11 @@ import (
 // TestAboveTheCeilingClientsAreRefusedAndIdleOnesMakeRoom fills a node with busy
 // clients, then with idle ones.
 func TestAboveTheCeilingClientsAreRefusedAndIdleOnesMakeRoom(t *testing.T) {
-	const most = 32
-	release := make(chan struct{})
-	backend := startBackend(t, func(w http.ResponseWriter, _ *http.Request) { <-release; fmt.Fprint(w, "ok") })
+	const most = 4 * 2 * shedLeast // each of two loops may close shedLeast in the same moment
+	held := make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
+	backend := startBackend(t, func(w http.ResponseWriter, _ *http.Request) { <-held; fmt.Fprint(w, "ok") })
+	t.Cleanup(release)
 	n := startNode(t, 2)
 	n.engine.ceilings.clients = most
 	n.apply(nil, forwardAll(newUpstream("u", backend)))
@@ -50,7 +52,7 @@ func TestAboveTheCeilingClientsAreRefusedAndIdleOnesMakeRoom(t *testing.T) {
 	if refused := n.engine.stats.Counter(stats.ClientsOverCeiling); refused != 1 {
 		t.Errorf("%d refused", refused)
 	}
-	close(release)
+	release()
 	for _, c := range busy {
 		if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != 200 {
 			t.Errorf("busy when the node was full: %v %v", resp, err)
