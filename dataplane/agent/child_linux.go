@@ -80,7 +80,7 @@ func hearStart(main *conn) (*fleetv1.AgentStart, error) {
 func live(ctx context.Context, main *conn, pipe *os.File, start *fleetv1.AgentStart, log *slog.Logger, open openFunc) error {
 	l := &loop{
 		log: log, clock: boottime, witness: start.GetWitness(), node: start.GetNodeId(), labels: start.GetLabels(),
-		inbox: make(chan vip.Message, inboxSize), orders: make(chan *fleetv1.AgentWanted, 1), pulses: make(chan pulse, 1),
+		inbox: make(chan vip.Message, inboxSize), orders: make(chan *fleetv1.AgentWanted, 1), refused: make(chan uint64), pulses: make(chan pulse, 1),
 		gone: make(chan struct{}), look: newOnlooker(os.Getppid()).look,
 		held: map[string]*holding{}, benched: map[string]bench{}, left: map[string]int64{}, conflicts: map[string]conflict{},
 	}
@@ -103,7 +103,7 @@ func live(ctx context.Context, main *conn, pipe *os.File, start *fleetv1.AgentSt
 	defer main.close()
 	defer close(done)
 	wait.Go(func() { l.out.run(main, done) })
-	wait.Go(func() { hearOrders(main, l, log) })
+	wait.Go(func() { hearOrders(main, l, log, done) })
 	wait.Go(func() { hearPulses(pipe, l.pulses) })
 	return l.run(ctx)
 }
@@ -146,8 +146,9 @@ func gossiping(ctx context.Context, start *fleetv1.AgentStart, l *loop, log *slo
 	}
 }
 
-// hearOrders passes on what the main process wants, the latest only.
-func hearOrders(main *conn, l *loop, log *slog.Logger) {
+// hearOrders passes on what the main process wants, the latest only, and what it refuses,
+// until it ends or done is closed.
+func hearOrders(main *conn, l *loop, log *slog.Logger, done <-chan struct{}) {
 	defer close(l.gone)
 	for {
 		var m fleetv1.ToAgent
@@ -161,8 +162,15 @@ func hearOrders(main *conn, l *loop, log *slog.Logger) {
 			}
 			return
 		}
-		if w := m.GetWanted(); w != nil {
-			offer(l.orders, w)
+		switch m := m.GetMessage().(type) {
+		case *fleetv1.ToAgent_Wanted:
+			offer(l.orders, m.Wanted)
+		case *fleetv1.ToAgent_Refused:
+			select {
+			case l.refused <- m.Refused.GetNumber():
+			case <-done:
+				return
+			}
 		}
 	}
 }

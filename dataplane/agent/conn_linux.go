@@ -76,8 +76,8 @@ func (c *conn) send(m proto.Message, fd int) error {
 	return nil
 }
 
-// receive hears one message. fd is the caller's, or noFD. errGone says that the
-// other side ended.
+// receive hears one message. fd is the caller's, or noFD, also where this process has no
+// descriptor left for the one that came. errGone says that the other side ended.
 func (c *conn) receive(m proto.Message) (fd int, err error) {
 	fd = noFD
 	defer func() {
@@ -136,7 +136,7 @@ func (c *conn) fill(b []byte, fd *int) error {
 			unix.Close(got)
 			err = errors.Join(err, fmt.Errorf("%w: more than one descriptor", errMessage))
 		}
-		if flags&unix.MSG_CTRUNC != 0 {
+		if flags&unix.MSG_CTRUNC != 0 && len(fds) > 0 { // else there was no room for any
 			err = errors.Join(err, fmt.Errorf("%w: more than one descriptor", errMessage))
 		}
 		if err != nil {

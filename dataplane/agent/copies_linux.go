@@ -12,8 +12,14 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
-// engineTimeout bounds what the engine may take for one socket.
-const engineTimeout = 5 * time.Second
+const (
+	// engineTimeout bounds what the engine may take for one socket.
+	engineTimeout = 5 * time.Second
+	// complainEvery is between two words on sockets that are not served.
+	complainEvery = time.Second
+)
+
+var errNoDescriptor = errors.New("this process has no descriptor left")
 
 // shared is a socket of the agent's of which this process has a copy.
 type shared struct {
@@ -23,17 +29,19 @@ type shared struct {
 	ended   bool // this process ended it
 }
 
-// take takes over a socket.
+// take takes over a socket. One that came without a descriptor, since this process has as
+// many as it may, nobody here can end.
 func (l *life) take(m *fleetv1.AgentSocket, fd int) error {
 	address, err := netip.ParseAddrPort(m.GetAddress())
-	if err == nil && fd == noFD {
-		err = errors.New("no descriptor")
-	}
 	if err != nil {
 		if fd != noFD {
 			unix.Close(fd)
 		}
 		return fmt.Errorf("%w: socket: %w", errMessage, err)
+	}
+	if fd == noFD {
+		l.complain(address, errNoDescriptor)
+		return l.say(&fleetv1.ToAgent{Message: &fleetv1.ToAgent_Refused{Refused: &fleetv1.AgentRefused{Number: m.GetNumber()}}})
 	}
 	l.mu.Lock()
 	l.copies[m.GetNumber()] = &shared{address: address, fd: fd, until: m.GetUntil()}
@@ -92,9 +100,23 @@ func (l *life) work() {
 		l.mu.Unlock()
 		for address := range owed {
 			if err := l.follow(address); err != nil {
-				l.s.log.Error("virtual IP: socket", "address", address, "error", err)
+				l.complain(address, err)
 			}
 		}
+	}
+}
+
+// complain tells of a socket that is not served. What keeps one from it keeps many, again
+// and again: it is told once in complainEvery.
+func (l *life) complain(address netip.AddrPort, err error) {
+	l.mu.Lock()
+	again := time.Since(l.complained) < complainEvery
+	if !again {
+		l.complained = time.Now()
+	}
+	l.mu.Unlock()
+	if !again {
+		l.s.log.Error("virtual IP: socket", "address", address, "error", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -146,4 +147,61 @@ func TestWhatTheEngineDoesNotShareIsEndedAlone(t *testing.T) {
 	l.dropAll()
 	close(l.owing)
 	wait.Wait()
+}
+
+// withoutDescriptors runs f in a process that has as many as it may.
+func withoutDescriptors(t *testing.T, f func()) {
+	t.Helper()
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	none := before
+	none.Cur = 3 // all that are open stay so
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	f()
+}
+
+// TestANodeThatIsOutOfDescriptorsKeepsItsAgent is for one that is full of clients when the
+// virtual IPs of another come to it: what it holds already it goes on serving.
+func TestANodeThatIsOutOfDescriptorsKeepsItsAgent(t *testing.T) {
+	p := newPlace(t)
+	n := p.node(t, "1", "1")
+	p.holder(t)
+	v := p.vips()
+	v = append(v, &fleetv1.AgentVip{Name: "y", Address: p.net + ".101", Ports: v[0].GetPorts()})
+	n.e.mu.Lock()
+	shared := len(n.e.shared)
+	n.e.mu.Unlock()
+	withoutDescriptors(t, func() {
+		n.s.SetVIPs(v)
+		eventually(t, "both are held, as far as the agent knows", func() bool {
+			held := 0
+			for _, s := range n.s.Statuses() {
+				if s.GetState() == fleetv1.VipStatus_HOLDING {
+					held++
+				}
+			}
+			return held == 2
+		})
+		time.Sleep(4 * time.Duration(lookEvery)) // it is tried again meanwhile
+	})
+	if s := n.s.State(); s.Restarts != 0 || shared != 1 {
+		t.Fatalf("%d agents ended (%s); %d sockets were shared", s.Restarts, s.Problem, shared)
+	}
+	eventually(t, "the other one, too", func() bool {
+		n.e.mu.Lock()
+		defer n.e.mu.Unlock()
+		return len(n.e.shared) == 2
+	})
+	if id := p.ask(); id != "1" {
+		t.Errorf("the first is answered by %q", id)
+	}
 }

@@ -94,14 +94,16 @@
 // what is held is renewed between two turns, however many sockets there are to open.
 // Orders and reports replace the ones before. A port that somebody else has is tried for
 // 2 s, then this node leaves the virtual IP to others for 5 s; an address that this
-// machine does not have, or may not listen on, for as long as that is so. If the virtual
+// machine does not have, or may not listen on, for as long as that is so. A socket that the
+// main process has no descriptor for, or that its loops cannot share, is ended and tried
+// again every 50 ms, for 2 s likewise; what is held besides goes on. If the virtual
 // IP comes back, the others could not have all of it either: the node then keeps the ports
 // that it can have, tries the rest each second, and tells of the conflict. An agent that
 // says nothing for 5 s is killed; the next starts after 50 ms to 5 s.
 //
 // # Owners
 //
-// The loop owns Grants, the sockets and the outbox's numbers. Who receives from a
+// The loop owns Grants, and the sockets with their numbers. Who receives from a
 // connection owns the descriptors that come. The Supervisor owns the process and
 // its copies; the engine makes copies of its own.
 package agent

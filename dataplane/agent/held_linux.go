@@ -70,3 +70,14 @@ func (l *loop) serve(address string, h *holding, now int64) (benched bool) {
 	}
 	return false
 }
+
+// endSocket ends a socket that the main process could not take. The next look finds it.
+func (l *loop) endSocket(number uint64) {
+	for _, h := range l.held {
+		for _, s := range h.sockets {
+			if s.number == number {
+				endListening(s.fd)
+			}
+		}
+	}
+}

@@ -45,13 +45,16 @@ type life struct {
 	sooner chan struct{} // holds a token when a lease is new
 	owing  chan struct{} // holds a token when owed is not empty; closed when it can be no more
 
+	saying sync.Mutex // held by who sends
+
 	// guarded by mu
-	mu     sync.Mutex
-	copies map[uint64]*shared
-	latest map[netip.AddrPort]uint64 // of the copies of one address: it replaced the others
-	owed   map[netip.AddrPort]bool   // what the engine has not followed yet
-	looks  int                       // in a row with a lease that has run out and something unread
-	heard  time.Time
+	mu         sync.Mutex
+	copies     map[uint64]*shared
+	latest     map[netip.AddrPort]uint64 // of the copies of one address: it replaced the others
+	owed       map[netip.AddrPort]bool   // what the engine has not followed yet
+	looks      int                       // in a row with a lease that has run out and something unread
+	heard      time.Time
+	complained time.Time // of a socket that is not served
 }
 
 // once runs one agent to its end.
@@ -205,13 +208,20 @@ func news(a, b *fleetv1.AgentReport) bool {
 	return false
 }
 
+// say sends one message.
+func (l *life) say(m *fleetv1.ToAgent) error {
+	l.saying.Lock()
+	defer l.saying.Unlock()
+	return l.conn.send(m, noFD)
+}
+
 // tell passes on what is wanted.
 func (l *life) tell(ctx context.Context) {
 	var said *fleetv1.AgentWanted
 	for {
 		if w := l.s.latest(); !proto.Equal(w, said) {
 			said = w
-			if err := l.conn.send(&fleetv1.ToAgent{Message: &fleetv1.ToAgent_Wanted{Wanted: w}}, noFD); err != nil {
+			if err := l.say(&fleetv1.ToAgent{Message: &fleetv1.ToAgent_Wanted{Wanted: w}}); err != nil {
 				if errors.Is(err, errTooLong) {
 					l.s.log.Error("vip-agent: it cannot be told which virtual IPs there are", "error", err)
 				}

@@ -55,6 +55,7 @@ type loop struct {
 	inbox   chan vip.Message
 	lost    atomic.Uint64 // messages that did not fit into the inbox
 	orders  chan *fleetv1.AgentWanted
+	refused chan uint64 // numbers of sockets that the main process could not take
 	pulses  chan pulse
 	gone    chan struct{} // closed when the main process is
 	// look says what the main process does: see onlooker.
@@ -133,6 +134,8 @@ func (l *loop) run(ctx context.Context) error {
 			l.wanted, order = w, true
 		case m := <-l.inbox:
 			l.events = append(l.events, vip.Received{Message: m})
+		case number := <-l.refused:
+			l.endSocket(number)
 		case <-l.gossip.Views():
 			l.reportAt = 0
 		case <-timer.C:

@@ -83,6 +83,7 @@ type ToAgent struct {
 	//
 	//	*ToAgent_Start
 	//	*ToAgent_Wanted
+	//	*ToAgent_Refused
 	Message       isToAgent_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -143,6 +144,15 @@ func (x *ToAgent) GetWanted() *AgentWanted {
 	return nil
 }
 
+func (x *ToAgent) GetRefused() *AgentRefused {
+	if x != nil {
+		if x, ok := x.Message.(*ToAgent_Refused); ok {
+			return x.Refused
+		}
+	}
+	return nil
+}
+
 type isToAgent_Message interface {
 	isToAgent_Message()
 }
@@ -155,9 +165,15 @@ type ToAgent_Wanted struct {
 	Wanted *AgentWanted `protobuf:"bytes,2,opt,name=wanted,oneof"`
 }
 
+type ToAgent_Refused struct {
+	Refused *AgentRefused `protobuf:"bytes,3,opt,name=refused,oneof"`
+}
+
 func (*ToAgent_Start) isToAgent_Message() {}
 
 func (*ToAgent_Wanted) isToAgent_Message() {}
+
+func (*ToAgent_Refused) isToAgent_Message() {}
 
 // FromAgent is a message of the agent.
 type FromAgent struct {
@@ -928,6 +944,52 @@ func (x *AgentSocket) GetUntil() int64 {
 	return 0
 }
 
+// AgentRefused says that the main process could not take a socket: it has no descriptor
+// left for it, say.
+type AgentRefused struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentRefused) Reset() {
+	*x = AgentRefused{}
+	mi := &file_fleet_v1_agent_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentRefused) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentRefused) ProtoMessage() {}
+
+func (x *AgentRefused) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_agent_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentRefused.ProtoReflect.Descriptor instead.
+func (*AgentRefused) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_agent_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *AgentRefused) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 // AgentClosed says that a socket is closed, and listens nowhere.
 type AgentClosed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -938,7 +1000,7 @@ type AgentClosed struct {
 
 func (x *AgentClosed) Reset() {
 	*x = AgentClosed{}
-	mi := &file_fleet_v1_agent_proto_msgTypes[11]
+	mi := &file_fleet_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -950,7 +1012,7 @@ func (x *AgentClosed) String() string {
 func (*AgentClosed) ProtoMessage() {}
 
 func (x *AgentClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_v1_agent_proto_msgTypes[11]
+	mi := &file_fleet_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -963,7 +1025,7 @@ func (x *AgentClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentClosed.ProtoReflect.Descriptor instead.
 func (*AgentClosed) Descriptor() ([]byte, []int) {
-	return file_fleet_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_fleet_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AgentClosed) GetNumber() uint64 {
@@ -977,10 +1039,11 @@ var File_fleet_v1_agent_proto protoreflect.FileDescriptor
 
 const file_fleet_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x14fleet/v1/agent.proto\x12\bfleet.v1\x1a\x17fleet/v1/resource.proto\x1a\x13fleet/v1/sync.proto\"s\n" +
+	"\x14fleet/v1/agent.proto\x12\bfleet.v1\x1a\x17fleet/v1/resource.proto\x1a\x13fleet/v1/sync.proto\"\xa7\x01\n" +
 	"\aToAgent\x12,\n" +
 	"\x05start\x18\x01 \x01(\v2\x14.fleet.v1.AgentStartH\x00R\x05start\x12/\n" +
-	"\x06wanted\x18\x02 \x01(\v2\x15.fleet.v1.AgentWantedH\x00R\x06wantedB\t\n" +
+	"\x06wanted\x18\x02 \x01(\v2\x15.fleet.v1.AgentWantedH\x00R\x06wanted\x122\n" +
+	"\arefused\x18\x03 \x01(\v2\x16.fleet.v1.AgentRefusedH\x00R\arefusedB\t\n" +
 	"\amessage\"\xda\x01\n" +
 	"\tFromAgent\x12/\n" +
 	"\x06report\x18\x01 \x01(\v2\x15.fleet.v1.AgentReportH\x00R\x06report\x12/\n" +
@@ -1051,7 +1114,9 @@ const file_fleet_v1_agent_proto_rawDesc = "" +
 	"\vAgentSocket\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
-	"\x05until\x18\x03 \x01(\x03R\x05until\"%\n" +
+	"\x05until\x18\x03 \x01(\x03R\x05until\"&\n" +
+	"\fAgentRefused\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\"%\n" +
 	"\vAgentClosed\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06numberB>Z7github.com/proxyfleet/proxyfleet/proto/fleet/v1;fleetv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
@@ -1068,7 +1133,7 @@ func file_fleet_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_fleet_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_fleet_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_fleet_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_fleet_v1_agent_proto_goTypes = []any{
 	(AgentWanted_Mode)(0),          // 0: fleet.v1.AgentWanted.Mode
 	(*ToAgent)(nil),                // 1: fleet.v1.ToAgent
@@ -1082,33 +1147,35 @@ var file_fleet_v1_agent_proto_goTypes = []any{
 	(*AgentLease)(nil),             // 9: fleet.v1.AgentLease
 	(*AgentMember)(nil),            // 10: fleet.v1.AgentMember
 	(*AgentSocket)(nil),            // 11: fleet.v1.AgentSocket
-	(*AgentClosed)(nil),            // 12: fleet.v1.AgentClosed
-	nil,                            // 13: fleet.v1.AgentStart.LabelsEntry
-	nil,                            // 14: fleet.v1.AgentVip.LabelsEntry
-	(VirtualIP_PartitionPolicy)(0), // 15: fleet.v1.VirtualIP.PartitionPolicy
-	(*VipStatus)(nil),              // 16: fleet.v1.VipStatus
+	(*AgentRefused)(nil),           // 12: fleet.v1.AgentRefused
+	(*AgentClosed)(nil),            // 13: fleet.v1.AgentClosed
+	nil,                            // 14: fleet.v1.AgentStart.LabelsEntry
+	nil,                            // 15: fleet.v1.AgentVip.LabelsEntry
+	(VirtualIP_PartitionPolicy)(0), // 16: fleet.v1.VirtualIP.PartitionPolicy
+	(*VipStatus)(nil),              // 17: fleet.v1.VipStatus
 }
 var file_fleet_v1_agent_proto_depIdxs = []int32{
 	3,  // 0: fleet.v1.ToAgent.start:type_name -> fleet.v1.AgentStart
 	4,  // 1: fleet.v1.ToAgent.wanted:type_name -> fleet.v1.AgentWanted
-	7,  // 2: fleet.v1.FromAgent.report:type_name -> fleet.v1.AgentReport
-	11, // 3: fleet.v1.FromAgent.socket:type_name -> fleet.v1.AgentSocket
-	12, // 4: fleet.v1.FromAgent.closed:type_name -> fleet.v1.AgentClosed
-	8,  // 5: fleet.v1.FromAgent.leases:type_name -> fleet.v1.AgentLeases
-	13, // 6: fleet.v1.AgentStart.labels:type_name -> fleet.v1.AgentStart.LabelsEntry
-	0,  // 7: fleet.v1.AgentWanted.mode:type_name -> fleet.v1.AgentWanted.Mode
-	5,  // 8: fleet.v1.AgentWanted.vips:type_name -> fleet.v1.AgentVip
-	6,  // 9: fleet.v1.AgentVip.ports:type_name -> fleet.v1.AgentPort
-	14, // 10: fleet.v1.AgentVip.labels:type_name -> fleet.v1.AgentVip.LabelsEntry
-	15, // 11: fleet.v1.AgentVip.policy:type_name -> fleet.v1.VirtualIP.PartitionPolicy
-	16, // 12: fleet.v1.AgentReport.vips:type_name -> fleet.v1.VipStatus
-	10, // 13: fleet.v1.AgentReport.members:type_name -> fleet.v1.AgentMember
-	9,  // 14: fleet.v1.AgentLeases.leases:type_name -> fleet.v1.AgentLease
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	12, // 2: fleet.v1.ToAgent.refused:type_name -> fleet.v1.AgentRefused
+	7,  // 3: fleet.v1.FromAgent.report:type_name -> fleet.v1.AgentReport
+	11, // 4: fleet.v1.FromAgent.socket:type_name -> fleet.v1.AgentSocket
+	13, // 5: fleet.v1.FromAgent.closed:type_name -> fleet.v1.AgentClosed
+	8,  // 6: fleet.v1.FromAgent.leases:type_name -> fleet.v1.AgentLeases
+	14, // 7: fleet.v1.AgentStart.labels:type_name -> fleet.v1.AgentStart.LabelsEntry
+	0,  // 8: fleet.v1.AgentWanted.mode:type_name -> fleet.v1.AgentWanted.Mode
+	5,  // 9: fleet.v1.AgentWanted.vips:type_name -> fleet.v1.AgentVip
+	6,  // 10: fleet.v1.AgentVip.ports:type_name -> fleet.v1.AgentPort
+	15, // 11: fleet.v1.AgentVip.labels:type_name -> fleet.v1.AgentVip.LabelsEntry
+	16, // 12: fleet.v1.AgentVip.policy:type_name -> fleet.v1.VirtualIP.PartitionPolicy
+	17, // 13: fleet.v1.AgentReport.vips:type_name -> fleet.v1.VipStatus
+	10, // 14: fleet.v1.AgentReport.members:type_name -> fleet.v1.AgentMember
+	9,  // 15: fleet.v1.AgentLeases.leases:type_name -> fleet.v1.AgentLease
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_fleet_v1_agent_proto_init() }
@@ -1121,6 +1188,7 @@ func file_fleet_v1_agent_proto_init() {
 	file_fleet_v1_agent_proto_msgTypes[0].OneofWrappers = []any{
 		(*ToAgent_Start)(nil),
 		(*ToAgent_Wanted)(nil),
+		(*ToAgent_Refused)(nil),
 	}
 	file_fleet_v1_agent_proto_msgTypes[1].OneofWrappers = []any{
 		(*FromAgent_Report)(nil),
@@ -1134,7 +1202,7 @@ func file_fleet_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_agent_proto_rawDesc), len(file_fleet_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
