@@ -128,3 +128,28 @@ func TestResourcesOfPagesAreAccepted(t *testing.T) {
 		t.Error("no page has a resource")
 	}
 }
+
+// metric is the name of a metric; histograms have three series each.
+var metric = regexp.MustCompile(`proxyfleet_[a-z0-9_]*[a-z0-9]`)
+
+// TestPagesNameMetricsThatExist goes by the tables of the reference, which are held to
+// the programs where these are.
+func TestPagesNameMetricsThatExist(t *testing.T) {
+	texts := pages(t)
+	known := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(proxyfleet_\\w+)` \\|").FindAllStringSubmatch(texts["REFERENCE.md"], -1) {
+		for _, suffix := range []string{"", "_bucket", "_sum", "_count"} {
+			known[row[1]+suffix] = true
+		}
+	}
+	if len(known) < 200 {
+		t.Errorf("the reference has %d series", len(known))
+	}
+	for page, text := range texts {
+		for _, name := range metric.FindAllString(text, -1) {
+			if !known[name] {
+				t.Errorf("%s: %s: there is no such metric", page, name)
+			}
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -46,6 +47,38 @@ func Known(t *testing.T, flags *pflag.FlagSet) {
 			t.Errorf("--%s: %s", f.Name, text)
 		}
 	})
+}
+
+// Files fails t for each configuration file in a page that a program does not take. It is
+// a block of code that begins with its name, as a comment. flags makes the program's.
+func Files(t *testing.T, page, name string, flags func() *pflag.FlagSet) {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("the module is built without the repository around it")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), "\n    # "+name+"\n")
+	if !found {
+		t.Errorf("%s: there is no %s", page, name)
+	}
+	for ; found; _, rest, found = strings.Cut(rest, "\n    # "+name+"\n") {
+		block, _, _ := strings.Cut(rest, "\n\n")
+		path := filepath.Join(t.TempDir(), filepath.Base(name))
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll("\n"+block, "\n    ", "\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f := flags()
+		err := f.Set(settings.ConfigFlag, path)
+		if err == nil {
+			err = settings.Fill(f, func(string) (string, bool) { return "", false })
+		}
+		if err != nil {
+			t.Errorf("%s: %s: %v", page, name, err)
+		}
+	}
 }
 
 // undocumented says what is wrong with the table.
