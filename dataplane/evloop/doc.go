@@ -63,8 +63,8 @@
 //	ls a listener of the table; t is also what it says of TLS or of times
 //	n  a number of bytes            q  a queue of them
 //
-// A method of a part calls its part by the first letters of that, and so may b be a binding
-// and c a change where sockets are opened.
+// Methods of a part call it by its first letter or letters. In what Engine does b is a binding
+// and c a change.
 //
 // # A turn
 //
