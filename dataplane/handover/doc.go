@@ -56,4 +56,7 @@
 // A Conn belongs to the goroutine of Give in the old process, to that of Inherit and then
 // Run in the new one. The sockets of an Estate stay the old node's; those of a Predecessor
 // belong to who takes them from it.
+//
+// OpenSocket and Descriptors are for package agent too, whose two processes pass sockets in
+// a conversation of their own.
 package handover
