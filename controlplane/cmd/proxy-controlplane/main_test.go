@@ -456,6 +456,7 @@ func TestWrongUseIsSaidBeforeAnythingStarts(t *testing.T) {
 		{[]string{"--rest-address", "127.0.0.1:70000"}, "", "expected a port"},
 		{[]string{"--seal-key-file", file("short")}, "", "expected 64 hexadecimal digits"},
 		{[]string{"--etcd-endpoints", "http://127.0.0.1:1", "--data-dir", dir}, "", "openssl rand -hex 32"},
+		{[]string{"--data-dir", file("no directory")}, "", "wrong use: --data-dir: seal key: open "},
 		{[]string{"--etcd-endpoints", "10.0.0.1:2379"}, "", "expected a URL"},
 		{[]string{"--etcd-endpoints", "http://a:secret@10.0.0.1:2379"}, "", "not supported yet"},
 		{[]string{"--log-level", "loud"}, "", "expected debug"},

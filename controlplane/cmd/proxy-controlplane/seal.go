@@ -33,6 +33,9 @@ func readSealKey(o options) (*seal.Key, error) {
 	case err == nil:
 		return k, nil
 	case !errors.Is(err, fs.ErrNotExist):
+		if o.sealKeyFile == "" {
+			return nil, settings.Usage("--data-dir: %v", err) // which is what was said
+		}
 		return nil, settings.Usage("--seal-key-file: %v", err)
 	case len(o.etcdEndpoints) > 0:
 		return nil, settings.Usage("--seal-key-file: %s: no such file: with --etcd-endpoints it must exist, and be the same for all replicas; "+
