@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
 	"github.com/proxyfleet/proxyfleet/controlplane/embedded"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
@@ -126,7 +128,7 @@ func TestAFullEtcdIsOpened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); err == nil && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); !errors.Is(err, rpctypes.ErrNoSpace) && time.Now().Before(deadline); {
 		_, err = etcd.Client().Put(t.Context(), "other", strings.Repeat("x", 256<<10))
 	}
 	if _, err := s.PutNode(t.Context(), &fleetv1.NodeRecord{NodeId: "a"}, 0); !errors.Is(err, ErrFull) {
