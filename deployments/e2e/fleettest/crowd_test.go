@@ -47,21 +47,26 @@ func used(t *testing.T) usage {
 	return u
 }
 
+// spin uses a processor until it is killed, or has used 20 s of it: timeout(1) would end nothing
+// if it were told to before it knew its child.
+const spin = "ulimit -t 20; while :; do :; done"
+
 func TestWhatTheTestsProcessesUseIsItsOwn(t *testing.T) {
 	from := used(t)
-	// A grandchild spins. Told to end, timeout ends all that it began.
-	c := exec.Command("timeout", "20", "sh", "-c", "sh -c 'while :; do :; done' & wait")
+	// A grandchild spins.
+	c := exec.Command("sh", "-c", "("+spin+") & wait")
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Process.Signal(syscall.SIGTERM); _ = c.Wait() })
+	t.Cleanup(func() { _ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL); _ = c.Wait() })
 	Wait(t, 20*time.Second, "its time", func() bool { return used(t).own-from.own > 300*time.Millisecond })
 }
 
 func TestWhatAStrangerUsesIsNotTheTestsOwn(t *testing.T) {
 	from := used(t)
 	// A shell that ends at once leaves its child to others.
-	out, err := exec.Command("sh", "-c", "timeout 20 sh -c 'while :; do :; done' >/dev/null 2>&1 & echo $!").Output()
+	out, err := exec.Command("sh", "-c", "("+spin+") >/dev/null 2>&1 & echo $!").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +74,7 @@ func TestWhatAStrangerUsesIsNotTheTestsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGTERM) })
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
 	Wait(t, 20*time.Second, "its time", func() bool {
 		now := used(t)
 		return now.busy-from.busy-(now.own-from.own) > 300*time.Millisecond
