@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -75,6 +76,10 @@ func (e *engine) Share(_ context.Context, address netip.AddrPort, fd int) error 
 	go func() {
 		for {
 			c, err := l.Accept()
+			if errors.Is(err, unix.EMFILE) { // also where no client waits
+				time.Sleep(time.Millisecond)
+				continue
+			}
 			if err != nil {
 				return
 			}
