@@ -31,12 +31,7 @@ func (l *Loop) acquireCall(s *stream, p *endpointPool) {
 		l.connect(s, p)
 		return
 	}
-	if !p.Wait(s.id) {
-		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{Reason: exchange.ReasonPoolOverflow}})
-		return
-	}
-	s.wait = p
-	if p.connecting > 0 {
+	if !l.enqueue(s, p) || p.connecting > 0 {
 		return
 	}
 	if p.full() { // it waits for other loops too

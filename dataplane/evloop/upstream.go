@@ -78,13 +78,21 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 		l.connect(s, p)
 		return
 	}
-	if !p.Wait(s.id) {
-		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{Reason: exchange.ReasonPoolOverflow}})
+	if !l.enqueue(s, p) {
 		return
 	}
-	s.wait = p
 	l.pools.want(p)
 	l.serveWaiting(p) // a connection may have closed between tryOpen and Wait
+}
+
+// enqueue has a stream wait for a connection of a pool, or end where too many do.
+func (l *Loop) enqueue(s *stream, p *endpointPool) bool {
+	if !p.Wait(s.id) {
+		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{Reason: exchange.ReasonPoolOverflow}})
+		return false
+	}
+	s.wait = p
+	return true
 }
 
 // assign binds a stream to a connection.
