@@ -2,23 +2,16 @@ package accesslog
 
 import (
 	"encoding/json"
-	"errors"
-	"io/fs"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/proxyfleet/proxyfleet/proto/settings/settingstest"
 )
 
 func TestTheReferenceNamesEveryKeyAndNoOther(t *testing.T) {
-	text, err := os.ReadFile("../../docs/REFERENCE.md")
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("the module is built without the repository around it")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, _ := strings.Cut(string(text), "\n## Access log\n")
+	text := settingstest.Page(t, "../../docs/REFERENCE.md")
+	_, table, _ := strings.Cut(text, "\n## Access log\n")
 	_, table, _ = strings.Cut(table, "| key | |\n|---|---|\n")
 	table, _, _ = strings.Cut(table, "\n\n")
 	told := map[string]bool{}

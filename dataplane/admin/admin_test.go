@@ -5,16 +5,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,6 +32,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/settings/settingstest"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
@@ -552,25 +550,19 @@ func BenchmarkScrapeOf4000Routes(b *testing.B) {
 
 // What operators look up stands in the reference.
 func TestTheReferenceNamesEveryMetricReasonAndResult(t *testing.T) {
-	text, err := os.ReadFile("../../docs/REFERENCE.md")
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("the module is built without the repository around it")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := settingstest.Page(t, "../../docs/REFERENCE.md")
 	for _, d := range described {
 		row := fmt.Sprintf("| `%s` | %s | %s |", d.name, strings.Join(d.labels, ", "), strings.TrimSuffix(d.help, "."))
-		if !strings.Contains(string(text), row) {
+		if !strings.Contains(text, row) {
 			t.Errorf("docs/REFERENCE.md has no row\n%s", row)
 		}
 	}
 	for _, r := range exchange.Reasons() {
-		if row := fmt.Sprintf("| `%s` | %d |", r, r.Status()); !strings.Contains(string(text), row) {
+		if row := fmt.Sprintf("| `%s` | %d |", r, r.Status()); !strings.Contains(text, row) {
 			t.Errorf("docs/REFERENCE.md has no row that begins with\n%s", row)
 		}
 	}
-	_, results, _ := strings.Cut(string(text), "\n| result | meaning |\n")
+	_, results, _ := strings.Cut(text, "\n| result | meaning |\n")
 	results, _, _ = strings.Cut(results, "\n\n")
 	for r := range secure.Result(secure.Results) {
 		if !strings.Contains(results, "`"+r.String()+"`") {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -24,6 +23,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/certificate/certificatetest"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
+	"github.com/proxyfleet/proxyfleet/proto/settings/settingstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -405,13 +405,7 @@ func TestMetricsAreServed(t *testing.T) {
 // referenceNames looks for every metric of ours in the reference, with its text.
 func referenceNames(t *testing.T, metrics string) {
 	t.Helper()
-	reference, err := os.ReadFile("../../../docs/REFERENCE.md")
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("the module is built without the repository around it")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	reference := settingstest.Page(t, "../../../docs/REFERENCE.md")
 	for line := range strings.Lines(metrics) {
 		name, help, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "# HELP "), " ")
 		if !ok || !strings.HasPrefix(line, "# HELP proxyfleet_") {
@@ -419,7 +413,7 @@ func referenceNames(t *testing.T, metrics string) {
 		}
 		begin, end := "| `"+name+"` | ", " | "+strings.TrimSuffix(help, ".")+" |\n"
 		found := false
-		for row := range strings.Lines(string(reference)) {
+		for row := range strings.Lines(reference) {
 			found = found || strings.HasPrefix(row, begin) && strings.HasSuffix(row, end)
 		}
 		if !found {

@@ -1,4 +1,4 @@
-// Package settingstest holds the reference to the flags that programs have.
+// Package settingstest holds pages of the documentation to what programs have and take.
 package settingstest
 
 import (
@@ -14,23 +14,30 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/settings"
 )
 
-// Documented fails t unless the table of a program in the reference (a page in
-// Markdown, headed "| PROGRAM | default | |") has a row for each of its flags, with
-// its default, and none for any other; or if settings does not know the variables of
-// the flags. inWords are flags whose default depends on
-// the machine. The flag of the configuration file is the same for all, and stands
-// before the tables. Without the page, as in a module that is built alone, t is
+// Page is a page of the documentation. Without it, as in a module that is built alone, t is
 // skipped.
-func Documented(t *testing.T, page, program string, flags *pflag.FlagSet, inWords ...string) {
+func Page(t testing.TB, path string) string {
 	t.Helper()
-	text, err := os.ReadFile(page)
+	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		t.Skip("the module is built without the repository around it")
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, problem := range undocumented(string(text), program, flags, inWords) {
+	return string(text)
+}
+
+// Documented fails t unless the table of a program in the reference (a page in
+// Markdown, headed "| PROGRAM | default | |") has a row for each of its flags, with
+// its default, and none for any other; or if settings does not know the variables of
+// the flags. inWords are flags whose default depends on
+// the machine. The flag of the configuration file is the same for all, and stands
+// before the tables.
+func Documented(t *testing.T, page, program string, flags *pflag.FlagSet, inWords ...string) {
+	t.Helper()
+	text := Page(t, page)
+	for _, problem := range undocumented(text, program, flags, inWords) {
 		t.Errorf("%s: %s", page, problem)
 	}
 	Known(t, flags)
@@ -53,14 +60,8 @@ func Known(t *testing.T, flags *pflag.FlagSet) {
 // a block of code that begins with its name, as a comment. flags makes the program's.
 func Files(t *testing.T, page, name string, flags func() *pflag.FlagSet) {
 	t.Helper()
-	text, err := os.ReadFile(page)
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("the module is built without the repository around it")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, found := strings.Cut(string(text), "\n    # "+name+"\n")
+	text := Page(t, page)
+	_, rest, found := strings.Cut(text, "\n    # "+name+"\n")
 	if !found {
 		t.Errorf("%s: there is no %s", page, name)
 	}
