@@ -218,7 +218,7 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.Dir, "dir", "", "`DIR` for configurations and logs, which stay there (default: a new one, removed afterwards)")
 	f.StringVar(&o.page, "page", "", "`FILE` for the page (default: standard output)")
 	f.StringVar(&o.json, "json", "", "`FILE` for the results")
-	f.BoolVar(&o.add, "add", false, "keep what the FILE of --json has of other scenarios, if the machine, the settings and the rivals are the same")
+	f.BoolVar(&o.add, "add", false, "keep what the FILE of --json has of other scenarios, if the settings, the rivals and how the machine is set up are the same")
 	f.StringVar(&o.from, "from", "", "measure nothing: write the page from the results in `FILE`")
 	f.BoolVar(&o.method, "method", false, "measure nothing: write the page without results")
 	f.BoolVar(&o.check, "check", false, fmt.Sprintf("exit with %d if a bar is missed", exitMissed))

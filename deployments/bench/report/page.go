@@ -183,14 +183,11 @@ func older(r *Report, d Definition) string {
 	if s == nil || s.Version == "" {
 		return ""
 	}
-	kernel := s.Kernel != "" && s.Kernel != r.Machine.Kernel
-	if s.Version == r.version() && s.Turn == r.Settings.Turn && !kernel {
+	there := r.place(s)
+	if s.Version == r.version() && s.Turn == r.Settings.Turn && there == "" {
 		return ""
 	}
-	text := fmt.Sprintf("Measured on %s with proxyfleet %s", s.Began.UTC().Format(time.DateOnly), s.Version)
-	if kernel {
-		text += ", under Linux " + s.Kernel
-	}
+	text := fmt.Sprintf("Measured on %s with proxyfleet %s%s", s.Began.UTC().Format(time.DateOnly), s.Version, there)
 	switch s.Turn {
 	case r.Settings.Turn:
 	case 0:
@@ -199,4 +196,19 @@ func older(r *Report, d Definition) string {
 		text += fmt.Sprintf(", in turns of %v", s.Turn)
 	}
 	return text + "."
+}
+
+// place tells on what a scenario was measured, as far as it is not the report's machine.
+func (r *Report) place(s *Scenario) string {
+	if s.Machine == nil {
+		return ""
+	}
+	text := ""
+	if s.Machine.Processor != r.Machine.Processor {
+		text += fmt.Sprintf(", on another machine (%s, %s)", s.Machine.Processor, size(float64(s.Machine.Memory)))
+	}
+	if s.Machine.Kernel != r.Machine.Kernel {
+		text += ", under Linux " + s.Machine.Kernel
+	}
+	return text
 }

@@ -77,8 +77,8 @@ type Scenario struct {
 	// Began is when it was measured, and Version with which proxyfleet.
 	Began   time.Time `json:"began,omitzero"`
 	Version string    `json:"version,omitempty"`
-	// Kernel is under which, where that is not the machine's.
-	Kernel string `json:"kernel,omitempty"`
+	// Machine is on which; nil: that of the report.
+	Machine *Machine `json:"machine,omitempty"`
 	// Turn is that of the settings with which it was measured.
 	Turn time.Duration `json:"turn_ns,omitempty"`
 }
@@ -123,14 +123,12 @@ type Machine struct {
 	SampleRate string `json:"sample_rate"`
 }
 
-// alike says whether ratios that were taken on both may stand on one page: it is the same
-// but for the kernel, of which each scenario tells, and for what of the memory that one
-// keeps to itself.
+// alike says whether ratios that were taken on both may stand on one page: they were
+// taken in the same way. Processor, memory and kernel may be others, of which each scenario
+// tells.
 func (m Machine) alike(other Machine) bool {
-	const kept = 1.01
-	less, more := float64(min(m.Memory, other.Memory)), float64(max(m.Memory, other.Memory))
-	m.Memory, m.Kernel = other.Memory, other.Kernel
-	return m == other && more <= less*kept
+	m.Processor, m.Memory, m.Kernel = other.Processor, other.Memory, other.Kernel
+	return m == other
 }
 
 // Settings are how long it was measured.
@@ -214,15 +212,16 @@ func (r *Report) rivals() []Program {
 }
 
 // Continue begins a run with what an earlier one measured. That must have been the
-// same rivals on the same machine, for as long. A whole run takes hours, in which
-// proxyfleet may have changed: each scenario tells which it was measured with.
+// same rivals on a machine that is set up alike, for as long. A whole run takes hours, in
+// which proxyfleet, or the machine, may have changed: each scenario tells what it was
+// measured with and where. What is compared stands within one scenario.
 func (r *Report) Continue(earlier *Report) error {
 	mine, theirs := r.Settings, earlier.Settings
 	mine.OnlyScenarios, theirs.OnlyScenarios = nil, nil
 	mine.Turn, theirs.Turn = 0, 0 // each scenario has its own
 	switch {
 	case !r.Machine.alike(earlier.Machine):
-		return errors.New("the earlier run was made on another machine, or on other cores of it")
+		return errors.New("the earlier run was made on another kind of machine: with other cores, another system, or logs on another file system")
 	case !reflect.DeepEqual(mine, theirs):
 		return errors.New("the earlier run has other settings")
 	case !slices.Equal(r.rivals(), earlier.rivals()):
@@ -233,8 +232,11 @@ func (r *Report) Continue(earlier *Report) error {
 	for i := range r.Scenarios {
 		s := &r.Scenarios[i]
 		s.was(earlier.Started, earlier.version())
-		if s.Kernel == "" {
-			s.Kernel = earlier.Machine.Kernel
+		if s.Machine == nil {
+			s.Machine = &earlier.Machine
+		}
+		if *s.Machine == r.Machine {
+			s.Machine = nil
 		}
 	}
 	return nil

@@ -307,7 +307,7 @@ func TestARunGoesOnWithAnEarlierOneOfTheSame(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*Report){
 		"machine":  func(r *Report) { r.Machine.LoadCore++ },
-		"memory":   func(r *Report) { r.Machine.Memory *= 2 },
+		"system":   func(r *Report) { r.Machine.System = "Another" },
 		"settings": func(r *Report) { r.Settings.Round++ },
 		"rivals":   func(r *Report) { r.Programs = r.Programs[:1] },
 	} {
@@ -352,10 +352,10 @@ func TestScenariosOfAnotherVersionOfOursSaySo(t *testing.T) {
 	}
 }
 
-func TestScenariosUnderAnotherKernelSaySo(t *testing.T) {
+func TestScenariosOnAnotherProcessorOrKernelSaySo(t *testing.T) {
 	earlier := example()
 	r := &Report{Started: earlier.Started, Machine: earlier.Machine, Settings: earlier.Settings, Programs: earlier.Programs}
-	r.Machine.Kernel, r.Machine.Memory = "9.9", r.Machine.Memory-8<<10
+	r.Machine.Processor, r.Machine.Kernel, r.Machine.Memory = "Another", "9.9", 16<<30
 	if err := r.Continue(earlier); err != nil {
 		t.Fatal(err)
 	}
@@ -364,15 +364,15 @@ func TestScenariosUnderAnotherKernelSaySo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Count(string(page), "with proxyfleet v1, under Linux "+earlier.Machine.Kernel+"."); got != len(earlier.Scenarios) {
+	if got := strings.Count(string(page), "with proxyfleet v1, on another machine (Some Processor, 24.0 GiB), under Linux "+earlier.Machine.Kernel+"."); got != len(earlier.Scenarios) {
 		t.Errorf("%d of %d say so", got, len(earlier.Scenarios))
 	}
-	// Back under the first one it is those that were measured there who need not.
+	// Back on the first one it is those that were measured there who need not.
 	again := &Report{Started: earlier.Started, Machine: earlier.Machine, Settings: earlier.Settings, Programs: earlier.Programs}
 	if err := again.Continue(r); err != nil {
 		t.Fatal(err)
 	}
-	if page, err = Page(defaults, again); err != nil || strings.Count(string(page), ", under Linux 9.9.") != 1 || strings.Contains(string(page), ", under Linux "+earlier.Machine.Kernel) {
+	if page, err = Page(defaults, again); err != nil || strings.Count(string(page), ", on another machine (Another, 16.0 GiB), under Linux 9.9.") != 1 || strings.Contains(string(page), ", under Linux "+earlier.Machine.Kernel) {
 		t.Errorf("%v\n%s", err, page)
 	}
 }
