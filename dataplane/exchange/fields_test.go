@@ -77,6 +77,7 @@ func TestAnAnswerWithoutADateGetsTheTimeAtWhichItCame(t *testing.T) {
 		{200, nil, &table.HeaderOps{Remove: []table.HeaderName{date}}, ""},
 		{200, []string{"Date: then"}, &table.HeaderOps{Remove: []table.HeaderName{date}}, ""},
 		{200, nil, &table.HeaderOps{Set: []table.HeaderField{{Name: date.Name, ID: date.ID, Value: []byte("set")}}}, "date: set|"},
+		{200, nil, &table.HeaderOps{Add: []table.HeaderField{{Name: date.Name, ID: date.ID, Value: []byte("added")}}}, "date: added|"},
 	} {
 		env := testEnv(t, func(_ *table.Listener, r *table.Route) { r.ResponseHeaders = c.ops })
 		x, _ := begin(env, request("GET", "/"))
@@ -88,6 +89,54 @@ func TestAnAnswerWithoutADateGetsTheTimeAtWhichItCame(t *testing.T) {
 		x.ResponseHead(env, answer, &out)
 		if _, got, _ := strings.Cut(outText(&out), "|"); got != c.want {
 			t.Errorf("%+v: got %s", c, got)
+		}
+	}
+}
+
+// TestAnAnswerOfOurOwnHasOneDate: that of its route, where the route says one (RFC 9110
+// section 5.3).
+func TestAnAnswerOfOurOwnHasOneDate(t *testing.T) {
+	date := func(value string) []table.HeaderField {
+		return []table.HeaderField{{Name: []byte("date"), ID: message.FieldDate, Value: []byte(value)}}
+	}
+	responds := &table.Respond{Status: 200, Fields: date("route")}
+	for _, c := range []struct {
+		name    string
+		respond *table.Respond
+		ops     *table.HeaderOps
+		want    string
+	}{
+		{"ours", &table.Respond{Status: 200}, nil, "now"},
+		{"of respond", responds, nil, "route"},
+		{"of respond, removed", responds, &table.HeaderOps{Remove: []table.HeaderName{{Name: []byte("date"), ID: message.FieldDate}}}, ""},
+		{"of respond, set", responds, &table.HeaderOps{Set: date("set")}, "set"},
+		{"added", &table.Respond{Status: 200}, &table.HeaderOps{Add: date("added")}, "added"},
+		{"added to an error", nil, &table.HeaderOps{Add: date("added")}, "added"},
+		{"of an error", nil, nil, "now"},
+	} {
+		env := testEnv(t, func(_ *table.Listener, r *table.Route) {
+			r.ResponseHeaders = c.ops
+			if c.respond != nil {
+				r.Action, r.Respond = table.ActionRespond, c.respond
+			}
+		})
+		x, actions := begin(env, request("GET", "/"))
+		if c.respond == nil {
+			actions = x.Step(env, 20, Event{Kind: EventCut, Failure: Failure{Reason: ReasonShutdown}})
+		}
+		if actions&ActReply == 0 {
+			t.Fatalf("%s: actions %b", c.name, actions)
+		}
+		var out message.Out
+		x.Reply(env, &out)
+		var dates []string
+		for _, f := range out.Fields {
+			if string(f.Name) == "date" {
+				dates = append(dates, string(f.Value))
+			}
+		}
+		if got := strings.Join(dates, ", "); got != c.want {
+			t.Errorf("%s: date %q, want %q", c.name, got, c.want)
 		}
 	}
 }

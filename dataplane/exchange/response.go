@@ -71,7 +71,7 @@ func (x *Exchange) ResponseHead(env *Env, h *message.Head, out *message.Out) {
 		}
 		out.Pass(h, f)
 	}
-	if !dated && !ops.Drops(nameDate, message.FieldDate) { // RFC 9110 section 6.6.1
+	if !dated && !ops.Drops(nameDate, message.FieldDate) && !ops.Adds(message.FieldDate) { // RFC 9110 section 6.6.1
 		out.Add(nameDate, env.Date)
 	}
 	addOps(ops, out)
@@ -109,7 +109,9 @@ func (x *Exchange) Reply(env *Env, out *message.Out) (body []byte) {
 	out.Reset()
 	env.scratch = env.scratch[:0]
 	out.Minor, out.Close = x.head.Minor, x.close
-	out.Add(nameDate, env.Date)
+	if !x.routeDates() {
+		out.Add(nameDate, env.Date)
+	}
 	asGRPC := x.reason != ReasonNone && isGRPC(x.head)
 	switch {
 	case asGRPC:
@@ -142,6 +144,26 @@ func (x *Exchange) Reply(env *Env, out *message.Out) (body []byte) {
 	}
 	x.bytesOut = uint64(len(body))
 	return body
+}
+
+// routeDates says that the route gives an answer of ours its Date. It has one: beside ours there
+// would be two (RFC 9110 section 5.3).
+func (x *Exchange) routeDates() bool {
+	r := x.route
+	switch {
+	case r == nil:
+		return false
+	case r.ResponseHeaders.Adds(message.FieldDate):
+		return true
+	case x.reason != ReasonNone || r.Action != table.ActionRespond:
+		return false
+	}
+	for i := range r.Respond.Fields {
+		if r.Respond.Fields[i].ID == message.FieldDate {
+			return true
+		}
+	}
+	return false
 }
 
 func (x *Exchange) redirectReply(env *Env, out *message.Out) {

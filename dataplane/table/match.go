@@ -193,3 +193,16 @@ func (o *HeaderOps) Drops(name []byte, id message.FieldID) bool {
 	}
 	return false
 }
+
+// Adds reports whether fields with the given id, which is not 0, come beside those of a head.
+func (o *HeaderOps) Adds(id message.FieldID) bool {
+	if o == nil {
+		return false
+	}
+	for i := range o.Add {
+		if o.Add[i].ID == id {
+			return true
+		}
+	}
+	return false
+}
