@@ -34,6 +34,10 @@ type Exchange struct {
 	requestOps, responseOps *table.HeaderOps
 	format                  table.ErrorFormat
 
+	// Of Max-Forwards, where it counts; see forwards.go.
+	forwards   uint32 // as it came
+	forwardsAt int32  // the number of its field in the head, from 1; 0: there is none
+
 	// The request's body.
 	maxBody     int64 // -1: no limit
 	requestDone bool  // the whole request came from the client

@@ -35,6 +35,7 @@ const (
 	ReasonProxyMalformed
 	ReasonHelloMalformed
 	ReasonUpgradeFailed
+	ReasonMaxForwards
 	reasonCount
 )
 
@@ -110,6 +111,8 @@ func (r Reason) info() reasonInfo {
 		return reasonInfo{"shutdown", 503, SourceInternal, "proxy_internal_response", "this node is shutting down"}
 	case ReasonUpgradeFailed:
 		return reasonInfo{"upgrade_failed", 502, SourceUpstream, "http_upgrade_failed", "the endpoint opens no tunnel"}
+	case ReasonMaxForwards: // of TRACE another status
+		return reasonInfo{"max_forwards", 200, SourceNone, "", "the request goes no further, as its Max-Forwards says"}
 	// The statuses of these four stand in the log only: nothing is answered.
 	case ReasonHelloMalformed:
 		return reasonInfo{"client_hello_malformed", 400, SourceDownstream, "", "the client sent no ClientHello"}

@@ -203,6 +203,12 @@ func (x *Exchange) RequestHead(env *Env, out *message.Out) {
 		if ops != nil && ops.Drops(name, f.ID) {
 			continue
 		}
+		if i+1 == int(x.forwardsAt) {
+			start := len(env.scratch)
+			env.scratch = x.appendForwards(env.scratch)
+			out.Add(name, env.scratch[start:])
+			continue
+		}
 		out.Pass(h, f)
 	}
 	x.addForwarded(env, out, ops)

@@ -56,6 +56,9 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 		}
 		return x.reply()
 	}
+	if f, may := x.countForwards(); !may {
+		return x.refuse(f)
+	}
 	x.seekUpgrade(route.Tunnel)
 	if x.extended() && x.tunnel == tunnelNone { // nothing else could be made of it
 		return x.refuse(Failure{Reason: ReasonConnectDenied, Detail: "protocol"})
