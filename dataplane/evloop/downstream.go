@@ -40,7 +40,7 @@ type downstream struct {
 	unsent    int    // bytes that the kernel had for it at the last look while lingering
 
 	tls         *table.ListenerTLS // by which it shook hands; nil: it did not
-	certificate []byte             // what the client showed, for the endpoint; nil: nothing
+	certificate []byte             // what the client showed, for the endpoint; nil: nothing, or it was to be told nothing
 }
 
 // phase is what a client's connection is doing. greet chooses the first one by the
@@ -330,8 +330,19 @@ func (l *Loop) arrival(d *downstream) exchange.Arrival {
 	}
 	return exchange.Arrival{
 		Peer: d.peer, Start: start, WallTime: l.wall(start), Now: l.now,
-		Secure: d.link.tls != nil, Certificate: d.certificate,
+		Secure: d.link.tls != nil, Certificate: d.shown(),
 	}
+}
+
+// shown is the client's certificate as the endpoint is told of it; nil: it is not, any more.
+func (d *downstream) shown() []byte {
+	if d.certificate == nil {
+		return nil
+	}
+	if now := d.socket.listener.TLS; now == nil || now.ClientAuth == nil || !now.ClientAuth.Forward {
+		return nil
+	}
+	return d.certificate
 }
 
 // refusedDown answers what the codec refuses, if an answer can still be given.

@@ -55,8 +55,8 @@ func (d *downstream) outlived(now int64) bool {
 }
 
 // outdated says that the listener has begun, or ceased, to speak HTTP or TLS since the
-// client came, or asks for other certificates: its connection ends after the answer
-// at hand.
+// client came, asks for other certificates, or has begun to pass them on: its connection
+// ends after the answer at hand.
 func (d *downstream) outdated() bool {
 	now := d.socket.listener.TLS
 	switch {
@@ -68,7 +68,11 @@ func (d *downstream) outdated() bool {
 		return false
 	}
 	had, has := d.tls.ClientAuth, now.ClientAuth
-	return (had == nil) != (has == nil) || had != nil && (had.Required != has.Required || had.Class != has.Class)
+	if had == nil || has == nil {
+		return had != has
+	}
+	// What is not passed on any more, shown leaves out; what was not to be passed on was not kept.
+	return had.Required != has.Required || had.Class != has.Class || has.Forward && !had.Forward
 }
 
 // expireDown does what is due; false: nothing is yet.

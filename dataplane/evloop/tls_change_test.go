@@ -81,6 +81,43 @@ func TestAKeptConnectionEndsWhenOtherCertificatesAreAskedFor(t *testing.T) {
 	}
 }
 
+// TestWhetherACertificateIsPassedOnIsTheListenersToSay now, and not when its client came: a
+// connection from before tells the endpoint nothing any more, or ends, so that the next one
+// tells it.
+func TestWhetherACertificateIsPassedOnIsTheListenersToSay(t *testing.T) {
+	n := startTLS(t, 1)
+	clients := securetest.New(t)
+	pair := clients.Pair(securetest.Config{Names: []string{"client"}})
+	all := forwardAll(newUpstream("u", startBackend(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Header.Get("Client-Cert"))
+	})))
+	forward := func(on bool) {
+		n.secure = securetest.Listener(n.secure.Certificates...)
+		n.secure.ClientAuth = &table.ClientAuth{Required: true, CAs: clients.Pool(), Forward: on}
+		n.serve(nil, all)
+	}
+	config := n.config()
+	config.Certificates = []tls.Certificate{pair}
+	shown := string(secure.AppendField(nil, pair.Leaf.Raw))
+	ask := func(c *tls.Conn, want string, ends bool) {
+		t.Helper()
+		if resp, got := n.ask(c); got != want || resp.Close != ends {
+			t.Errorf("the endpoint was told %.20q, want %.20q; the connection ends: %v", got, want, resp.Close)
+		}
+	}
+	forward(true)
+	first := n.dial(config)
+	ask(first, shown, false)
+	forward(false)
+	ask(first, "", false)
+	second := n.dial(config)
+	ask(second, "", false)
+	forward(true)
+	ask(first, shown, false)
+	ask(second, "", true)
+	ask(n.dial(config), shown, false)
+}
+
 // TestARetryOfAnOlderTableTakesNobodyBackToIt changes the TLS of an upstream while
 // a request that came before waits for its second attempt.
 func TestARetryOfAnOlderTableTakesNobodyBackToIt(t *testing.T) {
