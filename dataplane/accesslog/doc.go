@@ -17,7 +17,7 @@
 //	[trace_id]    of a valid traceparent
 //	[span_id]
 //	client        address and port of the peer, or what a trusted peer said
-//	method, host, path, [query], protocol
+//	method, host, path, [query], protocol   empty where not even that was understood
 //	status
 //	[reason]      why the answer is not the upstream's: see exchange.Reason
 //	[detail]      more of it, constant texts

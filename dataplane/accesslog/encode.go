@@ -85,11 +85,14 @@ func appendRequest(dst []byte, r *exchange.Record) []byte {
 		dst = append(dst, `","query":"`...)
 		dst = appendEscaped(dst, r.Query)
 	}
-	if r.HTTP2 {
-		return append(dst, `","protocol":"HTTP/2`...)
+	dst = append(dst, `","protocol":"`...)
+	switch {
+	case r.HTTP2:
+		return append(dst, "HTTP/2"...)
+	case len(r.Method) == 0: // nothing of a request was understood
+		return dst
 	}
-	dst = append(dst, `","protocol":"HTTP/1.`...)
-	return append(dst, '0'+r.Minor%10)
+	return append(append(dst, "HTTP/1."...), '0'+r.Minor%10)
 }
 
 func appendAnswer(dst []byte, r *exchange.Record) []byte {

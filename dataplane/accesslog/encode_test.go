@@ -59,7 +59,7 @@ func TestALineHasItsKeysInOrderAndLeavesOutWhatIsEmpty(t *testing.T) {
 			"nothing",
 			exchange.Record{},
 			`{"time":"1970-01-01T00:00:00.000000Z","request_id":"","client":"","method":"","host":"","path":"",` +
-				`"protocol":"HTTP/1.0","status":0,"listener":"","bytes_in":0,"bytes_out":0,"duration_us":0,` +
+				`"protocol":"","status":0,"listener":"","bytes_in":0,"bytes_out":0,"duration_us":0,` +
 				`"epoch":0,"revision":0}`,
 		},
 	} {

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1/http1test"
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
@@ -186,11 +185,54 @@ func (n *node) playCase(c *http1test.Case, cut int) string {
 	return strings.Join(out, " ")
 }
 
+// TestARefusedRequestSaysWhyInTheRecord, and what is known of it: method and version, if the
+// request line was right.
 func TestARefusedRequestSaysWhyInTheRecord(t *testing.T) {
 	n := startNode(t, 1)
+	all := forwardAll(newUpstream("u", strictEcho(t)))
+	for i, c := range []struct {
+		begin, rest    string // rest comes when the node has read what is before
+		status         uint16
+		detail, method string
+		minor          uint8
+	}{
+		{"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "", 400, "length_and_encoding", "GET", 1},
+		{"GET / HTTP/1.1\r\nHost: a\r\n", " folded\r\n", 400, "obs_fold", "GET", 1},
+		{"\r\nFOO x HTTP/1.1\r\n", "", 400, "bad_target", "FOO", 1},
+		{"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", "", 400, "repeated_host", "GET", 0},
+		{"GET / HTTP/1.1\r\nHost: a\r\n", "", 408, "", "GET", 1}, // the rest does not come
+		{"GET / HTTP/2.0\r\n", "", 505, "unsupported_version", "", 0},
+		{"GET / HTT", "P/1.1\n", 400, "bare_lf", "", 0},
+		{"\x16\x03\x01", "", 400, "bad_method", "", 0},
+	} {
+		n.apply(func(l *table.Listener) {
+			if c.status == 408 {
+				l.Timeouts.RequestHead = 50 * time.Millisecond
+			}
+		}, all)
+		conn := n.dial()
+		_, _ = io.WriteString(conn, c.begin)
+		if c.rest != "" {
+			eventually(t, "the beginning", func() bool { return n.engine.BufferBytes() > 0 })
+			_, _ = io.WriteString(conn, c.rest)
+		}
+		r := n.records.wait(t, i+1)
+		if r.Detail != c.detail || r.Status != c.status || string(r.Method) != c.method || r.Minor != c.minor {
+			t.Errorf("%q: %d %s %s, method %q of HTTP/1.%d", c.begin, r.Status, r.Reason, r.Detail, r.Method, r.Minor)
+		}
+		conn.Close()
+		eventually(t, "the end", func() bool { return n.engine.clients() == 0 })
+	}
+}
+
+// TestAHEADThatIsRefusedIsAnsweredWithoutABody (RFC 9110 section 9.3.2).
+func TestAHEADThatIsRefusedIsAnsweredWithoutABody(t *testing.T) {
+	n := startNode(t, 1)
 	n.apply(nil, forwardAll(newUpstream("u", strictEcho(t))))
-	n.talk("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
-	if r := n.records.wait(t, 1); r.Reason != exchange.ReasonMalformedRequest || r.Detail != "length_and_encoding" || r.Status != 400 {
-		t.Errorf("%d %s %s", r.Status, r.Reason, r.Detail)
+	for _, line := range []string{"HEAD / HTTP/1.1", "HEAD nowhere HTTP/1.1"} {
+		got := n.talk(line + "\r\nHost: a\r\nHost: b\r\n\r\n")
+		if !strings.HasPrefix(got, "HTTP/1.1 400 ") || !strings.HasSuffix(got, "\r\n\r\n") || !strings.Contains(got, "Content-Length: ") {
+			t.Errorf("%s: %q", line, got)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
@@ -282,7 +283,7 @@ func (l *Loop) eventDown(d *downstream, ev http1.Event, in []byte) {
 			l.step(s, exchange.Event{Kind: exchange.EventRequestEnd, N: len(s.trailers)})
 		}
 	case http1.Failed:
-		l.refusedDown(d, ev.Reason)
+		l.refusedDown(d, ev.Reason, in)
 	case http1.Closed:
 		l.closeDownAfter(d)
 	}
@@ -291,7 +292,7 @@ func (l *Loop) eventDown(d *downstream, ev http1.Event, in []byte) {
 // beginExchange starts the exchange of the head in l.head, whose bytes are head.
 func (l *Loop) beginExchange(d *downstream, head []byte) {
 	if l.overloaded() {
-		l.failHead(d, exchange.Failure{Reason: exchange.ReasonOverload})
+		l.failHead(d, exchange.Failure{Reason: exchange.ReasonOverload}, head)
 		return
 	}
 	l.look()
@@ -345,8 +346,9 @@ func (d *downstream) shown() []byte {
 	return d.certificate
 }
 
-// refusedDown answers what the codec refuses, if an answer can still be given.
-func (l *Loop) refusedDown(d *downstream, reason http1.Reason) {
+// refusedDown answers what the codec refuses, if an answer can still be given. in begins where
+// that does.
+func (l *Loop) refusedDown(d *downstream, reason http1.Reason, in []byte) {
 	l.stats.Refused(d.socket.listener.Series, uint8(reason))
 	f := exchange.Failure{Reason: exchange.ReasonMalformedRequest, Detail: reason.String(), Status: reason.Status()}
 	if d.stream != nil {
@@ -354,15 +356,20 @@ func (l *Loop) refusedDown(d *downstream, reason http1.Reason) {
 		l.step(d.stream, exchange.Event{Kind: exchange.EventRequestFailed, Failure: f})
 		return
 	}
-	l.failHead(d, f)
+	l.failHead(d, f, in)
 }
 
-// failHead answers a request that has no exchange yet.
-func (l *Loop) failHead(d *downstream, f exchange.Failure) {
+// failHead answers a request that has no exchange yet. in is what came of it: what its request
+// line says is heeded, since HEAD wants no body, and logged.
+func (l *Loop) failHead(d *downstream, f exchange.Failure, in []byte) {
 	d.refused = true // what may follow of the request is not read
 	l.look()
 	s := l.newStream(d)
-	s.head.Reset()
+	if s.arena = s.arena[:0]; http1.Peek(in, &s.head) {
+		s.arena = append(s.arena, s.head.Bytes(s.head.MethodName)...)
+		s.head.MethodName = message.Span{End: uint32(len(s.arena))}
+	}
+	s.head.Arena = s.arena
 	l.act(s, s.x.BeginFailed(l.lend(s), &s.head, l.arrival(d), f))
 }
 

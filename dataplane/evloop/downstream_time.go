@@ -91,7 +91,7 @@ func (l *Loop) expireDown(d *downstream) bool {
 			l.wheel.arm(k, d.deadline())
 		}
 	case d.phase == phaseHead && d.headStart > 0 && !d.closing:
-		l.failHead(d, exchange.Failure{Reason: exchange.ReasonRequestHeadTimeout})
+		l.failHead(d, exchange.Failure{Reason: exchange.ReasonRequestHeadTimeout}, d.link.in.bytes())
 	case d.phase == phaseShake && !d.closing:
 		l.countHandshake(d.link, secure.ResultTimeout)
 		l.closeDown(d)

@@ -49,6 +49,7 @@ func (r *records) Finish(rec *exchange.Record) {
 	kept := *rec
 	kept.Path = bytes.Clone(rec.Path)
 	kept.Host = bytes.Clone(rec.Host)
+	kept.Method = bytes.Clone(rec.Method)
 	r.all = append(r.all, kept)
 }
 

@@ -247,6 +247,23 @@ func requestLine(in []byte, pos int, h *message.Head) (next int) {
 	return i + 11
 }
 
+// Peek fills h with the method and the version of the request line at the beginning of in, which
+// may stand before a head that is refused, or does not come. ok: there is one, and it is right.
+func Peek(in []byte, h *message.Head) (ok bool) {
+	h.Reset()
+	pos := 0
+	if len(in) > 1 && in[0] == '\r' && in[1] == '\n' { // as in startLine
+		pos = 2
+	}
+	var line message.Head
+	if requestLine(in, pos, &line) == 0 {
+		return false
+	}
+	h.Arena, h.Minor = in, line.Minor
+	h.Method, h.MethodName = line.Method, line.MethodName
+	return true
+}
+
 // requestTarget tells the forms of a target apart and checks that the method
 // may use it (RFC 9112 section 3.2).
 func requestTarget(h *message.Head) Reason {
