@@ -7,6 +7,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
@@ -45,13 +46,17 @@ func (l *Loop) gatherData(f *frames, id uint32, p []byte, end bool) (n int) {
 	return n
 }
 
-// gatherTrailers ends a stream with trailers in the form of HTTP/1.1; none is right.
+// gatherTrailers ends a stream with trailers in the form of HTTP/1.1, as appendLines writes them;
+// none is right.
 func (l *Loop) gatherTrailers(f *frames, id uint32, lines []byte) {
 	l.out.Reset()
 	l.trailers = http1.AppendTrailers(l.trailers[:0], lines)
 	for i := range l.trailers {
 		field := &l.trailers[i]
-		l.out.Add(lines[field.Name.Start:field.Name.End], lines[field.Value.Start:field.Value.End])
+		l.out.Fields = append(l.out.Fields, message.OutField{
+			Name: lines[field.Name.Start:field.Name.End], Value: lines[field.Value.Start:field.Value.End],
+			Sensitive: lines[field.Name.End+1] == sensitiveSpace,
+		})
 	}
 	l.gather(f, f.conn.AppendTrailers(l.frame[:0], id, l.out.Fields))
 }

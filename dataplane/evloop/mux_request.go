@@ -156,15 +156,23 @@ func (l *Loop) requestEnded(b *sub, trailers bool) {
 	l.step(b.s, exchange.Event{Kind: exchange.EventRequestEnd, N: len(b.lines)})
 }
 
-// appendLines writes fields as HTTP/1.1 has them.
+// appendLines writes fields as HTTP/1.1 has them. Behind the colon of one that no hop may keep in
+// a table (RFC 7541 section 7.1.3) is a tab, which tells gatherTrailers; HTTP/1.1, which has no
+// such mark, takes it for a space.
 func appendLines(dst []byte, h *message.Head) []byte {
 	for i := range h.Fields {
 		f := &h.Fields[i]
-		dst = append(append(dst, h.Bytes(f.Name)...), ": "...)
+		space := byte(' ')
+		if f.Sensitive {
+			space = sensitiveSpace
+		}
+		dst = append(append(dst, h.Bytes(f.Name)...), ':', space)
 		dst = append(append(dst, h.Bytes(f.Value)...), "\r\n"...)
 	}
 	return dst
 }
+
+const sensitiveSpace = '\t'
 
 // feedMux goes on with requests whose endpoints were not ready.
 func (l *Loop) feedMux(m *mux) {

@@ -32,10 +32,10 @@ func isMarked(frame *xhttp2.MetaHeadersFrame, name string) bool {
 	return false
 }
 
-// TestAFieldThatNoHopMayKeepIsMarkedSoForTheNext in both directions, and in an interim
-// answer (RFC 7541 section 6.2.3).
+// TestAFieldThatNoHopMayKeepIsMarkedSoForTheNext in both directions, in an interim answer and
+// in trailers too (RFC 7541 section 6.2.3).
 func TestAFieldThatNoHopMayKeepIsMarkedSoForTheNext(t *testing.T) {
-	seen := make(chan bool, 1)
+	seen := make(chan bool, 2)
 	u := newUpstream("u", rawServer(t, func(c net.Conn) {
 		_, _ = io.ReadFull(c, make([]byte, len(http2.Preface)))
 		f := xhttp2.NewFramer(c, c)
@@ -48,8 +48,14 @@ func TestAFieldThatNoHopMayKeepIsMarkedSoForTheNext(t *testing.T) {
 			}
 			if head, ok := frame.(*xhttp2.MetaHeadersFrame); ok {
 				seen <- isMarked(head, "x-token")
-				_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: head.StreamID, BlockFragment: marked(":status: 103"), EndHeaders: true})
-				_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: head.StreamID, BlockFragment: marked(":status: 200"), EndHeaders: true, EndStream: true})
+				if !head.StreamEnded() {
+					continue
+				}
+				for _, block := range [][]byte{marked(":status: 103"), marked(":status: 200")} {
+					_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: head.StreamID, BlockFragment: block, EndHeaders: true})
+				}
+				_ = f.WriteData(head.StreamID, false, []byte("body"))
+				_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: head.StreamID, BlockFragment: marked("x-plain: yes"), EndHeaders: true, EndStream: true})
 			}
 		}
 	}))
@@ -59,8 +65,10 @@ func TestAFieldThatNoHopMayKeepIsMarkedSoForTheNext(t *testing.T) {
 	c, f := n.framesTo()
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	block := marked(":method: GET", ":scheme: http", ":path: /", ":authority: a")
-	if err := f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndStream: true, EndHeaders: true}); err != nil {
+	block := marked(":method: PUT", ":scheme: http", ":path: /", ":authority: a")
+	_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndHeaders: true})
+	_ = f.WriteData(1, false, []byte("body"))
+	if err := f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: marked("x-plain: yes"), EndStream: true, EndHeaders: true}); err != nil {
 		t.Fatal(err)
 	}
 	for ended := false; !ended; {
@@ -70,12 +78,17 @@ func TestAFieldThatNoHopMayKeepIsMarkedSoForTheNext(t *testing.T) {
 		}
 		if head, ok := frame.(*xhttp2.MetaHeadersFrame); ok {
 			if !isMarked(head, "x-token") {
-				t.Errorf("%s: it is not marked for the client", head.PseudoValue("status"))
+				t.Errorf("status %q: it is not marked for the client", head.PseudoValue("status"))
+			}
+			if isMarked(head, "x-plain") {
+				t.Error("another one is")
 			}
 			ended = head.StreamEnded()
 		}
 	}
-	if !<-seen {
-		t.Error("it is not marked for the endpoint")
+	for _, where := range []string{"head", "trailers"} {
+		if !<-seen {
+			t.Errorf("%s: it is not marked for the endpoint", where)
+		}
 	}
 }
