@@ -124,6 +124,62 @@ func TestAFailedRequestIsSentWholeToAnotherEndpoint(t *testing.T) {
 	}
 }
 
+// TestKeptConnectionsThatEndAtOnceCostNoBudget: an endpoint ends all of them when they are used
+// again, as one that restarts does, and none of the requests that met that fails.
+func TestKeptConnectionsThatEndAtOnceCostNoBudget(t *testing.T) {
+	const clients = 8 // more retries than are always allowed
+	n := startNode(t, 1)
+	both := [2]*gathering{newGathering(clients), newGathering(clients)} // of first requests, and of second attempts
+	var connections atomic.Int64
+	route := forwardAll(newUpstream("u", rawServer(t, func(c net.Conn) {
+		r := bufio.NewReader(c)
+		if _, err := http.ReadRequest(r); err != nil {
+			return
+		}
+		both[min((connections.Add(1)-1)/clients, 1)].wait()
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+		_, _ = http.ReadRequest(r) // which is not answered
+	})))
+	route.Retry.Budget = 0
+	n.apply(nil, route)
+	for range both {
+		var wg sync.WaitGroup
+		for range clients {
+			wg.Go(func() {
+				if status, _ := n.send("GET", nil, false); status != 200 {
+					t.Errorf("status %d", status)
+					both[1].end()
+				}
+			})
+		}
+		wg.Wait()
+	}
+	if made := connections.Load(); made != 2*clients {
+		t.Errorf("%d connections", made)
+	}
+}
+
+// gathering is where so many come together.
+type gathering struct {
+	left atomic.Int64
+	all  chan struct{}
+	end  func() // it waits for nobody any more
+}
+
+func newGathering(n int64) *gathering {
+	g := &gathering{all: make(chan struct{})}
+	g.left.Store(n)
+	g.end = sync.OnceFunc(func() { close(g.all) })
+	return g
+}
+
+func (g *gathering) wait() {
+	if g.left.Add(-1) == 0 {
+		g.end()
+	}
+	<-g.all
+}
+
 // retries is what the node has of them at its first upstream.
 func (n *node) retries() int { return n.engine.registry.Upstream(0).Retries() }
 

@@ -66,11 +66,12 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 			c := l.links[id].up
 			c.idle = false
 			c.endAging()
+			served := c.served > 0
 			l.assign(s, c)
 			l.warmer.fine(p, l.now)
 			l.warmer.list(p, l.now)
 			l.stats.EndpointReused(c.series)
-			l.step(s, exchange.Event{Kind: exchange.EventAcquired, Reused: true})
+			l.step(s, exchange.Event{Kind: exchange.EventAcquired, Reused: true, Served: served})
 			return
 		}
 	}

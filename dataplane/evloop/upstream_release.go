@@ -63,9 +63,9 @@ func (l *Loop) passOn(c *upstreamConn) {
 		return
 	}
 	if s := l.nextWaiting(p); s != nil {
-		reused := c.served > 0
+		served := c.served > 0
 		l.assign(s, c)
-		l.step(s, exchange.Event{Kind: exchange.EventAcquired, Reused: reused})
+		l.step(s, exchange.Event{Kind: exchange.EventAcquired, Reused: served, Served: served})
 		return
 	}
 	// Where a stream of another loop waits it is closed too: it cannot change

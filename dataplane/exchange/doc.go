@@ -32,7 +32,8 @@
 //
 // A retry is decided here and nowhere else, by the class that the Failure carries.
 // All retries of an exchange hold one part of the node's RetryBudget, from the
-// decision until the head of an answer went down or the exchange is over. What was
+// decision until the head of an answer went down or the exchange is over; those behind
+// attempts that cost nobody any work hold none. What was
 // sent of a body is sent again from what the driver keeps while Keeps says so;
 // once something was sent that is not kept, there is no retry.
 package exchange

@@ -55,7 +55,8 @@ type Exchange struct {
 
 	// The attempt at hand, and those before it.
 	attempts   uint8
-	reused     bool // it runs on a connection that served before
+	reused     bool // it runs on a connection that was kept
+	served     bool // which has served a request
 	fresh      bool // the next one wants a new connection
 	viaHTTP2   bool // its endpoint speaks HTTP/2
 	timedOut   bool // it got no connection in time

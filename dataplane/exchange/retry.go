@@ -1,6 +1,8 @@
 package exchange
 
 import (
+	"time"
+
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
@@ -79,7 +81,7 @@ func (x *Exchange) mayWait(env *Env, now int64, f Failure) (until int64, ok bool
 	}
 	// An attempt that sent nothing has cost the upstream no work, and with one of
 	// two endpoints down every second request needs another.
-	if x.budgeted == nil && f.Retry != RetryNothingSent {
+	if x.budgeted == nil && f.Retry != RetryNothingSent && !x.keptEnded(now, f) {
 		if x.budgeted, ok = env.Budget.TryRetry(u, r.Budget); !ok {
 			x.budgeted, x.overBudget = nil, true
 			return 0, false
@@ -87,6 +89,20 @@ func (x *Exchange) mayWait(env *Env, now int64, f Failure) (until int64, ok bool
 	}
 	x.fresh = x.tunnel == tunnelConnect || x.tunnel == tunnelConnection || f.Retry == RetryUnanswered || f.Retry == RetryTimedOut
 	return until, true
+}
+
+// keptEnd is how soon the end of a kept connection comes that was on its way when it was used
+// again: within a round trip. What ends later may have worked on the request.
+const keptEnd = int64(time.Second)
+
+// keptEnded says that the attempt met a kept connection that simply ended, as any may at any
+// time (RFC 9112 section 9.3.1). That costs no part of the budget: nobody failed, nor did any
+// work, and an endpoint that restarts ends hundreds of them at a time, whose requests would get
+// 502 for it. Such retries make no storm: each costs a connection that has served a request
+// before, so that an upstream which answers nothing has none left. A connection of HTTP/2 was
+// in use, and says itself what it did not do.
+func (x *Exchange) keptEnded(now int64, f Failure) bool {
+	return f.Retry == RetryUnanswered && x.served && !x.viaHTTP2 && now-x.acquired <= keptEnd
 }
 
 // wait is how long the next attempt waits: random from 0, so that clients that

@@ -13,7 +13,8 @@ var (
 	died    = Event{Kind: EventUpstreamFailed, Failure: Failure{Reason: ReasonUpstreamClosed, Retry: RetryUnanswered}}
 	unwell  = Event{Kind: EventResponseHead, Head: &message.Head{Status: 503, Minor: 1, KeepAlive: true, Arena: []byte{}}}
 	gotNew  = Event{Kind: EventAcquired}
-	gotKept = Event{Kind: EventAcquired, Reused: true}
+	gotKept = Event{Kind: EventAcquired, Reused: true, Served: true}
+	gotWarm = Event{Kind: EventAcquired, Reused: true} // it was opened before anybody asked for it
 )
 
 func status503(r *table.Retry) { r.Statuses.Add(503) }
@@ -156,6 +157,48 @@ func TestTheBudgetDoesNotStopWhatSentNothing(t *testing.T) {
 	x, _ := begin(env, request("GET", "/"))
 	if got := x.Step(env, 20, refused); got&(ActAcquire|ActWait) == 0 {
 		t.Errorf("actions %b", got)
+	}
+}
+
+// TestTheBudgetDoesNotStopTheRetryOfAKeptConnectionThatSimplyEnded, but that of one which may
+// have worked on the request, and every other.
+func TestTheBudgetDoesNotStopTheRetryOfAKeptConnectionThatSimplyEnded(t *testing.T) {
+	const at = 20
+	for _, c := range []struct {
+		name     string
+		http2    bool
+		acquired Event
+		after    int64
+		retried  bool
+	}{
+		{"kept", false, gotKept, keptEnd, true},
+		{"kept, and ended late", false, gotKept, keptEnd + 1, false},
+		{"new", false, gotNew, 0, false},
+		{"kept warm, and never used", false, gotWarm, 0, false},
+		{"of HTTP/2, in use", true, gotKept, 0, false},
+	} {
+		env := testEnv(t, func(_ *table.Listener, r *table.Route) {
+			r.Retry.Attempts, r.Targets[0].Upstream.HTTP2 = 3, c.http2
+		})
+		spare := &budget{}
+		env.Budget = spare
+		x, _ := begin(env, request("GET", "/"))
+		x.Step(env, at, c.acquired)
+		got := x.Step(env, at+c.after, died)
+		var r Record
+		x.Record(at, &r)
+		if retried := got&(ActAcquire|ActWait) != 0; retried != c.retried || r.OverBudget == retried {
+			t.Errorf("%s: actions %b, over budget: %v", c.name, got, r.OverBudget)
+		}
+		if !c.retried {
+			continue
+		}
+		// The second attempt has a connection of its own, whose end is a failure.
+		spare.left = 1
+		x.Step(env, at+c.after, gotNew)
+		if got := x.Step(env, at+c.after, died); got&ActWait == 0 || spare.left != 0 {
+			t.Errorf("%s: the second failure: actions %b, %d left of the budget", c.name, got, spare.left)
+		}
 	}
 }
 

@@ -159,7 +159,7 @@ func (x *Exchange) inAcquire(env *Env, now int64, ev Event) Actions {
 	switch ev.Kind {
 	case EventAcquired:
 		x.state = StateSend
-		x.reused = ev.Reused
+		x.reused, x.served = ev.Reused, ev.Served
 		x.acquired, x.touched = now, now
 		switch x.tunnel {
 		case tunnelConnect:

@@ -2495,7 +2495,8 @@ type Retry struct {
 	// Retries to one upstream at a time, on one node, waiting ones included: at most
 	// this share of the requests under way to it that are no retries, but always 3.
 	// A failed attempt that sent nothing does not count: it cost the upstream no work.
-	// Default 20%.
+	// Nor does one on a kept connection of HTTP/1.1 that ended within a second: it had
+	// ended already. Default 20%.
 	Budget *float64 `protobuf:"fixed64,4,opt,name=budget" json:"budget,omitempty"`
 	// A body is kept up to this, if the request may be tried again after it was sent.
 	// A longer one is not tried again once more than that was sent. Default 64KiB.
