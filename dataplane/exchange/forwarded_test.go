@@ -46,14 +46,16 @@ func TestTheClientIsFoundInAllLinesOfXForwardedFor(t *testing.T) {
 	}
 }
 
-// TestNamesThatReadAsOursDoNotPass: an endpoint of CGI's kind cannot tell them from the
-// fields that only we, and trusted proxies, may send.
+// TestNamesThatReadAsOursDoNotPass: those of X-Forwarded-* that we do not write ourselves, and
+// what an endpoint of CGI's kind cannot tell from the fields that only we, and trusted proxies,
+// may send.
 func TestNamesThatReadAsOursDoNotPass(t *testing.T) {
 	for _, trusted := range []bool{false, true} {
 		for name, passes := range map[string]bool{
 			"X_Forwarded_For": trusted, "x-forwarded_for": trusted, "X-Forwarded_Proto": trusted, "X_Real_IP": trusted,
 			"Client_Cert": trusted, "X_Request_Id": trusted,
-			"X_Team": true, "Accept_Language": true, "X_Forwarded_Fortune": true, "_": true, strings.Repeat("_", 40): true,
+			"X-Forwarded-Prefix": trusted, "x-forwarded-client-cert": trusted, "X_Forwarded_Tls_Client_Cert_Info_And_More": trusted,
+			"X_Team": true, "Accept_Language": true, "X-Forward": true, "X-Forwarder": true, "_": true, strings.Repeat("_", 40): true,
 		} {
 			env := testEnv(t, func(l *table.Listener, _ *table.Route) {
 				if trusted {
@@ -74,7 +76,7 @@ func TestNamesThatReadAsOursDoNotPass(t *testing.T) {
 // TestARouteIsNotChosenByWhatAnUntrustedPeerSaysOfItself: the endpoint does not get it
 // either. A route for those that showed a certificate is not one for those that say so.
 func TestARouteIsNotChosenByWhatAnUntrustedPeerSaysOfItself(t *testing.T) {
-	for _, name := range []string{"client-cert", "x-forwarded-proto", "x-real-ip", "forwarded", "x-team"} {
+	for _, name := range []string{"client-cert", "x-forwarded-proto", "x-real-ip", "forwarded", "x-forwarded-client-cert", "x-team"} {
 		for _, invert := range []bool{false, true} {
 			for _, trusted := range []bool{false, true} {
 				env := testEnv(t, func(l *table.Listener, r *table.Route) {

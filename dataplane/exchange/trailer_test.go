@@ -40,6 +40,7 @@ func TestTrailersThatMeanSomethingInAHeadAloneDoNotPass(t *testing.T) {
 		{"X-Forwarded-Proto", false, true},
 		{"X-Forwarded-Host", false, true},
 		{"X-Forwarded-Port", false, true},
+		{"X-Forwarded-Prefix", false, true},
 		{"X-Real-IP", false, true},
 		{"Forwarded", false, true},
 		{"Client-Cert", false, true},

@@ -317,6 +317,29 @@ func (id FieldID) Hearsay() bool {
 	return false
 }
 
+// forwardedPrefix begins the names of fields in which a proxy says what those behind it cannot
+// see.
+const forwardedPrefix = "x-forwarded-"
+
+// Forwarded tells whether a name is one of X-Forwarded-*, which are all hearsay: frameworks and
+// meshes go by many, such as X-Forwarded-Prefix and X-Forwarded-Client-Cert. It may have "_" for
+// "-", as CGI reads it (RFC 3875 section 4.1.18).
+func Forwarded[T string | []byte](name T) bool {
+	if len(name) < len(forwardedPrefix) {
+		return false
+	}
+	for i := range len(forwardedPrefix) {
+		c := lowerTable[name[i]]
+		if c == '_' {
+			c = '-'
+		}
+		if c != forwardedPrefix[i] {
+			return false
+		}
+	}
+	return true
+}
+
 // EqualFold compares a with lower, which must be in lower case, ignoring the
 // case of ASCII letters in a.
 func EqualFold(a []byte, lower string) bool {

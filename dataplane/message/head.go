@@ -127,8 +127,7 @@ func neverOfConnection(name []byte) bool {
 	case FieldHost, FieldContentLength, FieldCookie, FieldAuthorization, FieldForwarded:
 		return true
 	}
-	const prefix = "x-forwarded-"
-	return len(name) >= len(prefix) && EqualFold(name[:len(prefix)], prefix)
+	return Forwarded(name)
 }
 
 // listHas tells whether a comma-separated list has an element that equals

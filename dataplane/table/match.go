@@ -79,7 +79,7 @@ func (c *Conditions) methodFits(q *Query) bool {
 // headerFits looks at every line of the name: any that fits will do.
 func (m *ValueMatch) headerFits(q *Query) bool {
 	h := q.Head
-	if h == nil || q.Untrusted && m.ID.Hearsay() {
+	if h == nil || q.Untrusted && (m.ID.Hearsay() || m.ID == message.Unnumbered && message.Forwarded(m.Name)) {
 		return m.Invert
 	}
 	for i := range h.Fields {

@@ -907,8 +907,8 @@ type Listener struct {
 	// Send buffer of a connection's socket (SO_SNDBUF), likewise.
 	SendBuffer *uint64 `protobuf:"varint,11,opt,name=send_buffer,json=sendBuffer" json:"send_buffer,omitempty"`
 	// Peers whose word counts: X-Forwarded-For says who the client is, and is continued;
-	// X-Request-Id, X-Forwarded-Proto, -Host and -Port, Forwarded, X-Real-IP, Client-Cert
-	// and Client-Cert-Chain go up as they came. From others they are dropped, and no route is
+	// X-Request-Id, the others of X-Forwarded-*, Forwarded, X-Real-IP, Client-Cert and
+	// Client-Cert-Chain go up as they came. From others they are dropped, and no route is
 	// chosen by them; names that have _ for - are dropped too. Default: none.
 	TrustedProxies []string `protobuf:"bytes,12,rep,name=trusted_proxies,json=trustedProxies" json:"trusted_proxies,omitempty"`
 	// Whether connections begin with a header of the PROXY protocol, version 1 or 2,
