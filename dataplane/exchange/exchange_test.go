@@ -212,6 +212,10 @@ func TestInvariantsHoldForAnyOrderOfEvents(t *testing.T) {
 	}
 	for seed := range 20000 {
 		h := request([]string{"GET", "POST"}[rnd.IntN(2)], "/")
+		if rnd.IntN(4) == 0 {
+			h = request("POST", "/", "content-type: application/grpc")
+			h.HTTP2 = true
+		}
 		if rnd.IntN(2) == 0 {
 			h.Framing = message.FramingChunked
 		}
@@ -223,7 +227,7 @@ func TestInvariantsHoldForAnyOrderOfEvents(t *testing.T) {
 			now += rnd.Int64N(int64(4 * time.Second))
 			ev := Event{
 				Kind: EventKind(rnd.IntN(int(EventCut) + 1)), Reused: rnd.IntN(2) == 0, Reusable: rnd.IntN(2) == 0, N: rnd.IntN(60), Head: heads[rnd.IntN(2)],
-				Failure: Failure{Reason: ReasonUpstreamReset, Retry: RetryClass(rnd.IntN(int(RetryAnswered)))},
+				Failure: Failure{Reason: ReasonUpstreamReset, Retry: RetryClass(rnd.IntN(int(RetryAnswered))), Canceled: rnd.IntN(4) == 0},
 			}
 			if !m.possible(x, ev) {
 				continue

@@ -36,6 +36,27 @@ func TestErrorsOfOurOwnAreTrailersOnlyForGRPC(t *testing.T) {
 	}
 }
 
+// TestACallThatIsCanceledAtASecondAttemptGivesBackItsPartOfTheBudget: a node that lost it with
+// each would soon try nothing again.
+func TestACallThatIsCanceledAtASecondAttemptGivesBackItsPartOfTheBudget(t *testing.T) {
+	env := testEnv(t, nil)
+	spare := &budget{left: 1}
+	env.Budget = spare
+	head := request("POST", "/s/m", "content-type: application/grpc")
+	head.HTTP2 = true
+	x, _ := begin(env, head)
+	x.Step(env, 20, gotNew)
+	x.Step(env, 20, Event{Kind: EventUpstreamFailed, Failure: Failure{Reason: ReasonUpstreamReset, Retry: RetryRefused}})
+	pass(x, env)
+	if x.Step(env, x.NextDeadline()-1, gotNew); spare.left != 0 {
+		t.Fatal("there was no second attempt")
+	}
+	got := x.Step(env, x.NextDeadline()-1, Event{Kind: EventUpstreamFailed, Failure: Failure{Reason: ReasonUpstreamReset, Canceled: true}})
+	if got != ActAbortUpstream|ActAbortClient|ActFinish || spare.left != 1 {
+		t.Errorf("actions %b, %d left of the budget", got, spare.left)
+	}
+}
+
 func TestTextsForGRPCNeedNoEncoding(t *testing.T) {
 	for _, r := range Reasons() {
 		for _, c := range []byte(r.info().text) {

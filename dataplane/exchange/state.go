@@ -377,6 +377,7 @@ func (x *Exchange) fail(env *Env, now int64, f Failure) Actions {
 	undo := x.letGo()
 	if x.headSent || f.Canceled && isGRPC(x.head) {
 		x.state = StateDone
+		x.endRetry()
 		x.reason, x.detail = f.Reason, f.Detail
 		if !x.headSent {
 			x.status = f.Reason.Status()
