@@ -37,7 +37,8 @@ type attempt struct {
 	version tree.Version
 	result  *compile.Result
 	pause   backoff
-	timer   *time.Timer // until the next try
+	due     time.Time   // of the next try
+	timer   *time.Timer // until then
 }
 
 // resetRequest begins a link.
@@ -235,7 +236,7 @@ func (a *applier) try(ctx context.Context, t *attempt) {
 		return
 	}
 	delay := t.pause.next()
-	t.timer = time.NewTimer(delay)
+	t.due, t.timer = time.Now().Add(delay), time.NewTimer(delay)
 	a.pending = t
 	if again {
 		a.f.counts.retries.Add(1)

@@ -110,13 +110,14 @@ func (a *applier) hold(u *update, next tree.Tree) *answer {
 	}}}
 }
 
-// resume tries the last known good configuration again while nothing runs. It was
-// given up for a control plane, which may want nothing yet, or for an update that this
-// node refused: that is no reason to serve nothing.
+// resume tries the last known good configuration again while nothing runs, when that
+// was due. It was given up for a control plane, which may want nothing yet, or for an
+// update that this node refused: that is no reason to serve nothing. Nor is one that ends
+// each stream at once, more often than the tries come.
 func (a *applier) resume() {
 	if a.live != nil || a.restored == nil {
 		return
 	}
 	a.pending = a.restored
-	a.pending.timer = time.NewTimer(a.pending.pause.next())
+	a.pending.timer = time.NewTimer(time.Until(a.pending.due))
 }

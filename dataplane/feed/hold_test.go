@@ -217,3 +217,34 @@ func TestTheLastGoodConfigurationIsTriedUntilSomethingRuns(t *testing.T) {
 		})
 	}
 }
+
+// TestTheLastGoodConfigurationIsTriedWhileStreamsComeAndGo: a control plane that refuses the
+// node ends each one at once, and the node is back within 5 s.
+func TestTheLastGoodConfigurationIsTriedWhileStreamsComeAndGo(t *testing.T) {
+	last := &table.Configuration{Version: table.Version{Epoch: 5, Revision: 10}, Tree: site(t, 1, 50)}
+	good := tree.Version{Epoch: 5, Revision: 10, Root: last.Tree.Root()}
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		n := start(t, func(c *Config) { c.Boot = last }, func(c *Config) {
+			apply := c.Apply
+			c.Apply = func(ctx context.Context, next *table.Table) error {
+				if time.Since(begin) < 20*time.Second {
+					return errors.New("port 8080: in use")
+				}
+				return apply(ctx, next)
+			}
+		})
+		streams := 0
+		for ; n.feed.State().Running != good; streams++ {
+			if time.Since(begin) > 5*time.Minute {
+				t.Fatalf("nothing runs, after %d streams", streams)
+			}
+			l := <-n.links
+			<-l.toServer // its Hello
+			l.Close()
+		}
+		if streams < 5 {
+			t.Errorf("%d streams", streams)
+		}
+	})
+}
