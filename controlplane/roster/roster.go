@@ -19,9 +19,11 @@ const (
 	// MaxMembers bounds a list: a holder sends to each of its members 20 times a
 	// second. Nodes agree on it (vip.MaxMembers).
 	MaxMembers = 1024
-	// maxAhead bounds how far a list that a node keeps may be ahead of the clock:
-	// revisions are Unix milliseconds, unless many steps were made in one.
-	maxAhead = 24 * time.Hour
+	// MaxAhead bounds how far a list that a node keeps may be ahead of the clock, and
+	// whatever else of the fleet is numbered by Unix milliseconds. It is far from the end of
+	// the numbers, and more than any clock is wrong by: one that was years ahead when a
+	// number was given, or begins in 1970 now, keeps no node out.
+	MaxAhead = 100 * 365 * 24 * time.Hour
 	// maxLineages bounds the lists that are remembered: nodes of so many stores do
 	// not meet.
 	maxLineages = 8
@@ -64,7 +66,7 @@ type Roster struct {
 // beyond the clock is none that a store made, and to go on from it would end all
 // steps: it is passed over.
 func (r *Roster) Heard(now time.Time, kept Kept) {
-	if kept.Lineage == 0 || kept.Revision == 0 || len(kept.Members) == 0 || kept.Revision > millis(now.Add(maxAhead)) {
+	if kept.Lineage == 0 || kept.Revision == 0 || len(kept.Members) == 0 || kept.Revision > millis(now.Add(MaxAhead)) {
 		return
 	}
 	kept.Members = normal(kept.Members)

@@ -152,7 +152,7 @@ func TestAWipedStoreTakesOverTheNewestListThatANodeKeeps(t *testing.T) {
 	r.Heard(noon, Kept{Lineage: 3, Revision: 20, Members: members("abc")})
 	r.Heard(noon, Kept{Lineage: 3, Revision: 22, Members: members("dcba")})
 	r.Heard(noon, Kept{Lineage: 3, Revision: 21, Members: members("ab")})
-	r.Heard(noon, Kept{Lineage: 3, Revision: uint64(noon.Add(48 * time.Hour).UnixMilli()), Members: members("z")}) // nobody made that yet
+	r.Heard(noon, Kept{Lineage: 3, Revision: uint64(noon.Add(MaxAhead + time.Hour).UnixMilli()), Members: members("z")}) // nobody made that yet
 	in := Input{Now: noon, Wanted: members("a"), Random: 5}
 	r.Next(in)
 	in.Now = noon.Add(Gather)

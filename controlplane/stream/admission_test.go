@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/nodes/nodestest"
+	"github.com/proxyfleet/proxyfleet/controlplane/roster"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
@@ -83,9 +84,8 @@ func TestWhatIsNoHelloIsRefused(t *testing.T) {
 	}
 }
 
-// TestARefusedNodeIsToldOf, as it is not among the nodes: the clock of a control plane that
-// lost its etcd is wrong, say, and status would show a fleet without nodes and without a
-// reason.
+// TestARefusedNodeIsToldOf, as it is not among the nodes: status would show a fleet without
+// nodes and without a reason.
 func TestARefusedNodeIsToldOf(t *testing.T) {
 	m, now := newMemory(), newClock()
 	var log lines
@@ -96,7 +96,7 @@ func TestARefusedNodeIsToldOf(t *testing.T) {
 	if got := p.server.Notices(); len(got) > 0 {
 		t.Errorf("%q", got)
 	}
-	ahead := &fleetv1.Version{Epoch: uint64(now.now().Add(2 * maxAhead).UnixMilli()), Digest: make([]byte, 32)}
+	ahead := &fleetv1.Version{Epoch: uint64(now.now().Add(2 * roster.MaxAhead).UnixMilli()), Digest: make([]byte, 32)}
 	for range 2 * refusedLogged {
 		if err := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n", Running: ahead}).end(); status.Code(err) != codes.InvalidArgument {
 			t.Fatal(err)
@@ -105,7 +105,7 @@ func TestARefusedNodeIsToldOf(t *testing.T) {
 	eventually(t, "it is told", func() bool {
 		got := p.server.Notices()
 		return len(got) == 1 && strings.Contains(got[0], `refused, the last one from 127.0.0.1:`) &&
-			strings.Contains(got[0], `node "n": epoch`) && strings.Contains(got[0], "put the clocks right")
+			strings.Contains(got[0], `node "n": epoch`) && strings.Contains(got[0], "put the clock right")
 	})
 	eventually(t, "all were counted", func() bool { return p.server.Counters().Refused == 2*refusedLogged })
 	if got := log.with("node: refused"); got != refusedLogged {
@@ -135,11 +135,11 @@ func (l *lines) with(words string) int {
 	return strings.Count(l.text.String(), words)
 }
 
-// TestANodeThatRunsTheFleetsOwnVersionIsTakenWhateverTheClockSays: it was two days
+// TestANodeThatRunsTheFleetsOwnVersionIsTakenWhateverTheClockSays: it was centuries
 // ahead when the store began, and was put right since.
 func TestANodeThatRunsTheFleetsOwnVersionIsTakenWhateverTheClockSays(t *testing.T) {
 	m := newMemory()
-	m.epoch = uint64(time.Now().Add(2 * maxAhead).UnixMilli())
+	m.epoch = uint64(time.Now().Add(2 * roster.MaxAhead).UnixMilli())
 	m.commit(config(t, 1, 80))
 	list := &fleetv1.ListRecord{Lineage: 1, Revision: m.epoch, Members: []string{"n"}}
 	m.Edit(func(c *nodestest.Content) { c.List = list })
@@ -166,11 +166,12 @@ func TestWhatANodeClaimsToKnowIsBounded(t *testing.T) {
 	t.Parallel()
 	p := newPlane(t, newMemory(), "")
 	digest := make([]byte, 32)
+	far := uint64(time.Now().Add(roster.MaxAhead + time.Hour).UnixMilli())
 	for what, hello := range map[string]*fleetv1.Hello{
 		"the last epoch":          {Running: &fleetv1.Version{Epoch: 1<<64 - 1, Digest: digest}},
-		"an epoch of next week":   {Running: &fleetv1.Version{Epoch: uint64(time.Now().Add(7 * 24 * time.Hour).UnixMilli()), Digest: digest}},
-		"a list of next week":     {ListRevision: uint64(time.Now().Add(7 * 24 * time.Hour).UnixMilli())},
-		"a decision of next week": {Decision: uint64(time.Now().Add(7 * 24 * time.Hour).UnixMilli())},
+		"an epoch far ahead":      {Running: &fleetv1.Version{Epoch: far, Digest: digest}},
+		"a list far ahead":        {ListRevision: far},
+		"a decision far ahead":    {Decision: far},
 		"a list that is too long": {List: slices.Repeat([]string{"a"}, 1025)},
 		"a list of no names":      {List: []string{"A B"}},
 	} {
@@ -181,7 +182,30 @@ func TestWhatANodeClaimsToKnowIsBounded(t *testing.T) {
 		}
 		n.close()
 	}
-	dialRaw(t, p.address).hello(&fleetv1.Hello{
-		NodeId: "a", Running: &fleetv1.Version{Epoch: uint64(time.Now().Add(time.Hour).UnixMilli()), Digest: digest},
-	}).recv()
+}
+
+// TestAClockThatWasYearsAheadKeepsNoNodeFromAControlPlaneThatLostItsStore: what the fleet
+// numbered then is what its nodes say, and nothing here knows of it. The new epoch is above
+// theirs.
+func TestAClockThatWasYearsAheadKeepsNoNodeFromAControlPlaneThatLostItsStore(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.epoch = uint64(time.Now().UnixMilli())
+	m.commit(config(t, 3, 80))
+	p := newPlane(t, m, "")
+	ahead := uint64(time.Now().Add(9 * 365 * 24 * time.Hour).UnixMilli())
+	root := config(t, 2, 80).Root()
+	n := dialRaw(t, p.address).hello(&fleetv1.Hello{
+		NodeId: "n", Running: &fleetv1.Version{Epoch: ahead, Revision: 7, Digest: root[:]},
+		ListLineage: 1, ListRevision: ahead + 1, List: []string{"n"}, Decision: ahead + 2, Drained: true,
+	})
+	if u, _ := n.update(); u.GetTarget().GetEpoch() <= ahead {
+		t.Errorf("wanted: %v, of an epoch that is not above %d", u.GetTarget(), ahead)
+	}
+	for n.state.GetListRevision() != ahead+1 {
+		n.recv()
+	}
+	if me := n.state.GetMembers()[0]; !me.GetExpected() || !me.GetDrained() || me.GetDecision() != ahead+2 {
+		t.Errorf("of the node: %v", me)
+	}
 }

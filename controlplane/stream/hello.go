@@ -2,7 +2,6 @@ package stream
 
 import (
 	"fmt"
-	"time"
 	"unicode/utf8"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/roster"
@@ -17,19 +16,16 @@ const (
 	maxLabelValue = 63
 	maxBuild      = 128
 	maxBootID     = 64
-	// maxAhead bounds how far an epoch, a list or a decision that a node knows may be
-	// ahead of the clock: all are Unix milliseconds, unless a clock went backwards. A node
-	// that claims more would push the fleet's own numbers to their end.
-	maxAhead = 24 * time.Hour
 )
 
-// ahead is the highest epoch, list of expected members and decision that a node may know.
-// The fleet's own are allowed wherever the clock is: it may have been wrong when they came
-// about.
+// ahead is the highest epoch, list of expected members and decision that a node may know:
+// all are Unix milliseconds, unless a clock went backwards. A node that claims more than
+// roster.MaxAhead would push the fleet's own numbers, which go above, to their end. The
+// fleet's own are allowed wherever the clock is.
 type ahead struct{ epoch, list, decision uint64 }
 
 func (s *Server) ahead(node string) ahead {
-	latest := uint64(max(s.c.Now().Add(maxAhead).UnixMilli(), 0))
+	latest := uint64(max(s.c.Now().Add(roster.MaxAhead).UnixMilli(), 0))
 	list, decision := s.nodes.Known(node)
 	return ahead{
 		epoch:    max(latest, s.c.Publisher.WantedFor(node).Epoch),
@@ -54,11 +50,11 @@ func checkHello(h *fleetv1.Hello, most ahead) error {
 	}
 	switch {
 	case h.GetRunning().GetEpoch() > most.epoch:
-		return fmt.Errorf("node %q: epoch %d is more than %v ahead of this control plane's clock: delete the node's state directory, or put the clocks right", h.GetNodeId(), h.GetRunning().GetEpoch(), maxAhead)
+		return fmt.Errorf("node %q: epoch %d is more than a century ahead of this control plane's clock: delete the node's state directory, or put the clock right", h.GetNodeId(), h.GetRunning().GetEpoch())
 	case h.GetListRevision() > most.list:
-		return fmt.Errorf("node %q: list %d of expected members is more than %v ahead of this control plane's clock: delete the node's state directory, or put the clocks right", h.GetNodeId(), h.GetListRevision(), maxAhead)
+		return fmt.Errorf("node %q: list %d of expected members is more than a century ahead of this control plane's clock: delete the node's state directory, or put the clock right", h.GetNodeId(), h.GetListRevision())
 	case h.GetDecision() > most.decision:
-		return fmt.Errorf("node %q: decision %d about it is more than %v ahead of this control plane's clock: delete the node's state directory, or put the clocks right", h.GetNodeId(), h.GetDecision(), maxAhead)
+		return fmt.Errorf("node %q: decision %d about it is more than a century ahead of this control plane's clock: delete the node's state directory, or put the clock right", h.GetNodeId(), h.GetDecision())
 	case len(h.GetList()) > roster.MaxMembers:
 		return fmt.Errorf("node %q: a list of %d expected members: expected at most %d", h.GetNodeId(), len(h.GetList()), roster.MaxMembers)
 	}
