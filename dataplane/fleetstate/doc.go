@@ -15,7 +15,8 @@
 // # Invariants
 //
 //   - No replica that lags and no store that was put back brings something older into
-//     force: decisions, lists within a lineage, and keys have numbers.
+//     force: decisions, lists within a lineage, and keys have numbers. Keys that are older by
+//     days are followed all the same: those in force are of a clock that was ahead.
 //   - What was said holds from the beginning when the node starts again while nobody
 //     answers.
 //   - A list is on the disk before the node goes by it: it must not grant by an older

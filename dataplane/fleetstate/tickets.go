@@ -13,6 +13,12 @@ import (
 // TicketKeyBytes is the size of a session-ticket key.
 const TicketKeyBytes = 32
 
+// olderBy is by how many milliseconds keys may be older than those in force and not be
+// followed. Revisions are at least Unix milliseconds, and keys are in use for a day and a half: what is
+// older by days is of a store that was lost, or put back, after a clock had been ahead. The
+// node would keep the keys that it has until the time has come, and no other node has them.
+const olderBy = 3 * 24 * 60 * 60 * 1000
+
 // TicketKeys puts the fleet's session-ticket keys into force, and keeps them for
 // the next start. Keys are never logged.
 type TicketKeys struct {
@@ -53,7 +59,7 @@ func (t *TicketKeys) Take(s *fleetv1.FleetState) {
 func (t *TicketKeys) follow(keys *fleetv1.TicketKeys) (news bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.inForce != nil && keys.GetRevision() <= t.inForce.GetRevision() {
+	if t.inForce != nil && !follows(t.inForce.GetRevision(), keys.GetRevision()) {
 		return false
 	}
 	list := make([][TicketKeyBytes]byte, 0, len(keys.GetKeys()))
@@ -71,6 +77,11 @@ func (t *TicketKeys) follow(keys *fleetv1.TicketKeys) (news bool) {
 	t.set(list)
 	t.logger.Info("session-ticket keys: in force", "revision", keys.GetRevision(), "keys", len(list))
 	return true
+}
+
+// follows says whether keys of a revision are newer than those in force, or of another store.
+func follows(inForce, revision uint64) bool {
+	return revision > inForce || inForce-revision > olderBy
 }
 
 // Run writes what came into force until ctx ends. What a full disk did not take is

@@ -85,3 +85,19 @@ func TestTicketKeysAreKeptWhenTheDiskHasRoomAgain(t *testing.T) {
 		}
 	})
 }
+
+// TestTicketKeysOfAClockThatWasAheadDoNotStayForYears, where the store that had them is lost:
+// the one after it numbers its keys by the time that it is.
+func TestTicketKeysOfAClockThatWasAheadDoNotStayForYears(t *testing.T) {
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	at := func(ahead time.Duration) uint64 { return uint64(now.Add(ahead).UnixMilli()) }
+	var first []byte // of each set that came into force
+	k := NewTicketKeys(func(keys [][TicketKeyBytes]byte) { first = append(first, keys[0][0]) }, slog.New(slog.DiscardHandler))
+	k.Take(state(at(9*365*24*time.Hour), 'a', 'b'))
+	k.Take(state(at(0), 'c', 'd'))
+	k.Take(state(at(-time.Hour), 'e', 'c')) // of a replica that lags
+	k.Take(state(at(12*time.Hour), 'd', 'f', 'c'))
+	if string(first) != "acd" {
+		t.Errorf("in force came %q, want a, c and d", first)
+	}
+}
