@@ -73,7 +73,7 @@ func removeUnfinished(dir string) {
 		case !unfinished || e.Name() == oldName:
 			continue
 		case name == fileName:
-		case name == listName || name == drainedName || name == ticketsName:
+		case name == listName || name == drainedName || name == undrainedName || name == ticketsName:
 			if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < unfinishedFor {
 				continue
 			}

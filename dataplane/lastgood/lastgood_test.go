@@ -237,7 +237,7 @@ func TestWhatAKilledProcessLeftIsRemoved(t *testing.T) {
 		}
 	}
 	half(fileName+".123", 0)
-	for _, name := range []string{listName, drainedName, ticketsName} {
+	for _, name := range []string{listName, drainedName, undrainedName, ticketsName} {
 		half(name+".123", time.Hour)
 	}
 	half(listName+".456", 0) // which the process before this one may be writing
