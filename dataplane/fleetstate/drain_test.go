@@ -209,8 +209,15 @@ func TestADrainThatIsDoneIsReported(t *testing.T) {
 func fullDisk(t *testing.T) (dir string, free func()) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "state")
+	if err := os.Symlink("nowhere", dir); err != nil {
+		t.Fatal(err)
+	}
 	return dir, func() {
-		if err := os.Mkdir(dir, 0o700); err != nil {
+		err := os.Remove(dir)
+		if err == nil {
+			err = os.Mkdir(dir, 0o700)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

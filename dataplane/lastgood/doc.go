@@ -15,7 +15,9 @@
 //     root that it names. A truncated or altered one is told, and left for the
 //     next Save to replace.
 //   - The file is a cache: it may be deleted at any time, and losing it costs the
-//     node nothing but its memory of what to serve when nobody answers.
+//     node nothing but its memory of what to serve when nobody answers. So may the
+//     directory, under the running node too: the next that is to be kept makes it again,
+//     with the key under which that is sealed.
 //   - It holds what users wrote, so it is readable by its owner only.
 //   - Resources that hold a secret (certificates) are sealed in it, under a key of
 //     the node's own that has nothing to do with the node's certificate: one that

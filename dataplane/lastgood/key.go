@@ -11,12 +11,14 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/seal"
 )
 
+const keyName = "seal.key"
+
 // OpenKey opens the key under which a node seals what it keeps in a directory, or makes
 // one. A file that holds no key is set aside: what was sealed under it is lost, and
 // comes again from a control plane. A key that others may read is an error, which says
 // how to put that right: without the key the node would start with nothing to serve.
 func OpenKey(dir string, logger *slog.Logger) (*seal.Key, error) {
-	path := filepath.Join(dir, "seal.key")
+	path := filepath.Join(dir, keyName)
 	key, err := seal.OpenFile(path)
 	if !errors.Is(err, seal.ErrUnusable) {
 		return key, err

@@ -184,6 +184,9 @@ func nameOf(s *table.Configuration) string {
 // write puts a whole file in place of the one before, which it keeps. A damaged one does
 // not take the place of the older one that is whole.
 func (f *File) write(s *table.Configuration) error {
+	if err := f.key.Keep(filepath.Join(f.dir, keyName)); err != nil {
+		return err
+	}
 	f.mu.Lock()
 	damaged := f.damaged
 	f.mu.Unlock()
@@ -200,9 +203,15 @@ func (f *File) write(s *table.Configuration) error {
 }
 
 // replace puts a file in place of the one of that name, whole or not at all. before
-// is called when only that is left to do.
+// is called when only that is left to do. The directory is made again if it was deleted
+// under the node.
 func replace(dir, name string, text []byte, before func() error) error {
 	temporary, err := os.CreateTemp(dir, name+".*") // mode 0600
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(dir, 0o700); err == nil {
+			temporary, err = os.CreateTemp(dir, name+".*")
+		}
+	}
 	if err != nil {
 		return err
 	}

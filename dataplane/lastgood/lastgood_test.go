@@ -178,6 +178,70 @@ func TestOfManyOnlyTheNewestIsWritten(t *testing.T) {
 	}
 }
 
+// fill lets nothing be made in a directory, by root either, until the function that it
+// returns is called.
+func fill(t *testing.T, dir string) (free func()) {
+	t.Helper()
+	away := dir + ".away"
+	err := os.Rename(dir, away)
+	if err == nil {
+		err = os.Symlink("nowhere", dir)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		err := os.Remove(dir)
+		if err == nil {
+			err = os.Rename(away, dir)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestADirectoryThatIsDeletedUnderTheNodeIsMadeAgain, with the key of what is sealed in it.
+func TestADirectoryThatIsDeletedUnderTheNodeIsMadeAgain(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "states", "node")
+	f := open(t, dir)
+	before, after := saved(t, 1, 3), saved(t, 2, 3)
+	secret, _ := savedCertificate(t)
+	after.Tree = secret.Tree
+	keys := &fleetv1.TicketKeys{Revision: 5}
+	for name, write := range map[string]func() error{
+		"the configuration": func() error { return f.write(&after) },
+		"ticket keys":       func() error { return OpenTickets(dir, f.key, f.logger).Write(keys) },
+		"the list":          func() error { return SaveList(dir, member.List{Revision: 3}) },
+		"a decision":        func() error { return SaveDecision(dir, member.Decision{Number: 4, Drained: true}, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := f.write(&before); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(filepath.Dir(dir)); err != nil {
+				t.Fatal(err)
+			}
+			if err := write(); err != nil {
+				t.Fatal(err)
+			}
+			next := open(t, dir) // the node, when it starts again
+			configuration, _ := next.Load()
+			list, err := LoadList(dir)
+			decision, failed := LoadDecision(dir)
+			if err != nil || failed != nil {
+				t.Fatal(err, failed)
+			}
+			kept := configuration.Tree.Root() == after.Tree.Root() || list.Revision == 3 || decision.Number == 4 ||
+				proto.Equal(OpenTickets(dir, next.key, next.logger).Load(), keys)
+			if !kept {
+				t.Error("it is not kept")
+			}
+		})
+	}
+}
+
 // TestADiskThatWasFullGetsWhatItDidNotTake, without another configuration coming or an
 // upgrade: a node that is killed starts with it.
 func TestADiskThatWasFullGetsWhatItDidNotTake(t *testing.T) {
@@ -193,16 +257,10 @@ func TestADiskThatWasFullGetsWhatItDidNotTake(t *testing.T) {
 		go func() { done <- f.Run(ctx) }()
 		f.Save(first)
 		time.Sleep(2 * Pause)
-		// Nothing can be made in it, by root either.
-		away := dir + ".away"
-		if err := os.Rename(dir, away); err != nil {
-			t.Fatal(err)
-		}
+		free := fill(t, dir)
 		f.Save(second)
 		time.Sleep(time.Hour)
-		if err := os.Rename(away, dir); err != nil {
-			t.Fatal(err)
-		}
+		free()
 		time.Sleep(2 * retry)
 		if got, ok := open(t, dir).Load(); !ok || got.Version != second.Version {
 			t.Errorf("%v %v", ok, got.Version)

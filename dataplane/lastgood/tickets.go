@@ -72,5 +72,9 @@ func (t *Tickets) Write(keys *fleetv1.TicketKeys) error {
 	if err != nil {
 		return fmt.Errorf("session-ticket keys of revision %d cannot be encoded", keys.GetRevision())
 	}
-	return replace(filepath.Dir(t.path), ticketsName, t.key.Seal(plain, []byte(aboutTickets)), func() error { return nil })
+	dir := filepath.Dir(t.path)
+	if err := t.key.Keep(filepath.Join(dir, keyName)); err != nil {
+		return err
+	}
+	return replace(dir, ticketsName, t.key.Seal(plain, []byte(aboutTickets)), func() error { return nil })
 }

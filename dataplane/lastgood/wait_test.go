@@ -14,9 +14,7 @@ func TestWaitHasTheDiskAskedAgainThatTookNoFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := open(t, dir)
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
+	free := fill(t, dir)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()
@@ -31,11 +29,9 @@ func TestWaitHasTheDiskAskedAgainThatTookNoFile(t *testing.T) {
 	short, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer stop()
 	if err := f.Wait(short, s); err == nil {
-		t.Fatal("a file was written without a directory")
+		t.Fatal("a file was written to a full disk")
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	free()
 	long, stop := context.WithTimeout(t.Context(), 5*time.Second)
 	defer stop()
 	if err := f.Wait(long, s); err != nil {

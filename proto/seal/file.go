@@ -54,6 +54,21 @@ func CreateFile(path string) (*Key, error) {
 	return k, nil
 }
 
+// Keep writes the key's file anew if it is gone: what is sealed under the key from then on
+// is to be opened by processes to come. Another key that is there stays.
+func (k *Key) Keep(path string) error {
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = write(path, k.text+"\n"); errors.Is(err, fs.ErrExist) {
+			return nil // another process was faster
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("seal key: %w", err)
+	}
+	return nil
+}
+
 func write(path, text string) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

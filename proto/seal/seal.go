@@ -30,6 +30,7 @@ var ErrExposed = errors.New("exposed seal key")
 // Key seals and opens. It is safe for concurrent use.
 type Key struct {
 	id   string
+	text string      // what Parse read
 	aead cipher.AEAD // puts a random nonce in front
 }
 
@@ -48,7 +49,7 @@ func Parse(text string) (*Key, error) {
 		return nil, fmt.Errorf("seal key: %w", err)
 	}
 	sum := sha256.Sum256(append([]byte("proxyfleet seal key id\x00"), raw...))
-	return &Key{id: hex.EncodeToString(sum[:idBytes]), aead: aead}, nil
+	return &Key{id: hex.EncodeToString(sum[:idBytes]), text: hex.EncodeToString(raw), aead: aead}, nil
 }
 
 // Generate is the text of a new key.
@@ -63,6 +64,9 @@ func (k *Key) ID() string { return k.id }
 
 // String is the id: a key that is logged by mistake is not told.
 func (k *Key) String() string { return "seal key " + k.id }
+
+// GoString is String.
+func (k *Key) GoString() string { return k.String() }
 
 // Seal encrypts plain, which is about something.
 func (k *Key) Seal(plain, about []byte) []byte { return k.aead.Seal(nil, nil, plain, about) }

@@ -3,6 +3,7 @@ package seal_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -94,5 +95,29 @@ func TestKeysOfAnotherFormAreRefusedAndNotTold(t *testing.T) {
 	}
 	if k, err := seal.Parse("\n" + whole + "\n"); err != nil || strings.Contains(whole, k.ID()) {
 		t.Errorf("%v, %v", k, err)
+	}
+}
+
+func TestAKeyWhoseFileIsGoneIsKeptAgainAndNoOtherIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state", "seal.key")
+	k := newKey(t)
+	for range 2 { // written, and found
+		if err := k.Keep(path); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := seal.ReadFile(path); err != nil || got.ID() != k.ID() {
+			t.Fatalf("%v, %v", got, err)
+		}
+	}
+	if err := newKey(t).Keep(path); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := seal.ReadFile(path); err != nil || got.ID() != k.ID() {
+		t.Errorf("replaced: %v, %v", got, err)
+	}
+	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+		if text := fmt.Sprintf(format, k); text != "seal key "+k.ID() {
+			t.Errorf("%s: %s", format, text)
+		}
 	}
 }
