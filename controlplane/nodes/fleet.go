@@ -215,7 +215,7 @@ func fleetState(records []*fleetv1.NodeRecord, list *fleetv1.ListRecord, revisio
 	for _, record := range records {
 		id := record.GetNodeId()
 		state.Members = append(state.Members, &fleetv1.Member{
-			NodeId: id, Labels: record.GetLabels(), Expected: left[id], Witness: record.GetWitness(),
+			NodeId: id, Expected: left[id], Witness: record.GetWitness(),
 			Drained: record.GetSpec().GetDrained(), NotExpected: !isExpected(record.GetSpec()), Decision: record.GetDecision(),
 		})
 		delete(left, id)

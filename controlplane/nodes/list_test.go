@@ -2,10 +2,14 @@ package nodes
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/nodes/nodestest"
 	"github.com/proxyfleet/proxyfleet/controlplane/roster"
@@ -162,4 +166,29 @@ func TestADeletedNodeIsAMemberUntilTheListLeftItOut(t *testing.T) {
 			t.Errorf("%v", s)
 		}
 	})
+}
+
+// TestTheStateOfTheLargestFleetFitsIntoAMessage, however much its nodes say of themselves: a
+// node whose stream brings more than it takes ends that, and hears of nothing any more.
+func TestTheStateOfTheLargestFleetFitsIntoAMessage(t *testing.T) {
+	const most = 16 << 20 // of package feed: a message that a node takes
+	labels := map[string]string{}
+	for i := range 64 {
+		labels[fmt.Sprintf("%s/%03d", strings.Repeat("l", 250), i)] = strings.Repeat("v", 63)
+	}
+	list := &fleetv1.ListRecord{Lineage: 1 << 63, Revision: 1 << 41}
+	records := make([]*fleetv1.NodeRecord, defaultMaxNodes)
+	for i := range records {
+		id := fmt.Sprintf("%s%05d", strings.Repeat("n", 248), i)
+		records[i] = &fleetv1.NodeRecord{
+			NodeId: id, Labels: labels, Decision: 1 << 41,
+			Spec: &fleetv1.Node{Drained: new(true), Expected: new(false)},
+		}
+		if i < roster.MaxMembers {
+			list.Members = append(list.Members, id)
+		}
+	}
+	if size := proto.Size(fleetState(records, list, 1<<41)); size > most/2 {
+		t.Errorf("%d bytes", size)
+	}
 }

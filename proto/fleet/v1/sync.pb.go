@@ -1444,7 +1444,9 @@ func (x *TicketKeys) GetKeys() [][]byte {
 type Member struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	NodeId string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId" json:"node_id,omitempty"`
-	Labels map[string]string      `protobuf:"bytes,2,rep,name=labels" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// No longer sent: all nodes are told of all, and those of a large fleet are more than one
+	// message holds. No build ever read them.
+	Labels map[string]string `protobuf:"bytes,2,rep,name=labels" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// In the list of expected members. The list follows what the Node resources
 	// want by one member at a time: see docs/adr/0007.
 	Expected bool `protobuf:"varint,3,opt,name=expected" json:"expected,omitempty"`
