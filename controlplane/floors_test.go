@@ -13,6 +13,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 	floorstest.Check(t, floorstest.Module{
 		Name: "controlplane",
 		Packages: []floorstest.Package{
+			{Dir: "bell", Floor: 2},
 			{Dir: "embedded", Floor: 2},
 			{Dir: "embedded/embeddedtest", Floor: 3},
 			{Dir: "store", Floor: 2},

@@ -21,7 +21,8 @@ func (r *Registry) sendAway() {
 	r.mu.Lock()
 	sent := 0
 	for _, n := range r.nodes {
-		if l := n.current; l != nil && !isClosed(l.away) && n.sendOff(r.c.Now()) {
+		if l := n.current; l != nil && !l.sent && n.sendOff(r.c.Now()) {
+			l.sent = true
 			close(l.away)
 			sent++
 		}
@@ -39,13 +40,4 @@ func (n *node) sendOff(now time.Time) bool {
 	}
 	n.sentAway = now
 	return true
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }

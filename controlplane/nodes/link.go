@@ -35,7 +35,7 @@ func refuse(kind error, format string, args ...any) error {
 	return refusal{kind, fmt.Sprintf(format, args...)}
 }
 
-// Link is one Sync stream of a node. Its fields are immutable.
+// Link is one Sync stream of a node. Its fields are immutable, but for sent.
 type Link struct {
 	Node    string
 	Address string
@@ -46,6 +46,7 @@ type Link struct {
 	boot     string
 	replaced chan struct{} // closed when another link took over
 	away     chan struct{} // closed when the node should look for another control plane
+	sent     bool          // guarded by r.mu: away is closed
 }
 
 // Replaced is closed when another link of the node took over.
@@ -78,7 +79,7 @@ func (r *Registry) Admit(hello *fleetv1.Hello, running tree.Version, address str
 	if old := n.current; old != nil {
 		if old.boot != hello.GetBootId() && n.alive(now) {
 			n.conflict, n.conflictAt = address, now
-			r.notify()
+			r.news.Ring()
 			return nil, refuse(ErrTwice,
 				"node %q: another process with this id is connected from %s and alive; give each node an id of its own", id, old.Address)
 		}
@@ -97,7 +98,7 @@ func (r *Registry) Admit(hello *fleetv1.Hello, running tree.Version, address str
 	n.running, n.attested, n.drift = running, tree.Hash{}, false
 	n.state, n.judged = session.AwaitingHello, tree.Version{}
 	n.problems, n.loss, n.lastStatus = nil, nil, nil
-	r.notify()
+	r.news.Ring()
 	r.look()
 	return l, nil
 }
@@ -131,7 +132,7 @@ func (l *Link) update(change func(*node)) bool {
 func (l *Link) Leave() bool {
 	return l.update(func(n *node) {
 		n.current, n.state = nil, session.Closed
-		l.r.notify()
+		l.r.news.Ring()
 	})
 }
 
@@ -154,7 +155,7 @@ func (l *Link) Heard(standing *Standing, status *fleetv1.Status) (drifted bool) 
 		n.heard = now
 		if n.silent {
 			n.silent = false
-			r.notify()
+			r.news.Ring()
 		}
 		if standing != nil {
 			drifted = n.stands(r, *standing)
@@ -175,7 +176,7 @@ func (n *node) stands(r *Registry, s Standing) bool {
 	changed = changed || drift != n.drift
 	n.drift = drift
 	if changed {
-		r.notify()
+		r.news.Ring()
 	}
 	return news
 }
@@ -186,7 +187,7 @@ func (n *node) says(r *Registry, status *fleetv1.Status, now time.Time) {
 		r.look()
 	}
 	if !sameVIPs(status, n.lastStatus) {
-		r.notify()
+		r.news.Ring()
 	}
 	n.heldFrom = heldFrom(n, status, now)
 	n.lastStatus, n.statusAt = status, now
@@ -214,7 +215,7 @@ func (l *Link) Stepped(state session.State, wanted tree.Version, answer *Answer)
 			n.loss = nil
 		}
 		if changed {
-			l.r.notify()
+			l.r.news.Ring()
 		}
 	})
 }

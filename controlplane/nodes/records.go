@@ -87,7 +87,7 @@ func (r *Registry) setRecords(records []*fleetv1.NodeRecord) {
 			delete(r.nodes, id)
 		}
 	}
-	r.notify()
+	r.news.Ring()
 }
 
 // noteForgotten takes for missing what the records lack of connected nodes. A store that was

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/bell"
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
 	"github.com/proxyfleet/proxyfleet/controlplane/roster"
 	"github.com/proxyfleet/proxyfleet/controlplane/session"
@@ -66,11 +67,11 @@ type Registry struct {
 	c    Config
 	log  *slog.Logger
 	kick chan struct{} // makes Run look at what is missing or was reported
+	news bell.Bell     // of what Nodes shows
 
 	// guarded by mu
 	mu       sync.Mutex
 	nodes    map[string]*node
-	watchers map[chan struct{}]struct{}
 	missing  map[string]*fleetv1.NodeRecord // what the store is to have, by id
 	roster   roster.Roster
 	listed   uint64              // the revision of the list; 0: there is none, or it was not read yet
@@ -118,8 +119,7 @@ func New(c Config) *Registry {
 	}
 	return &Registry{
 		c: c, log: c.Logger, kick: make(chan struct{}, 1),
-		nodes: map[string]*node{}, watchers: map[chan struct{}]struct{}{},
-		missing: map[string]*fleetv1.NodeRecord{}, replaced: make(chan struct{}),
+		nodes: map[string]*node{}, missing: map[string]*fleetv1.NodeRecord{}, replaced: make(chan struct{}),
 	}
 }
 
@@ -157,7 +157,7 @@ func (r *Registry) noticeSilence() {
 	for _, n := range r.nodes {
 		if n.current != nil && !n.silent && now.Sub(n.heard) >= silentAfter {
 			n.silent = true
-			r.notify()
+			r.news.Ring()
 		}
 	}
 }
@@ -165,29 +165,7 @@ func (r *Registry) noticeSilence() {
 // Watch says "look at Nodes again" when a node came, went, answered, drifted or
 // became silent; counters that only grow are no reason. It is coalesced, and
 // closed when ctx ends.
-func (r *Registry) Watch(ctx context.Context) <-chan struct{} {
-	w := make(chan struct{}, 1)
-	r.mu.Lock()
-	r.watchers[w] = struct{}{}
-	r.mu.Unlock()
-	context.AfterFunc(ctx, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.watchers, w)
-		close(w)
-	})
-	return w
-}
-
-// notify tells watchers to look again. The caller holds mu.
-func (r *Registry) notify() {
-	for w := range r.watchers {
-		select {
-		case w <- struct{}{}:
-		default:
-		}
-	}
-}
+func (r *Registry) Watch(ctx context.Context) <-chan struct{} { return r.news.Listen(ctx) }
 
 // Size is how many nodes are known, and how many of these are connected.
 func (r *Registry) Size() (known, connected int) {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/bell"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/proto/certificate"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
@@ -77,13 +78,13 @@ type Publisher struct {
 
 	// refreshing holds a token while somebody reads the head: see lock.
 	refreshing chan struct{}
+	news       bell.Bell // of what is wanted
 
 	// guarded by mu
 	mu          sync.Mutex
 	wanted      Published
 	kept        []*kept // newest first, at most keptVersions
 	unpublished *Unpublished
-	watchers    map[chan struct{}]struct{}
 	read        time.Time // when the head was read last; zero: it was not
 }
 
@@ -106,7 +107,6 @@ func New(c Config) *Publisher {
 		c: c, log: c.Logger,
 		kick:       make(chan struct{}, 1),
 		refreshing: make(chan struct{}, 1),
-		watchers:   map[chan struct{}]struct{}{},
 	}
 	p.compiler.init()
 	return p
@@ -237,8 +237,8 @@ func (p *Publisher) publish(next Published, begin time.Time) {
 	k := newKept(next.Version)
 	k.tree, k.loaded = next.Tree, true
 	p.keep(k)
-	p.notify()
 	p.mu.Unlock()
+	p.news.Ring()
 	p.counts.published.Add(1)
 	p.counts.latency.Observe(p.c.Now().Sub(begin))
 	p.log.Info("publish: wanted", "epoch", next.Epoch, "revision", next.Revision, "digest", next.Root.Short(), "resources", next.Tree.Len())
@@ -248,23 +248,10 @@ func (p *Publisher) publish(next Published, begin time.Time) {
 // older than the head: it is of the same epoch.
 func (p *Publisher) accept(epoch uint64) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.wanted.IsZero() {
-		return
-	}
 	p.wanted.Accepted = true
-	p.notify()
+	p.mu.Unlock()
+	p.news.Ring()
 	p.log.Warn("publish: the epoch is accepted", "epoch", epoch)
-}
-
-// notify tells watchers to look again. The caller holds mu.
-func (p *Publisher) notify() {
-	for s := range p.watchers {
-		select {
-		case s <- struct{}{}:
-		default:
-		}
-	}
 }
 
 // Wanted is the version that is wanted of the fleet; zero before the head was
@@ -307,19 +294,7 @@ func (p *Publisher) Problems() []resource.Problem {
 
 // Watch says "look at what is wanted again", coalesced. The channel is closed
 // when ctx ends.
-func (p *Publisher) Watch(ctx context.Context) <-chan struct{} {
-	w := make(chan struct{}, 1)
-	p.mu.Lock()
-	p.watchers[w] = struct{}{}
-	p.mu.Unlock()
-	context.AfterFunc(ctx, func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.watchers, w)
-		close(w)
-	})
-	return w
-}
+func (p *Publisher) Watch(ctx context.Context) <-chan struct{} { return p.news.Listen(ctx) }
 
 // Certificates are those of what is wanted, by name.
 func (p *Publisher) Certificates() iter.Seq2[string, *x509.Certificate] {

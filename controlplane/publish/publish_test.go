@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/bell"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -24,9 +25,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // history is a store in memory, whose head the test moves.
 type history struct {
 	mu       sync.Mutex
+	head     *bell.Bell
 	epoch    uint64
 	versions []store.Configuration // by revision
-	watchers []chan struct{}
 	fail     error
 	reads    int
 	loads    int // of At
@@ -36,7 +37,7 @@ type history struct {
 }
 
 func newHistory() *history {
-	return &history{epoch: 1, versions: []store.Configuration{{Epoch: 1}}}
+	return &history{head: &bell.Bell{}, epoch: 1, versions: []store.Configuration{{Epoch: 1}}}
 }
 
 func (h *history) commit(t tree.Tree) store.Configuration {
@@ -44,17 +45,8 @@ func (h *history) commit(t tree.Tree) store.Configuration {
 	defer h.mu.Unlock()
 	s := store.Configuration{Epoch: h.epoch, Revision: uint64(len(h.versions)), Tree: t}
 	h.versions = append(h.versions, s)
-	h.notify()
+	h.head.Ring()
 	return s
-}
-
-func (h *history) notify() {
-	for _, w := range h.watchers {
-		select {
-		case w <- struct{}{}:
-		default:
-		}
-	}
 }
 
 func (h *history) set(change func()) {
@@ -84,15 +76,7 @@ func (h *history) Current(context.Context) (store.Configuration, error) {
 func (h *history) Watch(ctx context.Context) <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	w := make(chan struct{}, 1)
-	h.watchers = append(h.watchers, w)
-	context.AfterFunc(ctx, func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.watchers = slices.DeleteFunc(h.watchers, func(c chan struct{}) bool { return c == w })
-		close(w)
-	})
-	return w
+	return h.head.Listen(ctx)
 }
 
 func (h *history) History(_ context.Context, before uint64, limit int) ([]*fleetv1.Change, error) {
@@ -128,7 +112,7 @@ func (h *history) NewEpoch(_ context.Context, seen uint64) (uint64, error) {
 	defer h.mu.Unlock()
 	h.epochs = append(h.epochs, seen)
 	h.epoch = max(seen, h.epoch) + 1
-	h.notify()
+	h.head.Ring()
 	return h.epoch, nil
 }
 
@@ -468,7 +452,7 @@ func TestReplicaThatLagsIsNoContradiction(t *testing.T) {
 		}
 		p := start(t, h)
 		time.Sleep(time.Second)
-		h.set(func() { h.watchers = nil }) // events are lost
+		h.set(func() { h.head = &bell.Bell{} }) // events are lost
 		next := h.commit(config(t, 2, 5000))
 		if err := p.Observe(t.Context(), "n1", VersionOf(next)); err != nil {
 			t.Fatal(err)
@@ -536,7 +520,7 @@ func TestAcceptanceOfTheEpochIsNewsByItself(t *testing.T) {
 			t.Fatal("accepted from the start")
 		}
 		before := p.Wanted()
-		h.set(func() { h.accepted = 1; h.notify() })
+		h.set(func() { h.accepted = 1; h.head.Ring() })
 		<-watch
 		if now := p.Wanted(); now.Version != before.Version || !now.Accepted {
 			t.Fatalf("wanted %v, accepted %v", now.Version, now.Accepted)
@@ -558,7 +542,7 @@ func TestAcceptanceOfTheEpochIsNewsByItself(t *testing.T) {
 		h.commit(broken(t, tree.Tree{}))
 		synctest.Wait()
 		time.Sleep(time.Second)
-		h.set(func() { h.accepted = 2; h.notify() })
+		h.set(func() { h.accepted = 2; h.head.Ring() })
 		<-watch
 		if now := p.Wanted(); now.Epoch != 2 || now.Revision != 1 || !now.Accepted {
 			t.Fatalf("wanted %v, accepted %v", now.Version, now.Accepted)

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/bell"
 	"github.com/proxyfleet/proxyfleet/controlplane/nodes"
 	"github.com/proxyfleet/proxyfleet/controlplane/nodes/nodestest"
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
@@ -35,19 +36,16 @@ const patience = 20 * time.Second
 // memory is a store in memory, for what does not need etcd.
 type memory struct {
 	*nodestest.Records
+	head bell.Bell
 
 	mu       sync.Mutex
 	epoch    uint64
 	versions []store.Configuration
 	accepted uint64 // epoch
-	watchers map[chan struct{}]struct{}
 }
 
 func newMemory() *memory {
-	return &memory{
-		Records: nodestest.New(), epoch: 1, versions: []store.Configuration{{Epoch: 1}},
-		watchers: map[chan struct{}]struct{}{},
-	}
+	return &memory{Records: nodestest.New(), epoch: 1, versions: []store.Configuration{{Epoch: 1}}}
 }
 
 func (m *memory) commit(t tree.Tree) uint64 {
@@ -55,17 +53,8 @@ func (m *memory) commit(t tree.Tree) uint64 {
 	defer m.mu.Unlock()
 	revision := uint64(len(m.versions))
 	m.versions = append(m.versions, store.Configuration{Epoch: m.epoch, Revision: revision, Tree: t})
-	m.notify()
+	m.head.Ring()
 	return revision
-}
-
-func (m *memory) notify() {
-	for w := range m.watchers {
-		select {
-		case w <- struct{}{}:
-		default:
-		}
-	}
 }
 
 func (m *memory) Current(context.Context) (store.Configuration, error) {
@@ -76,19 +65,7 @@ func (m *memory) Current(context.Context) (store.Configuration, error) {
 	return s, nil
 }
 
-func (m *memory) Watch(ctx context.Context) <-chan struct{} {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	w := make(chan struct{}, 1)
-	m.watchers[w] = struct{}{}
-	context.AfterFunc(ctx, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		delete(m.watchers, w)
-		close(w)
-	})
-	return w
-}
+func (m *memory) Watch(ctx context.Context) <-chan struct{} { return m.head.Listen(ctx) }
 
 func (m *memory) History(_ context.Context, before uint64, limit int) ([]*fleetv1.Change, error) {
 	m.mu.Lock()
@@ -116,7 +93,7 @@ func (m *memory) NewEpoch(_ context.Context, seen uint64) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.epoch = max(m.epoch, seen) + 1
-	m.notify()
+	m.head.Ring()
 	return m.epoch, nil
 }
 
@@ -124,7 +101,7 @@ func (m *memory) edit(change func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	change()
-	m.notify()
+	m.head.Ring()
 }
 
 // know gives a node a record.

@@ -13,18 +13,20 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/bell"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
 // memory is a store in memory.
 type memory struct {
-	mu       sync.Mutex
-	record   *fleetv1.TicketKeyRecord
-	seen     int64
-	fail     error
-	most     int64 // writes that it takes; 0: any
-	watchers []chan struct{}
+	news bell.Bell
+
+	mu     sync.Mutex
+	record *fleetv1.TicketKeyRecord
+	seen   int64
+	fail   error
+	most   int64 // writes that it takes; 0: any
 }
 
 func (m *memory) TicketKeys(context.Context) (*fleetv1.TicketKeyRecord, int64, error) {
@@ -50,22 +52,11 @@ func (m *memory) PutTicketKeys(_ context.Context, r *fleetv1.TicketKeyRecord, se
 	}
 	m.record, m.fail = proto.CloneOf(r), nil
 	m.seen++
-	for _, w := range m.watchers {
-		select {
-		case w <- struct{}{}:
-		default:
-		}
-	}
+	m.news.Ring()
 	return nil
 }
 
-func (m *memory) WatchTicketKeys(context.Context) <-chan struct{} {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	w := make(chan struct{}, 1)
-	m.watchers = append(m.watchers, w)
-	return w
-}
+func (m *memory) WatchTicketKeys(ctx context.Context) <-chan struct{} { return m.news.Listen(ctx) }
 
 // replica is a running Rotator with what it published.
 type replica struct {

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/proxyfleet/proxyfleet/controlplane/bell"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
@@ -25,18 +26,16 @@ type Content struct {
 
 // Records are node records and the list of expected members.
 type Records struct {
+	news bell.Bell
+
 	mu       sync.Mutex
-	content  Content
-	revision uint64
-	watchers map[chan struct{}]struct{}
+	content  Content // guarded by mu
+	revision uint64  // guarded by mu
 }
 
 // New are no records.
 func New() *Records {
-	return &Records{
-		content:  Content{Nodes: map[string]*fleetv1.NodeRecord{}},
-		watchers: map[chan struct{}]struct{}{},
-	}
+	return &Records{content: Content{Nodes: map[string]*fleetv1.NodeRecord{}}}
 }
 
 // Edit changes the content, as somebody else does, and tells who watches.
@@ -56,28 +55,11 @@ func (r *Records) Look(at func(Content)) {
 
 func (r *Records) changed() {
 	r.revision++
-	for w := range r.watchers {
-		select {
-		case w <- struct{}{}:
-		default:
-		}
-	}
+	r.news.Ring()
 }
 
 // WatchNodes says "look again", coalesced, until ctx ends.
-func (r *Records) WatchNodes(ctx context.Context) <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	w := make(chan struct{}, 1)
-	r.watchers[w] = struct{}{}
-	context.AfterFunc(ctx, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.watchers, w)
-		close(w)
-	})
-	return w
-}
+func (r *Records) WatchNodes(ctx context.Context) <-chan struct{} { return r.news.Listen(ctx) }
 
 // Nodes are all records, sorted by id, and the number of changes.
 func (r *Records) Nodes(context.Context) ([]*fleetv1.NodeRecord, uint64, error) {

@@ -1,0 +1,42 @@
+package bell
+
+import (
+	"context"
+	"sync"
+)
+
+// Bell is rung by one side and heard by the other.
+type Bell struct {
+	mu        sync.Mutex
+	listeners map[chan struct{}]struct{} // guarded by mu
+}
+
+// Listen gives a token for the rings from now on. The channel is closed when ctx ends.
+func (b *Bell) Listen(ctx context.Context) <-chan struct{} {
+	l := make(chan struct{}, 1)
+	b.mu.Lock()
+	if b.listeners == nil {
+		b.listeners = map[chan struct{}]struct{}{}
+	}
+	b.listeners[l] = struct{}{}
+	b.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.listeners, l)
+		close(l)
+	})
+	return l
+}
+
+// Ring tells all who listen to look again.
+func (b *Bell) Ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for l := range b.listeners {
+		select {
+		case l <- struct{}{}:
+		default: // it is told already
+		}
+	}
+}
