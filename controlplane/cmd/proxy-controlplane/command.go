@@ -25,6 +25,7 @@ type world struct {
 	getenv         func(string) (string, bool)
 	environment    []string
 	stdout, stderr io.Writer
+	waits          waits
 }
 
 const longHelp = `proxy-controlplane keeps the configuration of a fleet of reverse proxies in etcd,
@@ -109,7 +110,7 @@ func newCommand(w world) *cobra.Command {
 			for _, text := range settings.Stray(w.environment) {
 				logger.Warn(text)
 			}
-			if err := serve(c.Context(), o, key, logger); err != nil {
+			if err := serve(c.Context(), o, w.waits, key, logger); err != nil {
 				logger.Error("proxy-controlplane failed", "error", err)
 				return errFailed
 			}

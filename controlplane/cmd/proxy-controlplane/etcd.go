@@ -27,11 +27,6 @@ const (
 	// slowStart is how often a start of the embedded etcd is told of that takes long: mostly
 	// it takes a tenth of a second.
 	slowStart = 30 * time.Second
-	// openTimeout bounds one attempt to read the store.
-	openTimeout = 5 * time.Second
-	// openRetry is the pause between attempts.
-	openRetry = 2 * time.Second
-
 	// reachTimeout bounds a look at one endpoint of an etcd that does not answer.
 	reachTimeout = time.Second
 	// alertTimeout is how long is waited for the refusal of a connection by TLS, which comes
@@ -42,6 +37,14 @@ const (
 	etcdKeepAlive        = 10 * time.Second
 	etcdKeepAliveTimeout = 5 * time.Second
 )
+
+// waits are how long an etcd is waited for.
+type waits struct {
+	open  time.Duration // bounds one attempt to read the store
+	retry time.Duration // is the pause between attempts
+}
+
+func defaultWaits() waits { return waits{open: 5 * time.Second, retry: 2 * time.Second} }
 
 // startEtcd gives a client of the embedded etcd, which it starts, and what makes room
 // in it; or of an external one, which may not be there yet, and nil.
@@ -121,12 +124,12 @@ func tlsConfig() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} 
 
 // openStore opens the store. It waits for an etcd that does not answer: after a
 // power cut everything starts at once, in any order.
-func openStore(ctx context.Context, client *clientv3.Client, o options, key *seal.Key, logger *slog.Logger) (*store.Store, error) {
+func openStore(ctx context.Context, client *clientv3.Client, o options, w waits, key *seal.Key, logger *slog.Logger) (*store.Store, error) {
 	if len(o.etcdEndpoints) > 0 {
 		logger.Info("etcd: connecting", "etcd", o.etcdName())
 	}
 	for attempt := 1; ; attempt++ {
-		opening, cancel := context.WithTimeout(ctx, openTimeout)
+		opening, cancel := context.WithTimeout(ctx, w.open)
 		st, err := store.Open(opening, client, store.Options{Logger: logger, Seal: key})
 		cancel()
 		if err == nil {
@@ -145,8 +148,8 @@ func openStore(ctx context.Context, client *clientv3.Client, o options, key *sea
 			return nil, context.Cause(ctx)
 		}
 		logger.Warn("etcd does not answer; waiting for it", "etcd", o.etcdName(), "attempt", attempt,
-			"error", err, "endpoints", reach(ctx, o.etcdEndpoints), "retry_in", openRetry)
-		pause := time.NewTimer(openRetry)
+			"error", err, "endpoints", reach(ctx, o.etcdEndpoints), "retry_in", w.retry)
+		pause := time.NewTimer(w.retry)
 		select {
 		case <-pause.C:
 		case <-ctx.Done():

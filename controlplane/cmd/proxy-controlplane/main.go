@@ -29,5 +29,7 @@ func mainStatus() int {
 	// The first signal asks for a clean end; after it signals kill, as they do
 	// to any program.
 	context.AfterFunc(ctx, stop)
-	return run(ctx, os.Args[1:], world{getenv: os.LookupEnv, environment: os.Environ(), stdout: os.Stdout, stderr: os.Stderr})
+	return run(ctx, os.Args[1:], world{
+		getenv: os.LookupEnv, environment: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, waits: defaultWaits(),
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -62,9 +63,13 @@ func launch(t *testing.T, args ...string) *process {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{T: t, stop: cancel, done: make(chan struct{}), stderr: &syncBuffer{}}
 	args = append([]string{"--rest-address", "127.0.0.1:0", "--grpc-address", "127.0.0.1:0"}, args...)
+	w := world{getenv: noEnv, stdout: io.Discard, stderr: p.stderr, waits: defaultWaits()}
+	if slices.Contains(args, "--etcd-endpoints") { // which is asked again
+		w.waits = waits{open: 300 * time.Millisecond, retry: 50 * time.Millisecond}
+	}
 	go func() {
 		defer close(p.done)
-		p.code = run(ctx, args, world{getenv: noEnv, stdout: io.Discard, stderr: p.stderr})
+		p.code = run(ctx, args, w)
 	}()
 	t.Cleanup(func() {
 		cancel()

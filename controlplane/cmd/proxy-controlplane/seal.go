@@ -46,8 +46,8 @@ func readSealKey(o options) (*seal.Key, error) {
 
 // makeSealKey makes the key of a store that was never sealed. One that was needs
 // the key that it was sealed under: another would be no use.
-func makeSealKey(ctx context.Context, client *clientv3.Client, o options) (*seal.Key, error) {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+func makeSealKey(ctx context.Context, client *clientv3.Client, o options, w waits) (*seal.Key, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.open)
 	defer cancel()
 	id, err := store.SealedUnder(ctx, client, "")
 	if err != nil {

@@ -29,7 +29,7 @@ const addressesFile = "addresses.json"
 // serve wires the parts, runs them until ctx ends or one of them fails, and
 // stops them: REST first, so that no change is taken that nobody hears of; then
 // the nodes' streams; then the publisher; etcd last.
-func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) error {
+func serve(ctx context.Context, o options, w waits, key *seal.Key, logger *slog.Logger) error {
 	begin := time.Now()
 	running := lifecycle.New(logger)
 	defer running.Stop()
@@ -41,11 +41,11 @@ func serve(ctx context.Context, o options, key *seal.Key, logger *slog.Logger) e
 	// Of a process that was killed; whoever waits for the file must not see it.
 	_ = os.Remove(filepath.Join(o.dataDir, addressesFile))
 	if key == nil {
-		if key, err = makeSealKey(ctx, client, o); err != nil {
+		if key, err = makeSealKey(ctx, client, o, w); err != nil {
 			return interrupted(ctx, err)
 		}
 	}
-	st, err := openStore(ctx, client, o, key, logger)
+	st, err := openStore(ctx, client, o, w, key, logger)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
