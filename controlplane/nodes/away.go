@@ -11,8 +11,8 @@ const (
 	awayFor = 10 * time.Minute
 )
 
-// cutOff says whether what is wanted here may be old.
-func (r *Registry) cutOff() bool { return r.c.Publisher.Unread() >= cutOffAfter }
+// cutOff says whether what is wanted here may be old, and not be so elsewhere.
+func (r *Registry) cutOff() bool { return !r.c.Alone && r.c.Publisher.Unread() >= cutOffAfter }
 
 // sendAway ends the links of nodes that may find a control plane that is not cut off.
 // A node goes to the next one of its list; where all are cut off it comes back, is

@@ -76,6 +76,21 @@ func TestANodeIsSentAwayFromAControlPlaneThatIsCutOffOnceInAWhile(t *testing.T) 
 	})
 }
 
+// TestWhereNoOtherControlPlaneCanBeNodesAreNotSentToOne: its etcd is its own, and may answer
+// nobody for minutes while its file is written anew.
+func TestWhereNoOtherControlPlaneCanBeNodesAreNotSentToOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &publisher{}
+		p.cut.Store(true)
+		r := open(t, nodestest.New(), func(c *Config) { c.Publisher, c.Alone = p, true })
+		n := join(t, r, &fleetv1.Hello{NodeId: "n"})
+		time.Sleep(awayFor)
+		if isClosed(n.link.Away()) {
+			t.Error("it is sent away")
+		}
+	})
+}
+
 // TestNodesThatCameAndWentUseNothingUp while the store does not answer: they are in no
 // record, and will not be.
 func TestNodesThatCameAndWentUseNothingUp(t *testing.T) {

@@ -55,6 +55,9 @@ type Records interface {
 type Config struct {
 	Publisher Publisher
 	Records   Records
+	// Alone: no other control plane can use the store of this one, so that there is none
+	// to send nodes to when that does not answer.
+	Alone bool
 	// MaxNodes bounds the nodes that are known or connected; 0: 10,000.
 	MaxNodes int
 	Logger   *slog.Logger     // nil: slog.Default()

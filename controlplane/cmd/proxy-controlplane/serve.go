@@ -111,7 +111,7 @@ func wire(
 	m := newMetrics(build)
 	p := &parts{room: &room{store: st, reclaim: reclaim, metrics: m, logger: logger}}
 	p.publisher = publish.New(publish.Config{Store: st, Epochs: st, Logger: logger})
-	p.nodes = nodes.New(nodes.Config{Publisher: p.publisher, Records: st, Logger: logger})
+	p.nodes = nodes.New(nodes.Config{Publisher: p.publisher, Records: st, Alone: len(o.etcdEndpoints) == 0, Logger: logger})
 	p.streams = stream.New(stream.Config{
 		Publisher: p.publisher, Nodes: p.nodes, Insecure: o.insecure, Build: build.Version, Logger: logger,
 	})
