@@ -8,6 +8,10 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
+// maxAgreed bounds the versions that are remembered to agree with the store. A fleet that was
+// away for long runs few.
+const maxAgreed = 64
+
 // Observe takes what a node says it runs, and asks for a new epoch if that
 // proves the store to be another one than the node's version came from: the same
 // epoch with a higher revision, or with another digest at the same revision. A
@@ -26,6 +30,9 @@ func (p *Publisher) Observe(ctx context.Context, node string, running tree.Versi
 		return err
 	}
 	defer unlock()
+	if p.knows(running) { // another node's was the same
+		return nil
+	}
 	if err := p.refresh(ctx); err != nil {
 		return err
 	}
@@ -38,6 +45,9 @@ func (p *Publisher) Observe(ctx context.Context, node string, running tree.Versi
 	}
 	head := VersionOf(configuration)
 	contradicts, err := p.contradicts(ctx, running, head)
+	if err == nil && !contradicts {
+		p.agree(running)
+	}
 	if err != nil || !contradicts {
 		return err
 	}
@@ -48,11 +58,22 @@ func (p *Publisher) Observe(ctx context.Context, node string, running tree.Versi
 	return p.refresh(ctx)
 }
 
-// knows reports whether the version is one of the last.
+// knows reports whether the version is one of the last, or was found to agree with the store:
+// it does so for as long as that is the same one.
 func (p *Publisher) knows(v tree.Version) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.ContainsFunc(p.kept, func(k *kept) bool { return k.version == v })
+	return slices.Contains(p.agreed, v) || slices.ContainsFunc(p.kept, func(k *kept) bool { return k.version == v })
+}
+
+// agree remembers that the version is none that contradicts the store.
+func (p *Publisher) agree(v tree.Version) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.agreed) == maxAgreed {
+		p.agreed = slices.Delete(p.agreed, 0, 1)
+	}
+	p.agreed = append(p.agreed, v)
 }
 
 func (p *Publisher) contradicts(ctx context.Context, running, head tree.Version) (bool, error) {

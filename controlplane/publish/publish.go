@@ -83,7 +83,8 @@ type Publisher struct {
 	// guarded by mu
 	mu          sync.Mutex
 	wanted      Published
-	kept        []*kept // newest first, at most keptVersions
+	kept        []*kept        // newest first, at most keptVersions
+	agreed      []tree.Version // oldest first, at most maxAgreed: see knows
 	unpublished *Unpublished
 	read        time.Time // when the head was read last; zero: it was not
 }

@@ -444,6 +444,43 @@ func TestNodeThatContradictsTheStoreMakesANewEpoch(t *testing.T) {
 	}
 }
 
+// TestOfManyNodesThatWereAwayTheStoreIsAskedOnce: they run the same old version, and come back
+// at the same time; a change made meanwhile does not wait for all of them.
+func TestOfManyNodesThatWereAwayTheStoreIsAskedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		var old tree.Version
+		for i := range 30 {
+			if v := VersionOf(h.commit(config(t, 2, 1000+i))); i == 4 {
+				old = v
+			}
+		}
+		p := start(t, h)
+		synctest.Wait()
+		before := h.reads
+		var wait sync.WaitGroup
+		for range 1000 {
+			wait.Go(func() {
+				if err := p.Observe(t.Context(), "n", old); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wait.Wait()
+		if n := h.reads - before; n > 2 {
+			t.Errorf("the head was read %d times", n)
+		}
+		for revision := range uint64(2 * maxAgreed) {
+			if err := p.Observe(t.Context(), "n", tree.Version{Epoch: 0, Revision: revision + 1, Root: old.Root}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(p.agreed) != maxAgreed {
+			t.Errorf("%d versions are remembered", len(p.agreed))
+		}
+	})
+}
+
 func TestReplicaThatLagsIsNoContradiction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistory()
