@@ -33,9 +33,10 @@ const (
 	// maxStreams of a connection: a node has one, and one more while it takes over from
 	// one that it does not know to be dead; twice that is never refused.
 	maxStreams = 4
-	// maxNodeMessage bounds what a node may say at once: a Nack holds up to 100
-	// problems of some 2 KiB.
-	maxNodeMessage = 1 << 20
+	// maxNodeMessage bounds what a node may say at once: a Status tells of up to 1,024
+	// virtual IPs, with three names and two reasons each; a Nack holds up to 100 problems of
+	// some 2 KiB.
+	maxNodeMessage = 4 << 20
 	// stopTimeout is what streams get to end after the server was told to stop.
 	stopTimeout = 2 * time.Second
 	// houseEvery is how often old encodings are looked for.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/nodes/nodestest"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -352,6 +353,28 @@ func TestDriftIsShownAndTold(t *testing.T) {
 	if !slices.Equal(kinds, []EventKind{Connected, Acked, Drifted, Disconnected}) || p.server.Counters().Drifts != 1 {
 		t.Fatalf("%v", kinds)
 	}
+}
+
+// TestTheLongestStatusIsTaken: a node whose stream it ended would say it on the next one too.
+func TestTheLongestStatusIsTaken(t *testing.T) {
+	p := newPlane(t, newMemory(), "")
+	raw := dialRaw(t, p.address).hello(&fleetv1.Hello{NodeId: "n"})
+	raw.recv()
+	name, text := strings.Repeat("n", 250), strings.Repeat("why ", 128)
+	said := &fleetv1.Status{}
+	for i := range table.MaxVirtualIPs {
+		said.VirtualIps = append(said.VirtualIps, &fleetv1.VipStatus{
+			Vip: fmt.Sprintf("%s%03x", name, i), Holder: name, Conflict: name, Why: text, NotEligible: text,
+			Term: 1 << 62, SinceUnixMs: 1 << 42, Alive: 1024, Expected: 1024, Needed: 513, ListRevision: 1 << 42,
+		})
+	}
+	raw.send(&fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Status{Status: said}})
+	eventually(t, "it is known", func() bool {
+		if s, _ := p.status("n"); !s.Connected {
+			t.Fatal(raw.end())
+		}
+		return len(p.nodes.VIPs()) == table.MaxVirtualIPs
+	})
 }
 
 func TestRecordsAreCreatedOnceTheStoreTakesThem(t *testing.T) {
