@@ -1,0 +1,190 @@
+package publish
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/controlplane/bell"
+	"github.com/proxyfleet/proxyfleet/proto/tree"
+)
+
+func TestNodeThatContradictsTheStoreMakesANewEpoch(t *testing.T) {
+	root := tree.Sum([]byte("another store"))
+	for name, c := range map[string]struct {
+		running tree.Version
+		epoch   uint64 // afterwards
+	}{
+		"nothing runs":             {tree.Version{}, 1},
+		"higher revision":          {tree.Version{Epoch: 1, Revision: 31, Root: root}, 2},
+		"other digest at the head": {tree.Version{Epoch: 1, Revision: 30, Root: root}, 2},
+		"other digest before":      {tree.Version{Epoch: 1, Revision: 3, Root: root}, 2},
+		"later epoch":              {tree.Version{Epoch: 7, Revision: 3, Root: root}, 8},
+		"earlier epoch":            {tree.Version{Epoch: 0, Revision: 99, Root: root}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHistory()
+				for i := range 30 {
+					h.commit(config(t, 2, 1000+i))
+				}
+				p := start(t, h)
+				synctest.Wait()
+				// Many nodes say the same: one new epoch.
+				var wait sync.WaitGroup
+				for range 50 {
+					wait.Go(func() {
+						if err := p.Observe(t.Context(), "n1", c.running); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				wait.Wait()
+				if h.epoch != c.epoch || len(h.epochs) > 1 {
+					t.Fatalf("epoch %d, asked for after %v", h.epoch, h.epochs)
+				}
+				if got := p.Wanted().Version; got.Epoch != c.epoch || got.Revision != 30 {
+					t.Fatalf("wanted %v", got)
+				}
+				// What the nodes were given in the new epoch is no contradiction.
+				if err := p.Observe(t.Context(), "n1", p.Wanted().Version); err != nil || h.epoch != c.epoch {
+					t.Fatalf("epoch %d, %v", h.epoch, err)
+				}
+			})
+		})
+	}
+}
+
+// TestOfManyNodesThatWereAwayTheStoreIsAskedOnce: they run the same old version, and come back
+// at the same time; a change made meanwhile does not wait for all of them.
+func TestOfManyNodesThatWereAwayTheStoreIsAskedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		var old tree.Version
+		for i := range 30 {
+			if v := VersionOf(h.commit(config(t, 2, 1000+i))); i == 4 {
+				old = v
+			}
+		}
+		p := start(t, h)
+		synctest.Wait()
+		before := h.reads
+		var wait sync.WaitGroup
+		for range 1000 {
+			wait.Go(func() {
+				if err := p.Observe(t.Context(), "n", old); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wait.Wait()
+		if n := h.reads - before; n > 2 {
+			t.Errorf("the head was read %d times", n)
+		}
+		for revision := range uint64(2 * maxAgreed) {
+			if err := p.Observe(t.Context(), "n", tree.Version{Epoch: 0, Revision: revision + 1, Root: old.Root}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(p.agreed) != maxAgreed {
+			t.Errorf("%d versions are remembered", len(p.agreed))
+		}
+	})
+}
+
+func TestReplicaThatLagsIsNoContradiction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		for i := range 30 {
+			h.commit(config(t, 2, 1000+i))
+		}
+		p := start(t, h)
+		time.Sleep(time.Second)
+		h.set(func() { h.head = &bell.Bell{} }) // events are lost
+		next := h.commit(config(t, 2, 5000))
+		if err := p.Observe(t.Context(), "n1", VersionOf(next)); err != nil {
+			t.Fatal(err)
+		}
+		if len(h.epochs) > 0 || p.Wanted().Version != VersionOf(next) {
+			t.Fatalf("epochs %v, wanted %v", h.epochs, p.Wanted().Version)
+		}
+		// Known, old and right: nothing to say.
+		for _, revision := range []int{31, 30, 16, 15, 2} {
+			if err := p.Observe(t.Context(), "n1", VersionOf(h.versions[revision])); err != nil || len(h.epochs) > 0 {
+				t.Fatalf("revision %d: %v, epochs %v", revision, err, h.epochs)
+			}
+		}
+		h.set(func() { h.fail = errors.New("no leader") })
+		if err := p.Observe(t.Context(), "n1", tree.Version{Epoch: 1, Revision: 99}); err == nil {
+			t.Fatal("a store that does not answer proves nothing")
+		}
+	})
+}
+
+func TestHeadThatGoesBackMakesANewEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		for i := range 5 {
+			h.commit(config(t, 2, 1000+i))
+		}
+		p := start(t, h)
+		time.Sleep(time.Second)
+		h.set(func() { h.versions = h.versions[:3] })
+		p.Kick()
+		time.Sleep(time.Second)
+		if got := p.Wanted().Version; h.epoch != 2 || got.Epoch != 2 || got.Revision != 2 {
+			t.Fatalf("epoch %d, wanted %v", h.epoch, got)
+		}
+	})
+}
+
+func TestWithoutEpochsAContradictionIsAnError(t *testing.T) {
+	h := newHistory()
+	p := New(Config{Store: h, Logger: slog.New(slog.DiscardHandler)})
+	err := p.Observe(t.Context(), "n1", tree.Version{Epoch: 1, Revision: 9, Root: tree.Sum(nil)})
+	if !errors.Is(err, ErrContradiction) || p.Counters().Contradictions != 1 {
+		t.Fatal(err)
+	}
+}
+
+func TestAcceptanceOfTheEpochIsNewsByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		p, watch := startWatched(t, h)
+		<-watch
+		if p.Wanted().Accepted {
+			t.Fatal("accepted from the start")
+		}
+		before := p.Wanted()
+		h.set(func() { h.accepted = 1; h.head.Ring() })
+		<-watch
+		if now := p.Wanted(); now.Version != before.Version || !now.Accepted {
+			t.Fatalf("wanted %v, accepted %v", now.Version, now.Accepted)
+		}
+		h.commit(config(t, 1, 80))
+		<-watch
+		if now := p.Wanted(); now.Revision != 1 || !now.Accepted {
+			t.Fatalf("wanted %v, accepted %v", now.Version, now.Accepted)
+		}
+		// The acceptance is that of one epoch.
+		if _, err := h.NewEpoch(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		<-watch
+		if now := p.Wanted(); now.Epoch != 2 || now.Accepted {
+			t.Fatalf("wanted %v, accepted %v", now.Version, now.Accepted)
+		}
+		// A head that does not compile here does not stand in its way.
+		h.commit(broken(t, tree.Tree{}))
+		synctest.Wait()
+		time.Sleep(time.Second)
+		h.set(func() { h.accepted = 2; h.head.Ring() })
+		<-watch
+		if now := p.Wanted(); now.Epoch != 2 || now.Revision != 1 || !now.Accepted {
+			t.Fatalf("wanted %v, accepted %v", now.Version, now.Accepted)
+		}
+	})
+}
