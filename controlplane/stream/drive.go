@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -142,6 +143,7 @@ type driver struct {
 	sentAt    time.Time         // of the last part
 	flight    publish.Published // what is unanswered
 	updates   uint64            // begun
+	again     <-chan time.Time  // ready when what runs is to be compared again; nil: it was
 }
 
 // run sends until the stream has to end. Its error is the stream's status.
@@ -207,6 +209,9 @@ func (d *driver) turn(ctx context.Context) (over bool, err error) {
 	case <-more:
 		d.sendPart()
 		return false, nil
+	case <-d.again:
+		d.observe(ctx, d.session.Running())
+		return false, nil
 	case err := <-d.out.sent:
 		return err != nil, d.sent(err)
 	case <-d.out.late:
@@ -215,11 +220,18 @@ func (d *driver) turn(ctx context.Context) (over bool, err error) {
 	}
 }
 
-// observe lets the publisher compare what the node says with the store.
+// observe lets the publisher compare what the node runs with the store. If that does not
+// answer it is tried again: what a store that was put back has of later revisions the node
+// would refuse for good.
 func (d *driver) observe(ctx context.Context, running tree.Version) {
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
-	if err := d.s.c.Publisher.Observe(ctx, d.link.Node, running); err != nil && ctx.Err() == nil {
+	err := d.s.c.Publisher.Observe(ctx, d.link.Node, running)
+	if d.again = nil; err == nil {
+		return
+	}
+	d.again = time.After(d.s.c.ObserveRetry/2 + rand.N(d.s.c.ObserveRetry/2+1))
+	if ctx.Err() == nil {
 		d.s.log.Warn("node: what it runs could not be compared with the store", "node", d.link.Node, "running", running, "error", err)
 	}
 }

@@ -68,6 +68,9 @@ type Config struct {
 	OnEvent func(Event)
 	Logger  *slog.Logger     // nil: slog.Default()
 	Now     func() time.Time // nil: time.Now
+	// ObserveRetry is about how long after a comparison of what a node runs with the store
+	// it is tried again, where the store did not answer; 0: a minute.
+	ObserveRetry time.Duration
 	// ServerOptions are added to the server's own.
 	ServerOptions []grpc.ServerOption
 }
@@ -107,6 +110,9 @@ func New(c Config) *Server {
 	}
 	if c.OnEvent == nil {
 		c.OnEvent = func(Event) {}
+	}
+	if c.ObserveRetry == 0 {
+		c.ObserveRetry = time.Minute
 	}
 	s := &Server{
 		c: c, log: c.Logger, nodes: c.Nodes,

@@ -1,9 +1,13 @@
 package stream
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/embedded"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
@@ -101,5 +105,40 @@ func TestNodeOfALostFutureBringsANewEpoch(t *testing.T) {
 	})
 	if now, err := s.Current(t.Context()); err != nil || now.Epoch != u.GetTarget().GetEpoch() || now.Root() != head.Root() {
 		t.Fatalf("%+v, %v", now, err)
+	}
+}
+
+// away is a publisher whose store does not answer the first comparison.
+type away struct {
+	Publisher
+	asked atomic.Bool
+}
+
+func (a *away) Observe(ctx context.Context, node string, running tree.Version) error {
+	if !a.asked.Swap(true) {
+		return errors.New("no leader")
+	}
+	return a.Publisher.Observe(ctx, node, running)
+}
+
+// TestNodeOfALostFutureIsComparedOnceTheStoreAnswers: until then it refuses for good what it
+// is sent, as that is older than what it runs.
+func TestNodeOfALostFutureIsComparedOnceTheStoreAnswers(t *testing.T) {
+	m := newMemory()
+	revision := m.commit(config(t, 5, 80))
+	p := newPlane(t, m, "", func(c *setup) {
+		c.stream.Publisher, c.stream.ObserveRetry = &away{Publisher: c.stream.Publisher}, time.Millisecond
+	})
+	eventually(t, "the version is wanted", func() bool { return p.publisher.Wanted().Revision == revision })
+	future := tree.Sum([]byte("future"))
+	raw := dialRaw(t, p.address).hello(&fleetv1.Hello{
+		NodeId: "n", Running: &fleetv1.Version{Epoch: 1, Revision: revision + 7, Digest: future[:]},
+	})
+	for {
+		u, _ := raw.update()
+		if u.GetTarget().GetEpoch() > 1 {
+			break
+		}
+		raw.nack(u.GetTarget(), fleetv1.Nack_PERMANENT, &fleetv1.Problem{Got: "an older version"})
 	}
 }
