@@ -167,14 +167,14 @@ func (r *Registry) create(ctx context.Context, records []*fleetv1.NodeRecord) bo
 	}
 	missing := slices.Collect(maps.Values(r.missing))
 	r.mu.Unlock()
-	wrote := false
+	wrote, failed, why := false, 0, error(nil)
 	for _, record := range missing {
 		_, err := r.c.Records.PutNode(ctx, record, 0)
 		if errors.Is(err, store.ErrExists) {
 			err = r.mend(ctx, record)
 		}
 		if err != nil {
-			r.log.Warn("node: record not created", "node", record.GetNodeId(), "error", err)
+			failed, why = failed+1, err
 		} else {
 			wrote = true
 			r.log.Info("node: new", "node", record.GetNodeId(), "labels", record.GetLabels(), "drained", record.GetSpec().GetDrained())
@@ -185,6 +185,9 @@ func (r *Registry) create(ctx context.Context, records []*fleetv1.NodeRecord) bo
 			delete(r.missing, record.GetNodeId())
 		}
 		r.mu.Unlock()
+	}
+	if failed > 0 { // one line, as all are tried again every second
+		r.log.Warn("nodes: records not created", "nodes", failed, "last_error", why)
 	}
 	return wrote
 }

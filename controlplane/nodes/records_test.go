@@ -1,13 +1,17 @@
 package nodes
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/nodes/nodestest"
+	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
@@ -124,6 +128,27 @@ func TestRecordsAreCreatedOnceTheStoreTakesThem(t *testing.T) {
 		eventually(t, "is known", func() bool { s, ok := r.statusOf("gone"); return ok && !s.Expected && !s.Connected })
 		records.Edit(func(c *nodestest.Content) { delete(c.Nodes, "gone") })
 		eventually(t, "is forgotten", func() bool { _, ok := r.statusOf("gone"); return !ok })
+	})
+}
+
+// TestAStoreThatTakesNoRecordsFillsNoLog: it is asked for each node's once a second.
+func TestAStoreThatTakesNoRecordsFillsNoLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		records := nodestest.New()
+		records.Edit(func(c *nodestest.Content) { c.FailNodes = store.ErrFull })
+		r := open(t, records, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		for i := range 100 {
+			join(t, r, &fleetv1.Hello{NodeId: fmt.Sprint(i)})
+		}
+		time.Sleep(10 * recordsRetry)
+		synctest.Wait()
+		if n := strings.Count(log.String(), "\n"); n < 10 || n > 50 {
+			t.Errorf("%d lines", n)
+		}
+		if !strings.Contains(log.String(), "nodes=100") || !strings.Contains(log.String(), store.ErrFull.Error()) {
+			t.Errorf("%.500s", log.String())
+		}
 	})
 }
 
