@@ -122,30 +122,42 @@ func dialEtcd(endpoints []string, running *lifecycle.Parts) (*clientv3.Client, e
 
 func tlsConfig() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} }
 
-// openStore opens the store. It waits for an etcd that does not answer: after a
-// power cut everything starts at once, in any order.
-func openStore(ctx context.Context, client *clientv3.Client, o options, w waits, key *seal.Key, logger *slog.Logger) (*store.Store, error) {
+// openStore opens the store.
+func openStore(ctx context.Context, client *clientv3.Client, o options, w waits, key *seal.Key, logger *slog.Logger) (st *store.Store, err error) {
 	if len(o.etcdEndpoints) > 0 {
 		logger.Info("etcd: connecting", "etcd", o.etcdName())
 	}
+	err = answered(ctx, o, w, logger, func(ctx context.Context) (err error) {
+		st, err = store.Open(ctx, client, store.Options{Logger: logger, Seal: key})
+		return err
+	})
+	return st, err
+}
+
+// answered asks until etcd answers: after a power cut everything starts at once, in any
+// order, and disks are busy.
+func answered(ctx context.Context, o options, w waits, logger *slog.Logger, ask func(context.Context) error) error {
 	for attempt := 1; ; attempt++ {
-		opening, cancel := context.WithTimeout(ctx, w.open)
-		st, err := store.Open(opening, client, store.Options{Logger: logger, Seal: key})
+		asking, cancel := context.WithTimeout(ctx, w.open)
+		err := ask(asking)
 		cancel()
 		if err == nil {
 			if attempt > 1 {
 				logger.Info("etcd answers", "etcd", o.etcdName(), "attempts", attempt)
 			}
-			return st, nil
+			return nil
 		}
-		if errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrSealKey) || len(o.etcdEndpoints) == 0 {
-			return nil, err
+		if errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrSealKey) {
+			return err
+		}
+		if len(o.etcdEndpoints) == 0 && !errors.Is(err, context.DeadlineExceeded) { // it has stopped
+			return err
 		}
 		if errors.Is(err, rpctypes.ErrUserEmpty) { // and will tomorrow
-			return nil, fmt.Errorf("etcd %s wants a user and a password, which are not supported yet: %w", o.etcdName(), err)
+			return fmt.Errorf("etcd %s wants a user and a password, which are not supported yet: %w", o.etcdName(), err)
 		}
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		logger.Warn("etcd does not answer; waiting for it", "etcd", o.etcdName(), "attempt", attempt,
 			"error", err, "endpoints", reach(ctx, o.etcdEndpoints), "retry_in", w.retry)
@@ -154,7 +166,7 @@ func openStore(ctx context.Context, client *clientv3.Client, o options, w waits,
 		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,6 +61,53 @@ func TestAnEtcdThatStartsSlowlyIsToldOfAndNotGivenUp(t *testing.T) {
 			t.Errorf("told %d times", n)
 		}
 	})
+}
+
+// busyKV answers the first calls not at all, as where the disk is busy.
+type busyKV struct {
+	clientv3.KV
+	calls *atomic.Int32
+}
+
+func (k busyKV) Get(ctx context.Context, key string, o ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	if k.calls.Add(-1) >= 0 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return k.KV.Get(ctx, key, o...)
+}
+
+// TestAnEtcdOfItsOwnThatIsSlowIsWaitedFor: a process that ended would start it on the same
+// disk. One that has stopped is not.
+func TestAnEtcdOfItsOwnThatIsSlowIsWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	etcd, err := embedded.Start(t.Context(), embedded.Options{DataDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := sync.OnceFunc(func() {
+		if err := etcd.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	defer closed()
+	var calls atomic.Int32
+	client := etcd.Client()
+	client.KV = busyKV{client.KV, &calls}
+	o, w, logger := options{dataDir: dir}, waits{open: 50 * time.Millisecond, retry: time.Millisecond}, slog.New(slog.DiscardHandler)
+	calls.Store(2)
+	key, err := makeSealKey(t.Context(), client, o, w, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls.Store(2)
+	if _, err := openStore(t.Context(), client, o, w, key, logger); err != nil {
+		t.Fatal(err)
+	}
+	closed()
+	if _, err := openStore(t.Context(), client, o, w, key, logger); err == nil {
+		t.Error("an etcd that has stopped answers")
+	}
 }
 
 // TestAnEtcdThatWantsACertificateIsToldSo: it says so after the handshake only, and all that

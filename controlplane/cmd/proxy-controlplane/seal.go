@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -46,10 +47,12 @@ func readSealKey(o options) (*seal.Key, error) {
 
 // makeSealKey makes the key of a store that was never sealed. One that was needs
 // the key that it was sealed under: another would be no use.
-func makeSealKey(ctx context.Context, client *clientv3.Client, o options, w waits) (*seal.Key, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.open)
-	defer cancel()
-	id, err := store.SealedUnder(ctx, client, "")
+func makeSealKey(ctx context.Context, client *clientv3.Client, o options, w waits, logger *slog.Logger) (*seal.Key, error) {
+	var id string
+	err := answered(ctx, o, w, logger, func(ctx context.Context) (err error) {
+		id, err = store.SealedUnder(ctx, client, "")
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func serve(ctx context.Context, o options, w waits, key *seal.Key, logger *slog.
 	// Of a process that was killed; whoever waits for the file must not see it.
 	_ = os.Remove(filepath.Join(o.dataDir, addressesFile))
 	if key == nil {
-		if key, err = makeSealKey(ctx, client, o, w); err != nil {
+		if key, err = makeSealKey(ctx, client, o, w, logger); err != nil {
 			return interrupted(ctx, err)
 		}
 	}
