@@ -151,17 +151,17 @@ func TestPlaintextIsForLoopbackUnlessInsecure(t *testing.T) {
 	for address, ok := range map[string]bool{
 		"127.0.0.1:1": true, "127.9.9.9:1": true, "[::1]:1": true, "localhost:1": true, "unix:/run/x": true,
 		"[::ffff:127.0.0.1]:1": true,
-		"10.0.0.1:1":           false, "control.example:1": false, "localhost.example:1": false, "[fe80::1]:1": false, ":1": false,
+		"10.0.0.1:1":           false, "control.example:1": false, "localhost.example:1": false, "[fe80::1]:1": false,
 	} {
-		if err := checkAddress(address, false); (err == nil) != ok {
+		if err := CheckAddress(address, false); (err == nil) != ok {
 			t.Errorf("%s: %v", address, err)
 		}
-		if err := checkAddress(address, true); err != nil {
+		if err := CheckAddress(address, true); err != nil {
 			t.Errorf("%s, insecure: %v", address, err)
 		}
 	}
-	for _, address := range []string{"", "127.0.0.1", "1.2.3.4:5:6"} {
-		if err := checkAddress(address, true); err == nil {
+	for _, address := range []string{"", "127.0.0.1", "1.2.3.4:5:6", ":1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:grpc", "127.0.0.1:65536", "unix:", "http://127.0.0.1:1"} {
+		if err := CheckAddress(address, true); err == nil {
 			t.Errorf("%q is accepted", address)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,14 +27,16 @@ const (
 	connectTimeout = 5 * time.Second
 )
 
-// checkAddress refuses what may not be spoken to in plaintext.
-func checkAddress(address string, allowed bool) error {
-	if strings.HasPrefix(address, "unix:") {
+// CheckAddress refuses an address of a control plane that names none, and one that may
+// not be spoken to in plaintext: beyond loopback it has to be allowed.
+func CheckAddress(address string, allowed bool) error {
+	if path, local := strings.CutPrefix(address, "unix:"); local && path != "" {
 		return nil
 	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("control plane %q: expected host:port or unix:/path: %w", address, err)
+	host, port, err := net.SplitHostPort(address)
+	number, notPort := strconv.ParseUint(port, 10, 16)
+	if err != nil || notPort != nil || host == "" || number == 0 {
+		return fmt.Errorf("%q: expected HOST:PORT, such as 10.0.0.5:7401, or unix:/PATH", address)
 	}
 	if allowed || host == "localhost" {
 		return nil
@@ -41,7 +44,7 @@ func checkAddress(address string, allowed bool) error {
 	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("control plane %q: not a loopback address: the connection is plaintext until nodes can enrol, so this needs --insecure", address)
+	return fmt.Errorf("%q is not a loopback address: the connection is plaintext until nodes can enrol, so this needs --insecure", address)
 }
 
 // grpcLink is a Sync stream and the connection that it alone uses.

@@ -143,8 +143,8 @@ func New(c Config) (*Feed, error) {
 		return nil, errors.New("feed: no Apply")
 	}
 	for _, address := range c.ControlPlanes {
-		if err := checkAddress(address, c.Insecure); err != nil {
-			return nil, err
+		if err := CheckAddress(address, c.Insecure); err != nil {
+			return nil, fmt.Errorf("control plane %w", err)
 		}
 	}
 	if c.Logger == nil {

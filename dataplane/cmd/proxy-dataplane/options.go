@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/accesslog"
+	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
@@ -121,6 +122,9 @@ func (o *options) check(f *pflag.FlagSet) error {
 	if o.resources != "" && f.Changed("state-dir") {
 		return settings.Usage("--resources is what a node without a control plane boots from: leave --state-dir out")
 	}
+	if err := o.checkControlPlanes(); err != nil {
+		return err
+	}
 	if err := o.checkGossip(f); err != nil {
 		return err
 	}
@@ -133,8 +137,8 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return settings.Usage("--listen-address: %q: expected an IP address without a port", o.listenAddress)
 	}
 	o.listen = listen
-	if _, err := netip.ParseAddrPort(o.adminAddress); err != nil {
-		return settings.Usage("--admin-address: %q: expected an IP address and a port, such as %s", o.adminAddress, defaultAdmin)
+	if err := o.checkAdmin(); err != nil {
+		return err
 	}
 	if o.loops < 0 || o.loops > maxLoops {
 		return settings.Usage("--loops: %d: expected 1 to %d, or 0 for the default", o.loops, maxLoops)
@@ -162,6 +166,35 @@ func (o *options) check(f *pflag.FlagSet) error {
 	}
 	if err := o.level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return settings.Usage("--log-level: %q: expected debug, info, warn or error", o.logLevel)
+	}
+	return nil
+}
+
+func (o *options) checkControlPlanes() error {
+	if o.resources != "" {
+		return nil
+	}
+	if len(o.controlPlanes) == 0 {
+		return settings.Usage("--control-plane: expected HOST:PORT, such as %s; without a control plane a node runs on --resources", defaultControlPlane)
+	}
+	for _, address := range o.controlPlanes {
+		if err := feed.CheckAddress(address, o.insecure); err != nil {
+			return settings.Usage("--control-plane: %v", err)
+		}
+	}
+	return nil
+}
+
+// checkAdmin: package admin refuses such an address too, when it is open. Here it is a
+// flag that is wrong.
+func (o *options) checkAdmin() error {
+	address, err := netip.ParseAddrPort(o.adminAddress)
+	if err != nil {
+		return settings.Usage("--admin-address: %q: expected an IP address and a port, such as %s", o.adminAddress, defaultAdmin)
+	}
+	if !o.insecure && !address.Addr().Unmap().IsLoopback() {
+		return settings.Usage("--admin-address: %q is not a loopback address, and whoever reaches it may read the configuration: "+
+			"use %s, or say --insecure on a network you trust", o.adminAddress, defaultAdmin)
 	}
 	return nil
 }
