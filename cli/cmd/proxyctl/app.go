@@ -64,6 +64,8 @@ type app struct {
 	context string
 	output  string
 	timeout time.Duration
+	// noHelp is why --help showed nothing: cobra's help returns no error.
+	noHelp error
 }
 
 // run carries out one command line and returns the exit status.
@@ -84,6 +86,9 @@ func run(ctx context.Context, args []string, w world) int {
 	root.SetOut(w.stdout)
 	root.SetErr(w.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = a.noHelp
+	}
 	var ran *ranError
 	switch {
 	case err == nil:
@@ -147,7 +152,7 @@ Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answer
 		a.describeCommand(), a.deleteCommand(), a.diffCommand(), a.historyCommand(), a.rollbackCommand())
 	add(groupFleet, a.statusCommand(), a.nodesCommand(), a.vipCommand(), a.drainCommand(), a.undrainCommand(), a.epochCommand(), a.demoCommand())
 	add(groupSelf, a.contextCommand(), a.completionCommand(), a.versionCommand())
-	refuseTopics(root)
+	a.refuseTopics(root)
 	return root
 }
 

@@ -4,9 +4,10 @@ import "github.com/spf13/cobra"
 
 const helpName = "help"
 
-// refuseTopics makes help refuse words that name no command: of itself it shows the help
-// of what is above them, as if that had been asked for.
-func refuseTopics(root *cobra.Command) {
+// refuseTopics makes help refuse words that name no command, whether the command help or
+// the flag asks for it: of themselves both show the help of what is above them. What the
+// flag was refused is in a.noHelp.
+func (a *app) refuseTopics(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	for _, help := range root.Commands() {
 		if help.Name() != helpName {
@@ -20,4 +21,13 @@ func refuseTopics(root *cobra.Command) {
 			return err
 		}
 	}
+	show := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if cmd.HasSubCommands() {
+			if a.noHelp = cmd.ValidateArgs(cmd.Flags().Args()); a.noHelp != nil {
+				return
+			}
+		}
+		show(cmd, args)
+	})
 }

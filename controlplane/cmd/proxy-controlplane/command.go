@@ -58,10 +58,14 @@ const examples = `  # A control plane of its own, for this machine only:
 // run is the program: it returns the exit status.
 func run(ctx context.Context, args []string, w world) int {
 	command := newCommand(w)
+	refused := refuseTopics(command)
 	command.SetArgs(args)
 	command.SetOut(w.stdout)
 	command.SetErr(w.stderr)
 	ran, err := command.ExecuteContextC(ctx)
+	if err == nil {
+		err = refused()
+	}
 	switch {
 	case err == nil:
 		return exitDone
@@ -131,15 +135,15 @@ func newCommand(w world) *cobra.Command {
 			return err
 		},
 	})
-	refuseTopics(command)
 	return command
 }
 
 const helpName = "help"
 
-// refuseTopics makes help refuse words that name no command: of itself it shows the help
-// of what is above them, as if that had been asked for.
-func refuseTopics(root *cobra.Command) {
+// refuseTopics makes help refuse words that name no command, whether the command help or
+// the flag asks for it: of themselves both show the help of what is above them. What it
+// returns says, after a run, what the flag was refused: cobra's help returns no error.
+func refuseTopics(root *cobra.Command) (refused func() error) {
 	root.InitDefaultHelpCmd()
 	for _, help := range root.Commands() {
 		if help.Name() == helpName {
@@ -152,6 +156,17 @@ func refuseTopics(root *cobra.Command) {
 			}
 		}
 	}
+	var err error
+	show := root.HelpFunc()
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		if c == root {
+			if err = noSuchCommand(c, c.Flags().Args()); err != nil {
+				return
+			}
+		}
+		show(c, args)
+	})
+	return func() error { return err }
 }
 
 // wrongFlag says what is wrong with a command line's flags. A command that does not exist

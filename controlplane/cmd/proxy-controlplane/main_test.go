@@ -446,6 +446,7 @@ func TestWrongUseIsSaidBeforeAnythingStarts(t *testing.T) {
 		{[]string{"version", "--short"}, "", "Try proxy-controlplane version --help."},
 		{[]string{"serve"}, "", `unknown command "serve"`},
 		{[]string{"versio", "--short"}, "", `unknown command "versio" (did you mean "version"?)`},
+		{[]string{"versio", "--help"}, "", `unknown command "versio" (did you mean "version"?)`},
 		{[]string{"help", "NOSUCH"}, "", "unknown command \"NOSUCH\"\nTry proxy-controlplane --help."},
 		{[]string{"--rest-address", "0.0.0.0:7400"}, "", "--insecure"},
 		{[]string{"--rest-address", ":7400"}, "", "no authentication yet"},

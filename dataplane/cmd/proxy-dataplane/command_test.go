@@ -39,6 +39,8 @@ func TestWrongUseSaysWhatWasExpected(t *testing.T) {
 		{"serve", "unknown command \"serve\"\n"},
 		{"lnt -f shop.yaml", "unknown command \"lnt\" (did you mean \"lint\"?)\nTry proxy-dataplane --help."},
 		{"help NOSUCH", "unknown command \"NOSUCH\"\nTry proxy-dataplane --help."},
+		{"upgrad --help", "unknown command \"upgrad\" (did you mean \"upgrade\"?)\nTry proxy-dataplane --help."},
+		{"-h NOSUCH", "unknown command \"NOSUCH\"\n"},
 		{"help upgrad", `unknown command "upgrad" (did you mean "upgrade"?)`},
 		{"lint -f a -f b", "expected -f FILE and nothing else"},
 		{"explain -f a -f b http://shop.test/", "expected -f FILE and a URL"},
@@ -55,7 +57,7 @@ func TestWrongUseSaysWhatWasExpected(t *testing.T) {
 }
 
 func TestHelpShowsTheCommandThatItIsAskedFor(t *testing.T) {
-	for args, says := range map[string]string{"help": "Available Commands:", "help lint": "proxy-dataplane lint -f FILE"} {
+	for args, says := range map[string]string{"help": "Available Commands:", "help lint": "proxy-dataplane lint -f FILE", "--help": "Available Commands:", "lint --help": "proxy-dataplane lint -f FILE"} {
 		if status, out, errs := command(t, strings.Fields(args)...); status != exitDone || !strings.Contains(out, says) {
 			t.Errorf("%s: exit status %d, want %q:\n%s%s", args, status, says, out, errs)
 		}
