@@ -3673,7 +3673,8 @@ type VirtualIP struct {
 	Address *string `protobuf:"bytes,1,opt,name=address" json:"address,omitempty"`
 	// The interface that bears the address. Default: the one whose subnet holds it.
 	Interface *string `protobuf:"bytes,2,opt,name=interface" json:"interface,omitempty"`
-	// How the address comes to the node that holds it.
+	// How the address comes to the node that holds it. Default: NETLINK, which is
+	// not supported yet: until then this has to say BIND.
 	Announce *VirtualIP_Announce `protobuf:"varint,3,opt,name=announce,enum=fleet.v1.VirtualIP_Announce" json:"announce,omitempty"`
 	// What happens when the expected members cannot all reach each other. Default
 	// MAJORITY; a fleet of two expected members without a witness: AVAILABILITY.
