@@ -16,6 +16,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "certificate/certificatetest", Floor: 1},
 			{Dir: "fleet/v1", Floor: 0, Generated: true},
 			{Dir: "floorstest", Floor: 0},
+			{Dir: "input", Floor: 0},
 			{Dir: "lifecycle", Floor: 0},
 			{Dir: "seal", Floor: 0},
 			{Dir: "tree", Floor: 1, Pure: true},

@@ -5,23 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
 
 	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/input"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
-const (
-	// stdinName is how messages name what came from standard input.
-	stdinName = "stdin"
-	// maxFilesNamed bounds how many characters of file names a message has.
-	maxFilesNamed = 60
-)
+// maxFilesNamed bounds how many characters of file names a message has.
+const maxFilesNamed = 60
 
 // documents are resources as they were read from files, joined to one body for
 // the server, with what is needed to tell file and line of what it says.
@@ -52,82 +46,12 @@ func (a *app) readInto(ctx context.Context, d documents, paths []string) (docume
 	if len(paths) == 0 {
 		return d, wrongUse("expected -f FILE, -f FOLDER or -f -")
 	}
-	usedStdin := false
-	for _, path := range paths {
-		if path == "-" {
-			if usedStdin {
-				return d, wrongUse("-f -: standard input can be read once only")
-			}
-			usedStdin = true
-			data, err := a.readStdin(ctx)
-			if err != nil {
-				return d, fmt.Errorf("stdin: %w", err)
-			}
-			if err := d.add(stdinName, data); err != nil {
-				return d, err
-			}
-			continue
-		}
-		files, err := filesOf(path)
-		if err != nil {
-			return d, err
-		}
-		for _, file := range files {
-			data, err := readFile(file, api.MaxBody+1) // one more is too many, as is told
-			if err != nil {
-				return d, err
-			}
-			if err := d.add(file, data); err != nil {
-				return d, err
-			}
-		}
+	// One byte more than any server takes is too many, as is told.
+	err := input.Each(ctx, paths, a.stdin, api.MaxBody+1, d.add)
+	if errors.Is(err, input.ErrStdinTwice) {
+		err = &useError{err}
 	}
-	return d, nil
-}
-
-// readStdin reads standard input, which may be a terminal at which nobody types: a read
-// ends for no context, but the command does, and with it what reads.
-func (a *app) readStdin(ctx context.Context) ([]byte, error) {
-	type input struct {
-		data []byte
-		err  error
-	}
-	read := make(chan input, 1)
-	go func() {
-		data, err := io.ReadAll(io.LimitReader(a.stdin, api.MaxBody+1))
-		read <- input{data, err}
-	}()
-	select {
-	case in := <-read:
-		return in.data, in.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// filesOf is the file itself, or the YAML and JSON files of a folder, sorted.
-func filesOf(path string) ([]string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.IsDir() {
-		return []string{path}, nil
-	}
-	entries, err := os.ReadDir(path) // sorted by name
-	if err != nil {
-		return nil, err
-	}
-	var files []string
-	for _, e := range entries {
-		if slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(e.Name())) && !e.IsDir() {
-			files = append(files, filepath.Join(path, e.Name()))
-		}
-	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("%s: no *.yaml, *.yml or *.json in this folder", path)
-	}
-	return files, nil
+	return d, err
 }
 
 // add appends a file to the body, apart from what was before.
@@ -159,21 +83,8 @@ func (d *documents) add(file string, data []byte) error {
 // their names are relative; those of standard input beside the user.
 func readerBeside(file string) func(name string) ([]byte, error) {
 	return func(name string) ([]byte, error) {
-		if file != stdinName && !filepath.IsAbs(name) {
-			name = filepath.Join(filepath.Dir(file), name)
-		}
-		return readFile(name, resource.MaxSize+1)
+		return input.Read(input.Beside(file, name), resource.MaxSize+1)
 	}
-}
-
-// readFile reads at most limit bytes of a file, which may be a device that never ends.
-func readFile(name string, limit int64) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, limit))
 }
 
 // refusal is what the control plane would answer.
