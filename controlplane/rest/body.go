@@ -120,7 +120,7 @@ func (sub *submission) add(i int, belongs func(kind string) bool) {
 	if !belongs(doc.Key.Kind) && doc.Key.Kind != "" {
 		expected := "a kind of the configuration"
 		if doc.Key.Kind == resource.Node {
-			expected += ": nodes are fleet state, put them to " + api.NodePath(doc.Key.Name)
+			expected += ": nodes are fleet state, which proxyctl edit node/" + doc.Key.Name + " changes (PUT " + api.NodePath(doc.Key.Name) + ")"
 		}
 		sub.refuse(doc, resource.Problem{Field: "kind", Got: doc.Key.Kind, Expected: expected})
 	}

@@ -179,7 +179,12 @@ func (c *compiler) sort(leaf tree.Leaf) {
 		of.upserts = append(of.upserts, leaf)
 		return
 	}
-	if r := c.read(&leaf); r != nil { // it had no problem of its own
+	r := c.read(&leaf)
+	switch {
+	case r == nil: // its problems are told
+	case leaf.Key.Kind == resource.Node:
+		c.tell(leaf.Key, "kind", leaf.Key.Kind, "a kind of the configuration: nodes are fleet state, which proxyctl edit node/"+leaf.Key.Name+" changes")
+	default:
 		c.tell(leaf.Key, "kind", leaf.Key.Kind, resource.NotSupported)
 	}
 }

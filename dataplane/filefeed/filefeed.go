@@ -93,9 +93,10 @@ func (f *Feed) Check() error {
 		return err
 	}
 	if len(problems) == 0 {
-		_, problems = compile.Compile(f.c.Permit, nil, next, table.Version{})
+		_, problems = compile.Compile(f.c.Permit, nil, next.Tree, table.Version{})
 	}
 	if len(problems) > 0 {
+		problems = next.Locate(problems)
 		return errors.New(Describe(f.c.Path, problems))
 	}
 	return nil
@@ -126,7 +127,7 @@ func (f *Feed) Run(ctx context.Context) error {
 func (f *Feed) apply(ctx context.Context) (retry bool) {
 	next, problems, err := f.source.read()
 	if err == nil && len(problems) == 0 {
-		if f.result != nil && f.result.Tree.Root() == next.Root() {
+		if f.result != nil && f.result.Tree.Root() == next.Tree.Root() {
 			f.same()
 			return false
 		}
@@ -135,7 +136,7 @@ func (f *Feed) apply(ctx context.Context) (retry bool) {
 			revision = f.result.Table.Version.Revision + 1
 		}
 		var result *compile.Result
-		result, problems = compile.Compile(f.c.Permit, f.result, next, table.Version{Epoch: 1, Revision: revision})
+		result, problems = compile.Compile(f.c.Permit, f.result, next.Tree, table.Version{Epoch: 1, Revision: revision})
 		if len(problems) == 0 {
 			if err = f.c.Apply(ctx, result.Table); err == nil {
 				f.result = result
@@ -143,7 +144,7 @@ func (f *Feed) apply(ctx context.Context) (retry bool) {
 			retry = err != nil
 		}
 	}
-	f.note(next, problems, err)
+	f.note(next.Tree, next.Locate(problems), err)
 	return retry
 }
 

@@ -6,12 +6,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/proto/input"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
-	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
 // source is a file of resources with those that it names.
@@ -27,88 +25,24 @@ type stamp struct {
 	modified time.Time
 }
 
-// Read makes the resources of a file, or says what is wrong with them.
-func Read(path string) (tree.Tree, []resource.Problem, error) {
-	s := source{path: path}
-	return s.read()
-}
-
-// Decode is Read of a text that is in no file. Problems name it so; what it names is read
-// beside the working directory.
-func Decode(name string, text []byte) (tree.Tree, []resource.Problem, error) {
-	s := source{path: name, seen: map[string]stamp{}, looked: map[string]stamp{}}
-	return s.decode(text)
-}
-
-// Describe prints the problems of a file, one to a line, each with its place.
-func Describe(path string, problems []resource.Problem) string {
-	var b strings.Builder
-	if len(problems) == 1 {
-		fmt.Fprintf(&b, "1 problem in %s", path)
-	} else {
-		fmt.Fprintf(&b, "%d problems in %s", len(problems), path)
-	}
-	for _, p := range problems {
-		b.WriteString("\n  ")
-		b.WriteString(p.String())
-	}
-	return b.String()
-}
-
 // read reads the file and decodes it.
-func (s *source) read() (next tree.Tree, problems []resource.Problem, err error) {
+func (s *source) read() (d Decoded, problems []resource.Problem, err error) {
 	text, seen, err := readWhole(s.path)
 	if err != nil {
-		return next, nil, err
+		return d, nil, err
 	}
 	s.seen, s.looked = map[string]stamp{s.path: seen}, map[string]stamp{s.path: seen}
-	return s.decode(text)
-}
-
-// decode decodes the text of the file. One without a resource is refused: it was emptied
-// in order to be written, or what writes it failed, and all listeners would close.
-func (s *source) decode(text []byte) (next tree.Tree, problems []resource.Problem, err error) {
-	text, problems = resource.InlineFiles(text, s.path, s.readBeside)
-	if len(problems) > 0 {
-		return next, problems, nil
-	}
-	docs, problems := resource.Decode(text, resource.DecodeOptions{File: s.path})
-	problems = append(problems, resource.Dangling(docs, func(resource.Key) bool { return false })...)
-	if len(docs) == 0 && len(problems) == 0 {
-		problems = append(problems, resource.Problem{Got: "no resource", Expected: "at least one"})
-	}
-	if len(problems) > 0 {
-		for i := range problems {
-			problems[i].File = s.path
-		}
-		resource.SortProblems(problems)
-		return next, problems, nil
-	}
-	for i := range docs {
-		bytes, err := resource.Canonical(docs[i].Resource)
-		if err != nil {
-			return next, nil, err
-		}
-		next = next.Set(docs[i].Key, bytes)
-	}
-	return next, nil, nil
+	return decode([]Text{{s.path, text}}, func(_, name string) ([]byte, error) { return s.readBeside(name) })
 }
 
 // readBeside reads a file that the resources name, beside theirs if its name is
 // relative, and has it looked at from now on. Certificate and key are replaced
 // one after the other: what is seen in between does not fit and changes nothing.
 func (s *source) readBeside(name string) ([]byte, error) {
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(filepath.Dir(s.path), name)
-	}
+	name = input.Beside(s.path, name)
 	s.seen[name], _ = look(name) // none: whatever comes is a change
 	s.looked[name] = s.seen[name]
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, resource.MaxSize+1)) // one more is too many, as is told
+	return input.Read(name, resource.MaxSize+1) // one more is too many, as is told
 }
 
 // readWhole reads a file, and fails if it is written meanwhile. The stamp is the
@@ -126,7 +60,7 @@ func readWhole(path string) (text []byte, seen stamp, err error) {
 	if err != nil {
 		return nil, seen, err
 	}
-	if text, err = io.ReadAll(f); err != nil {
+	if text, err = io.ReadAll(io.LimitReader(f, MaxText+1)); err != nil { // it may be a device that never ends
 		return nil, seen, err
 	}
 	after, err := f.Stat()

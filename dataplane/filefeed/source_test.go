@@ -85,7 +85,7 @@ func TestFilesThatTheResourcesNameAreReadBesideThemAndAgainWhenTheyChange(t *tes
 		if err != nil || len(problems) > 0 {
 			t.Fatal(problems, err)
 		}
-		leaf, _ := next.Get(resource.Key{Kind: resource.Certificate, Name: "site"})
+		leaf, _ := next.Tree.Get(resource.Key{Kind: resource.Certificate, Name: "site"})
 		if !want.Leaks(leaf.Bytes) {
 			t.Error("another key was read")
 		}

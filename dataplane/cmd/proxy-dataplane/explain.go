@@ -15,15 +15,16 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const explainHelp = `Says which route of a file of resources a request gets, and which were tried before
-and why each of them did not fit, in the order in which a node tries them. Nothing is
-sent, and nothing is asked of a control plane.
+const explainHelp = `Says which route of files of resources a request gets, and which were tried before
+and why each of them did not fit, in the order in which a node tries them. Several
+files are one configuration, as for lint. Nothing is sent, and nothing is asked of a
+control plane.
 
-Every HTTP and HTTPS listener of the file is asked, unless --listener names one;
+Every HTTP and HTTPS listener of the files is asked, unless --listener names one;
 scheme and port of the URL are not looked at.
 
 Exit status: 0 each has a route for it; 1 one has none, which is answered with 404, or
-the file is not accepted; 2 wrong use.`
+the files are not accepted; 2 wrong use.`
 
 const explainExamples = `  proxy-dataplane explain -f shop.yaml http://shop.test/cart
 
@@ -33,25 +34,24 @@ const explainExamples = `  proxy-dataplane explain -f shop.yaml http://shop.test
 
 // asked is the request to be explained.
 type asked struct {
-	file, listener, method, client, url string
-	fields                              []string
+	listener, method, client, url string
+	files, fields                 []string
 }
 
 // newExplainCommand is proxy-dataplane explain, which stands here for the reason of
 // lint.
 func newExplainCommand(w world) *cobra.Command {
 	var a asked
-	var files []string
 	command := &cobra.Command{
-		Use:     "explain -f FILE URL",
+		Use:     "explain -f FILE… URL",
 		Short:   "Say which route a request gets, and why",
 		Long:    explainHelp,
 		Example: explainExamples,
 		RunE: func(c *cobra.Command, args []string) error {
-			if len(files) != 1 || files[0] == "" || len(args) != 1 {
+			if len(a.files) == 0 || len(args) != 1 {
 				return settings.Usage("explain: expected -f FILE and a URL, as in explain -f shop.yaml http://shop.test/cart")
 			}
-			a.file, a.url = files[0], args[0]
+			a.url = args[0]
 			found, err := a.explain(c.Context(), w)
 			if err != nil {
 				return unread("explain", err)
@@ -62,7 +62,7 @@ func newExplainCommand(w world) *cobra.Command {
 			return nil
 		},
 	}
-	addFile(command, &files)
+	addFiles(command, &a.files)
 	flags := command.Flags()
 	flags.StringVar(&a.listener, "listener", "", "`NAME` of a listener (default each of HTTP and HTTPS)")
 	flags.StringVarP(&a.method, "method", "X", "GET", "`METHOD` of the request")
@@ -77,14 +77,14 @@ func (a *asked) explain(ctx context.Context, w world) (found bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	result, err := compileFile(ctx, a.file, w)
-	if result == nil || err != nil {
+	c, err := compileFiles(ctx, a.files, w)
+	if c == nil || err != nil {
 		return false, err
 	}
 	found = true
 	looked := 0
-	for i := range result.Table.Listeners {
-		l := &result.Table.Listeners[i]
+	for i := range c.result.Table.Listeners {
+		l := &c.result.Table.Listeners[i]
 		if !l.Protocol.CarriesRoutes() || a.listener != "" && l.Name != a.listener {
 			continue
 		}
@@ -97,9 +97,9 @@ func (a *asked) explain(ctx context.Context, w world) (found bool, err error) {
 	}
 	switch {
 	case looked == 0 && a.listener == "":
-		return false, fmt.Errorf("%s has no HTTP or HTTPS listener", nameOf(a.file))
+		return false, fmt.Errorf("%s has no HTTP or HTTPS listener", nameOf(a.files))
 	case looked == 0:
-		return false, fmt.Errorf("%s has no HTTP or HTTPS listener %q", nameOf(a.file), a.listener)
+		return false, fmt.Errorf("%s has no HTTP or HTTPS listener %q", nameOf(a.files), a.listener)
 	}
 	return found, nil
 }
