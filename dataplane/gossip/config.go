@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -155,70 +154,6 @@ func label(fleet string) string {
 		fleet = "default"
 	}
 	return "proxyfleet/" + fleet
-}
-
-// transport is memberlist's own, with dials that end with Run.
-type transport struct {
-	*memberlist.NetTransport
-	end  context.Context
-	ip   net.IP // to advertise
-	port int
-	cut  func(address string) bool
-}
-
-// listen opens the sockets. memberlist takes the same port of TCP and UDP, so if
-// any will do, some may have to be tried.
-func (g *Gossip) listen(end context.Context) (*transport, error) {
-	host := g.address.Addr().String()
-	var nt *memberlist.NetTransport
-	err := errors.New("no port")
-	for range 10 {
-		nt, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{
-			BindAddrs: []string{host}, BindPort: int(g.address.Port()), Logger: newLogger(g.log),
-		})
-		if err == nil || g.address.Port() != 0 {
-			break
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("gossip: listen on %s: %w", g.address, err)
-	}
-	ip, err := g.advertised()
-	if err != nil {
-		_ = nt.Shutdown()
-		return nil, err
-	}
-	return &transport{NetTransport: nt, end: end, ip: ip, port: nt.GetAutoBindPort(), cut: g.c.cut}, nil
-}
-
-// FinalAdvertiseAddr implements memberlist.Transport.
-func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) { return t.ip, t.port, nil }
-
-// DialTimeout implements memberlist.Transport.
-func (t *transport) DialTimeout(address string, timeout time.Duration) (net.Conn, error) {
-	return t.DialAddressTimeout(memberlist.Address{Addr: address}, timeout)
-}
-
-// DialAddressTimeout implements memberlist.NodeAwareTransport.
-func (t *transport) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
-	if t.cut != nil && t.cut(a.Addr) {
-		return nil, fmt.Errorf("gossip: %s is cut off", a.Addr)
-	}
-	d := net.Dialer{Timeout: timeout}
-	return d.DialContext(t.end, "tcp", a.Addr)
-}
-
-// WriteTo implements memberlist.Transport.
-func (t *transport) WriteTo(b []byte, address string) (time.Time, error) {
-	return t.WriteToAddress(b, memberlist.Address{Addr: address})
-}
-
-// WriteToAddress implements memberlist.NodeAwareTransport.
-func (t *transport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
-	if t.cut != nil && t.cut(a.Addr) {
-		return time.Now(), nil
-	}
-	return t.NetTransport.WriteToAddress(b, a)
 }
 
 // parseAddress reads Config.Address.

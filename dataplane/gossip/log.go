@@ -3,7 +3,6 @@ package gossip
 import (
 	"bytes"
 	"context"
-	"log"
 	"log/slog"
 	"sync"
 	"time"
@@ -16,9 +15,6 @@ const (
 	maxLines  = 20
 	logWindow = time.Minute
 )
-
-// newLogger returns a logger for memberlist that writes to l.
-func newLogger(l *slog.Logger) *log.Logger { return log.New(newLogWriter(l), "", 0) }
 
 // logWriter turns memberlist's lines, "… [WARN] memberlist: text", into records.
 type logWriter struct {
