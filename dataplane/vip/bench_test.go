@@ -2,7 +2,10 @@ package vip
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/member"
 )
 
 // What a beat costs: a member reads a renewal, renews its grant and writes the
@@ -56,5 +59,72 @@ func benchmarkBeat(b *testing.B, number int) {
 		if s.State != Holding {
 			b.Fatalf("%+v", s)
 		}
+	}
+}
+
+// largeFleet is a node of a fleet of many members and as many virtual IPs as there can be, of
+// which it holds none.
+func largeFleet(tb testing.TB, members int) (g *Grants, view member.View, next List) {
+	tb.Helper()
+	var ids []string
+	var all []member.Member
+	for i := range members {
+		ids = append(ids, fmt.Sprintf("node-%04d.example", i))
+		all = append(all, member.Member{ID: ids[i], Boot: uint64(i) + 1, Flags: member.Eligible | member.Healthy}) //nolint:gosec // small
+	}
+	var specs []Spec
+	for i := range MaxVIPs {
+		specs = append(specs, Spec{VIP: fmt.Sprintf("192.0.%d.%d", i/256, i%256)})
+	}
+	g, err := New(Config{Self: ids[0], Boot: 1, List: NewList(1, ids...), Specs: specs})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	view = member.NewView(all...)
+	g.Step(0, view)
+	return g, view, NewList(2, ids[:members-1]...)
+}
+
+// How long all else waits when a member comes, goes, or says that it is not healthy.
+func BenchmarkElectionOfAll(b *testing.B) {
+	g, view, _ := largeFleet(b, 256)
+	other := view.At(7)
+	for b.Loop() {
+		other.Flags ^= member.Healthy
+		view = view.With(other)
+		g.Step(0, view)
+	}
+}
+
+// And when the list of expected members is another one.
+func BenchmarkNextList(b *testing.B) {
+	g, view, next := largeFleet(b, 256)
+	lists := [2]List{g.list, next}
+	i := 0
+	for b.Loop() {
+		i++
+		lists[i&1].Revision = uint64(i) + 1 //nolint:gosec // small
+		g.Step(0, view, Listed{lists[i&1]})
+	}
+}
+
+// TestWhatALargeFleetTakes: members that never had a part in a virtual IP take little more
+// than a weight each.
+func TestWhatALargeFleetTakes(t *testing.T) {
+	const members, each = 256, 20
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	g, view, _ := largeFleet(t, members)
+	per := float64(heap()-before) / members / MaxVIPs
+	runtime.KeepAlive(g)
+	runtime.KeepAlive(view)
+	t.Logf("%.1f bytes for each member of each virtual IP", per)
+	if per > each && !raceEnabled {
+		t.Errorf("more than %d", each)
 	}
 }

@@ -62,33 +62,49 @@ func (s *Spec) equal(o *Spec) bool {
 		slices.Equal(s.Nodes, o.Nodes) && slices.Equal(s.Labels, o.Labels) && slices.Equal(s.Preference, o.Preference)
 }
 
-// elector orders the members that may hold one virtual IP. It is immutable.
+// elector orders the members that may hold one virtual IP. It is immutable. Of each member
+// of the list it keeps the weight, and more only where the Spec says more: a fleet has as
+// many electors as virtual IPs.
 type elector struct {
 	spec Spec
 	list List
 	// By the members' place in the list.
-	named  []bool
-	prefer []int
+	named  subset   // by Spec.Nodes; nil: all
+	prefer []uint32 // place in Spec.Preference, its length for those that it leaves out; nil: alike
 	weight []uint64
 }
 
-// newElector returns the elector of a virtual IP among the members of a list.
-func newElector(spec Spec, list List) *elector {
-	e := &elector{
-		spec: spec, list: list,
-		named: make([]bool, list.Len()), prefer: make([]int, list.Len()), weight: make([]uint64, list.Len()),
-	}
+// newElector returns the elector of a virtual IP among the members of a list. before is
+// another one of the same virtual IP, or nil: the weights of members that are in both lists,
+// which moved says the places of, are taken from it.
+func newElector(spec Spec, list List, before *elector, moved *move) *elector {
+	e := &elector{spec: spec, list: list, weight: make([]uint64, list.Len())}
 	nodes, preference := places(spec.Nodes), places(spec.Preference)
+	if len(spec.Nodes) > 0 {
+		e.named = newSubset(list.Len())
+	}
+	if len(spec.Preference) > 0 {
+		e.prefer = make([]uint32, list.Len())
+	}
 	for i := range list.Len() {
 		id := list.ID(i)
-		_, named := nodes[id]
-		e.named[i] = named || len(spec.Nodes) == 0
-		place, preferred := preference[id]
-		if !preferred {
-			place = len(spec.Preference)
+		if e.named != nil {
+			if _, named := nodes[id]; named {
+				e.named.add(i)
+			}
 		}
-		e.prefer[i] = place
-		e.weight[i] = weight(spec.VIP, id)
+		if e.prefer != nil {
+			place, preferred := preference[id]
+			if !preferred {
+				place = len(spec.Preference)
+			}
+			e.prefer[i] = uint32(place) //nolint:gosec // of a list in memory
+		}
+		if was := moved.from(i); before != nil && was != nobody {
+			e.weight[i] = before.weight[was]
+		} else {
+			e.weight[i] = weight(spec.VIP, id)
+		}
 	}
 	return e
 }
@@ -119,56 +135,110 @@ func weight(vip, id string) uint64 {
 	return binary.BigEndian.Uint64(sum[:])
 }
 
-// order appends to dst the places of those that should hold the virtual IP, the best
-// first: the expected members that are in the View, may hold it, can, are not
-// draining and are healthy, and are not out. If none of them is healthy, health is
-// ignored, and the incumbent comes first in any case: what makes every node unhealthy
-// is more likely a bad configuration than the nodes, and must not take the address off
-// the network. incumbent is the place of who holds, or nobody.
-func (e *elector) order(dst []int, view member.View, incumbent int, out func(int) bool) []int {
-	healthy := false
-	for i := range e.list.Len() {
-		m, ok := view.Get(e.list.ID(i))
-		if !ok || out(i) || m.Flags.Has(member.Draining) || !e.able(i, m) {
-			continue
+// choice is who should hold one virtual IP, and in which order: the expected members that
+// are in the View, may hold it, can, are not draining and are healthy, and are not out. If
+// none of them is healthy, health is ignored, and the incumbent comes first in any case: what
+// makes every node unhealthy is more likely a bad configuration than the nodes, and must not
+// take the address off the network.
+type choice struct {
+	by        *elector
+	in        subset
+	incumbent int // the place of who holds, or nobody
+	healthy   bool
+}
+
+// choose makes c the choice among candidates, without those that are out.
+func (e *elector) choose(c *choice, all *candidates, incumbent int, out subset) {
+	c.by, c.incumbent, c.healthy = e, incumbent, true
+	if c.in = e.among(c.in, all, all.fit, out); c.in.empty() {
+		c.in, c.healthy = e.among(c.in, all, all.unfit, out), false
+	}
+}
+
+// among makes dst those of a subset of the candidates that may hold this virtual IP.
+func (e *elector) among(dst subset, all *candidates, of, out subset) subset {
+	dst = append(dst[:0], of...)
+	for w := range dst {
+		if e.named != nil {
+			dst[w] &= e.named[w]
 		}
-		fit := m.Flags.Has(member.Healthy)
-		if fit && !healthy {
-			dst, healthy = dst[:0], true
-		}
-		if fit == healthy {
-			dst = append(dst, i)
+		if out != nil {
+			dst[w] &^= out[w]
 		}
 	}
+	if len(e.spec.Labels) > 0 {
+		for i := range e.list.Len() {
+			if dst.has(i) && !e.labelled(all.member(i)) {
+				dst.remove(i)
+			}
+		}
+	}
+	return dst
+}
+
+// none makes c the choice of nobody.
+func (c *choice) none() { c.by, c.in = nil, c.in[:0] }
+
+// before says whether a stands before b, both of which are chosen.
+func (c *choice) before(a, b int) bool {
 	first := func(i int) int {
-		if i == incumbent {
+		if i == c.incumbent {
 			return 0
 		}
 		return 1
 	}
-	slices.SortFunc(dst, func(a, b int) int {
-		if !e.spec.Preempt || !healthy {
-			if c := cmp.Compare(first(a), first(b)); c != 0 {
-				return c
-			}
+	if !c.by.spec.Preempt || !c.healthy {
+		if c := cmp.Compare(first(a), first(b)); c != 0 {
+			return c < 0
 		}
-		return cmp.Or(cmp.Compare(e.prefer[a], e.prefer[b]), cmp.Compare(first(a), first(b)), e.byWeight(a, b))
-	})
-	return dst
+	}
+	return cmp.Or(c.by.byPreference(a, b), cmp.Compare(first(a), first(b)), c.by.byWeight(a, b)) < 0
+}
+
+// precedes says whether a is chosen, and stands before b if b is too.
+func (c *choice) precedes(a, b int) bool {
+	return c.in.has(a) && (!c.in.has(b) || c.before(a, b))
+}
+
+// rank is how many stand before a member, or nobody if it is not chosen.
+func (c *choice) rank(of int) (rank int) {
+	if !c.in.has(of) {
+		return nobody
+	}
+	for i := range c.by.list.Len() {
+		if i != of && c.in.has(i) && c.before(i, of) {
+			rank++
+		}
+	}
+	return rank
 }
 
 // able says whether member i, of which m is known, can hold the virtual IP at
 // all, well or badly.
 func (e *elector) able(i int, m member.Member) bool {
-	if !e.named[i] || !m.Flags.Has(member.Eligible) || m.Flags.Has(member.Witness) {
-		return false
-	}
+	return (e.named == nil || e.named.has(i)) && couldHold(m) && e.labelled(m)
+}
+
+// couldHold says whether a member can hold anything.
+func couldHold(m member.Member) bool {
+	return m.Flags.Has(member.Eligible) && !m.Flags.Has(member.Witness)
+}
+
+// labelled says whether a member has the labels.
+func (e *elector) labelled(m member.Member) bool {
 	for _, want := range e.spec.Labels {
 		if got, ok := m.Label(want.Name); !ok || got != want.Value {
 			return false
 		}
 	}
 	return true
+}
+
+func (e *elector) byPreference(a, b int) int {
+	if e.prefer == nil {
+		return 0
+	}
+	return cmp.Compare(e.prefer[a], e.prefer[b])
 }
 
 func (e *elector) byWeight(a, b int) int {
@@ -178,7 +248,7 @@ func (e *elector) byWeight(a, b int) int {
 // outranks says whether a comes before b whatever their state: which of two
 // holders stays.
 func (e *elector) outranks(a, b int) bool {
-	return cmp.Or(cmp.Compare(e.prefer[a], e.prefer[b]), e.byWeight(a, b)) < 0
+	return cmp.Or(e.byPreference(a, b), e.byWeight(a, b)) < 0
 }
 
 // policy is the one in force, and why if it is not what the Spec says.

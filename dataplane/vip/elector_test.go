@@ -41,6 +41,20 @@ type opinion struct {
 	out       string // whom to leave out; empty: nobody
 }
 
+// order are the ids of those that are chosen, the best first.
+func (c *choice) order() (ids []string) {
+	if c.by == nil {
+		return nil
+	}
+	ids = make([]string, c.by.list.Len())
+	for i := range c.by.list.Len() {
+		if at := c.rank(i); at != nobody {
+			ids[at] = c.by.list.ID(i)
+		}
+	}
+	return slices.DeleteFunc(ids, func(id string) bool { return id == "" })
+}
+
 // elected are the ids of those that should hold.
 func (e *elector) elected(view member.View, o opinion) (ids []string) {
 	if m, _, ok := view.Holder(e.spec.VIP); ok && o.incumbent == "" {
@@ -50,10 +64,13 @@ func (e *elector) elected(view member.View, o opinion) (ids []string) {
 	if !ok {
 		incumbent = nobody
 	}
-	for _, place := range e.order(nil, view, incumbent, func(i int) bool { return e.list.ID(i) == o.out }) {
-		ids = append(ids, e.list.ID(place))
+	out := newSubset(e.list.Len())
+	if i, ok := e.list.Index(o.out); ok {
+		out.add(i)
 	}
-	return ids
+	var c choice
+	e.choose(&c, newCandidates(e.list, view), incumbent, out)
+	return c.order()
 }
 
 func TestTheElectionIsAFunctionOfTheView(t *testing.T) {
@@ -90,7 +107,7 @@ func TestTheElectionIsAFunctionOfTheView(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			c.spec.VIP = "x"
-			e := newElector(c.spec, NewList(1, "d", "c", "b", "a", "b"))
+			e := newElector(c.spec, NewList(1, "d", "c", "b", "a", "b"), nil, nil)
 			if got := strings.Join(e.elected(fleet(c.view), c.opinion), ""); got != c.want {
 				t.Errorf("order is %q, want %q", got, c.want)
 			}
@@ -103,7 +120,7 @@ func TestRendezvousSpreadsAndMovesOnlyWhatMust(t *testing.T) {
 	all, without := fleet("a b c d e"), fleet("a b d e")
 	owners := map[string]int{}
 	for i := range 1000 {
-		e := newElector(Spec{VIP: fmt.Sprint("vip-", i)}, list)
+		e := newElector(Spec{VIP: fmt.Sprint("vip-", i)}, list, nil, nil)
 		before, after := e.elected(all, opinion{}), e.elected(without, opinion{})
 		owners[before[0]]++
 		if !slices.Equal(slices.DeleteFunc(before, func(id string) bool { return id == "c" }), after) {
@@ -116,7 +133,7 @@ func TestRendezvousSpreadsAndMovesOnlyWhatMust(t *testing.T) {
 		}
 	}
 	// Pinned: nodes of different builds must agree.
-	if got := strings.Join(newElector(Spec{VIP: "edge"}, list).elected(all, opinion{}), ""); got != "adcbe" {
+	if got := strings.Join(newElector(Spec{VIP: "edge"}, list, nil, nil).elected(all, opinion{}), ""); got != "adcbe" {
 		t.Errorf("the order for edge is %q", got)
 	}
 }
@@ -129,7 +146,7 @@ func TestOfTwoMembersExactlyOneOutranksTheOther(t *testing.T) {
 		for range rnd.IntN(4) {
 			spec.Preference = append(spec.Preference, list.ID(rnd.IntN(5)))
 		}
-		e := newElector(spec, list)
+		e := newElector(spec, list, nil, nil)
 		for a := range 5 {
 			for b := range a {
 				if e.outranks(a, b) == e.outranks(b, a) {
@@ -153,7 +170,7 @@ func TestAPairWithoutWitnessIsUnderAvailabilityUnlessToldOtherwise(t *testing.T)
 		{Majority, pair, Majority, false},
 		{Availability, trio, Availability, false},
 	} {
-		got, why := newElector(Spec{VIP: "x", Policy: c.policy}, c.list).policy()
+		got, why := newElector(Spec{VIP: "x", Policy: c.policy}, c.list, nil, nil).policy()
 		if got != c.want || (why != "") != c.why {
 			t.Errorf("%v among %d: %v, %q", c.policy, c.list.Len(), got, why)
 		}

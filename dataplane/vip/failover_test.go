@@ -164,7 +164,7 @@ func TestAvailabilityHasAHolderInEachPartAndOneWhenTheyMeet(t *testing.T) {
 		}
 		first, second := w.holders("x")[0], w.holders("x")[1]
 		i, _ := w.list.Index(first)
-		if j, _ := w.list.Index(second); newElector(w.specs[0], w.list).outranks(j, i) {
+		if j, _ := w.list.Index(second); newElector(w.specs[0], w.list, nil, nil).outranks(j, i) {
 			first = second
 		}
 		w.connect(func(int, int) bool { return true })

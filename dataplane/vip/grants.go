@@ -103,6 +103,7 @@ type Grants struct {
 	me     int      // this node's place in the list, or nobody
 	others []string // the list without this node; replaced, never changed
 	view   member.View
+	all    *candidates // of list and view; nil: not looked for since these changed
 
 	now     int64
 	quiet   int64 // nothing is granted before
@@ -113,6 +114,7 @@ type Grants struct {
 	actions []Action
 	beating bool      // a renewal is due in this step
 	turn    []*office // those that this step brings up to the present
+	scratch subset    // of leftOut
 }
 
 // stamp is when a request was sent.
@@ -179,15 +181,27 @@ func (g *Grants) see(view member.View) {
 	changes := member.Diff(g.view, view)
 	g.view = view
 	if slices.ContainsFunc(changes, concernsAll) {
+		g.all = nil
 		for _, o := range g.offices {
 			o.stale = true
 		}
 		return
 	}
+	if g.all != nil {
+		g.all.update(view)
+	}
 	for i := range changes {
 		g.seeHoldings(changes[i].Old, changes[i].New)
 		g.seeHoldings(changes[i].New, changes[i].Old)
 	}
+}
+
+// among are the candidates of now.
+func (g *Grants) among() *candidates {
+	if g.all == nil {
+		g.all = newCandidates(g.list, g.view)
+	}
+	return g.all
 }
 
 // concernsAll says whether the order of election may be another for every virtual IP.
@@ -263,7 +277,7 @@ func (g *Grants) office(vip string) *office {
 func (g *Grants) establish(vip string) *office {
 	i, ok := g.search(vip)
 	if !ok {
-		g.offices = slices.Insert(g.offices, i, newOffice(vip, g.list.Len(), g.now))
+		g.offices = slices.Insert(g.offices, i, newOffice(strings.Clone(vip), g.now))
 		g.strange++
 	}
 	return g.offices[i]
@@ -277,7 +291,7 @@ func (g *Grants) configure(specs []Spec) {
 		if validName(spec.VIP) && len(wanted) < MaxVIPs {
 			o := g.establish(spec.VIP)
 			if o.elector == nil || !o.elector.spec.equal(&spec) {
-				o.elector, o.stale = newElector(spec, g.list), true
+				o.elector, o.stale = newElector(spec, g.list, o.elector, nil), true
 			}
 			wanted[spec.VIP] = true
 		}
@@ -292,16 +306,8 @@ func (g *Grants) configure(specs []Spec) {
 
 // setList takes over a list. Grants stay with their ids: they are promises.
 func (g *Grants) setList(list List) {
-	old := g.list
-	place := func(was int) int {
-		if was == nobody {
-			return nobody
-		}
-		if i, ok := list.Index(old.ID(was)); ok {
-			return i
-		}
-		return nobody
-	}
+	moved := newMove(g.list, list)
+	g.all, g.scratch = nil, newSubset(list.Len())
 	g.list, g.me, g.others = list, nobody, make([]string, 0, list.Len())
 	for i := range list.Len() {
 		if list.ID(i) == g.self {
@@ -311,7 +317,7 @@ func (g *Grants) setList(list List) {
 		}
 	}
 	for _, o := range g.offices {
-		o.relist(list, place)
+		o.relist(list, moved)
 	}
 }
 

@@ -177,3 +177,21 @@ func FuzzStep(f *testing.F) {
 		}
 	})
 }
+
+// TestReadingAMessageCostsTheSameForHoweverManyNames: of many virtual IPs some dozens stand in
+// each, and thousands of messages come in a second.
+func TestReadingAMessageCostsTheSameForHoweverManyNames(t *testing.T) {
+	m := Message{Kind: Answer, From: "node-1", Boot: 1, Seq: 1, Items: slicesRepeat(Item{VIP: "192.0.2.100", Verdict: Taken, Other: "node-2"}, 40)}
+	b, err := m.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allocs := testing.AllocsPerRun(100, func() {
+		if _, err := Decode(b); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocs > 2 { // the strings, and the items
+		t.Errorf("%v allocations", allocs)
+	}
+}

@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -42,9 +43,11 @@ type office struct {
 	granted  grant
 	lastTerm uint64 // the highest ever granted, and to whom
 	lastTo   process
-	rival    claim    // a member that says that it holds, without this member's grant; answers name it
-	seen     []source // by member: the last request; later ones count
-	gone     []source // by member: process and term of what it gave back last; answers that name it as holder are old
+	rival    claim // a member that says that it holds, without this member's grant; answers name it
+
+	// Of members that had a part in it: most never ask for it, and of a thousand virtual IPs
+	// and as many members each word that is kept takes megabytes. By place.
+	peers []peer
 
 	// Who holds, as the member's requests and the answers to its own say; elect, start and
 	// hold read it.
@@ -53,14 +56,11 @@ type office struct {
 	maxTerm uint64 // the highest that was heard of; newTerm is above it
 
 	// Who should hold: elect writes these.
-	order []int // of the election
-	rank  int   // this node's place in it, or nobody
-	stale bool  // order is out of date: whoever changes what it follows from says so
+	choice choice
+	rank   int  // this node's place in it, or nobody
+	stale  bool // it is out of date: whoever changes what it follows from says so
 
-	// Whom elect leaves out.
-	out     []int64 // by member: until then, by leaveOut
-	silent  []claim // by member: until then, or until it is heard; by lapse, of a holder
-	outNext int64   // when the first of both ends; then lapse has it elected anew
+	outNext int64 // when the first peer is not left out any more; then lapse has it elected anew
 
 	// This node's own part: advance writes these, and NextDeadline follows from them.
 	state       State
@@ -68,8 +68,7 @@ type office struct {
 	began       int64 // to ask, with nobody holding
 	term        uint64
 	first       uint64  // answers to earlier requests do not count
-	acked       []int64 // by member: when the last request that it granted was sent; count reads it
-	answers     []reply // by member
+	answers     []reply // by member; nil where this node neither asks nor holds
 	heldUntil   int64   // until when a majority's grants allow to hold; count writes it
 	floor       int64   // heldUntil by a list before, which later answers do not make less
 	followSince int64   // since when this node should follow a holder that is there
@@ -126,16 +125,29 @@ type source struct {
 	boot, n uint64
 }
 
-// reply is the last answer of a member.
+// reply is what a member answered.
 type reply struct {
-	at      int64
+	acked   int64 // when the last request that it granted was sent, or never; count reads it
+	at      int64 // when its last answer came, or never; what that says stands behind
+	other   int32
 	verdict Verdict
-	other   int
 }
 
-func newOffice(vip string, members int, now int64) *office {
-	o := &office{vip: vip, touched: now, free: now, floor: never, heldUntil: never, followSince: never, clashed: never, turn: never}
-	o.resize(members)
+// peer is what is known of a member that had a part in a virtual IP.
+type peer struct {
+	who  int
+	seen source // the last request; later ones count
+	gone source // process and term of what it gave back last; answers that name it as holder are old
+
+	// elect leaves it out until then; 0: not.
+	out    int64  // by leaveOut
+	silent int64  // or until it is heard; by fellSilent, of a holder
+	boot   uint64 // the process that fell silent; 0: any
+}
+
+func newOffice(vip string, now int64) *office {
+	o := &office{vip: vip, touched: now, free: now, newer: never, followSince: never, clashed: never, turn: never}
+	o.clearAnswers()
 	o.granted.to.who, o.lastTo.who = nobody, nobody
 	o.holder.who, o.rival.who, o.ready.who = nobody, nobody, nobody
 	o.rank, o.conflict, o.stale = nobody, nobody, true
@@ -143,43 +155,68 @@ func newOffice(vip string, members int, now int64) *office {
 	return o
 }
 
-func (o *office) resize(members int) {
-	o.seen, o.gone, o.out = make([]source, members), make([]source, members), make([]int64, members)
-	o.silent = make([]claim, members)
-	o.acked, o.answers = make([]int64, members), make([]reply, members)
-	o.newer = never
-	o.clearAnswers()
+// clearAnswers forgets what members said to earlier requests, which were the last for now.
+func (o *office) clearAnswers() {
+	o.heldUntil, o.floor, o.answers = never, never, nil
 }
 
-// clearAnswers forgets what members said to earlier requests.
-func (o *office) clearAnswers() {
+// expectAnswers forgets what members said to earlier requests, and makes room for what that
+// many say to those that follow.
+func (o *office) expectAnswers(members int) {
 	o.heldUntil, o.floor = never, never
-	for i := range o.acked {
-		o.acked[i] = never
-		o.answers[i] = reply{at: never, other: nobody}
+	if len(o.answers) != members {
+		o.answers = make([]reply, members)
 	}
+	for i := range o.answers {
+		o.answers[i] = reply{acked: never, at: never, other: nobody}
+	}
+}
+
+// peer is what is known of a member, valid until the next call; new if nothing is.
+func (o *office) peer(who int) *peer {
+	i, ok := o.search(who)
+	if !ok {
+		o.peers = slices.Insert(o.peers, i, peer{who: who})
+	}
+	return &o.peers[i]
+}
+
+// known is what is known of a member, or the zero value.
+func (o *office) known(who int) peer {
+	if i, ok := o.search(who); ok {
+		return o.peers[i]
+	}
+	return peer{}
+}
+
+func (o *office) search(who int) (int, bool) {
+	return slices.BinarySearchFunc(o.peers, who, func(p peer, who int) int { return cmp.Compare(p.who, who) })
 }
 
 // relist moves what is known to the places of another list.
-func (o *office) relist(list List, place func(int) int) {
-	seen, gone, out, silent := o.seen, o.gone, o.out, o.silent
+func (o *office) relist(list List, moved *move) {
 	floor := max(o.heldUntil, o.floor)
-	o.resize(list.Len())
-	o.heldUntil, o.floor = floor, floor
-	for i := range seen {
-		if j := place(i); j != nobody {
-			o.seen[j], o.gone[j], o.out[j], o.silent[j] = seen[i], gone[i], out[i], silent[i]
+	if o.answers != nil {
+		o.expectAnswers(list.Len())
+	}
+	o.heldUntil, o.floor, o.newer = floor, floor, never
+	kept := o.peers[:0]
+	for _, p := range o.peers {
+		if p.who = moved.to(p.who); p.who != nobody {
+			kept = append(kept, p) // in the order of ids still
 		}
 	}
+	o.peers = kept
 	for _, who := range []*int{&o.granted.to.who, &o.lastTo.who, &o.holder.who, &o.rival.who, &o.ready.who, &o.conflict} {
-		*who = place(*who)
+		*who = moved.to(*who)
 	}
 	if i, ok := list.Index(o.granted.id); ok {
 		o.granted.to.who = i
 	}
 	if o.elector != nil {
-		o.elector = newElector(o.elector.spec, list)
+		o.elector = newElector(o.elector.spec, list, o.elector, moved)
 	}
+	o.choice.none()
 	o.stale = true
 }
 
@@ -195,9 +232,17 @@ func (o *office) newTerm() {
 
 // leaveOut takes member who out of the order until then.
 func (o *office) leaveOut(who int, until int64) {
-	o.out[who] = max(o.out[who], until)
+	p := o.peer(who)
+	p.out = max(p.out, until)
 	o.outNext = min(o.outNext, until)
 	o.stale = true
+}
+
+// fellSilent takes a holder that was not heard out of the order, until then at most.
+func (o *office) fellSilent(h claim, until int64) {
+	p := o.peer(h.who)
+	p.silent, p.boot = until, h.boot
+	o.outNext = min(o.outNext, until)
 }
 
 // vacant takes note that nobody holds any more. Who asks begins anew: what it
@@ -210,19 +255,15 @@ func (o *office) vacant(now int64) {
 // back takes a member into the order again that was left out for being silent,
 // and with able also for whatever else.
 func (o *office) back(who int, able bool) {
-	if o.silent[who].until != 0 {
-		o.silent[who], o.stale = claim{}, true
+	i, ok := o.search(who)
+	if !ok {
+		return
 	}
-	if able && o.out[who] != 0 {
-		o.out[who], o.stale = 0, true
+	p := &o.peers[i]
+	if p.silent != 0 {
+		p.silent, o.stale = 0, true
 	}
-}
-
-// position is a member's place in the order, or nobody.
-func (o *office) position(who int) int { return slices.Index(o.order, who) }
-
-// precedes says whether a stands in the order, before b if b does too.
-func (o *office) precedes(a, b int) bool {
-	i, j := o.position(a), o.position(b)
-	return i != nobody && (j == nobody || i < j)
+	if able && p.out != 0 {
+		p.out, o.stale = 0, true
+	}
 }

@@ -59,10 +59,11 @@ func (g *Grants) requested(from int, m *Message, it *Item) (Item, bool) {
 		answer.Verdict = Full
 		return answer, !it.Op.releases()
 	}
-	if last := &o.seen[from]; last.boot == m.Boot && m.Seq <= last.n {
+	p := o.peer(from)
+	if p.seen.boot == m.Boot && m.Seq <= p.seen.n {
 		return answer, false // late or repeated
 	}
-	o.seen[from] = source{m.Boot, m.Seq}
+	p.seen = source{m.Boot, m.Seq}
 	o.touched, o.turn = g.now, never
 	o.back(from, false)
 	o.sawTerm(it.Term)
@@ -71,7 +72,7 @@ func (g *Grants) requested(from int, m *Message, it *Item) (Item, bool) {
 		g.released(o, from, m.Boot, it)
 		return answer, false
 	}
-	return g.asked(o, process{from, m.Boot}, m.From, it), true
+	return g.asked(o, process{from, m.Boot}, g.list.ID(from), it), true
 }
 
 // asked decides on a request for a grant.
@@ -82,13 +83,13 @@ func (g *Grants) asked(o *office, from process, id string, it *Item) Item {
 	case AskReady:
 		o.back(from.who, true)
 		g.elect(o)
-		if !o.ready.live(g.now) || o.ready.who == from.who || o.precedes(from.who, o.ready.who) {
+		if !o.ready.live(g.now) || o.ready.who == from.who || o.choice.precedes(from.who, o.ready.who) {
 			o.ready = claim{from.who, from.boot, g.now + 2*g.t.beat}
 		}
 		fallthrough
 	default:
 		g.elect(o)
-		if o.state == Asking && o.heldUntil <= g.now && !o.holder.live(g.now) && o.precedes(from.who, g.me) {
+		if o.state == Asking && o.heldUntil <= g.now && !o.holder.live(g.now) && o.choice.precedes(from.who, g.me) {
 			g.letGo(o, Yielded)
 		}
 	}
@@ -150,7 +151,7 @@ func (g *Grants) clash(o *office, other int) {
 
 // released takes back what a member gives back.
 func (g *Grants) released(o *office, from int, boot uint64, it *Item) {
-	o.gone[from] = source{boot, it.Term}
+	o.peer(from).gone = source{boot, it.Term}
 	if o.granted.to == (process{from, boot}) && o.granted.term <= it.Term {
 		o.granted = grant{to: process{who: nobody}}
 		o.free = g.now
@@ -218,15 +219,16 @@ func (g *Grants) answered(o *office, from int, sent int64, it *Item) {
 	}
 	o.turn = never
 	o.sawTerm(it.LastTerm)
-	o.answers[from] = reply{g.now, it.Verdict, other}
-	holds := it.OtherHolds && other != nobody && other != g.me && it.LastTerm > o.gone[other].n
+	said := &o.answers[from]
+	said.at, said.verdict, said.other = g.now, it.Verdict, int32(other) //nolint:gosec // MaxMembers
+	holds := it.OtherHolds && other != nobody && other != g.me && it.LastTerm > o.known(other).gone.n
 	if o.state == Holding && it.OtherHolds && other != nobody && other != g.me && g.policy(o) == Availability {
 		g.clash(o, other)
 	}
 	switch it.Verdict {
 	case Granted:
-		if sent > o.acked[from] {
-			o.acked[from] = sent
+		if sent > said.acked {
+			said.acked = sent
 			g.count(o)
 		}
 	case Taken, Quiet:

@@ -199,14 +199,12 @@ func (p *player) do(t *testing.T, command string, args []string) {
 // has, if it asks or holds.
 func (g *Grants) candidates(vip string) (order []string, granted int) {
 	o := g.find(vip)
-	for _, place := range o.order {
-		order = append(order, g.list.ID(place))
-	}
+	order = o.choice.order()
 	if o.state != Asking && o.state != Holding {
 		return order, 0
 	}
-	for _, at := range o.acked {
-		if at != never && g.now-at <= g.t.keep {
+	for i := range o.answers {
+		if at := o.answers[i].acked; at != never && g.now-at <= g.t.keep {
 			granted++
 		}
 	}

@@ -58,15 +58,14 @@ func (g *Grants) lapse(o *office) {
 	}
 	if o.holder.who != nobody && o.holder.until <= g.now {
 		if who := o.holder.who; who != g.me {
-			o.silent[who] = claim{who, o.holder.boot, g.now + g.t.silent}
-			o.outNext = min(o.outNext, o.silent[who].until)
+			o.fellSilent(o.holder, g.now+g.t.silent)
 		}
 		o.vacant(g.now)
 	}
 	if o.outNext <= g.now {
 		o.outNext = math.MaxInt64
-		for i := range o.out {
-			for _, until := range []int64{o.out[i], o.silent[i].until} {
+		for i := range o.peers {
+			for _, until := range [...]int64{o.peers[i].out, o.peers[i].silent} {
 				if until > g.now {
 					o.outNext = min(o.outNext, until)
 				}
@@ -82,7 +81,8 @@ func (g *Grants) elect(o *office) {
 		return
 	}
 	o.stale = false
-	o.order, o.rank = o.order[:0], nobody
+	o.choice.none()
+	o.rank = nobody
 	if o.elector == nil || g.me == nobody {
 		return
 	}
@@ -90,33 +90,47 @@ func (g *Grants) elect(o *office) {
 	if o.state == Holding {
 		incumbent = g.me
 	}
-	if m, h, ok := g.view.Holder(o.vip); ok {
-		o.sawTerm(h.Term)
-		if i, listed := g.list.Index(m.ID); listed && i != g.me && incumbent == nobody {
-			incumbent = i
+	if h, ok := g.among().holder(g.list, o.vip); ok {
+		o.sawTerm(h.term)
+		if h.who != nobody && h.who != g.me && incumbent == nobody {
+			incumbent = h.who
 		}
 	}
-	o.order = o.elector.order(o.order, g.view, incumbent, func(i int) bool { return i != g.me && g.isOut(o, i) })
-	o.rank = o.position(g.me)
+	o.elector.choose(&o.choice, g.among(), incumbent, g.leftOut(o))
+	o.rank = o.choice.rank(g.me)
+}
+
+// leftOut are the members that are left out, valid until the next call; nil: none.
+func (g *Grants) leftOut(o *office) subset {
+	var out subset
+	for i := range o.peers {
+		if p := &o.peers[i]; p.who != g.me && g.isOut(p) {
+			if out == nil {
+				out = g.scratch
+				clear(out)
+			}
+			out.add(p.who)
+		}
+	}
+	return out
 }
 
 // isOut says whether to leave out a member. Silence is a process's: another one
 // of that member has not been silent.
-func (g *Grants) isOut(o *office, i int) bool {
-	if o.out[i] > g.now {
+func (g *Grants) isOut(p *peer) bool {
+	if p.out > g.now {
 		return true
 	}
-	s := &o.silent[i]
-	if s.until <= g.now {
+	if p.silent <= g.now {
 		return false
 	}
-	m, ok := g.view.Get(g.list.ID(i))
-	return ok && (s.boot == 0 || s.boot == m.Boot)
+	boot, ok := g.among().boot(p.who)
+	return ok && (p.boot == 0 || p.boot == boot)
 }
 
 // held says whether a holder is there that this node should not follow.
 func (g *Grants) held(o *office) bool {
-	return o.holder.live(g.now) && o.holder.who != g.me && o.precedes(o.holder.who, g.me)
+	return o.holder.live(g.now) && o.holder.who != g.me && o.choice.precedes(o.holder.who, g.me)
 }
 
 // start is when a waiting candidate may ask, and whether that is known.
@@ -150,7 +164,7 @@ func (g *Grants) wait(o *office) {
 	}
 	g.enter(o, Asking)
 	o.newTerm()
-	o.clearAnswers()
+	o.expectAnswers(g.list.Len())
 	o.began, o.first, o.nextSend, o.lastSend = g.now, g.seq+1, g.now, never
 	o.repeats, o.freshRel = 0, false
 }
@@ -213,7 +227,7 @@ func (g *Grants) hold(o *office) {
 			return
 		}
 		g.actions = append(g.actions, Conflict{VIP: o.vip, Other: g.list.ID(other)})
-	case o.ready.live(g.now) && o.precedes(o.ready.who, g.me):
+	case o.ready.live(g.now) && o.choice.precedes(o.ready.who, g.me):
 		g.letGo(o, HandedOver)
 	}
 }
@@ -300,9 +314,10 @@ func (g *Grants) answerOwn(o *office) {
 		g.raiseTerm(o, o.lastTerm)
 		verdict = g.decide(o, process{g.me, g.boot}, g.self, o.term, o.state == Holding)
 	}
-	o.answers[g.me] = reply{g.now, verdict, o.granted.to.who}
+	own := &o.answers[g.me]
+	own.at, own.verdict, own.other = g.now, verdict, int32(o.granted.to.who) //nolint:gosec // MaxMembers
 	if verdict == Granted {
-		o.acked[g.me] = g.now
+		own.acked = g.now
 		g.count(o)
 	}
 }
@@ -311,7 +326,7 @@ func (g *Grants) answerOwn(o *office) {
 func (g *Grants) raiseTerm(o *office, known uint64) {
 	o.sawTerm(known)
 	o.newTerm()
-	o.clearAnswers()
+	o.expectAnswers(g.list.Len())
 	o.first, o.nextSend = g.seq+1, g.now
 }
 
@@ -340,10 +355,10 @@ func (g *Grants) decide(o *office, from process, id string, term uint64, holds b
 // then or later.
 func (g *Grants) count(o *office) {
 	o.heldUntil = o.floor
-	for at := latestBefore(o.acked, math.MaxInt64); at != never; at = latestBefore(o.acked, at) {
+	for at := o.ackedBefore(math.MaxInt64); at != never; at = o.ackedBefore(at) {
 		votes := 0
-		for _, acked := range o.acked {
-			if acked >= at {
+		for i := range o.answers {
+			if o.answers[i].acked >= at {
 				votes++
 			}
 		}
@@ -354,11 +369,11 @@ func (g *Grants) count(o *office) {
 	}
 }
 
-// latestBefore is the greatest of times that is below limit, or never.
-func latestBefore(times []int64, limit int64) int64 {
+// ackedBefore is when the latest request before then was sent that a member granted, or never.
+func (o *office) ackedBefore(limit int64) int64 {
 	latest := int64(never)
-	for _, at := range times {
-		if at < limit {
+	for i := range o.answers {
+		if at := o.answers[i].acked; at < limit {
 			latest = max(latest, at)
 		}
 	}
@@ -382,7 +397,7 @@ func (g *Grants) isReady(o *office) bool {
 	}
 	mine := func(i int) bool {
 		a := o.answers[i]
-		return a.verdict == Granted || a.verdict == Taken && a.other == o.holder.who
+		return a.verdict == Granted || a.verdict == Taken && int(a.other) == o.holder.who
 	}
 	if g.majority(func(i int) bool { return g.fresh(o, i) && mine(i) }) {
 		return true
