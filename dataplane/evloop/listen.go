@@ -37,11 +37,12 @@ type socket struct {
 	binding   *binding
 	listener  *table.Listener // of the table that the loop has seen last
 	server    *secure.Server  // of the listener's TLS, once a client came
-	readable  bool
-	removed   bool   // no table has it any more; connections end after their answer
-	removedAt int64  // since when
-	closeAt   int64  // when it is closed, having been removed; 0: it was not, or is closed at once
-	duties    duties // what is still to be done for its connections
+	readable  bool            // it is asked in the next turn: by sockets.ask
+	place     int             // on the loop's list
+	removed   bool            // no table has it any more; connections end after their answer
+	removedAt int64           // since when
+	closeAt   int64           // when it is closed, having been removed; 0: it was not, or is closed at once
+	duties    duties          // what is still to be done for its connections
 }
 
 // openSockets gives the binding its sockets, before the table that wants them
@@ -185,14 +186,20 @@ func overlap(a, b netip.AddrPort) bool {
 	return a.Port() == b.Port() && (a.Addr() == b.Addr() || a.Addr().IsUnspecified() || b.Addr().IsUnspecified())
 }
 
+// sameAddresses says that two listeners share the list of their addresses, as where a table
+// changes something else.
+func sameAddresses(a, b *table.Listener) bool {
+	return a.Port == b.Port && len(a.Addresses) == len(b.Addresses) && len(a.Addresses) > 0 && &a.Addresses[0] == &b.Addresses[0]
+}
+
 // follow finds the socket's listener in a new table. A socket that the table
 // does not have keeps its listener until it is removed.
 func (s *socket) follow(c *Config, t *table.Table) error {
 	old := s.listener
-	// Nearly always it has its name, and with a thousand listeners to look for the address
-	// of each among all of them would take longer than a turn may.
+	// Nearly always it has its name, and its addresses: to look for each address among those
+	// of a thousand listeners, or of a thousand virtual IPs, would take longer than a turn may.
 	ls := t.Listener(old.Name)
-	if ls == nil || !c.listensAt(ls, s.binding.address) {
+	if ls == nil || !sameAddresses(ls, old) && !c.listensAt(ls, s.binding.address) {
 		ls = c.listenerAt(t, s.binding.address)
 	}
 	if ls == nil {

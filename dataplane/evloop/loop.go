@@ -224,11 +224,7 @@ func (l *Loop) takeTurns() {
 	if at := l.sockets.closeAt; at > 0 && l.now >= at {
 		l.closeRemoved(func(s *socket) bool { return l.now >= s.closeAt })
 	}
-	for _, s := range l.sockets.all {
-		if s.readable {
-			l.accept(s)
-		}
-	}
+	l.sockets.turn(l.accept)
 }
 
 // turn serves one link.

@@ -15,10 +15,15 @@ import (
 const socketIndex = 1 << 31
 
 // sockets are the listening sockets of a loop, the removed ones that are still open among
-// them, and the times at which they are asked without an edge.
+// them, and the times at which they are asked without an edge. A node that holds many virtual
+// IPs has thousands: what each turn, edge or client asks for must not look at all of them.
 type sockets struct {
-	all   []*socket
-	count uint32 // numbers them: no number is given again
+	all       []*socket // in no order
+	asked     []*socket // those that are readable, each once, and some that were
+	byIndex   map[uint32]*socket
+	byAddress map[netip.AddrPort][]*socket // mostly one
+	leaving   []*socket                    // the removed ones of all, in the order of their times
+	count     uint32                       // numbers them: no number is given again
 
 	reserve     reserve
 	acceptAgain int64 // when to accept again, after descriptors ran out; 0: they have not
@@ -28,28 +33,66 @@ type sockets struct {
 // add takes a new socket. A client may have come before.
 func (ss *sockets) add(s *socket) {
 	ss.count++
-	s.index, s.readable = socketIndex+ss.count, true
+	s.index = socketIndex + ss.count
+	ss.put(s)
+}
+
+// put puts one on the lists, and has it asked.
+func (ss *sockets) put(s *socket) {
+	if ss.byIndex == nil {
+		ss.byIndex, ss.byAddress = make(map[uint32]*socket), make(map[netip.AddrPort][]*socket)
+	}
+	s.place = len(ss.all)
 	ss.all = append(ss.all, s)
+	ss.byIndex[s.index] = s
+	at := s.binding.address
+	ss.byAddress[at] = append(ss.byAddress[at], s)
+	ss.ask(s)
+}
+
+// drop takes one off the lists.
+func (ss *sockets) drop(s *socket) {
+	last := ss.all[len(ss.all)-1]
+	ss.all[s.place], last.place = last, s.place
+	ss.all[len(ss.all)-1] = nil
+	ss.all = ss.all[:len(ss.all)-1]
+	delete(ss.byIndex, s.index)
+	at := s.binding.address
+	if rest := slices.DeleteFunc(ss.byAddress[at], func(o *socket) bool { return o == s }); len(rest) > 0 {
+		ss.byAddress[at] = rest
+	} else {
+		delete(ss.byAddress, at)
+	}
+	if s.readable {
+		s.readable = false
+		ss.asked = slices.DeleteFunc(ss.asked, func(o *socket) bool { return o == s })
+	}
+}
+
+// ask has one asked in the next turn.
+func (ss *sockets) ask(s *socket) {
+	if !s.readable {
+		s.readable = true
+		ss.asked = append(ss.asked, s)
+	}
 }
 
 // edge notes that connections wait.
 func (ss *sockets) edge(index uint32) {
-	for _, s := range ss.all {
-		if s.index == index {
-			s.readable = true
-			return
-		}
+	if s := ss.byIndex[index]; s != nil {
+		ss.ask(s)
 	}
 }
 
 // readable says that one is to be asked in the next turn, without an edge.
-func (ss *sockets) readable() bool {
-	for _, s := range ss.all {
-		if s.readable {
-			return true
-		}
+func (ss *sockets) readable() bool { return len(ss.asked) > 0 }
+
+// turn has accept take connections from those that are readable.
+func (ss *sockets) turn(accept func(*socket)) {
+	for _, s := range ss.asked {
+		accept(s)
 	}
-	return false
+	ss.asked = slices.DeleteFunc(ss.asked, func(s *socket) bool { return !s.readable })
 }
 
 // askAgain has all asked, if it is time after descriptors ran out.
@@ -59,14 +102,12 @@ func (ss *sockets) askAgain(now int64) {
 	}
 	ss.acceptAgain = 0
 	for _, s := range ss.all {
-		s.readable = true
+		ss.ask(s)
 	}
 }
 
 // listen says that one is not removed, at whatever address.
-func (ss *sockets) listen() bool {
-	return slices.ContainsFunc(ss.all, func(s *socket) bool { return s.closeAt == 0 })
-}
+func (ss *sockets) listen() bool { return len(ss.all) > len(ss.leaving) }
 
 // cover says that one at another address takes connections to this one too.
 func (ss *sockets) cover(address netip.AddrPort) bool {
@@ -77,10 +118,8 @@ func (ss *sockets) cover(address netip.AddrPort) bool {
 
 // at is a socket of an address, removed or not; nil: there is none.
 func (ss *sockets) at(address netip.AddrPort) *socket {
-	for _, s := range ss.all {
-		if s.binding.address == address {
-			return s
-		}
+	if list := ss.byAddress[address]; len(list) > 0 {
+		return list[0]
 	}
 	return nil
 }
@@ -88,9 +127,9 @@ func (ss *sockets) at(address netip.AddrPort) *socket {
 // take takes one socket of an address off the list, as removed; nil: there is none but
 // removed ones.
 func (ss *sockets) take(address netip.AddrPort, now int64) *socket {
-	for i, s := range ss.all {
-		if s.binding.address == address && s.closeAt == 0 {
-			ss.all = append(ss.all[:i:i], ss.all[i+1:]...)
+	for _, s := range ss.byAddress[address] {
+		if s.closeAt == 0 {
+			ss.drop(s)
 			s.removed, s.removedAt = true, now
 			return s
 		}
@@ -100,25 +139,26 @@ func (ss *sockets) take(address netip.AddrPort, now int64) *socket {
 
 // keep keeps one that was taken until closeAt, for the connections that had begun on it.
 func (ss *sockets) keep(s *socket, closeAt int64) {
-	s.closeAt, s.readable = closeAt, true
-	ss.all = append(ss.all, s)
+	s.closeAt = closeAt
+	ss.put(s)
+	ss.leaving = append(ss.leaving, s)
 	ss.closeAt = cmp.Or(ss.closeAt, closeAt)
 }
 
 // takeDue takes those of the removed ones that are due off the list.
 func (ss *sockets) takeDue(due func(*socket) bool) (taken []*socket) {
 	ss.closeAt = 0
-	ss.all = slices.DeleteFunc(ss.all, func(s *socket) bool {
-		switch {
-		case s.closeAt == 0:
-			return false
-		case !due(s):
+	ss.leaving = slices.DeleteFunc(ss.leaving, func(s *socket) bool {
+		if !due(s) {
 			ss.closeAt = cmp.Or(ss.closeAt, s.closeAt) // they stand in the order of their times
 			return false
 		}
 		taken = append(taken, s)
 		return true
 	})
+	for _, s := range taken {
+		ss.drop(s)
+	}
 	return taken
 }
 

@@ -4,6 +4,7 @@ package evloop
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -12,13 +13,16 @@ func socketOn(address string) *socket {
 	return &socket{fd: -1, binding: &binding{address: netip.MustParseAddrPort(address)}}
 }
 
+// nobodyWaits takes connections from a socket in whose queue there are none.
+func nobodyWaits(s *socket) { s.readable = false }
+
 // TestARemovedSocketIsAskedUntilItsTime and listens nowhere meanwhile; its number is not
 // given again, since an edge of it may still be on its way.
 func TestARemovedSocketIsAskedUntilItsTime(t *testing.T) {
 	var ss sockets
 	first, second := socketOn("192.0.2.1:80"), socketOn("192.0.2.1:80")
 	ss.add(first)
-	first.readable = false
+	ss.turn(nobodyWaits)
 	if ss.take(first.binding.address, 5) != first || !first.removed || first.removedAt != 5 || len(ss.all) != 0 {
 		t.Fatalf("%+v, %d are left", first, len(ss.all))
 	}
@@ -61,7 +65,7 @@ func TestSocketsAreAskedAgainAfterDescriptorsRanOut(t *testing.T) {
 	var ss sockets
 	s := socketOn("192.0.2.1:80")
 	ss.add(s)
-	s.readable = false
+	ss.turn(nobodyWaits)
 	ss.acceptAgain = 10
 	if ss.askAgain(9); ss.readable() {
 		t.Error("asked before the time")
@@ -69,11 +73,49 @@ func TestSocketsAreAskedAgainAfterDescriptorsRanOut(t *testing.T) {
 	if ss.askAgain(10); !ss.readable() || ss.acceptAgain != 0 {
 		t.Error("not asked when it is time")
 	}
-	s.readable = false
+	ss.turn(nobodyWaits)
 	if ss.edge(s.index + 1); ss.readable() {
 		t.Error("an edge of another socket has it asked")
 	}
 	if ss.edge(s.index); !ss.readable() {
 		t.Error("an edge does not have it asked")
+	}
+}
+
+// TestATurnAsksThoseSocketsAlone that have an edge, however many there are, each once, and goes
+// on with those that were not emptied.
+func TestATurnAsksThoseSocketsAlone(t *testing.T) {
+	var ss sockets
+	all := map[*socket]bool{}
+	for i := range 1000 {
+		s := socketOn(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), uint16(i)).String())
+		ss.add(s)
+		all[s] = true
+	}
+	ss.turn(nobodyWaits)
+	busy, quiet := ss.all[7], ss.all[700]
+	for range 2 {
+		ss.edge(busy.index)
+		ss.edge(quiet.index)
+	}
+	var asked []*socket
+	take := func(s *socket) {
+		asked = append(asked, s)
+		s.readable = s == busy
+	}
+	if ss.turn(take); !slices.Equal(asked, []*socket{busy, quiet}) || !ss.readable() {
+		t.Fatalf("%d were asked, more to come: %t", len(asked), ss.readable())
+	}
+	asked = nil
+	if ss.turn(take); !slices.Equal(asked, []*socket{busy}) {
+		t.Errorf("then %d were asked", len(asked))
+	}
+	for s := range all {
+		if ss.at(s.binding.address) != s || ss.take(s.binding.address, 1) != s || ss.at(s.binding.address) != nil {
+			t.Fatalf("%s is not found, or still", s.binding.address)
+		}
+	}
+	if len(ss.all)+len(ss.byIndex)+len(ss.byAddress) != 0 || ss.readable() || ss.listen() {
+		t.Errorf("%d are left, to be asked: %t", len(ss.all), ss.readable())
 	}
 }

@@ -63,8 +63,8 @@ func (w *sweep) end() {
 
 // rebind gives sockets another binding for the same address.
 func (l *Loop) rebind(b *binding) {
-	for _, s := range l.sockets.all {
-		if s.binding.address == b.address && !s.removed {
+	for _, s := range l.sockets.byAddress[b.address] {
+		if !s.removed {
 			s.binding = b
 			l.sweep.add(s, dutyCount, len(l.links))
 		}

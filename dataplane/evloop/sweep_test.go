@@ -14,7 +14,8 @@ func socketOf(l *Loop) *socket {
 	listener := (&node{}).listener()
 	address := l.engine.config.resolve(&listener, listener.Addresses[0])
 	s := &socket{fd: -1, binding: &binding{address: address, clientele: new(clientele)}, listener: &listener}
-	l.sockets.all = append(l.sockets.all, s)
+	l.sockets.add(s)
+	l.sockets.turn(nobodyWaits)
 	return s
 }
 
