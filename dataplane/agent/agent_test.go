@@ -56,7 +56,17 @@ func newEngine(word string) *engine {
 	return &engine{word: word, shared: map[netip.AddrPort]net.Listener{}}
 }
 
-func (e *engine) Share(_ context.Context, address netip.AddrPort, fd int) error {
+func (e *engine) Share(_ context.Context, sockets map[netip.AddrPort]int) (failed map[netip.AddrPort]error) {
+	failed = map[netip.AddrPort]error{}
+	for address, fd := range sockets {
+		if err := e.share(address, fd); err != nil {
+			failed[address] = err
+		}
+	}
+	return failed
+}
+
+func (e *engine) share(address netip.AddrPort, fd int) error {
 	own, err := copyFD(fd)
 	if err != nil {
 		return err
@@ -92,12 +102,14 @@ func (e *engine) Share(_ context.Context, address netip.AddrPort, fd int) error 
 	return nil
 }
 
-func (e *engine) Unshare(_ context.Context, address netip.AddrPort) error {
+func (e *engine) Unshare(_ context.Context, addresses ...netip.AddrPort) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if l := e.shared[address]; l != nil {
-		l.Close()
-		delete(e.shared, address)
+	for _, address := range addresses {
+		if l := e.shared[address]; l != nil {
+			l.Close()
+			delete(e.shared, address)
+		}
 	}
 	return nil
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,8 +15,11 @@ import (
 )
 
 const (
-	// engineTimeout bounds what the engine may take for one socket.
+	// engineTimeout bounds what the engine may take for some sockets, and followAtOnce how
+	// many these are: a loop takes up each within a microsecond or two, and its clients wait
+	// meanwhile.
 	engineTimeout = 5 * time.Second
+	followAtOnce  = 64
 	// complainEvery is between two words on sockets that are not served.
 	complainEvery = time.Second
 )
@@ -95,13 +100,11 @@ func (l *life) dropAll() {
 func (l *life) work() {
 	for range l.owing {
 		l.mu.Lock()
-		owed := l.owed
-		l.owed = map[netip.AddrPort]bool{}
+		owed := slices.Collect(maps.Keys(l.owed))
+		clear(l.owed)
 		l.mu.Unlock()
-		for address := range owed {
-			if err := l.follow(address); err != nil {
-				l.complain(address, err)
-			}
+		for some := range slices.Chunk(owed, followAtOnce) {
+			l.follow(some)
 		}
 	}
 }
@@ -120,29 +123,44 @@ func (l *life) complain(address netip.AddrPort, err error) {
 	}
 }
 
-// follow has the engine take connections from the socket that an address has now, or from
-// none.
-func (l *life) follow(address netip.AddrPort) error {
+// follow has the engine take connections from the sockets that some addresses have now, or
+// from none.
+func (l *life) follow(addresses []netip.AddrPort) {
 	ctx, cancel := context.WithTimeout(context.Background(), engineTimeout)
 	defer cancel()
-	fd, err := l.copyOf(address)
-	if err == nil && fd == noFD {
-		return l.s.c.Engine.Unshare(ctx, address)
+	var gone []netip.AddrPort
+	sockets := map[netip.AddrPort]int{}
+	for _, address := range addresses {
+		switch fd, err := l.copyOf(address); {
+		case err != nil:
+			l.refuse(address, err)
+		case fd == noFD:
+			gone = append(gone, address)
+		default:
+			sockets[address] = fd
+		}
 	}
-	if err == nil {
-		err = l.s.c.Engine.Share(ctx, address, fd)
+	if len(gone) > 0 {
+		if err := l.s.c.Engine.Unshare(ctx, gone...); err != nil {
+			l.complain(gone[0], err)
+		}
+	}
+	if len(sockets) == 0 {
+		return
+	}
+	for address, err := range l.s.c.Engine.Share(ctx, sockets) {
+		l.refuse(address, err)
+	}
+	for _, fd := range sockets {
 		unix.Close(fd)
 	}
-	if err != nil {
-		l.refuse(address)
-	}
-	return err
 }
 
 // refuse ends the socket of an address that the engine takes no connections from: who
 // cannot serve must not hold. The agent sees that it listens no more, tries again, and
 // after a while leaves that virtual IP to others.
-func (l *life) refuse(address netip.AddrPort) {
+func (l *life) refuse(address netip.AddrPort, why error) {
+	l.complain(address, why)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if number, ok := l.latest[address]; ok {

@@ -25,22 +25,27 @@ type busyEngine struct {
 	shared map[netip.AddrPort]bool
 }
 
-func (e *busyEngine) Share(_ context.Context, address netip.AddrPort, _ int) error {
+func (e *busyEngine) Share(_ context.Context, sockets map[netip.AddrPort]int) (failed map[netip.AddrPort]error) {
 	<-e.ready
-	if address == e.never {
-		return errors.New("it cannot be had")
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.shared[address] = true
-	return nil
+	for address := range sockets {
+		if address == e.never {
+			failed = map[netip.AddrPort]error{address: errors.New("it cannot be had")}
+		} else {
+			e.shared[address] = true
+		}
+	}
+	return failed
 }
 
-func (e *busyEngine) Unshare(_ context.Context, address netip.AddrPort) error {
+func (e *busyEngine) Unshare(_ context.Context, addresses ...netip.AddrPort) error {
 	<-e.ready
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.shared, address)
+	for _, address := range addresses {
+		delete(e.shared, address)
+	}
 	return nil
 }
 

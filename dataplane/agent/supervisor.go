@@ -28,10 +28,11 @@ const (
 
 // Engine is what takes connections from the sockets of virtual IPs.
 type Engine interface {
-	// Share has it take them from fd, of which it makes copies.
-	Share(ctx context.Context, address netip.AddrPort, fd int) error
+	// Share has it take them from the descriptors, of which it makes copies; failed are the
+	// addresses of those from which it does not.
+	Share(ctx context.Context, sockets map[netip.AddrPort]int) (failed map[netip.AddrPort]error)
 	// Unshare ends that. Connections end after the answer at hand.
-	Unshare(ctx context.Context, address netip.AddrPort) error
+	Unshare(ctx context.Context, addresses ...netip.AddrPort) error
 }
 
 // Config says who the node is and what it stands on. All fields but Changed are

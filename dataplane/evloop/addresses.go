@@ -156,6 +156,20 @@ func (c *Config) listenerAt(t *table.Table, address netip.AddrPort) *table.Liste
 	return nil
 }
 
+// ownListenerAt finds the listener that has an address whoever holds a virtual IP; nil: none
+// does.
+func (c *Config) ownListenerAt(t *table.Table, address netip.AddrPort) *table.Listener {
+	for i := range t.Listeners {
+		ls := &t.Listeners[i]
+		if ls.Port == address.Port() && slices.ContainsFunc(ls.Addresses, func(a table.Address) bool {
+			return a.Kind != table.AddressVIP && c.resolve(ls, a) == address
+		}) {
+			return ls
+		}
+	}
+	return nil
+}
+
 // listensAt says that a listener has an address.
 func (c *Config) listensAt(ls *table.Listener, address netip.AddrPort) bool {
 	return ls.Port == address.Port() && slices.ContainsFunc(ls.Addresses, func(a table.Address) bool { return c.resolve(ls, a) == address })

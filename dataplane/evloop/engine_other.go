@@ -48,10 +48,10 @@ func (*Engine) Run(context.Context) error { return nil }
 func (*Engine) Apply(context.Context, *table.Table) error { return nil }
 
 // Share is never called.
-func (*Engine) Share(context.Context, netip.AddrPort, int) error { return nil }
+func (*Engine) Share(context.Context, map[netip.AddrPort]int) map[netip.AddrPort]error { return nil }
 
 // Unshare is never called.
-func (*Engine) Unshare(context.Context, netip.AddrPort) error { return nil }
+func (*Engine) Unshare(context.Context, ...netip.AddrPort) error { return nil }
 
 // Pulse does not exist on this system.
 type Pulse struct{}

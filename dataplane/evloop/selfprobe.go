@@ -223,7 +223,10 @@ func (e *Engine) probed() (all []listening, settled bool) {
 	}
 	t := e.live.Load()
 	for address, b := range e.bindings {
-		if ls := e.config.listenerAt(t, address); ls != nil && !b.shared && (!address.Addr().Is6() || !address.Addr().IsLinkLocalUnicast()) {
+		if b.shared || address.Addr().Is6() && address.Addr().IsLinkLocalUnicast() {
+			continue // a thousand virtual IPs are not looked for in each listener, four times a second
+		}
+		if ls := e.config.listenerAt(t, address); ls != nil {
 			all = append(all, listening{ls.Name, address})
 		}
 	}

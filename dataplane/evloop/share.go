@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
@@ -20,60 +22,141 @@ import (
 // errReleased is the answer to a socket that comes when another process serves.
 var errReleased = errors.New("engine: another process has taken over")
 
-// Share lets loops take connections from a listening socket for as long as the
-// table has a listener at the address, which is that of a virtual IP. fd stays
-// the caller's. A socket that was shared for the address before is let go.
-func (e *Engine) Share(ctx context.Context, address netip.AddrPort, fd int) error {
+// Share lets loops take connections from listening sockets for as long as the table has
+// listeners at their addresses, which are those of virtual IPs. The descriptors stay the
+// caller's. A socket that was shared for one of the addresses before is let go. failed says of
+// which no connections are taken, and why.
+//
+// The table is not applied again: of a thousand sockets that come on end each would wait
+// for all upstreams and all other addresses. Nor does each wait for a turn of all loops.
+func (e *Engine) Share(ctx context.Context, sockets map[netip.AddrPort]int) (failed map[netip.AddrPort]error) {
+	failed = map[netip.AddrPort]error{}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.released {
-		return errReleased
+	err := errReleased
+	if !e.released {
+		err = e.unshare(ctx, slices.Collect(maps.Keys(sockets)))
 	}
-	if err := e.unshare(ctx, address); err != nil {
-		return err
-	}
-	own, err := copyOf(fd)
 	if err != nil {
-		return fmt.Errorf("engine: %s: shared socket: %w", address, err)
+		for address := range sockets {
+			failed[address] = err
+		}
+		return failed
 	}
-	e.shared[address] = own
-	if err := e.apply(ctx, e.live.Load()); err != nil {
-		delete(e.shared, address)
-		unix.Close(own)
-		return err
+	var opened []*binding
+	for address, fd := range sockets {
+		b, err := e.openShared(address, fd)
+		if err != nil {
+			failed[address] = fmt.Errorf("engine: %w", err)
+		} else if b != nil {
+			opened = append(opened, b)
+		}
 	}
-	return nil
+	if err := e.deliverShared(ctx, opened); err != nil {
+		for _, b := range opened {
+			failed[b.address] = err
+		}
+	}
+	return failed
 }
 
-// Unshare lets go of the socket that was shared for an address, if there is one.
-// Connections that came by it end after the answer at hand.
-func (e *Engine) Unshare(ctx context.Context, address netip.AddrPort) error {
+// openShared makes the copies of a socket. There is no binding where the table in force has no
+// listener at its address, or one that listens there by itself.
+func (e *Engine) openShared(address netip.AddrPort, fd int) (*binding, error) {
+	own, err := copyOf(fd)
+	if err != nil {
+		return nil, fmt.Errorf("%s: shared socket: %w", address, err)
+	}
+	e.shared[address] = own
+	ls := e.config.listenerAt(e.live.Load(), address)
+	if ls == nil || e.drained || e.bindings[address] != nil {
+		return nil, nil
+	}
+	b := &binding{address: address, clientele: e.clienteleOf(ls.Name)}
+	if err := e.open(b, ls); err != nil {
+		e.forgetShared(address)
+		return nil, err
+	}
+	return b, nil
+}
+
+// deliverShared gives loops their copies. Where one does not take them up, or too late, all
+// are let go again.
+func (e *Engine) deliverShared(ctx context.Context, opened []*binding) error {
+	if len(opened) == 0 {
+		return nil
+	}
+	changes := make([]change, len(e.loops))
+	var addresses []netip.AddrPort
+	for _, b := range opened {
+		e.bindings[b.address] = b
+		addresses = append(addresses, b.address)
+		for i, s := range b.sockets {
+			changes[i].open = append(changes[i].open, s)
+		}
+	}
+	err := e.deliver(ctx, changes)
+	if err != nil {
+		_ = e.unshare(ctx, addresses) // a loop that is late takes them up and lets them go
+	}
+	return err
+}
+
+// Unshare lets go of the sockets that were shared for some addresses, of those that there
+// are. Connections that came by them end after the answer at hand.
+func (e *Engine) Unshare(ctx context.Context, addresses ...netip.AddrPort) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.unshare(ctx, address)
+	return e.unshare(ctx, addresses)
 }
 
 // unshare is Unshare under mu.
-func (e *Engine) unshare(ctx context.Context, address netip.AddrPort) error {
-	fd, ok := e.shared[address]
-	if !ok {
-		return nil
+func (e *Engine) unshare(ctx context.Context, addresses []netip.AddrPort) error {
+	var remove []netip.AddrPort
+	free := false
+	for _, address := range addresses {
+		if !e.forgetShared(address) {
+			continue
+		}
+		switch b := e.bindings[address]; {
+		case b != nil && b.shared:
+			delete(e.bindings, address)
+			remove = append(remove, address)
+			free = true
+		case b == nil:
+			free = true
+		}
 	}
-	delete(e.shared, address)
-	unix.Close(fd)
-	// The table may have a listener of the node's own there by now, as where the address
-	// of a virtual IP that went is given to a listener: that one needs another socket.
-	if b := e.bindings[address]; b != nil && b.shared {
-		delete(e.bindings, address)
+	if len(remove) > 0 {
 		changes := make([]change, len(e.loops))
 		for i := range changes {
-			changes[i].remove = []netip.AddrPort{address}
+			changes[i].remove = remove
 		}
 		if err := e.deliver(ctx, changes); err != nil {
 			return err
 		}
 	}
-	return e.apply(ctx, e.live.Load())
+	// The table may have a listener of the node's own there by now, as where the address
+	// of a virtual IP that went is given to a listener: that one needs another socket.
+	t := e.live.Load()
+	own := func(address netip.AddrPort) bool {
+		return e.bindings[address] == nil && e.config.ownListenerAt(t, address) != nil
+	}
+	if free && slices.ContainsFunc(addresses, own) {
+		return e.apply(ctx, t)
+	}
+	return nil
+}
+
+// forgetShared closes the copy of an address's socket that is none of a loop's, if there is
+// one.
+func (e *Engine) forgetShared(address netip.AddrPort) bool {
+	fd, ok := e.shared[address]
+	if ok {
+		delete(e.shared, address)
+		unix.Close(fd)
+	}
+	return ok
 }
 
 func (e *Engine) closeShared() {

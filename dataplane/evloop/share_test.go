@@ -30,11 +30,26 @@ func (n *node) vip() netip.AddrPort { return netip.AddrPortFrom(virtual, n.port)
 // foreign opens a listening socket as another process would, and shares it.
 func (n *node) foreign() (fd int) {
 	n.t.Helper()
+	fd = n.listenOnVIP()
+	n.t.Cleanup(func() { unix.Close(fd) })
+	if err := n.share(context.Background(), fd); err != nil {
+		n.t.Fatal(err)
+	}
+	return fd
+}
+
+// share shares a socket for the virtual IP.
+func (n *node) share(ctx context.Context, fd int) error {
+	return n.engine.Share(ctx, map[netip.AddrPort]int{n.vip(): fd})[n.vip()]
+}
+
+// listenOnVIP opens a listening socket at the virtual IP.
+func (n *node) listenOnVIP() (fd int) {
+	n.t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.t.Cleanup(func() { unix.Close(fd) })
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		n.t.Fatal(err)
 	}
@@ -42,9 +57,6 @@ func (n *node) foreign() (fd int) {
 		n.t.Fatal(err)
 	}
 	if err := unix.Listen(fd, 128); err != nil {
-		n.t.Fatal(err)
-	}
-	if err := n.engine.Share(context.Background(), n.vip(), fd); err != nil {
 		n.t.Fatal(err)
 	}
 	return fd
@@ -218,7 +230,7 @@ func TestASharedSocketIsNotHandedOver(t *testing.T) {
 	if err := n.engine.Release(context.Background(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.engine.Share(context.Background(), n.vip(), 0); err == nil {
+	if err := n.share(context.Background(), 0); err == nil {
 		t.Error("a process that has handed over took a socket")
 	}
 }
@@ -234,5 +246,54 @@ func TestTheEngineHasAPulseWhileItsLoopsTurn(t *testing.T) {
 	}
 	if p.Beat() {
 		t.Error("loops that have ended turn")
+	}
+}
+
+// TestASocketThatALoopTookTooLateForIsSharedAnew: the next one at the address is taken
+// connections from, not the one before it.
+func TestASocketThatALoopTookTooLateForIsSharedAnew(t *testing.T) {
+	n := startNode(t, 2)
+	n.apply(onVIP, respond("ok"))
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	for failed := false; !failed; { // a loop may be quick enough all the same
+		fd := n.listenOnVIP()
+		failed = n.share(over, fd) != nil
+		if err := unix.Shutdown(fd, unix.SHUT_RDWR); err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(fd)
+		if err := n.engine.Unshare(context.Background(), n.vip()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.foreign()
+	if resp := dialKept(t, n.vip()).get(t); resp.StatusCode != 200 || resp.Close {
+		t.Errorf("status %d, close %v", resp.StatusCode, resp.Close)
+	}
+}
+
+// TestSocketsAreSharedTogether, but one of them that cannot be had.
+func TestSocketsAreSharedTogether(t *testing.T) {
+	n := startNode(t, 2)
+	n.apply(func(l *table.Listener) {
+		onVIP(l)
+		l.Addresses = append(l.Addresses, table.Address{Kind: table.AddressVIP, IP: virtual.Next(), VIP: "y"})
+	}, respond("ok"))
+	fd := n.listenOnVIP()
+	defer unix.Close(fd)
+	other := netip.AddrPortFrom(virtual.Next(), n.port)
+	failed := n.engine.Share(context.Background(), map[netip.AddrPort]int{n.vip(): fd, other: -1})
+	if len(failed) != 1 || failed[other] == nil {
+		t.Fatalf("%v", failed)
+	}
+	if resp := dialKept(t, n.vip()).get(t); resp.StatusCode != 200 {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+	if err := n.engine.Unshare(context.Background(), other, n.vip()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(n.engine.shared); n != 0 {
+		t.Errorf("%d are shared in the end", n)
 	}
 }
