@@ -55,7 +55,7 @@ func (l *Loop) accept(s *socket) {
 		}
 		clients := l.engine.clients()
 		l.shedder.crowded = l.shedder.crowded || l.engine.crowds(clients)
-		if clients >= l.engine.ceilings.clients {
+		if clients >= l.engine.ceilings.clients.Load() {
 			l.stats.Add(stats.ClientsOverCeiling, 1)
 			refuse(fd, s)
 			continue

@@ -8,6 +8,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/permit"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
 // Config is what an engine needs. Fields without a default must be set.
@@ -27,6 +28,9 @@ type Config struct {
 	// engine owns them: tables whose listeners have these addresses get them
 	// instead of sockets of their own. nil: there are none.
 	Inherit map[netip.AddrPort][]int
+	// MayHold says whether the node may come to hold a virtual IP: descriptors are left to
+	// its sockets. nil: none.
+	MayHold func(*table.VirtualIP) bool
 	// Permit is held by handshakes while they compute. Default: one, of this engine
 	// alone.
 	Permit permit.Semaphore

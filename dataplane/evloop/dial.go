@@ -41,7 +41,7 @@ func (l *Loop) connect(s *stream, p *endpointPool) bool {
 // dial begins a connection, if there is a descriptor for it. An idle connection
 // to another endpoint makes room.
 func (l *Loop) dial(to *table.Endpoint) (fd int, errno unix.Errno) {
-	if l.engine.connections() >= l.engine.ceilings.connections && !l.freeDescriptor() {
+	if l.engine.connections() >= l.engine.ceilings.connections.Load() && !l.freeDescriptor() {
 		return -1, unix.EMFILE
 	}
 	fd, errno = sysConnect(to.AddrPort, to.Unix)

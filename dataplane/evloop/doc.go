@@ -125,7 +125,7 @@
 //	a request waits for one     places.go: which loop has the places, and who tells whom?
 //	descriptors grow            newLink, closeLink and the pipe count in Loop.counts
 //	memory grows                buffers.used; queue.release is where bytes are given back
-//	a client is refused         accept; overloaded; newCeilings; clientele_down.go
+//	a client is refused         accept; overloaded; ceilings.leave; clientele_down.go
 //
 // # A descriptor
 //

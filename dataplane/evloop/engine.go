@@ -31,7 +31,6 @@ type Engine struct {
 	registry *upstream.Registry
 	tickets  *secure.Tickets
 	loops    []*Loop
-	ceilings ceilings
 	crew     *crew // shakes hands for all loops
 
 	live     table.Live                // the table in force: loops look at it with each new exchange
@@ -41,6 +40,7 @@ type Engine struct {
 	changing  chan struct{} // holds a token during Apply and SetDrained, or while these are suspended; put in before mu is locked
 	mu        sync.Mutex    // one Apply at a time
 	addresses               // guarded by mu
+	ceilings  ceilings      // guarded by mu, but for what loops read
 	stopped   chan struct{} // closed when Run has ended
 }
 
@@ -73,8 +73,8 @@ func New(c Config) (*Engine, error) {
 		changing: make(chan struct{}, 1),
 		stopped:  make(chan struct{}),
 		crew:     newCrew(c.Permit),
-		ceilings: newCeilings(c.MaxClients),
 	}
+	e.ceilings.begin(c.MaxClients)
 	e.addresses = newAddresses(&e.config)
 	e.live.Store(&table.Table{})
 	for i := range c.Loops {
@@ -261,6 +261,7 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 	warm := keptWarm(e.live.Load(), t)
 	limited := limitsChange(e.live.Load(), t)
 	e.live.Store(t)
+	e.leaveToSockets(t)
 	rebound := e.rebind(wanted)
 	remove := e.replace(t, wanted, opened)
 	if len(opened) == 0 && len(remove) == 0 && retired.Empty() && !limited && len(warm)+len(rebound) == 0 {

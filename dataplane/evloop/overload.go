@@ -3,7 +3,10 @@
 package evloop
 
 import (
+	"sync/atomic"
+
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,9 +27,15 @@ import (
 
 const (
 	// descriptorsKept are for the process itself: its log, its state, its admin
-	// address, the control plane, epoll and listening sockets. Connections to
+	// address, the control plane, epoll and some listening sockets. Connections to
 	// clients and endpoints leave them alone.
 	descriptorsKept = 64
+	// socketsKept of them are for listening sockets. Where a table can need more, those are
+	// left alone, too.
+	socketsKept = 32
+	// sharedCopies are those of a virtual IP's socket besides one of each loop: the engine's,
+	// and that of who shares it.
+	sharedCopies = 2
 	// upstreamShare is the part of the others that clients may not have: one in so
 	// many. Without it busy clients could leave no descriptor to serve them by.
 	upstreamShare = 8
@@ -35,26 +44,85 @@ const (
 	crowdedShare = 16
 )
 
-// ceilings bound the connections of a node.
+// ceilings bound the connections of a node. Loops read them for each connection; they change
+// with tables whose listening sockets take another part of the descriptors.
 type ceilings struct {
-	clients     int64
-	connections int64 // to clients and endpoints
+	// immutable
+	descriptors int64 // of connections and listening sockets together
+	maxClients  int64 // 0: no such limit
+
+	// of who applies tables
+	sockets int64 // that the last one can need
+	kept    int64 // of descriptors, for those
+
+	// read by loops
+	clients     atomic.Int64
+	connections atomic.Int64 // to clients and endpoints
 }
 
-// newCeilings says what the process's descriptors allow, and at most so many
+// begin makes the ceilings what the process's descriptors allow, and at most so many
 // clients; 0: no such limit.
-func newCeilings(maxClients int) ceilings {
+func (c *ceilings) begin(maxClients int) {
 	var limit unix.Rlimit
-	c := ceilings{connections: 1 << 30}
+	c.descriptors, c.maxClients = 1<<30, int64(maxClients)
 	// Where the limit is not told, accepting fails where it is reached.
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil {
-		c.connections = max(int64(min(limit.Cur, 1<<30))-descriptorsKept, 2)
+		c.descriptors = max(int64(min(limit.Cur, 1<<30))-descriptorsKept, 2)
 	}
-	c.clients = c.connections - max(c.connections/upstreamShare, 1)
-	if maxClients > 0 {
-		c.clients = min(c.clients, int64(maxClients))
+	c.keep(0)
+}
+
+// leave leaves descriptors to that many listening sockets, but half of all to connections
+// whatever sockets there can be, and says for how many sockets that is enough.
+func (c *ceilings) leave(sockets int64) (enough int64) {
+	c.sockets = sockets
+	if kept := min(max(sockets-socketsKept, 0), c.descriptors/2); kept != c.kept {
+		c.keep(kept)
 	}
-	return c
+	return c.kept + socketsKept
+}
+
+func (c *ceilings) keep(kept int64) {
+	c.kept = kept
+	connections := c.descriptors - kept
+	clients := connections - max(connections/upstreamShare, 1)
+	if c.maxClients > 0 {
+		clients = min(clients, c.maxClients)
+	}
+	c.connections.Store(connections)
+	c.clients.Store(clients)
+}
+
+// leaveToSockets leaves descriptors to the listening sockets that a table can need: its own,
+// and those of all virtual IPs that the node may come to hold. Else a node that is full of
+// clients could take over none of another's.
+func (e *Engine) leaveToSockets(t *table.Table) {
+	need := e.socketsOf(t)
+	if need == e.ceilings.sockets {
+		return
+	}
+	if enough := e.ceilings.leave(need); enough < need {
+		e.log.Warn("descriptors: this process may open too few to hold all virtual IPs at once; those for which there are none are left to other nodes",
+			"for_sockets", need, "there_are", enough, "clients_at_most", e.ceilings.clients.Load(), "raise", "LimitNOFILE, ulimit -n")
+	}
+}
+
+// socketsOf is how many descriptors a table's listening sockets can take.
+func (e *Engine) socketsOf(t *table.Table) (sockets int64) {
+	loops := int64(e.config.Loops)
+	for i := range t.Listeners {
+		for _, a := range t.Listeners[i].Addresses {
+			if a.Kind != table.AddressVIP {
+				sockets += loops
+			}
+		}
+	}
+	for i := range t.VirtualIPs {
+		if v := &t.VirtualIPs[i]; e.config.MayHold != nil && e.config.MayHold(v) {
+			sockets += int64(len(v.Ports)) * (loops + sharedCopies)
+		}
+	}
+	return sockets
 }
 
 // clients counts the clients' connections of all loops, and those that are on their
@@ -76,7 +144,8 @@ func (e *Engine) connections() (sum int64) {
 
 // crowds says that with so many clients idle ones should make room for new ones.
 func (e *Engine) crowds(clients int64) bool {
-	return clients >= e.ceilings.clients-e.ceilings.clients/crowdedShare
+	ceiling := e.ceilings.clients.Load()
+	return clients >= ceiling-ceiling/crowdedShare
 }
 
 // overloaded says that new work is refused: the answer costs less than what it

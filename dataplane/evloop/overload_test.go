@@ -4,12 +4,16 @@ package evloop
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,7 +31,7 @@ func TestAboveTheCeilingClientsAreRefusedAndIdleOnesMakeRoom(t *testing.T) {
 	backend := startBackend(t, func(w http.ResponseWriter, _ *http.Request) { <-held; fmt.Fprint(w, "ok") })
 	t.Cleanup(release)
 	n := startNode(t, 2)
-	n.engine.ceilings.clients = most
+	n.engine.ceilings.clients.Store(most)
 	n.apply(nil, forwardAll(newUpstream("u", backend)))
 	dial := func() net.Conn {
 		c, err := net.Dial("tcp", n.address)
@@ -74,7 +78,7 @@ func TestAboveTheCeilingClientsAreRefusedAndIdleOnesMakeRoom(t *testing.T) {
 func TestWithoutDescriptorsRequestsWaitForAConnection(t *testing.T) {
 	const clients = 8
 	n := startNode(t, 1)
-	n.engine.ceilings.connections = clients + 1
+	n.engine.ceilings.connections.Store(clients + 1)
 	n.apply(nil, forwardAll(newUpstream("u", startBackend(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))))
 	conns := make([]net.Conn, clients)
 	for i := range conns {
@@ -100,7 +104,7 @@ func TestWithoutDescriptorsRequestsWaitForAConnection(t *testing.T) {
 // for one of them alone.
 func TestAnIdleHTTP2ConnectionMakesRoomForOneToAnotherEndpoint(t *testing.T) {
 	n := startNode(t, 1)
-	n.engine.ceilings.connections = 1 + 1
+	n.engine.ceilings.connections.Store(1 + 1)
 	var routes []*table.Route
 	for _, name := range []string{"a", "b"} {
 		u, _ := h2backend(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, name) })
@@ -127,7 +131,7 @@ func TestAnIdleHTTP2ConnectionMakesRoomForOneToAnotherEndpoint(t *testing.T) {
 // endpoint. Where that one is busy there is nothing to wait for.
 func TestALoopWithoutADescriptorGetsRoomFromAnother(t *testing.T) {
 	n := startNode(t, 2)
-	n.engine.ceilings.connections = 2 + 1
+	n.engine.ceilings.connections.Store(2 + 1)
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	var routes []*table.Route
 	for _, name := range []string{"a", "b"} {
@@ -168,4 +172,60 @@ func TestALoopWithoutADescriptorGetsRoomFromAnother(t *testing.T) {
 	close(goOn)
 	held.Wait()
 	ask(1, "/b", 200)
+}
+
+// TestDescriptorsAreLeftToTheSocketsOfVirtualIPs that a node may come to hold, so that one that
+// is full of clients can take over another's; but half of all are left to connections.
+func TestDescriptorsAreLeftToTheSocketsOfVirtualIPs(t *testing.T) {
+	const loops, descriptors = 4, 10_000
+	mine := func(v *table.VirtualIP) bool { return v.Name != "another's" }
+	withVIPs := func(number int, name string) *table.Table {
+		tab := &table.Table{Listeners: []table.Listener{{Addresses: []table.Address{{Kind: table.AddressNode}}}}}
+		for range number {
+			tab.VirtualIPs = append(tab.VirtualIPs, table.VirtualIP{Name: name, Ports: []uint16{80, 443}})
+		}
+		return tab
+	}
+	var said bytes.Buffer
+	e := &Engine{config: Config{Loops: loops, MayHold: mine}, log: slog.New(slog.NewTextHandler(&said, nil))}
+	e.ceilings.descriptors = descriptors
+	e.ceilings.keep(0)
+	for _, c := range []struct {
+		name  string
+		table *table.Table
+		left  int64
+		warns bool
+	}{
+		{"few sockets are among those that the process keeps", withVIPs(1, "x"), descriptors, false},
+		{"of 100 virtual IPs with two ports", withVIPs(100, "x"), descriptors - (4 + 100*2*(loops+2) - socketsKept), false},
+		{"of those that others hold", withVIPs(1000, "another's"), descriptors, false},
+		{"more than there are descriptors", withVIPs(1000, "x"), descriptors / 2, true},
+		{"the same again", withVIPs(1000, "x"), descriptors / 2, false},
+		{"none any more", withVIPs(0, "x"), descriptors, false},
+	} {
+		said.Reset()
+		e.leaveToSockets(c.table)
+		connections, clients := e.ceilings.connections.Load(), e.ceilings.clients.Load()
+		if connections != c.left || clients != c.left-c.left/upstreamShare {
+			t.Errorf("%s: %d for connections, %d clients, expected %d", c.name, connections, clients, c.left)
+		}
+		if warns := strings.Contains(said.String(), "LimitNOFILE"); warns != c.warns {
+			t.Errorf("%s: %q", c.name, said.String())
+		}
+	}
+}
+
+// TestClientsLeaveRoomForVirtualIPs: a table with virtual IPs lowers what a node takes.
+func TestClientsLeaveRoomForVirtualIPs(t *testing.T) {
+	n := startChanged(t, 1, func(e *Engine) { e.config.MayHold = func(*table.VirtualIP) bool { return true } })
+	n.apply(nil, respond("ok"))
+	before := n.engine.ceilings.connections.Load()
+	tab := *n.engine.Live().Load()
+	tab.VirtualIPs = []table.VirtualIP{{Name: "x", Ports: make([]uint16, 100)}}
+	if err := n.engine.Apply(context.Background(), &tab); err != nil {
+		t.Fatal(err)
+	}
+	if left := before - n.engine.ceilings.connections.Load(); left != 1+100*3-socketsKept {
+		t.Errorf("%d are left to sockets", left)
+	}
 }

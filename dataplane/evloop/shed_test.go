@@ -125,7 +125,7 @@ func fill(k *link) {
 func TestNoMoreClientsMakeRoomThanNeeded(t *testing.T) {
 	const clients = 4 * shedLeast
 	l := startedLoop(t)
-	l.engine.ceilings.clients = clients
+	l.engine.ceilings.clients.Store(clients)
 	downs, links := make([]*downstream, clients), make([]*link, clients)
 	for i := range downs {
 		downs[i], _ = pairedDown(t, l)

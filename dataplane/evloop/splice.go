@@ -149,7 +149,7 @@ func (l *Loop) openPipe() bool {
 	if p.settle(); p.open {
 		return true
 	}
-	if !p.mayBegin(l.now) || l.engine.connections()+pipeDescriptors > l.engine.ceilings.connections {
+	if !p.mayBegin(l.now) || l.engine.connections()+pipeDescriptors > l.engine.ceilings.connections.Load() {
 		return false
 	}
 	return p.begin(l.now)

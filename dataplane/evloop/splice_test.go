@@ -327,7 +327,7 @@ func TestWithoutSpliceOrPipeBodiesAreCopied(t *testing.T) {
 	body := pattern(8, long)
 	for name, change := range map[string]func(*Engine){
 		"the kernel has none": func(e *Engine) { e.loops[0].pipe.never = true },
-		"no descriptors":      func(e *Engine) { e.ceilings.connections = 3 },
+		"no descriptors":      func(e *Engine) { e.ceilings.connections.Store(3) },
 	} {
 		n := startChanged(t, 1, change)
 		n.apply(nil, forwardAll(newUpstream("u", sends(t, body))))

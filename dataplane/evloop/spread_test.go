@@ -19,7 +19,7 @@ func TestConnectionsOnTheirWayToAnotherLoopCount(t *testing.T) {
 		refused stats.Counter
 	}{
 		"of a listener": {func(_ *Engine, l *table.Listener) { l.Limits.Connections = most }, stats.ClientsOverLimit},
-		"of the node":   {func(e *Engine, _ *table.Listener) { e.ceilings.clients = most }, stats.ClientsOverCeiling},
+		"of the node":   {func(e *Engine, _ *table.Listener) { e.ceilings.clients.Store(most) }, stats.ClientsOverCeiling},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := startNode(t, 2)

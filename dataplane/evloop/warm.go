@@ -66,7 +66,7 @@ func (l *Loop) warm() {
 func (l *Loop) warmPool(p *endpointPool, left int) int {
 	for ; left > 0 && p.lacks() > 0 && l.now >= p.warm.at; left-- {
 		e := l.engine
-		if e.Pressure() != pressure.Calm || e.connections() >= e.ceilings.connections || p.Endpoint().Waiting() > 0 ||
+		if e.Pressure() != pressure.Calm || e.connections() >= e.ceilings.connections.Load() || p.Endpoint().Waiting() > 0 ||
 			!p.TryOpen(p.config.MaxConnections) {
 			p.warm.at = l.now + warmBusy
 			break

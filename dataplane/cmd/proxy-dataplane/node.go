@@ -168,7 +168,7 @@ func (n *node) build() (config admin.Config, err error) {
 		return config, err
 	}
 	engine := evloop.Config{
-		Loops: o.loops, NodeAddress: o.listen, DrainTimeout: o.drainTimeout, Stats: n.stats, Permit: n.permit,
+		Loops: o.loops, NodeAddress: o.listen, DrainTimeout: o.drainTimeout, Stats: n.stats, Permit: n.permit, MayHold: o.mayHold,
 		NewSink: func(int) evloop.Sink { return n.log.Sink() }, Logger: n.logger,
 	}
 	if n.predecessor != nil {

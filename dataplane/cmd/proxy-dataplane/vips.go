@@ -105,6 +105,14 @@ func newVIPs(o options, e *evloop.Engine, messages io.Writer, logger *slog.Logge
 	return v
 }
 
+// mayHold says whether this node may come to hold a virtual IP.
+func (o *options) mayHold(v *table.VirtualIP) bool {
+	return o.gossipAddress != "" && !o.witness && v.Eligible(o.nodeID, func(name string) (value string, ok bool) {
+		value, ok = o.labels[name]
+		return value, ok
+	})
+}
+
 func poke(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
