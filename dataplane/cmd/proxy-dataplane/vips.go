@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -172,17 +171,15 @@ func (v *vips) check(t *table.Table) error {
 // follow takes over the virtual IPs of a table that is in force.
 func (v *vips) follow(t *table.Table) {
 	var names []string
-	var wanted []*fleetv1.AgentVip
 	for i := range t.VirtualIPs {
 		names = append(names, t.VirtualIPs[i].Name)
-		wanted = append(wanted, agentVIP(t, &t.VirtualIPs[i]))
 	}
 	v.mu.Lock()
 	told := len(v.names) > 0
 	v.names = names
 	v.mu.Unlock()
 	if v.supervisor != nil {
-		v.supervisor.SetVIPs(wanted)
+		v.supervisor.SetVIPs(agentVIPs(t))
 		return
 	}
 	if len(names) > 0 && !told {
@@ -190,8 +187,29 @@ func (v *vips) follow(t *table.Table) {
 	}
 }
 
-// agentVIP is a virtual IP as the agent is told it.
-func agentVIP(t *table.Table, v *table.VirtualIP) *fleetv1.AgentVip {
+// agentVIPs are a table's virtual IPs as the agent is told them.
+func agentVIPs(t *table.Table) []*fleetv1.AgentVip {
+	var all []*fleetv1.AgentVip
+	byName := make(map[string]*fleetv1.AgentVip, len(t.VirtualIPs))
+	for i := range t.VirtualIPs {
+		w := agentVIP(&t.VirtualIPs[i])
+		all = append(all, w)
+		byName[w.GetName()] = w
+	}
+	// Each address of each listener once: where listeners name none they have all virtual IPs.
+	for i := range t.Listeners {
+		l := &t.Listeners[i]
+		for _, a := range l.Addresses {
+			if w := byName[a.VIP]; w != nil && a.Kind == table.AddressVIP {
+				w.Ports = append(w.Ports, &fleetv1.AgentPort{Port: uint32(l.Port), Backlog: int32(l.Backlog)}) //nolint:gosec // bounded by the schema
+			}
+		}
+	}
+	return all
+}
+
+// agentVIP is a virtual IP as the agent is told it, without its ports.
+func agentVIP(v *table.VirtualIP) *fleetv1.AgentVip {
 	w := &fleetv1.AgentVip{
 		Name: v.Name, Address: v.IP.String(), Nodes: v.Nodes, Preference: v.Preference, Preempt: v.Preempt,
 		Labels: map[string]string{},
@@ -205,12 +223,6 @@ func agentVIP(t *table.Table, v *table.VirtualIP) *fleetv1.AgentVip {
 	case table.PartitionAvailability:
 		w.Policy = fleetv1.VirtualIP_AVAILABILITY
 	case table.PartitionDefault:
-	}
-	for i := range t.Listeners {
-		l := &t.Listeners[i]
-		if slices.ContainsFunc(l.Addresses, func(a table.Address) bool { return a.Kind == table.AddressVIP && a.VIP == v.Name }) {
-			w.Ports = append(w.Ports, &fleetv1.AgentPort{Port: uint32(l.Port), Backlog: int32(l.Backlog)}) //nolint:gosec // bounded by the schema
-		}
 	}
 	return w
 }
