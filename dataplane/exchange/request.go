@@ -356,9 +356,9 @@ func addOps(ops *table.HeaderOps, out *message.Out) {
 }
 
 // parseTraceparent returns the ids of a valid traceparent (W3C Trace Context
-// section 3.2), else nothing.
+// section 3.2; section 4.3 says what a version to come may have more), else nothing.
 func parseTraceparent(v []byte) (trace, span []byte) {
-	if len(v) < 55 || v[2] != '-' || v[35] != '-' || v[52] != '-' {
+	if len(v) < 55 || v[2] != '-' || v[35] != '-' || v[52] != '-' || len(v) > 55 && v[55] != '-' {
 		return nil, nil
 	}
 	trace, span = v[3:35], v[36:52]
