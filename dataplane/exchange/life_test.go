@@ -1,0 +1,168 @@
+package exchange
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/message"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+// fine is an answer with a body of five bytes.
+func fine() Event {
+	return Event{Kind: EventResponseHead, Head: &message.Head{Status: 200, Minor: 1, Framing: message.FramingLength, Length: 5, KeepAlive: true, Arena: []byte{}}}
+}
+
+func TestABodyOfTheLimitPassesAndOneByteMoreDoesNot(t *testing.T) {
+	for _, limit := range []int64{0, 10} {
+		for _, more := range []int64{0, 1} {
+			env := testEnv(t, func(l *table.Listener, _ *table.Route) { l.Limits.BodyBytes = limit })
+			refused := func(what string, x *Exchange, got Actions) {
+				var r Record
+				if x.Record(20, &r); (got&ActReply != 0 && r.Reason == ReasonBodyTooLarge && r.Status == 413) != (more > 0) {
+					t.Errorf("%s %d of %d: actions %b, %s", what, limit+more, limit, got, r.Reason)
+				}
+			}
+			h := request("POST", "/")
+			h.Framing, h.Length = message.FramingLength, limit+more
+			x, got := begin(env, h)
+			refused("a length of", x, got)
+
+			h = request("POST", "/")
+			h.Framing = message.FramingChunked
+			x, _ = begin(env, h)
+			x.Step(env, 20, gotNew)
+			if limit > 0 {
+				x.Step(env, 20, Event{Kind: EventRequestData, N: int(limit)})
+			}
+			got = x.Step(env, 20, Event{Kind: EventRequestData, N: int(more)})
+			refused("chunks of", x, got)
+		}
+	}
+}
+
+func TestAnIDIsTakenIfItNeedsNoQuotingAnywhere(t *testing.T) {
+	env := testEnv(t, func(l *table.Listener, _ *table.Route) {
+		l.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	})
+	idOf := func(env *Env, fields ...string) string {
+		x, _ := begin(env, request("GET", "/", fields...))
+		var r Record
+		x.Record(20, &r)
+		return string(r.RequestID)
+	}
+	for id, taken := range map[string]bool{
+		"azAZ09-_.": true, strings.Repeat("a", 64): true, strings.Repeat("a", 65): false, "": false, "a b": false, `a"b`: false, "a/b": false,
+		"a:": false, "a@": false, "a[": false, "a`": false, "a{": false, "a\xe9": false, "a,b": false, "a\n": false,
+	} {
+		got := idOf(env, "X-Request-Id: "+id)
+		if (got == id) != taken || !taken && len(got) != 32 {
+			t.Errorf("%q: the id is %q", id, got)
+		}
+	}
+	if got := idOf(testEnv(t, nil), "X-Request-Id: abc"); len(got) != 32 {
+		t.Errorf("of a peer that is not trusted: %q", got)
+	}
+}
+
+func TestAnAttemptAfterOneThatMayHaveBeenSeenWantsANewConnection(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		events []Event
+		fresh  bool
+	}{
+		{"refused", []Event{refused}, false},
+		{"a kept connection ended", []Event{gotKept, died}, true},
+		{"reset", []Event{gotNew, died}, true},
+		{"a stream that was refused", []Event{gotNew, {Kind: EventUpstreamFailed, Failure: Failure{Reason: ReasonUpstreamReset, Retry: RetryRefused}}}, false},
+		{"an answer", []Event{gotNew, unwell}, false},
+		{"late", []Event{gotNew, {Kind: EventDeadline}}, true},
+	} {
+		env := testEnv(t, func(_ *table.Listener, r *table.Route) {
+			status503(r.Retry)
+			r.Retry.On |= table.RetryOnTimeout
+			r.Retry.PerTry = time.Second
+		})
+		x, _ := begin(env, request("GET", "/"))
+		if x.Fresh() {
+			t.Fatal("the first attempt wants a new connection")
+		}
+		for _, ev := range c.events {
+			now := int64(20)
+			if ev.Kind == EventDeadline {
+				now = x.NextDeadline()
+			}
+			x.Step(env, now, ev)
+		}
+		pass(x, env)
+		if x.State() != StateAcquire || x.Fresh() != c.fresh {
+			t.Errorf("%s: in state %d wants a new connection: %t", c.name, x.State(), x.Fresh())
+		}
+	}
+}
+
+func TestWhatTheEndOfAnAnswerDoesToBothConnections(t *testing.T) {
+	const kept, cut = ActReleaseUpstream, ActAbortUpstream
+	for _, c := range []struct {
+		name      string
+		body      bool // of the request, which is not complete
+		reusable  bool
+		keepAlive bool
+		first     bool // the node drains when the request comes
+		then      bool // when the answer does
+		want      Actions
+	}{
+		{"all is well", false, true, true, false, false, kept},
+		{"the endpoint ends", false, false, true, false, false, cut},
+		{"the request is not complete", true, true, true, false, false, cut | ActCloseClient},
+		{"the client ends", false, true, false, false, false, kept | ActCloseClient},
+		{"the node drains", false, true, true, true, false, kept | ActCloseClient},
+		{"the node drains by now", false, true, true, false, true, kept | ActCloseClient},
+	} {
+		env := testEnv(t, nil)
+		env.Draining = c.first
+		h := request("POST", "/")
+		if h.KeepAlive = c.keepAlive; c.body {
+			h.Framing = message.FramingChunked
+		}
+		x, _ := begin(env, h)
+		x.Step(env, 20, gotNew)
+		env.Draining = c.then
+		answer := fine()
+		x.Step(env, 20, answer)
+		var out message.Out
+		if x.ResponseHead(env, answer.Head, &out); out.Close != (!c.keepAlive || c.first || c.then) {
+			t.Errorf("%s: the answer says close: %t", c.name, out.Close)
+		}
+		if got := x.Step(env, 20, Event{Kind: EventResponseEnd, Reusable: c.reusable}); got != c.want|ActEndResponse|ActFinish {
+			t.Errorf("%s: actions %b", c.name, got)
+		}
+	}
+}
+
+func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
+	env := testEnv(t, nil)
+	for _, ev := range []Event{
+		{Kind: EventUpstreamFailed, Failure: Failure{Reason: ReasonUpstreamClosed, Retry: RetryUnanswered, Detail: "x"}},
+		{Kind: EventDeadline}, {Kind: EventClientGone}, {Kind: EventCut, Failure: Failure{Reason: ReasonOverload}},
+	} {
+		x, _ := begin(env, request("GET", "/"))
+		x.Step(env, 20, gotNew)
+		answer := fine()
+		x.Step(env, 30, answer)
+		x.Step(env, 40, Event{Kind: EventResponseData, N: 3})
+		got := x.Step(env, x.NextDeadline(), ev)
+		if got&(ActAbortUpstream|ActAbortClient|ActFinish) != ActAbortUpstream|ActAbortClient|ActFinish || got&(ActReply|ActAcquire|ActWait) != 0 {
+			t.Errorf("%+v: actions %b", ev, got)
+		}
+		var r Record
+		want := map[EventKind]Reason{
+			EventUpstreamFailed: ReasonUpstreamTruncated, EventDeadline: ReasonRequestTimeout, EventClientGone: ReasonClientGone, EventCut: ReasonOverload,
+		}[ev.Kind]
+		if x.Record(50, &r); r.Status != 200 || r.BytesOut != 3 || r.Reason != want {
+			t.Errorf("%+v: the record says %d, %d bytes, %s", ev, r.Status, r.BytesOut, r.Reason)
+		}
+	}
+}
