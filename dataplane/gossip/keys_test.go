@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -95,4 +97,32 @@ func TestAKeyFileIsItsOwnersAlone(t *testing.T) {
 	if _, err := ReadKeyFile(empty); err == nil || !strings.Contains(err.Error(), "no key in it") {
 		t.Errorf("an empty file: %v", err)
 	}
+}
+
+// FuzzKeys: a file is read whole or refused, and a refusal says nothing of what stands
+// in it.
+func FuzzKeys(f *testing.F) {
+	for _, text := range []string{"", "# in use\n" + key(1) + "\r\n  " + key(2), key(1) + "secret", strings.Repeat(key(1), maxKeys+1), "c2hvcnQ=\n"} {
+		f.Add(text)
+	}
+	refusal := regexp.MustCompile(`^(no key in it|line \d+: (expected a key of 32 bytes in base64|key of \d+ bytes, expected 32 in base64|more than 8 keys))$`)
+	f.Fuzz(func(t *testing.T, text string) {
+		k, err := ParseKeys(text)
+		if err != nil {
+			if !k.IsZero() || !refusal.MatchString(err.Error()) {
+				t.Errorf("%s, %v", k, err)
+			}
+			return
+		}
+		if len(k.list) < 1 || len(k.list) > maxKeys || k.ring() == nil {
+			t.Fatalf("%s of %d lines", k, strings.Count(text, "\n"))
+		}
+		var again strings.Builder
+		for _, key := range k.list {
+			again.WriteString(base64.StdEncoding.EncodeToString(key) + "\n")
+		}
+		if same, err := ParseKeys(again.String()); err != nil || !slices.EqualFunc(same.list, k.list, bytes.Equal) {
+			t.Errorf("%s are written as %s, %v", k, same, err)
+		}
+	})
 }

@@ -1,9 +1,12 @@
 package handover
 
 import (
+	"encoding/json"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +15,7 @@ import (
 )
 
 // ends are two ends of a conversation; the second also raw.
-func ends(t *testing.T) (a *Conn, b *Conn, raw func(data, oob []byte)) {
+func ends(t testing.TB) (a *Conn, b *Conn, raw func(data, oob []byte)) {
 	t.Helper()
 	a, file, err := Pair()
 	if err != nil {
@@ -56,6 +59,18 @@ func openDescriptors(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(list)
+}
+
+// rights are so many descriptors of a file, as a control message.
+func rights(file *os.File, n int) []byte {
+	if n == 0 {
+		return nil
+	}
+	fds := make([]int, n)
+	for i := range fds {
+		fds[i] = int(file.Fd())
+	}
+	return unix.UnixRights(fds...)
 }
 
 func TestAListeningSocketKeepsItsQueueAcrossTheConversation(t *testing.T) {
@@ -110,13 +125,6 @@ func TestWhatIsNoMessageIsRefusedAndLeavesNoDescriptorOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	rights := func(n int) []byte {
-		fds := make([]int, n)
-		for i := range fds {
-			fds[i] = int(null.Fd())
-		}
-		return unix.UnixRights(fds...)
-	}
 	socket := []byte{byte(Socket)}
 	for _, c := range []struct {
 		name      string
@@ -126,12 +134,12 @@ func TestWhatIsNoMessageIsRefusedAndLeavesNoDescriptorOpen(t *testing.T) {
 		{"unknown kind", []byte{99, 'x'}, nil, "kind 99"},
 		{"zero kind", []byte{0}, nil, "kind 0"},
 		{"too long", append([]byte{byte(State)}, strings.Repeat("x", MaxText+1)...), nil, "longer than"},
-		{"too long with descriptors", append([]byte{byte(Socket)}, strings.Repeat("x", MaxText+1)...), rights(3), "longer than"},
+		{"too long with descriptors", append([]byte{byte(Socket)}, strings.Repeat("x", MaxText+1)...), rights(null, 3), "longer than"},
 		{"socket without one", socket, nil, "0 descriptors"},
-		{"one too many", socket, rights(MaxFDs + 2), "more descriptors"},
-		{"far too many", socket, rights(200), "more descriptors"},
-		{"two admin sockets", []byte{byte(Admin)}, rights(2), "2 descriptors"},
-		{"descriptors with a word", []byte{byte(Warm)}, rights(1), "1 descriptors"},
+		{"one too many", socket, rights(null, MaxFDs+2), "more descriptors"},
+		{"far too many", socket, rights(null, 200), "more descriptors"},
+		{"two admin sockets", []byte{byte(Admin)}, rights(null, 2), "2 descriptors"},
+		{"descriptors with a word", []byte{byte(Warm)}, rights(null, 1), "1 descriptors"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, _, raw := ends(t)
@@ -203,4 +211,97 @@ func TestWhatIsNoMessageIsNotSent(t *testing.T) {
 			t.Errorf("%s: %v", m.Kind, err)
 		}
 	}
+}
+
+// FuzzReceive: what is understood is what can be said, and was.
+func FuzzReceive(f *testing.F) {
+	null, err := os.Open("/dev/null")
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer null.Close()
+	for _, m := range []Message{{Kind: Hello, Text: Protocol}, {Kind: Socket, Text: "[::1]:80", FDs: []int{0, 0}}, {Kind: Admin, FDs: []int{0}}, {Kind: Failed, Text: "no room"}, {Kind: 99}} {
+		f.Add(append([]byte{byte(m.Kind)}, m.Text...), uint8(len(m.FDs)))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, descriptors uint8) {
+		if len(data) > 2*MaxText {
+			return
+		}
+		a, b, raw := ends(t)
+		raw(data, rights(null, int(descriptors%128)))
+		m, err := a.ReceiveAny()
+		if err != nil {
+			return
+		}
+		defer m.closeFDs()
+		if byte(m.Kind) != data[0] || m.Text != string(data[1:]) || len(m.FDs) != int(descriptors%128) {
+			t.Errorf("%s %q with %d descriptors, of %q with %d", m.Kind, m.Text, len(m.FDs), data, descriptors)
+		}
+		if err := a.Send(m); err != nil {
+			t.Fatal(err)
+		}
+		again, err := b.Receive(m.Kind)
+		if err != nil || again.Text != m.Text || len(again.FDs) != len(m.FDs) {
+			t.Errorf("%s came back as %+v, %v", m.Kind, again, err)
+		}
+		again.closeFDs()
+	})
+}
+
+// FuzzInherit has an old process say each line: what is taken over can be said again.
+func FuzzInherit(f *testing.F) {
+	null, err := os.Open("/dev/null")
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer null.Close()
+	for _, lines := range []string{
+		"\x02[::]:80\n\x02127.0.0.1:443\n\x02[::]:80\n\x03127.0.0.1:7402\n\x04{\"nodeId\":\"n\",\"drained\":true,\"running\":{\"epoch\":1,\"revision\":2}}",
+		"\x04{}", "\x04[", "\x02nowhere", "\x05", "\x0ano room",
+	} {
+		f.Add(lines)
+	}
+	f.Fuzz(func(t *testing.T, lines string) {
+		if len(lines) > MaxText || strings.Count(lines, "\n") > 50 {
+			return
+		}
+		a, _, raw := ends(t)
+		sockets := 0
+		for line := range strings.SplitSeq(lines, "\n") {
+			most := 0
+			if len(line) > 0 {
+				most, _ = Kind(line[0]).carries()
+				sockets += most
+			}
+			raw([]byte(line), rights(null, most))
+		}
+		p := newPredecessor(a, slog.New(slog.DiscardHandler))
+		err := p.receive()
+		taken := 0
+		for address, fds := range p.Sockets {
+			if !address.IsValid() {
+				t.Errorf("sockets of %v", address)
+			}
+			taken += len(fds)
+			(&Message{FDs: fds}).closeFDs()
+		}
+		if p.admin != nil {
+			taken++
+			p.admin.Close()
+		}
+		if err != nil {
+			return
+		}
+		if taken > sockets {
+			t.Errorf("%d sockets of %d", taken, sockets)
+		}
+		text, err := json.Marshal(p.Served)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again Served
+		if err := json.Unmarshal(text, &again); err != nil || !reflect.DeepEqual(again, p.Served) {
+			t.Errorf("%+v is said as %+v, %v", p.Served, again, err)
+		}
+	})
 }

@@ -57,31 +57,45 @@ func readDecision(dir, name string) (d member.Decision, is bool, err error) {
 	if err != nil {
 		return d, false, err
 	}
-	for line := range strings.Lines(string(text)) {
+	if d, err = parseDecision(string(text)); err != nil {
+		return d, false, fmt.Errorf("%s: %w", path, err)
+	}
+	return d, true, nil
+}
+
+// parseDecision reads what appendDecision wrote, but for whether the node is drained.
+func parseDecision(text string) (d member.Decision, err error) {
+	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
 		if number, ok := strings.CutPrefix(line, decisionLine); ok {
 			if d.Number, err = strconv.ParseUint(number, 10, 64); err != nil {
-				return d, false, fmt.Errorf("%s: %w", path, errDamaged)
+				return member.Decision{}, errDamaged
 			}
 		}
 		d.NotExpected = d.NotExpected || line == notExpectedLine
 	}
-	return d, true, nil
+	return d, nil
+}
+
+func appendDecision(text []byte, d member.Decision) []byte {
+	text = append(append(text, decisionLine...), strconv.FormatUint(d.Number, 10)...)
+	text = append(text, '\n')
+	if d.NotExpected {
+		text = append(text, notExpectedLine+"\n"...)
+	}
+	return text
 }
 
 // SaveDecision keeps a decision: when it returns nil, LoadDecision will return that,
 // whatever happens to the machine. note is a line for people who find the file of a node
 // that is drained.
 func SaveDecision(dir string, d member.Decision, note string) error {
-	name, other, text := undrainedName, drainedName, ""
+	name, other := undrainedName, drainedName
+	var text []byte
 	if d.Drained {
-		name, other, text = drainedName, undrainedName, note+"\n"
+		name, other, text = drainedName, undrainedName, []byte(note+"\n")
 	}
-	text += decisionLine + strconv.FormatUint(d.Number, 10) + "\n"
-	if d.NotExpected {
-		text += notExpectedLine + "\n"
-	}
-	err := replace(dir, name, []byte(text), func() error { return nil })
+	err := replace(dir, name, appendDecision(text, d), func() error { return nil })
 	if err == nil {
 		if err = os.Remove(filepath.Join(dir, other)); err == nil {
 			err = syncDir(dir)

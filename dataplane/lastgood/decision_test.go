@@ -69,6 +69,22 @@ func TestADamagedDecisionIsAnError(t *testing.T) {
 	}
 }
 
+func FuzzDecision(f *testing.F) {
+	for _, text := range []string{"", "proxyctl undrain n\ndecision 7\n", "decision 18446744073709551615\nnot expected\n", "decision 1\r\n", "decision 1\ndecision x"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		d, err := parseDecision(text)
+		if err != nil {
+			return
+		}
+		// A note before it changes nothing, be it that of a node of any name.
+		if again, err := parseDecision(string(appendDecision([]byte("proxyctl undrain n\n"), d))); err != nil || again != d {
+			t.Errorf("%+v is written as %+v, %v", d, again, err)
+		}
+	})
+}
+
 func write(t *testing.T, dir, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

@@ -1,6 +1,7 @@
 package lastgood
 
 import (
+	"crypto/sha256"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -49,4 +50,28 @@ func TestAListIsKeptWholeOrNotBelieved(t *testing.T) {
 	if files, _ := os.ReadDir(dir); len(files) != 1 {
 		t.Errorf("%d files", len(files))
 	}
+}
+
+// FuzzList gives each input the checksum without which nothing of it is looked at.
+func FuzzList(f *testing.F) {
+	for _, l := range []member.List{{}, {Lineage: 7, Revision: 1, IDs: []string{"a", "b-with-a-longer-name", ""}}} {
+		f.Add(encodeList(l)[len(listMagic)+sha256.Size:])
+	}
+	f.Fuzz(func(t *testing.T, rest []byte) {
+		sum := sha256.Sum256(rest)
+		l, ok := decodeList(append(append([]byte(listMagic), sum[:]...), rest...))
+		if !ok {
+			return
+		}
+		bytes := 16 + len(l.IDs)
+		for _, id := range l.IDs {
+			bytes += len(id)
+		}
+		if bytes > len(rest) {
+			t.Errorf("%d ids were read out of %d bytes", len(l.IDs), len(rest))
+		}
+		if again, ok := decodeList(encodeList(l)); !ok || !reflect.DeepEqual(again, l) {
+			t.Errorf("%+v is written as %+v, %t", l, again, ok)
+		}
+	})
 }

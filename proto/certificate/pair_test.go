@@ -1,6 +1,7 @@
 package certificate_test
 
 import (
+	"crypto"
 	"crypto/elliptic"
 	"crypto/x509"
 	"strings"
@@ -74,6 +75,51 @@ func TestChainsWithIssuersAreTakenInOrderOnly(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, faults, c.got)
 		}
 	}
+}
+
+// FuzzParse: a pair fits together and is read again as it was, and a fault says nothing
+// of the key.
+func FuzzParse(f *testing.F) {
+	root := certificatetest.Root(f, "root")
+	for _, p := range []*certificatetest.Pair{
+		certificatetest.SelfSigned(f, certificatetest.Options{}),
+		certificatetest.SelfSigned(f, certificatetest.Options{Key: certificatetest.Ed25519(f), Names: []string{"10.0.0.1"}}),
+		root.Authority(f, "middle").Issue(f, certificatetest.Options{Names: []string{"shop.test"}}),
+	} {
+		f.Add(p.Chain, p.Key)
+		f.Add(p.Key, p.Chain)
+		f.Add(p.Chain+root.Chain, "text\n"+strings.ReplaceAll(p.Key, "\n", "\r\n"))
+	}
+	f.Fuzz(func(t *testing.T, chain, key string) {
+		pair, faults := certificate.Parse(chain, key)
+		if (pair == nil) != (len(faults) > 0) {
+			t.Fatalf("%v, %v", pair, faults)
+		}
+		for _, fault := range faults {
+			if fault.Got == "" || fault.Expected == "" {
+				t.Errorf("a fault without words: %+v", fault)
+			}
+			for line := range strings.Lines(key) {
+				if line = strings.TrimSpace(line); len(line) > 40 && strings.Contains(fault.Error(), line[:40]) && !strings.Contains(chain, line[:40]) {
+					t.Errorf("the fault holds a line of the key: %s", fault)
+				}
+			}
+		}
+		if pair == nil {
+			return
+		}
+		public, ok := pair.Leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+		if !ok || !public.Equal(pair.Key.Public()) {
+			t.Error("the key is another one's")
+		}
+		var again strings.Builder
+		for _, der := range pair.Chain {
+			again.WriteString(certificatetest.PEM("CERTIFICATE", der))
+		}
+		if same, faults := certificate.Parse(again.String(), key); len(faults) > 0 || len(same.Chain) != len(pair.Chain) || !same.Leaf.Equal(pair.Leaf) {
+			t.Errorf("the chain is not read again: %v", faults)
+		}
+	})
 }
 
 func TestFaultsSayWhatIsWrongAndNothingOfTheKey(t *testing.T) {
