@@ -244,7 +244,7 @@ func (brokenChecker) Check(context.Context, store.Configuration, tree.Tree) []re
 	panic("a bug")
 }
 
-func TestABugCostsOneRequest(t *testing.T) {
+func TestABugFailsOneRequestAndTellsNothing(t *testing.T) {
 	f := newFleet(t, func(c *Config) {
 		c.Checker = brokenChecker{c.Checker}
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -49,7 +49,7 @@ func commit(t testing.TB, s realStore, next tree.Tree) store.Configuration {
 	return after
 }
 
-func TestCommitReachesNodesAndARestartCostsThemNothing(t *testing.T) {
+func TestACommitReachesNodesAndARestartTakesNothingFromThem(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
 	p := newPlane(t, s, "")

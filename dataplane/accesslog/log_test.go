@@ -103,7 +103,7 @@ func TestEveryLineArrives(t *testing.T) {
 	}
 }
 
-func TestAStuckDestinationCostsLinesAndNoTime(t *testing.T) {
+func TestAStuckDestinationLosesLinesAndHoldsNobodyUp(t *testing.T) {
 	r, w := io.Pipe() // a write waits until somebody reads
 	l := openLog(t, Options{Path: Stdout})
 	l.out = w

@@ -26,7 +26,7 @@ func withoutDescriptors(t *testing.T, do func()) {
 	do()
 }
 
-func TestARotationThatCannotOpenAFileCostsNoOldOneAndIsTriedAgain(t *testing.T) {
+func TestARotationThatCannotOpenAFileLosesNoOldOneAndIsTriedAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	l := openLog(t, Options{Path: path, MaxSize: 1, Keep: 9})
 	defer func() { l.file.Close() }()

@@ -104,7 +104,7 @@ func TestStoreOfTheBaseAndWhatIsAddedHoldsTheTree(t *testing.T) {
 	})
 }
 
-func TestOneChangeCostsOnePath(t *testing.T) {
+func TestOneChangeAddsAndLoadsOnePath(t *testing.T) {
 	base := build(10_000)
 	next := base.Set(routeKey(77), []byte("changed"))
 	b := blobs{}
