@@ -77,7 +77,12 @@ func (c *checker) present(f *fieldSchema, m protoreflect.Message) bool {
 	}
 	c.push(step{key: f.name})
 	defer c.pop()
-	_, meant := c.reported[c.path.String()]
+	return c.meant(c.path.String())
+}
+
+// meant reports whether a field was meant to be set, by a misspelt one.
+func (c *checker) meant(field string) bool {
+	_, meant := c.reported[field]
 	return meant
 }
 
@@ -104,6 +109,9 @@ func (c *checker) resource(r *fleetv1.Resource) {
 		c.pop()
 		c.hidden++
 	}
+	if c.meant("spec") {
+		return // what it holds stands elsewhere
+	}
 	c.push(step{key: "spec"})
 	c.message(spec.message, m)
 	c.pop()
@@ -111,7 +119,9 @@ func (c *checker) resource(r *fleetv1.Resource) {
 
 func (c *checker) name(r *fleetv1.Resource) {
 	if r.Name == nil {
-		c.tellAt("name", "no name", nameExpected, "")
+		if !c.meant("name") {
+			c.tellAt("name", "no name", nameExpected, "")
+		}
 	} else if bad := checkName(r.GetName()); bad != nil {
 		c.tellAt("name", quote(r.GetName()), bad.expected, bad.suggestion)
 	}

@@ -88,6 +88,9 @@ func (d *decoder) resource(n *node) {
 func (d *decoder) kind(n *node) string {
 	e := n.find("kind")
 	line, got, near := n.line, "no kind", ""
+	if e == nil && slices.ContainsFunc(n.entries, func(e entry) bool { return topMeant(e.key) == "kind" }) {
+		return "" // unknownTop tells
+	}
 	if e != nil {
 		if _, ok := fleetSchema.kinds[e.value.text]; ok && e.value.isString() {
 			return e.value.text
@@ -114,20 +117,39 @@ func kindNames() []string {
 	return names
 }
 
-// unknownTop tells of a field beside kind, name, labels and spec.
+// topFields are the fields of every document.
+func topFields() []string { return []string{"kind", "name", "labels", "spec"} }
+
+// topMeant is which of them a key was meant to be, or "".
+func topMeant(key string) string {
+	if near := Nearest(key, topFields()); near != "" {
+		return near
+	}
+	if near := fieldHint("Resource", key); slices.Contains(topFields(), near) {
+		return near
+	}
+	return ""
+}
+
+// unknownTop tells of a field beside kind, name, labels and spec. The one that was meant
+// is not told to be missing.
 func (d *decoder) unknownTop(e *entry, spec *fieldSchema) {
-	top := []string{"kind", "name", "labels", "spec"}
-	near := Nearest(e.key, top)
+	expected, near := "one of "+strings.Join(topFields(), ", "), topMeant(e.key)
 	switch {
 	case near != "":
 		d.report(near, false)
 	case spec != nil && spec.message.byName[e.key] != nil:
 		near = "spec." + e.key
 		d.report(near, false)
+	case fold(e.key) == "apiversion":
+		expected = strings.Join(topFields(), ", ") + " alone: resources have no version"
 	default:
 		near = fieldHint("Resource", e.key)
+		if fold(e.key) == "metadata" {
+			d.report("name", false)
+		}
 	}
-	d.tell(e.line, "an unknown field", "one of "+strings.Join(top, ", "), near)
+	d.tell(e.line, "an unknown field", expected, near)
 }
 
 // smallMapping is up to how many keys of a mapping are compared one by one.

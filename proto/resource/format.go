@@ -104,7 +104,11 @@ func checkFormat(f fleetv1.Format, s string) *complaint {
 	if near == s || near != "" && checkFormat(f, near) != nil {
 		near = "" // a suggestion must be good itself
 	}
-	return &complaint{expected: describeFormat(f), suggestion: near}
+	expected := describeFormat(f)
+	if f == fleetv1.Format_HOST_PATTERN && s == "*" {
+		expected += "; for every host leave hosts out"
+	}
+	return &complaint{expected: expected, suggestion: near}
 }
 
 func checkEndpointAddress(s string) (near string, ok bool) {

@@ -97,7 +97,7 @@ func distance(a, b string, limit int) (d int, ok bool) {
 var fieldHints = map[string]map[string]string{
 	"Resource": {
 		"name and labels at the top of the document": "metadata",
-		"kind":   "type apiversion",
+		"kind":   "type",
 		"name":   "id",
 		"labels": "tags annotations",
 	},
