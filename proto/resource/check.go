@@ -46,6 +46,9 @@ func (c *checker) pop()        { c.path = c.path[:len(c.path)-1] }
 // tell adds a problem about the value at the current path, unless the decoder
 // has told one there.
 func (c *checker) tell(got, expected, suggestion string) {
+	if len(c.values) > maxProblems {
+		return // nobody hears of more
+	}
 	field := c.path.String()
 	if c.reported[field] {
 		return
@@ -62,7 +65,7 @@ func (c *checker) tellAt(field, got, expected, suggestion string) {
 
 // notSupported notes that what stands at the current path has no behaviour yet.
 func (c *checker) notSupported(got string) {
-	if c.hidden == 0 {
+	if c.hidden == 0 && len(c.unsupported) <= maxProblems {
 		c.unsupported = append(c.unsupported, Problem{Field: c.path.String(), Got: got, Expected: NotSupported})
 	}
 }

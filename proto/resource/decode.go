@@ -23,8 +23,14 @@ type decoder struct {
 	reported map[string]bool
 }
 
+// full reports whether more was told than anybody hears of.
+func (d *decoder) full() bool { return len(d.problems) > maxProblems }
+
 // tell adds a problem about the value at the current path, which is left out.
 func (d *decoder) tell(line int32, got, expected, suggestion string) {
+	if d.full() {
+		return
+	}
 	d.note(line, got, expected, suggestion)
 	d.report(d.path.String(), true)
 }
@@ -164,6 +170,9 @@ func (d *decoder) eachEntry(n *node, visit func(*entry)) {
 		index = make(map[string]*entry, len(n.entries))
 	}
 	for i := range n.entries {
+		if d.full() {
+			return
+		}
 		e := &n.entries[i]
 		first := e
 		switch {
@@ -295,6 +304,9 @@ func (d *decoder) list(f *fieldSchema, n *node, m protoreflect.Message) {
 	}
 	l := m.Mutable(f.desc).List()
 	for i := range n.entries {
+		if d.full() {
+			return
+		}
 		d.push(step{index: i})
 		if f.message != nil {
 			d.message(f.message, &n.entries[i].value, l.AppendMutable().Message())

@@ -120,6 +120,9 @@ func (in *input) chunk(c chunk) bool {
 		if err == nil && j.onlyObjectsFollow() {
 			return in.values(j, root, piece)
 		}
+		if excessive(err) {
+			return in.unreadable(c, err) // as any reader would find
+		}
 	}
 	root, err := c.parse()
 	if err != nil {
@@ -164,6 +167,9 @@ func (c chunk) parse() (node, error) {
 	if c.looksLikeJSON() {
 		j := newJSONReader(c)
 		root, _, err := j.read()
+		if excessive(err) {
+			return node{}, err
+		}
 		if err == nil && strings.TrimLeft(j.text[j.offset:], " \t\n") == "" {
 			return root, nil
 		}
@@ -172,7 +178,7 @@ func (c chunk) parse() (node, error) {
 		}
 	}
 	if strings.HasPrefix(c.text, "%") {
-		return node{}, &textProblem{c.line, "a directive", "documents without directives"}
+		return node{}, &textProblem{line: c.line, got: "a directive", expected: "documents without directives"}
 	}
 	if len(c.text) > maxText {
 		return node{}, excessText.problem(c.line)
@@ -194,7 +200,7 @@ func (in *input) document(root node, source chunk) bool {
 	dec := decoder{document: &d}
 	dec.resource(d.root)
 	problems := dec.problems
-	if d.Resource != nil {
+	if d.Resource != nil && !dec.full() {
 		c := checker{filesAllowed: in.options.FilesAllowed, standIns: true, reported: dec.reported}
 		c.resource(d.Resource)
 		for _, p := range c.values {

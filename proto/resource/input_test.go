@@ -126,7 +126,10 @@ func TestHostileInputsAreRefusedBeforeTheyCost(t *testing.T) {
 		"many documents":        {strings.Repeat("a\n---\n", maxDocuments+1), fmt.Sprintf("at most %d", maxProblems)},
 		"many documents of one": {strings.Repeat(`{"kind":"Node","name":"a","spec":{}}`, 20_000), fmt.Sprintf("at most %d", maxProblems)},
 		"a NUL":                 {"kind: \x00", "printable text in UTF-8"},
-		"a large value of JSON": {`{"a":[` + strings.Repeat("1,", maxText), "at most 1 MiB of text in one document"},
+		"elements of JSON":      {`{"a":[` + strings.Repeat("1,", maxText), "at most 100000 elements and keys in one document"},
+		"elements":              {"[" + strings.Repeat("1,", maxText/4) + "1]", "at most 100000 elements and keys in one document"},
+		"elements in quotes":    {`{"a": [` + strings.Repeat("1,", maxText/4) + "b]}", "at most 100000 elements and keys in one document"},
+		"keys of JSON":          {"{" + strings.Repeat(`"a":1,`, maxElements+1) + `"b":1}`, "at most 100000 elements and keys in one document"},
 		"a bad byte":            {"kind: \xff", "printable text in UTF-8"},
 	}
 	for name, test := range tests {
@@ -136,6 +139,15 @@ func TestHostileInputsAreRefusedBeforeTheyCost(t *testing.T) {
 		}
 		if len(problems) > maxProblems+1 {
 			t.Errorf("%s: %d problems", name, len(problems))
+		}
+	}
+}
+
+func TestTheLineOfOneElementTooManyIsTold(t *testing.T) {
+	lines := "[\n" + strings.Repeat("1,\n", maxElements+5) + "1]"
+	for name, input := range map[string]string{"YAML": "# a list\n" + lines, "JSON": "\n{\"a\":" + lines + "}"} {
+		if _, problems := Decode([]byte(input), DecodeOptions{}); len(problems) != 1 || problems[0].Line < maxElements+3 || problems[0].Line > maxElements+4 {
+			t.Errorf("%s: %v", name, problems)
 		}
 	}
 }

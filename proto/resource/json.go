@@ -17,6 +17,7 @@ type jsonReader struct {
 	line    int // of offset
 	offset  int // behind the last token
 	start   int // of the value that is being read
+	commas  int // in it
 }
 
 func newJSONReader(c chunk) *jsonReader {
@@ -29,7 +30,7 @@ func newJSONReader(c chunk) *jsonReader {
 // error is io.EOF when there is none.
 func (j *jsonReader) read() (node, chunk, error) {
 	piece := chunk{line: j.line}
-	j.start = j.offset
+	j.start, j.commas = j.offset, 0
 	t, err := j.next()
 	if errors.Is(err, io.EOF) {
 		return node{}, piece, io.EOF
@@ -116,6 +117,11 @@ func (j *jsonReader) collection(n *node, open json.Delim, depth int) error {
 		}
 		if d, isDelim := t.(json.Delim); isDelim && (d == ']' || d == '}') {
 			return nil
+		}
+		if len(n.entries) > 0 {
+			if j.commas++; j.commas > maxElements {
+				return excessElements.problem(j.line)
+			}
 		}
 		e := entry{line: int32(j.line)}
 		if n.kind == nodeMapping {

@@ -45,6 +45,45 @@ func TestProblemsAreTheScripts(t *testing.T) {
 	}
 }
 
+// TestADocumentThatIsWrongEverywhereCostsAsOneThatIsToldOf: 1 MiB of text holds half a
+// million wrong values, of which nobody hears more than maxProblems.
+func TestADocumentThatIsWrongEverywhereCostsAsOneThatIsToldOf(t *testing.T) {
+	const many = 3 * maxProblems
+	of := func(element string) string { return strings.TrimSuffix(strings.Repeat(element+",", many), ",") }
+	keys := func(value string) string {
+		var b strings.Builder
+		for i := range many {
+			fmt.Fprintf(&b, `,"k%d":%s`, i, value)
+		}
+		return b.String()[1:]
+	}
+	for name, spec := range map[string]string{
+		"not of the type": `"hosts": [` + of("1") + `]`,
+		"of a bad form":   `"hosts": [` + of(`""`) + `]`,
+		"no mappings":     `"forward": [` + of("1") + `]`,
+		"unknown fields":  keys("1"),
+		"bad names":       `"requestHeaders": {"set": {` + strings.ReplaceAll(keys(`"v"`), `"k`, `"k `) + `}}`,
+		"keys again":      `"a": 1, ` + of(`"a":1`),
+	} {
+		text := `{"kind": "Route", "name": "a", "spec": {` + spec + `}}`
+		root, err := chunk{text: text, line: 1}.parse()
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		d := decoder{document: &Document{Index: 1}}
+		d.resource(&root)
+		c := checker{reported: d.reported}
+		c.resource(d.document.Resource)
+		if told := max(len(d.problems), len(c.values)); told != maxProblems+1 {
+			t.Errorf("%s: %d problems", name, told)
+		}
+		_, problems := Decode([]byte(text), DecodeOptions{})
+		if n := len(problems); n != maxProblems+1 || problems[n-1].Expected != fmt.Sprintf("at most %d", maxProblems) && problems[0].Expected != fmt.Sprintf("at most %d", maxProblems) {
+			t.Errorf("%s: %d problems, the last is %v", name, n, problems[n-1])
+		}
+	}
+}
+
 func TestAllThatIsToldHasAPlace(t *testing.T) {
 	data, err := os.ReadFile("testdata/problems.txt")
 	if err != nil {

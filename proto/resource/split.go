@@ -2,6 +2,7 @@ package resource
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"unicode/utf8"
 )
@@ -24,12 +25,13 @@ const (
 type textProblem struct {
 	line          int // of the input
 	got, expected string
+	excess        bool // there is too much of something
 }
 
 func (e *textProblem) Error() string { return "got " + e.got + ", expected " + e.expected }
 
 func badSyntax(line int, reason string) *textProblem {
-	return &textProblem{line, "bad syntax (" + reason + ")", "YAML or JSON"}
+	return &textProblem{line: line, got: "bad syntax (" + reason + ")", expected: "YAML or JSON"}
 }
 
 // excess is a limit on the shape of a document.
@@ -42,12 +44,13 @@ const (
 	excessKeys
 	excessNulls
 	excessBlankLines
+	excessElements
 	excessKeyStyle
 )
 
 // problem says what a document has too much of.
 func (e excess) problem(line int) *textProblem {
-	p := &textProblem{line: line}
+	p := &textProblem{line: line, excess: true}
 	switch e {
 	case excessText:
 		p.got, p.expected = "a longer text", "at most 1 MiB of text in one document"
@@ -59,10 +62,18 @@ func (e excess) problem(line int) *textProblem {
 		p.got, p.expected = "more of them", "at most 250 keys or elements without a value"
 	case excessBlankLines:
 		p.got, p.expected = "more blank lines", "at most 5000 in one document"
+	case excessElements:
+		p.got, p.expected = "more elements", "at most 100000 elements and keys in one document"
 	case excessKeyStyle:
 		p.got, p.expected = "a key that is introduced by ?", "key: value"
 	}
 	return p
+}
+
+// excessive reports whether an error is that a document has too much of something.
+func excessive(err error) bool {
+	var tp *textProblem
+	return errors.As(err, &tp) && tp.excess
 }
 
 // chunk is the text of one document, between separators.

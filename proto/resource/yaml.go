@@ -24,6 +24,9 @@ func parseYAML(text string, firstLine int) (root node, err error) {
 	if line := tooManyBlankLines(text); line > 0 {
 		return node{}, excessBlankLines.problem(firstLine + line - 1)
 	}
+	if line := tooManyElements(text); line > 0 {
+		return node{}, excessElements.problem(firstLine + line - 1)
+	}
 	tokens := lexer.Tokenize(text)
 	if line, e := checkShape(tokens); e != noExcess {
 		return node{}, e.problem(firstLine + line - 1)
@@ -51,7 +54,7 @@ func yamlSyntax(err error, firstLine int) error {
 	}
 	line := firstLine + se.GetToken().Position.Line - 1
 	if strings.Contains(se.GetMessage(), `'	'`) || strings.Contains(se.GetMessage(), "'\t'") {
-		return &textProblem{line, "a tab", "spaces: YAML forbids tabs in indentation"}
+		return &textProblem{line: line, got: "a tab", expected: "spaces: YAML forbids tabs in indentation"}
 	}
 	return badSyntax(line, se.GetMessage())
 }
