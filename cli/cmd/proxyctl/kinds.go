@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -32,7 +33,15 @@ func parseKind(word string) (resource.KindInfo, error) {
 			return k, nil
 		}
 	}
-	return resource.KindInfo{}, wrongUse("kind %q: expected one of %s", word, strings.Join(plurals(), ", "))
+	names := plurals()
+	text := "expected one of " + strings.Join(names, ", ")
+	for _, k := range resource.Kinds() {
+		names = append(names, strings.ToLower(k.Kind))
+	}
+	if near := resource.Nearest(w, names); near != "" {
+		text += fmt.Sprintf(" (did you mean %q?)", near)
+	}
+	return resource.KindInfo{}, wrongUse("kind %q: %s", word, text)
 }
 
 func plurals() []string {
