@@ -28,9 +28,9 @@ const (
 	// requestTimeout bounds the work on one request. A 100,000-route apply takes
 	// a few seconds of it.
 	requestTimeout = 60 * time.Second
-	// currentTimeout bounds the reading of what is wanted. It is far more than a
-	// store that works takes to load 100,000 resources.
-	currentTimeout = 15 * time.Second
+	// readTimeout bounds the reading of what is wanted, and the work on a request that only
+	// reads. It is far more than a store that works takes to load 100,000 resources.
+	readTimeout = 15 * time.Second
 	// lastTimeout is how long is waited for the store where what it said last will do.
 	lastTimeout = time.Second
 	// headTimeout bounds the reading of a request's head, bodyTimeout of the
@@ -208,7 +208,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 
 // current is the configuration that is wanted now.
 func (s *Server) current(ctx context.Context) (store.Configuration, error) {
-	ctx, cancel := context.WithTimeout(ctx, currentTimeout)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	configuration, err := s.cfg.Store.Current(ctx)
 	if err != nil {
@@ -288,7 +288,11 @@ func (s *Server) serve(op operation) gin.HandlerFunc {
 			}
 		}()
 		if !op.stream {
-			ctx, cancel := context.WithTimeout(c.Request.Context(), requestTimeout)
+			limit := requestTimeout
+			if op.method == http.MethodGet {
+				limit = readTimeout
+			}
+			ctx, cancel := context.WithTimeout(c.Request.Context(), limit)
 			defer cancel()
 			c.Request = c.Request.WithContext(ctx)
 			// A writer that cannot take a deadline is a test's recorder.
