@@ -8,10 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	xhttp2 "golang.org/x/net/http2"
 	"golang.org/x/sys/unix"
@@ -73,35 +71,12 @@ func TestWhatCameBeforeAConnectionBrokeIsHandled(t *testing.T) {
 			u.HTTP2 = c.http2
 			n := startNode(t, 1)
 			n.apply(nil, forwardAll(u))
-			n.stop()
-			l, err := newLoop(n.engine, 0)
-			if err != nil {
+			l := handLoop(n)
+			client := l.handDown(t)
+			if _, err := unix.Write(client, []byte(c.request)); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(l.close)
-			n.engine.loops[0] = l
-			l.tick()
-			l.wheel.start(l.now)
-			l.look()
-			client, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { unix.Close(client[1]) })
-			if _, err := unix.Write(client[1], []byte(c.request)); err != nil {
-				t.Fatal(err)
-			}
-			s := &socket{fd: -1, binding: &binding{clientele: new(clientele)}, listener: &l.table.Listeners[0]}
-			l.newDown(s, client[0], netip.MustParseAddrPort("127.0.0.1:1"))
-			eventually(t, "the requests", func() bool {
-				events, err := l.poller.Wait(time.Millisecond)
-				for i := range events {
-					l.edge(&events[i])
-				}
-				l.takeTurns()
-				l.endTurn(l.now)
-				return err != nil || len(asked) > 0
-			})
+			eventually(t, "the requests", func() bool { return l.handTurn() != nil || len(asked) > 0 })
 			if err := <-asked; err != nil {
 				t.Fatal(err)
 			}

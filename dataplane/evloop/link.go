@@ -34,7 +34,8 @@ type link struct {
 	readable bool
 	writable bool
 	readHup  bool // the peer sends no more
-	broken   bool // reset, or an error is pending
+	broken   bool // reset, an error is pending, or both directions are over
+	unheard  bool // and a write has failed: its peer reads no more
 	muted    bool // no edge tells of bytes that come: see pause.go
 
 	// bulk: its peer sends much at a time, so what it sends may be spliced. awaited:
@@ -135,9 +136,15 @@ func (l *Loop) wrote(k *link, asked, n int, errno unix.Errno) {
 	case errno == unix.EAGAIN || (errno == 0 && n < asked):
 		k.writable = false
 	case errno != 0:
-		k.writable, k.broken, k.readable = false, true, true
-		l.makeReady(k)
+		l.writeFailed(k)
 	}
+}
+
+// writeFailed notes that a peer gets nothing any more. That is handled when the link has
+// its turn.
+func (l *Loop) writeFailed(k *link) {
+	k.writable, k.broken, k.unheard, k.readable = false, true, true, true
+	l.makeReady(k)
 }
 
 // flushOut writes what waits. empty says that nothing waits any more.

@@ -120,8 +120,7 @@ func (l *Loop) sealed(k *link, wire, a, b []byte) []byte {
 		if wire, err = k.tls.conn.Seal(wire, p); err != nil {
 			// The peer's last bytes broke the connection, or said that they are: it is
 			// ended when the link has its turn.
-			k.writable, k.broken, k.readable = false, true, true
-			l.makeReady(k)
+			l.writeFailed(k)
 			break
 		}
 	}

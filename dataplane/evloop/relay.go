@@ -37,7 +37,7 @@ func (l *Loop) join(s *stream) {
 
 // turnTunnel serves a connection that is one side of a tunnel.
 func (l *Loop) turnTunnel(s *stream, k *link) {
-	if k.broken && k.ended {
+	if k.broken && k.ended && k.lost() {
 		l.tunnelBroken(s, k)
 		return
 	}
@@ -112,8 +112,8 @@ func (l *Loop) pass(s *stream, k *link) {
 }
 
 // lost tells whether a broken link was reset, and its peer neither sends nor reads any
-// more; else both sides have ended in order.
-func (k *link) lost() bool { return k.out.len() > 0 || sysError(k.fd) != 0 }
+// more; else both sides have ended in order, and what the peer said may still be on its way.
+func (k *link) lost() bool { return k.unheard || k.out.len() > 0 || sysError(k.fd) != 0 }
 
 // passEnd tells the exchange that a side has ended, once all that it sent has
 // gone. Otherwise the far end comes back here when nothing waits there.

@@ -132,8 +132,7 @@ func (l *Loop) emptyPipe(to *link) {
 		got, errno := sysReadPipe(p.r, to.out.buf[end:end+p.inside])
 		if errno != 0 || got == 0 {
 			// It cannot be: then the far side must not take what comes for the rest.
-			to.writable, to.broken, to.readable = false, true, true
-			l.makeReady(to)
+			l.writeFailed(to)
 			break
 		}
 		to.out.buf = to.out.buf[:end+got]

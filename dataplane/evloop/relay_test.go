@@ -1,0 +1,144 @@
+//go:build linux
+
+package evloop
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+// handLoop is a loop of a node that has stopped: the test gives it its turns.
+func handLoop(n *node) *Loop {
+	n.t.Helper()
+	n.stop()
+	l, err := newLoop(n.engine, 0)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(l.close)
+	n.engine.loops[0] = l
+	l.tick()
+	l.wheel.start(l.now)
+	l.look()
+	return l
+}
+
+// handTurn serves the links that have an edge, or are ready.
+func (l *Loop) handTurn() error {
+	events, err := l.poller.Wait(time.Millisecond)
+	l.tick()
+	for i := range events {
+		l.edge(&events[i])
+	}
+	l.takeTurns()
+	l.endTurn(l.now)
+	return err
+}
+
+// handDown gives the loop a client, whose end of the connection is returned.
+func (l *Loop) handDown(t *testing.T) (client int) {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(pair[1]) })
+	s := &socket{fd: -1, binding: &binding{clientele: new(clientele)}, listener: &l.table.Listeners[0]}
+	l.newDown(s, pair[0], netip.MustParseAddrPort("127.0.0.1:1"))
+	return pair[1]
+}
+
+// TestTheEndOfBothSidesCutsNothing that one of them has said: the other takes it as slowly as
+// it likes. When both have ended the kernel says that the connection is over.
+func TestTheEndOfBothSidesCutsNothing(t *testing.T) {
+	said := bytes.Repeat([]byte("said"), 6<<10) // does not fit into the socket, and is too little for a splice
+	for _, first := range []string{"client", "endpoint"} {
+		t.Run(first+" first", func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "s")
+			accepting, err := net.Listen("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer accepting.Close()
+			n := startNode(t, 1)
+			n.apply(speaks(table.ProtocolTCP), passes("db", newUpstream("u", "unix:"+path)))
+			l := handLoop(n)
+			client := l.handDown(t)
+			turns := func(what string, until func() bool) {
+				t.Helper()
+				eventually(t, what, func() bool { return l.handTurn() != nil || until() })
+			}
+			turns("the endpoint's connection", func() bool { return n.up(l) != nil && n.up(l).connected })
+			conn, err := accepting.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			up := n.up(l)
+			down := up.stream.down
+
+			slow, says := down.link, up.link
+			if first == "endpoint" {
+				slow, says = says, slow
+			}
+			_ = unix.SetsockoptInt(slow.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4<<10)
+			var read func([]byte) (int, error)
+			if first == "client" {
+				_ = unix.Shutdown(client, unix.SHUT_WR)
+				turns("the client's end", func() bool { return down.link.endTold })
+				if _, err := conn.Write(said); err != nil {
+					t.Fatal(err)
+				}
+				_ = conn.(*net.UnixConn).CloseWrite()
+				read = func(p []byte) (int, error) { return unix.Read(client, p) }
+			} else {
+				_ = conn.(*net.UnixConn).CloseWrite()
+				turns("the endpoint's end", func() bool { return up.link.endTold })
+				if _, err := unix.Write(client, said); err != nil {
+					t.Fatal(err)
+				}
+				_ = unix.Shutdown(client, unix.SHUT_WR)
+				read = conn.Read
+			}
+			turns("its end", func() bool { return says.ended && says.broken })
+			if slow.out.len() == 0 {
+				t.Fatal("the socket took all")
+			}
+			got, piece, end := 0, make([]byte, 4<<10), false
+			turns("all that it said", func() bool {
+				_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+				k, err := read(piece)
+				if k > 0 {
+					got += k
+				} else {
+					end = err == nil || errors.Is(err, io.EOF)
+				}
+				return end
+			})
+			if r := n.records.wait(t, 1); got != len(said) || r.Reason != exchange.ReasonNone || r.BytesIn+r.BytesOut != uint64(len(said)) {
+				t.Errorf("%d of %d bytes, and the record says %q, %d and %d bytes", got, len(said), r.Reason, r.BytesIn, r.BytesOut)
+			}
+		})
+	}
+}
+
+// up is the only connection of a loop to an endpoint; nil: there is none.
+func (n *node) up(l *Loop) *upstreamConn {
+	for _, k := range l.links {
+		if k.up != nil {
+			return k.up
+		}
+	}
+	return nil
+}
