@@ -171,7 +171,8 @@ func (l *Loop) shutClient(s *stream) {
 // shut tells a peer that no more follows; it may go on sending.
 func (l *Loop) shut(s *stream, k *link) {
 	if s.x.State() == exchange.StateDone {
-		return // it is closed, which says so too
+		l.sayGoodbye(k) // it is closed, which says so too, but to a peer with TLS
+		return
 	}
 	l.unstage(k)
 	if k.tls != nil {

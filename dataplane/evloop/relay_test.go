@@ -4,6 +4,7 @@ package evloop
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure/securetest"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
@@ -141,4 +143,49 @@ func (n *node) up(l *Loop) *upstreamConn {
 		}
 	}
 	return nil
+}
+
+// cutNoted notes that the connection below ended, which close_notify makes nobody wait for.
+type cutNoted struct {
+	net.Conn
+	cut bool
+}
+
+func (c *cutNoted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.cut = c.cut || err != nil
+	return n, err
+}
+
+// TestAnEndpointWithTLSHearsWhereItsClientEnds, which may be behind its own end: it could not
+// tell a cut from that else (RFC 8446 section 6.1).
+func TestAnEndpointWithTLSHearsWhereItsClientEnds(t *testing.T) {
+	ca := securetest.New(t)
+	config := &tls.Config{Certificates: []tls.Certificate{ca.Pair(securetest.Config{Names: []string{"127.0.0.1"}})}}
+	type end struct {
+		heard string
+		err   error
+		cut   bool
+	}
+	ends := make(chan end, 1)
+	u := newUpstream("u", rawServer(t, func(c net.Conn) {
+		below := &cutNoted{Conn: c}
+		conn := tls.Server(below, config)
+		_, _ = io.WriteString(conn, "ready")
+		_ = conn.CloseWrite()
+		heard, err := io.ReadAll(conn)
+		ends <- end{string(heard), err, below.cut}
+	}))
+	u.TLS = &table.UpstreamTLS{CAs: ca.Pool()}
+	n := startNode(t, 1)
+	n.apply(speaks(table.ProtocolTCP), passes("db", u))
+	c := n.dialNode()
+	if got, err := io.ReadAll(c); err != nil || string(got) != "ready" {
+		t.Fatalf("%q, %v", got, err)
+	}
+	_, _ = io.WriteString(c, "bye")
+	_ = c.CloseWrite()
+	if e := <-ends; e != (end{heard: "bye"}) {
+		t.Errorf("the endpoint: %+v", e)
+	}
 }
