@@ -24,11 +24,16 @@ func (c *Conn) AppendConsumed(dst []byte, stream uint32, n int) []byte {
 	return dst
 }
 
-// giveBack returns bytes to the window of the connection. Of a large one, of which
-// streams may hold most for long, the rest must be enough to go on with.
+// leastGiven is how much of the connection's window is given back at least: less would cost
+// a frame for each one that comes.
+const leastGiven = 4 << 10
+
+// giveBack returns bytes to the window of the connection: halves of it, or of what streams
+// that nobody reads have left of it, since the others must be able to go on with that.
 func (c *Conn) giveBack(n int32) {
 	c.owed += n
-	if c.owed >= int32(min(c.options.ConnWindow, DefaultConnWindow)/2) {
+	half := int32(min(c.options.ConnWindow, DefaultConnWindow) / 2)
+	if c.owed >= min(half, max(c.recvWindow, leastGiven)) {
 		c.out = appendWindowUpdate(c.out, 0, uint32(c.owed))
 		c.recvWindow += c.owed
 		c.owed = 0
