@@ -213,6 +213,7 @@
 // written at once is copied, into pooled buffers; a head is copied to its
 // stream's arena. A connection stops being read while what it feeds has more
 // than highWater bytes unsent, so one of HTTP/1.1 holds at most highWater and one read.
-// One of HTTP/2 holds subAhead and one read for each stream, muxAhead for all, and what its
-// frames may have unsent (frames.go). An idle connection holds no buffer at all.
+// One of HTTP/2 holds subAhead and one read for each stream, muxAhead for all, of requests
+// what their windows let in (http2.Options), and what its frames may have unsent
+// (frames.go). An idle connection holds no buffer at all.
 package evloop

@@ -63,7 +63,7 @@ type Event struct {
 type Options struct {
 	Streams         int    // at a time; 0: DefaultStreams. Client: that we open
 	StreamWindow    int    // bytes of a body that may come unasked; 0: DefaultStreamWindow
-	ConnWindow      int    // the same for all streams together; 0: DefaultConnWindow. Client: and Streams times StreamWindow
+	ConnWindow      int    // the same for all streams together; 0: DefaultConnWindow. Client, or Shared: and Streams times StreamWindow
 	HeadBytes       int    // of a head, as RFC 9113 section 6.5.2 counts; 0: DefaultHeadBytes
 	Fields          int    // field lines of a head; 0: DefaultFields
 	ExtendedConnect bool   // Server: take RFC 8441
@@ -81,9 +81,9 @@ const (
 	// connection: a stream does 1.3 MB/s at a round trip of 50 ms.
 	DefaultStreamWindow = 64 << 10
 
-	// DefaultConnWindow bounds what a client makes its server hold. A server's streams
-	// belong to different people when its client is a proxy, so a client adds the
-	// windows of all: streams that nobody reads stop no other.
+	// DefaultConnWindow bounds what a client makes its server hold. Where the client is a
+	// proxy, as a Client is and the peer of a Shared connection, streams belong to different
+	// people, and the windows of all are added: streams that nobody reads stop no other.
 	DefaultConnWindow = 1 << 20
 
 	// DefaultHeadBytes is that of package http1. RFC 9113 counts 32 bytes more
@@ -115,7 +115,7 @@ func (o Options) withDefaults(role Role) Options {
 	o.StreamWindow = min(o.StreamWindow, maxWindow)
 	switch {
 	case o.ConnWindow > 0:
-	case role == Client:
+	case role == Client || o.Shared:
 		o.ConnWindow = o.Streams*o.StreamWindow + DefaultConnWindow
 	default:
 		o.ConnWindow = DefaultConnWindow

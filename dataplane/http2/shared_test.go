@@ -155,6 +155,23 @@ func TestClientsOfAProxyEndNoConnectionOfIts(t *testing.T) {
 	}
 }
 
+// TestUploadsThatNobodyTakesStopNoOtherOfAProxy however many there are.
+func TestUploadsThatNobodyTakesStopNoOtherOfAProxy(t *testing.T) {
+	p := newPeer(t, http2.Server, true)
+	for i := range uint32(http2.DefaultStreams) {
+		_ = p.WriteHeaders(xhttp2.HeadersFrameParam{
+			StreamID: 1 + 2*i, EndHeaders: true,
+			BlockFragment: blockOf(":method", "POST", ":scheme", "http", ":path", "/", ":authority", "a"),
+		})
+		for range http2.DefaultStreamWindow / http2.MaxFrame {
+			_ = p.WriteData(1+2*i, false, make([]byte, http2.MaxFrame))
+		}
+		if why := p.feed(); why != http2.NoReason {
+			t.Fatalf("upload %d: %v", i, why)
+		}
+	}
+}
+
 // TestAReaderMayAnswerEachFrameOfABody by a PING and by opening both windows, as gRPC's
 // in Go do: small messages go in small frames.
 func TestAReaderMayAnswerEachFrameOfABody(t *testing.T) {
