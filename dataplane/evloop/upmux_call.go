@@ -223,6 +223,8 @@ func (l *Loop) callReset(b *call, ev http2.Event) {
 		f = exchange.Failure{Reason: exchange.ReasonUpstreamMalformed, Detail: ev.Reason.String()}
 	case ev.Code == http2.RefusedStream:
 		f.Retry = exchange.RetryRefused
+	case ev.Code == http2.InternalError: // where an endpoint of HTTP/1.1 closes its connection
+		f.Retry = exchange.RetryGivenUp
 	case ev.Code == http2.Cancel:
 		f.Canceled = true
 		if s.sub != nil {

@@ -182,6 +182,27 @@ func TestWhatAnHTTP2EndpointResetsEndsOneExchange(t *testing.T) {
 	}
 }
 
+// TestARequestThatAnEndpointGivesUpMayBeTriedAgain on the same connection.
+func TestARequestThatAnEndpointGivesUpMayBeTriedAgain(t *testing.T) {
+	n := startNode(t, 1)
+	var asked atomic.Int64
+	u, conns := h2backend(t, func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) == 1 {
+			panic(http.ErrAbortHandler)
+		}
+		fmt.Fprint(w, "fine")
+	})
+	r := forwardAll(u)
+	r.Retry = &table.Retry{Attempts: 2, On: table.RetryOnReset, Budget: 10_000}
+	n.apply(nil, r)
+	if resp := n.get("/"); resp.StatusCode != 200 {
+		t.Errorf("%d", resp.StatusCode)
+	}
+	if a, c := asked.Load(), conns.Load(); a != 2 || c != 1 {
+		t.Errorf("%d requests on %d connections", a, c)
+	}
+}
+
 func TestAnIdleHTTP2ConnectionToAnEndpointIsClosed(t *testing.T) {
 	n := startNode(t, 1)
 	u, conns := h2backend(t, echo)

@@ -154,6 +154,7 @@ const (
 	RetryNothingSent            // the endpoint saw no byte of the request
 	RetryRefused                // the endpoint says that it did nothing (RFC 9113 section 8.7)
 	RetryUnanswered             // the connection ended before a byte of the answer
+	RetryGivenUp                // so did the request's stream, by an error of the endpoint's; its connection goes on
 	RetryTimedOut               // no answer in the time of one attempt
 	RetryAnswered               // with a status, which Failure names
 )

@@ -59,6 +59,8 @@ func (x *Exchange) mayRetry(f Failure) bool {
 	case RetryUnanswered:
 		// RFC 9112 section 9.3.1: a kept connection may end at any time.
 		return (x.reused || r.On&table.RetryOnReset != 0) && x.repeatable(r)
+	case RetryGivenUp:
+		return r.On&table.RetryOnReset != 0 && x.repeatable(r)
 	case RetryTimedOut:
 		return r.On&table.RetryOnTimeout != 0 && x.repeatable(r)
 	case RetryAnswered:

@@ -21,6 +21,7 @@ func status503(r *table.Retry) { r.Statuses.Add(503) }
 
 func TestTheClassOfTheFailureDecidesWhetherAnAttemptIsFollowedByAnother(t *testing.T) {
 	stream := Event{Kind: EventUpstreamFailed, Failure: Failure{Reason: ReasonUpstreamReset, Retry: RetryRefused}}
+	givenUp := Event{Kind: EventUpstreamFailed, Failure: Failure{Reason: ReasonUpstreamReset, Retry: RetryGivenUp}}
 	malformed := Event{Kind: EventUpstreamFailed, Failure: Failure{Reason: ReasonUpstreamMalformed}}
 	interim := Event{Kind: EventInterim, Head: &message.Head{Status: 103}}
 	data := func(n int) Event { return Event{Kind: EventRequestData, N: n} }
@@ -53,6 +54,9 @@ func TestTheClassOfTheFailureDecidesWhetherAnAttemptIsFollowedByAnother(t *testi
 		{"refused stream, POST", "POST", 0, nil, []Event{gotNew, stream}, true},
 		{"refused stream, POST with a body that is gone", "POST", 10, nil, []Event{gotNew, data(10), stream}, false},
 		{"refused stream, not asked for", "GET", 0, none, []Event{gotNew, stream}, false},
+		{"stream with an error", "GET", 0, nil, []Event{gotKept, givenUp}, true},
+		{"stream with an error, not asked for", "GET", 0, none, []Event{gotKept, givenUp}, false},
+		{"stream with an error, POST", "POST", 0, nil, []Event{gotNew, givenUp}, false},
 		{"malformed answer", "GET", 0, status503, []Event{gotKept, malformed}, false},
 		{"status", "GET", 0, status503, []Event{gotNew, unwell}, true},
 		{"status, not asked for", "GET", 0, nil, []Event{gotNew, unwell}, false},

@@ -2484,9 +2484,10 @@ type Retry struct {
 	// Attempts at most, with the first: 1 means no retry. Default 2.
 	Attempts *uint32 `protobuf:"varint,1,opt,name=attempts" json:"attempts,omitempty"`
 	// After what: CONNECT_FAILURE (no connection came about), RESET (it ended before
-	// a byte of the answer), TIMEOUT (timeouts.perTry has passed), REFUSED_STREAM (an
-	// HTTP/2 endpoint says that it did nothing), STATUS_5XX, STATUS_<code> from 400 to
-	// 599. Default: CONNECT_FAILURE, RESET, REFUSED_STREAM.
+	// a byte of the answer, or an HTTP/2 endpoint ended the stream by INTERNAL_ERROR),
+	// TIMEOUT (timeouts.perTry has passed), REFUSED_STREAM (an HTTP/2 endpoint says that
+	// it did nothing), STATUS_5XX, STATUS_<code> from 400 to 599. Default:
+	// CONNECT_FAILURE, RESET, REFUSED_STREAM.
 	On []string `protobuf:"bytes,2,rep,name=on" json:"on,omitempty"`
 	// Before the n-th retry a random time up to backoff × 2^(n-1) is waited, at most
 	// up to 10 × backoff. The first retry is made at once if nothing was sent and there
