@@ -132,6 +132,43 @@ func TestAReplicaSettlesByItsOwnClockAndAnewAfterARestart(t *testing.T) {
 	}
 }
 
+func TestWhatIsSettledForBeginsAnewWhenItWasGone(t *testing.T) {
+	full := Input{Record: record("abc", "ab"), Wanted: members("abcd"), Reported: all("ab")}
+	for name, gone := range map[string]Input{
+		"too few report":    {Record: record("abcd", "abc"), Wanted: members("abcde"), Reported: all("a")},
+		"nothing is wanted": {Record: full.Record, Wanted: members("abc"), Reported: all("ab")},
+	} {
+		var r Roster
+		at := func(after time.Duration, in Input) *fleetv1.ListRecord {
+			in.Now = noon.Add(after)
+			next, _ := r.Next(in)
+			return next
+		}
+		at(0, full)
+		at(Settle/5, gone)
+		at(Settle/2, full)
+		if next := at(Settle+Settle/4, full); len(next.GetMembers()) == 4 {
+			t.Errorf("%s: a step was made too early: %v", name, next)
+		}
+		if next := at(Settle+Settle/2, full); len(next.GetMembers()) != 4 {
+			t.Errorf("%s: no step was made: %v", name, next)
+		}
+	}
+}
+
+func TestAFullListTakesNobodyMore(t *testing.T) {
+	list := make([]string, MaxMembers)
+	for i := range list {
+		list[i] = fmt.Sprintf("n%05d", i)
+	}
+	if next, changed := step(list, append(slices.Clone(list), "z")); changed {
+		t.Errorf("%d members", len(next))
+	}
+	if next, changed := step(list[1:], append(slices.Clone(list), "z")); !changed || len(next) != MaxMembers {
+		t.Errorf("%d members, changed %t", len(next), changed)
+	}
+}
+
 func TestTheFirstListHasAllThatCameInTime(t *testing.T) {
 	var r Roster
 	if next, again := r.Next(Input{Now: noon}); next != nil || !again.IsZero() {
@@ -196,6 +233,24 @@ func TestAStorePutBackTakesOverAHigherRevisionOfItsLineageOnly(t *testing.T) {
 	}
 }
 
+func TestAListThatSaysNothingIsPassedOver(t *testing.T) {
+	for _, kept := range []Kept{
+		{Revision: 1, Members: members("a")},
+		{Lineage: 1, Members: members("a")},
+		{Lineage: 1, Revision: 1},
+		{Lineage: 1, Revision: uint64(noon.Add(MaxAhead).UnixMilli()) + 1, Members: members("a")},
+	} {
+		var r Roster
+		if r.Heard(noon, kept); len(r.found) > 0 {
+			t.Errorf("%+v is remembered", kept)
+		}
+	}
+	var r Roster
+	if r.Heard(noon, Kept{Lineage: 1, Revision: uint64(noon.Add(MaxAhead).UnixMilli()), Members: members("a")}); len(r.found) != 1 {
+		t.Error("the last revision that a store may have made is not")
+	}
+}
+
 func TestWhatNodesKeepIsBounded(t *testing.T) {
 	var r Roster
 	for lineage := range uint64(100) {
@@ -203,6 +258,13 @@ func TestWhatNodesKeepIsBounded(t *testing.T) {
 	}
 	if len(r.found) != maxLineages {
 		t.Errorf("%d lists are remembered", len(r.found))
+	}
+	r = Roster{}
+	for range 2 { // each of its nodes keeps it
+		r.Heard(noon, Kept{Lineage: 1, Revision: 1, Members: members("a")})
+	}
+	if len(r.found) != 1 {
+		t.Errorf("one list is remembered %d times", len(r.found))
 	}
 	wanted := make([]string, 2*MaxMembers)
 	for i := range wanted {
