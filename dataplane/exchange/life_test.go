@@ -166,3 +166,99 @@ func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
 		}
 	}
 }
+
+// TestTheTargetThatGoesUp is the normal form, unless the route says otherwise.
+func TestTheTargetThatGoesUp(t *testing.T) {
+	prefix := &table.Rewrite{Change: table.PathReplacePrefix, Path: "/new", Matched: "/a"}
+	for _, c := range []struct {
+		came    string
+		raw     bool
+		rewrite *table.Rewrite
+		want    string
+	}{
+		{"/a?b=%20c", false, nil, "/a?b=%20c"},
+		{"/a", false, nil, "/a"},
+		{"/a?", false, nil, "/a?"},
+		{"/a/../b?x", false, nil, "/b?x"},
+		{"/a/../b?x", true, nil, "/a/../b?x"},
+		{"/%3a?x", false, nil, "/%3A?x"}, // as long as it was
+		{"/%3a", true, nil, "/%3a"},
+		{"/a/b?x", false, prefix, "/new/b?x"},
+		{"/a/b", true, prefix, "/new/b"},
+		{"/a/%3a?x", true, prefix, "/new/%3A?x"},
+		{"/a?x", false, &table.Rewrite{Host: []byte("b.test")}, "/a?x"},
+		{"/%3a?x", true, &table.Rewrite{Host: []byte("b.test")}, "/%3a?x"},
+	} {
+		env := testEnv(t, func(_ *table.Listener, r *table.Route) { r.ForwardRawPath, r.Rewrite = c.raw, c.rewrite })
+		x, _ := begin(env, request("GET", c.came))
+		x.Step(env, 20, gotNew)
+		var out message.Out
+		x.RequestHead(env, &out)
+		host := "Shop.Test:8080"
+		if c.rewrite != nil && c.rewrite.Host != nil {
+			host = "b.test"
+		}
+		if string(out.Target) != c.want || string(out.Authority) != host {
+			t.Errorf("%+v: %s at %s", c, out.Target, out.Authority)
+		}
+	}
+}
+
+// TestARouteIsChosenByMethodAndQueryToo: what asks for a tunnel by HTTP/2 is what it would
+// have been in HTTP/1.1.
+func TestARouteIsChosenByMethodAndQueryToo(t *testing.T) {
+	for _, c := range []struct {
+		conditions table.Conditions
+		head       *message.Head
+		chosen     bool
+	}{
+		{table.Conditions{Methods: 1 << message.MethodGet}, request("GET", "/"), true},
+		{table.Conditions{Methods: 1 << message.MethodGet}, request("POST", "/"), false},
+		{table.Conditions{Methods: 1 << message.MethodGet}, extended("websocket"), true},
+		{table.Conditions{Methods: 1 << message.MethodConnect}, extended("websocket"), false},
+		{table.Conditions{Others: []string{"BREW"}}, request("BREW", "/"), true},
+		{table.Conditions{Others: []string{"BREW"}}, request("MEND", "/"), false},
+		{table.Conditions{Query: []table.ValueMatch{{Name: "k", Kind: table.TextExact, Text: "2"}}}, request("GET", "/?k=2"), true},
+		{table.Conditions{Query: []table.ValueMatch{{Name: "k", Kind: table.TextExact, Text: "2"}}}, request("GET", "/?k=3"), false},
+		{table.Conditions{Query: []table.ValueMatch{{Name: "k", Kind: table.TextPresent}}}, request("GET", "/"), false},
+		{table.Conditions{Clients: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}, request("GET", "/"), true},
+		{table.Conditions{Clients: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}, request("GET", "/"), false},
+	} {
+		env := testEnv(t, func(_ *table.Listener, r *table.Route) { r.Conditions = &c.conditions })
+		begin(env, request("POST", "/?k=2")) // leaves nothing behind
+		if x, _ := begin(env, c.head); (x.Route() != nil) != c.chosen {
+			t.Errorf("%+v: chosen %t", c.conditions, x.Route() != nil)
+		}
+	}
+}
+
+func TestAStatusIsTriedAgainFrom400On(t *testing.T) {
+	for status, retried := range map[uint16]bool{200: false, 399: false, 400: true, 503: true} {
+		env := testEnv(t, func(_ *table.Listener, r *table.Route) { r.Retry.Statuses.Add(status) })
+		x, _ := begin(env, request("GET", "/"))
+		x.Step(env, 20, gotNew)
+		got := x.Step(env, 20, Event{Kind: EventResponseHead, Head: &message.Head{Status: status, Minor: 1, KeepAlive: true, Arena: []byte{}}})
+		if (got&(ActWait|ActAcquire) != 0) != retried {
+			t.Errorf("%d: actions %b", status, got)
+		}
+	}
+}
+
+// TestOnlyAConnectionThatWasTriedForTimesOut: an endpoint is not slow to connect because
+// others had all its places.
+func TestOnlyAConnectionThatWasTriedForTimesOut(t *testing.T) {
+	for _, perTry := range []time.Duration{0, time.Second} {
+		for _, queued := range []bool{false, true} {
+			env := testEnv(t, func(_ *table.Listener, r *table.Route) { r.Retry.Attempts, r.Retry.PerTry = 1, perTry })
+			x, _ := begin(env, request("GET", "/"))
+			at := x.NextDeadline()
+			if x.Step(env, at, Event{Kind: EventDeadline, Queued: queued}); x.State() != StateDone || x.TimedOut() == queued {
+				t.Errorf("%s for one attempt, queued %t: state %d, timed out %t", perTry, queued, x.State(), x.TimedOut())
+			}
+			var r Record
+			if x.Record(at, &r); r.HeadTime != 5 || r.Duration != at-5 {
+				t.Errorf("its head took %d, all %d", r.HeadTime, r.Duration)
+			}
+		}
+	}
+}
