@@ -300,3 +300,72 @@ func BenchmarkPick(b *testing.B) {
 		}
 	})
 }
+
+// TestScalingMovesNoShareByAPlace: where each is worth a place at least, no place is made
+// or lost.
+func TestScalingMovesNoShareByAPlace(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	for _, n := range []int{2, 3, 4, 5, 9, 17} {
+		for range 20 {
+			weights := make([]uint32, n)
+			sum, common := 0.0, uint32(0)
+			for i := range weights {
+				weights[i] = uint32(10_000 + r.IntN(55_000))
+				sum, common = sum+float64(weights[i]), gcd(common, weights[i])
+			}
+			if sum/float64(common) <= maxSequence {
+				continue // its period is exact
+			}
+			rr := NewRoundRobin(weights)
+			period := rr.Period()
+			if maxSequence%period != 0 {
+				t.Fatalf("%v: period %d", weights, period)
+			}
+			counts := make([]int, n)
+			for i := range period {
+				at, _ := rr.Pick(uint32(i))
+				counts[at]++
+			}
+			for i, c := range counts {
+				want := float64(weights[i]) / sum * maxSequence
+				if got := float64(c * (maxSequence / period)); math.Abs(got-want) >= 1 {
+					t.Errorf("%v: endpoint %d has %.0f of %d places, want %.2f", weights, i, got, maxSequence, want)
+				}
+			}
+		}
+	}
+	if rr := NewRoundRobin([]uint32{300_001, 100_000}); rr.Period() != 4 {
+		t.Errorf("three to one, nearly, has a period of %d", rr.Period())
+	}
+}
+
+// TestLeastRequestDrawsEveryPairAlike: whoever is the least busy is chosen if it is drawn,
+// which it is by two in n.
+func TestLeastRequestDrawsEveryPairAlike(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 8))
+	const picks = 100_000
+	for n := 1; n <= 6; n++ {
+		weights := append([]uint32{0}, slices.Repeat([]uint32{3}, n)...)
+		least := NewLeastRequest(weights)
+		for idle := 1; idle <= n; idle++ {
+			loads := make(busy, n+1)
+			for i := range loads {
+				loads[i] = 10
+			}
+			loads[idle] = 0
+			got := 0
+			for range picks {
+				at, ok := least.Pick(r.Uint64(), loads)
+				if !ok || at == 0 {
+					t.Fatalf("picked %d, %t", at, ok)
+				}
+				if at == idle {
+					got++
+				}
+			}
+			if want := min(picks, picks*2/n); got < want*95/100 || got > want*105/100 {
+				t.Errorf("of %d the idle one, %d, was picked %d times of %d", n, idle, got, picks)
+			}
+		}
+	}
+}
