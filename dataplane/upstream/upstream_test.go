@@ -3,6 +3,7 @@ package upstream
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/balance"
@@ -243,5 +244,77 @@ func TestEachPoolKnowsHowManyOthersAreShort(t *testing.T) {
 				t.Fatalf("step %d, pool %d: short %t, %d others; want %t, %d", step, i, p.Short(), p.OthersShort(), short(p), others)
 			}
 		}
+	}
+}
+
+func TestEachUpstreamHasABudgetOfItsOwn(t *testing.T) {
+	r := NewRegistry(1)
+	a, b := up("a", "1"), up("b", "1")
+	bind(t, r, tableOf(a, b))
+	p := NewPicker(r, rand.NewPCG(1, 2))
+	for i := range minRetries + 1 {
+		if _, ok := p.TryRetry(a, 0); ok != (i < minRetries) {
+			t.Fatalf("retry %d of the first: %t", i, ok)
+		}
+	}
+	if _, ok := p.TryRetry(b, 0); !ok {
+		t.Error("the budget of one upstream is used up by another")
+	}
+	// It is the upstream's, by its name, whatever table it is in.
+	next := up("a", "2")
+	bind(t, r, tableOf(up("c", "1"), next))
+	if _, ok := p.TryRetry(next, 0); ok {
+		t.Error("another table gives another budget")
+	}
+}
+
+// TestTheOnlyOtherEndpointIsFoundHoweverSeldomItsTurnIs.
+func TestTheOnlyOtherEndpointIsFoundHoweverSeldomItsTurnIs(t *testing.T) {
+	r := NewRegistry(1)
+	u := up("u", "1", "2", "3")
+	u.Endpoints[0].Weight, u.Endpoints[1].Weight = 4000, 0
+	u.RoundRobin = balance.NewRoundRobin([]uint32{4000, 0, 1})
+	bind(t, r, tableOf(u))
+	p := NewPicker(r, rand.NewPCG(1, 2))
+	for range 100 {
+		if i, ok := p.Pick(u, 0); !ok || i != 2 {
+			t.Fatalf("picked %d, %t", i, ok)
+		}
+	}
+}
+
+func TestATableOfMoreThanANodeTakesIsRefusedWhole(t *testing.T) {
+	for _, c := range []struct {
+		upstreams int
+		addresses []string
+		ok        bool
+	}{
+		{MaxEndpoints / 2, []string{"1"}, true},
+		{MaxEndpoints/2 + 1, nil, false},
+		{MaxEndpoints/4 + 1, []string{"1", "2"}, false},
+	} {
+		r := NewRegistry(1)
+		// One object many times: what is counted is what is there.
+		ups := slices.Repeat([]*table.Upstream{up("u", c.addresses...)}, c.upstreams)
+		if _, err := r.Bind(tableOf(ups...)); (err == nil) != c.ok {
+			t.Errorf("%d upstreams of %d endpoints: %v", c.upstreams, len(c.addresses), err)
+		}
+	}
+}
+
+func TestWhoWaitedLongestIsShownBeforeItIsTaken(t *testing.T) {
+	p := NewPool(new(Endpoint))
+	if _, ok := p.FirstWaiting(); ok {
+		t.Error("somebody waits")
+	}
+	p.Wait(4)
+	p.Wait(5)
+	for range 2 {
+		if id, ok := p.FirstWaiting(); !ok || id != 4 {
+			t.Errorf("%d, %t", id, ok)
+		}
+	}
+	if id, _ := p.NextWaiting(); id != 4 || p.Queued() != 1 {
+		t.Errorf("%d, and %d wait", id, p.Queued())
 	}
 }
