@@ -287,3 +287,45 @@ func TestAConnectionWithoutRequestsIsATunnelWithoutAnAnswer(t *testing.T) {
 		t.Errorf("record %+v", r)
 	}
 }
+
+// TestAKeyIsMadeForAWebSocketThatHasNone, and for nothing else.
+func TestAKeyIsMadeForAWebSocketThatHasNone(t *testing.T) {
+	const key = "dGhlIHNhbXBsZSBub25jZQ=="
+	byHTTP1 := func(fields ...string) *message.Head {
+		h := request("GET", "/", fields...)
+		h.Upgrade = true
+		return h
+	}
+	for _, c := range []struct {
+		name string
+		head *message.Head
+		keys int
+		same bool // as the client's
+	}{
+		{"a WebSocket by HTTP/2", extended("websocket"), 1, false},
+		{"another protocol by HTTP/2", extended("connect-udp"), 0, false},
+		{"a WebSocket by HTTP/1.1", byHTTP1("Upgrade: websocket", "Sec-WebSocket-Key: "+key), 1, true},
+		{"another protocol by HTTP/1.1", byHTTP1("Upgrade: connect-udp"), 0, false},
+	} {
+		env := tunnels(t)
+		x, _ := begin(env, c.head)
+		x.Step(env, 20, gotNew)
+		var out message.Out
+		x.RequestHead(env, &out)
+		text := strings.ToLower(outText(&out))
+		if keys := strings.Count(text, "sec-websocket-key: "); keys != c.keys || strings.Contains(text, strings.ToLower(key)) != c.same {
+			t.Errorf("%s: %s", c.name, text)
+		}
+	}
+}
+
+func TestThePortOfAnAuthority(t *testing.T) {
+	for authority, want := range map[string]uint16{
+		"a:80": 80, "[::1]:443": 443, "a:0": 0, "a:65535": 65535, "a:65536": 0, "a:99999": 0, "a:00080": 80, "a:000080": 0,
+		"a:": 0, "a": 0, "8080": 0, "": 0, "a:8o": 0, "a:/0": 0, "a:-1": 0,
+	} {
+		if got := port([]byte(authority)); got != want {
+			t.Errorf("%s: %d, want %d", authority, got, want)
+		}
+	}
+}
