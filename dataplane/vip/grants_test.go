@@ -323,3 +323,71 @@ func TestStepFollowsFromItsInputs(t *testing.T) {
 		t.Error("two runs differ")
 	}
 }
+
+// TestAnAnswerThatIsTooLongForADatagramGoesInSeveral: each says who has the grant, which
+// no request does.
+func TestAnAnswerThatIsTooLongForADatagramGoesInSeveral(t *testing.T) {
+	long := strings.Repeat("c", MaxName)
+	g, err := New(Config{Self: "b", Boot: 2, List: NewList(1, "a", "b", long)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asks Message
+	for i := range 20 {
+		asks.Items = append(asks.Items, Item{VIP: fmt.Sprintf("vip-%02d", i), Term: 1, Op: Ask})
+	}
+	asks.Kind, asks.Boot, asks.Seq, asks.Revision = Request, 7, 1, 1
+	answered := func(from string) (answers []Message) {
+		asks.From = from
+		for _, a := range g.Step(1000*ms, member.View{}, Received{asks}) {
+			if s, ok := a.(Send); ok && s.Message.Kind == Answer {
+				if len(s.To) != 1 || s.To[0] != from || s.Message.Seq != 1 || s.Message.Boot != 7 || s.Message.From != "b" {
+					t.Errorf("an answer to %s is %+v", from, s)
+				}
+				answers = append(answers, s.Message)
+			}
+		}
+		return answers
+	}
+	if got := answered(long); len(got) != 1 || len(got[0].Items) != len(asks.Items) {
+		t.Fatalf("%d answers", len(got))
+	}
+	var said []string
+	answers := answered("a")
+	for _, m := range answers {
+		if b, err := m.Append(nil); err != nil || len(b) > MaxMessage {
+			t.Errorf("%d bytes, %v", len(b), err)
+		}
+		for _, it := range m.Items {
+			if it.Verdict != Taken || it.Other != long {
+				t.Errorf("%+v", it)
+			}
+			said = append(said, it.VIP)
+		}
+	}
+	if len(answers) < 2 || len(said) != len(asks.Items) {
+		t.Errorf("%d answers say something of %v", len(answers), said)
+	}
+	for i, it := range asks.Items {
+		if i >= len(said) || said[i] != it.VIP {
+			t.Errorf("%s is not among %v", it.VIP, said)
+		}
+	}
+}
+
+func TestAListHasABound(t *testing.T) {
+	ids := make([]string, MaxMembers+5)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("n%05d", i)
+	}
+	l := NewList(1, append(ids, ids[0])...)
+	if _, last := l.Index(ids[MaxMembers-1]); l.Len() != MaxMembers || !last {
+		t.Errorf("%d members, the last is among them: %t", l.Len(), last)
+	}
+	for members, needed := range map[int]int{1: 1, 2: 2, 3: 2, 4: 3, 5: 3} {
+		l := NewList(1, ids[:members]...)
+		if l.Majority(needed-1) || !l.Majority(needed) {
+			t.Errorf("of %d not %d are a majority", members, needed)
+		}
+	}
+}
