@@ -163,7 +163,13 @@ func TestAnyExchangeComesThroughInEveryPairOfVersions(t *testing.T) {
 		for id := 1; id < rounds*5 && !t.Failed(); {
 			var plans []plan
 			for range 1 + rnd.IntN(8) {
-				plans = append(plans, randomPlan(rnd, id))
+				p := randomPlan(rnd, id)
+				if p.early && endpoint == 2 {
+					// Go's server ends the connection for trailers that were on their way when it
+					// closed their stream, and with it whatever was asked for next.
+					p.upTrailers = false
+				}
+				plans = append(plans, p)
 				id++
 			}
 			if version == 1 {
