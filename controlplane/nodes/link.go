@@ -97,7 +97,7 @@ func (r *Registry) Admit(hello *fleetv1.Hello, running tree.Version, address str
 	n.current, n.hello, n.heard, n.silent = l, hello, now, false
 	n.running, n.attested, n.drift = running, tree.Hash{}, false
 	n.state, n.judged = session.AwaitingHello, tree.Version{}
-	n.problems, n.loss, n.lastStatus = nil, nil, nil
+	n.problems, n.loss, n.lastStatus, n.heldFrom = nil, nil, nil, nil
 	r.news.Ring()
 	r.look()
 	return l, nil
@@ -189,7 +189,7 @@ func (n *node) says(r *Registry, status *fleetv1.Status, now time.Time) {
 	if !sameVIPs(status, n.lastStatus) {
 		r.news.Ring()
 	}
-	n.heldFrom = heldFrom(n, status, now)
+	n.heldFrom = heldFrom(n.heldFrom, status, now)
 	n.lastStatus, n.statusAt = status, now
 }
 

@@ -101,8 +101,8 @@ type node struct {
 	loss     *fleetv1.Loss      // by what it holds; nil: it holds nothing
 
 	lastStatus *fleetv1.Status
-	statusAt   time.Time            // when lastStatus came
-	heldFrom   map[string]time.Time // of what lastStatus says it holds: when that was first heard, by virtual IP
+	statusAt   time.Time       // when lastStatus came
+	heldFrom   map[string]held // of what lastStatus says it holds, by virtual IP
 
 	sentAway   time.Time // last, since this control plane was cut off; zero: never
 	conflict   string    // address of a second machine with this id

@@ -22,8 +22,8 @@ func (r *Registry) VIPs() map[string][]api.VIPReport {
 		for _, v := range n.lastStatus.GetVirtualIps() {
 			report := vipReport(id, v)
 			report.Reported = n.statusAt.UTC()
-			if from, ok := n.heldFrom[v.GetVip()]; ok {
-				from = from.UTC()
+			if h, ok := n.heldFrom[v.GetVip()]; ok {
+				from := h.from.UTC()
 				report.HeldFrom = &from
 			}
 			out[v.GetVip()] = append(out[v.GetVip()], report)
@@ -65,23 +65,28 @@ func vipState(s fleetv1.VipStatus_State) api.VIPState {
 	}
 }
 
-// heldFrom is when it was first heard of what a Status says that its node holds: an
-// earlier Status may have said it of the same term.
-func heldFrom(n *node, s *fleetv1.Status, now time.Time) map[string]time.Time {
-	var from map[string]time.Time
+// held is one term of what a node says it holds.
+type held struct {
+	term uint64
+	from time.Time // when that was first heard
+}
+
+// heldFrom is what a Status says that its node holds: an earlier one, of which before is,
+// may have said it of the same term.
+func heldFrom(before map[string]held, s *fleetv1.Status, now time.Time) map[string]held {
+	var from map[string]held
 	for _, v := range s.GetVirtualIps() {
 		if !v.GetHolds() {
 			continue
 		}
 		if from == nil {
-			from = map[string]time.Time{}
+			from = map[string]held{}
 		}
-		from[v.GetVip()] = now
-		for _, before := range n.lastStatus.GetVirtualIps() {
-			if at, ok := n.heldFrom[v.GetVip()]; ok && before.GetVip() == v.GetVip() && before.GetTerm() == v.GetTerm() {
-				from[v.GetVip()] = at
-			}
+		h := before[v.GetVip()]
+		if h.from.IsZero() || h.term != v.GetTerm() {
+			h = held{v.GetTerm(), now}
 		}
+		from[v.GetVip()] = h
 	}
 	return from
 }
