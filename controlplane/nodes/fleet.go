@@ -138,7 +138,9 @@ func (r *Registry) nextList(records []*fleetv1.NodeRecord, list *fleetv1.ListRec
 			in.Wanted = append(in.Wanted, record.GetNodeId())
 		}
 	}
-	return r.roster.Next(in)
+	next, again = r.roster.Next(in)
+	r.noteStandstill(roster.Why(in), in.Now)
+	return next, again
 }
 
 // listRevisions is by which list connected nodes say that they go, by id. The caller

@@ -78,6 +78,7 @@ type Registry struct {
 	missing  map[string]*fleetv1.NodeRecord // what the store is to have, by id
 	roster   roster.Roster
 	listed   uint64              // the revision of the list; 0: there is none, or it was not read yet
+	stands   standstill          // of the list
 	tickets  *fleetv1.TicketKeys // nil: none yet
 	state    *fleetv1.FleetState // nil: the records were not read yet
 	replaced chan struct{}       // closed when there is another state

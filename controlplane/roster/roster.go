@@ -133,6 +133,40 @@ func (r *Roster) Next(in Input) (next *fleetv1.ListRecord, again time.Time) {
 	}, time.Time{}
 }
 
+// Standstill is why a list does not follow what is wanted, other than for a moment.
+type Standstill struct {
+	// Silent are members that have not reported the present list, and More is how many of
+	// them have to before the next step.
+	Silent []string
+	More   int
+	// LeftOut are the nodes for which the list has no place.
+	LeftOut []string
+}
+
+// Why says why the list does not follow; nothing: it does, or may at any moment.
+func Why(in Input) (why Standstill) {
+	if in.Record == nil {
+		return why
+	}
+	list, wanted := in.Record.GetMembers(), normal(in.Wanted)
+	if len(list) >= MaxMembers {
+		why.LeftOut = slices.DeleteFunc(slices.Clone(wanted), func(id string) bool { return slices.Contains(list, id) })
+	}
+	reported, _ := merge(in.Record, in.Reported)
+	if _, changed := step(list, wanted); !changed || Enough(in.Record, reported) {
+		return why
+	}
+	for _, id := range voters(in.Record) {
+		if !slices.Contains(reported, id) {
+			why.Silent = append(why.Silent, id)
+		}
+	}
+	for why.More = 1; !Enough(in.Record, append(slices.Clone(reported), why.Silent[:why.More]...)); {
+		why.More++
+	}
+	return why
+}
+
 // first makes the first list, of all that want to be in it.
 func (r *Roster) first(in Input, wanted []string) (next *fleetv1.ListRecord, again time.Time) {
 	found := r.newest(0)

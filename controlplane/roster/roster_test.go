@@ -378,3 +378,40 @@ func TestListsInForceDifferByOneMemberWhateverReplicasDo(t *testing.T) {
 		t.Errorf("only %d lists: the test shows little", steps)
 	}
 }
+
+func TestWhyAListDoesNotFollowIsKnown(t *testing.T) {
+	full := make([]string, MaxMembers)
+	for i := range full {
+		full[i] = fmt.Sprintf("m%04d", i)
+	}
+	for _, c := range []struct {
+		name    string
+		record  *fleetv1.ListRecord
+		wanted  []string
+		report  string
+		silent  string
+		more    int
+		leftOut string
+	}{
+		{"there is none", nil, members("a"), "", "", 0, ""},
+		{"it has followed", record("abc", "ab"), members("abc"), "", "", 0, ""},
+		{"it is about to", record("abc", "ab"), members("abcd"), "a", "", 0, ""},
+		{"the list before was of dead machines", record("abcdef", "abcde"), members("def"), "de", "abc", 1, ""},
+		{"nobody is there", record("abcdef", "abcde"), members("def"), "", "abcde", 3, ""},
+		{"one that was found waits for a majority of its own", &fleetv1.ListRecord{Revision: 7, Members: members("abcd"), Adopted: true}, members("abc"), "a", "bcd", 2, ""},
+		{"it is full", &fleetv1.ListRecord{Revision: 7, Members: full}, append([]string{"n1", "m0000", "n2"}, full[1:]...), "", "", 0, "n1n2"},
+	} {
+		why := Why(Input{Now: noon, Record: c.record, Wanted: c.wanted, Reported: all(c.report)})
+		if strings.Join(why.Silent, "") != c.silent || why.More != c.more || strings.Join(why.LeftOut, "") != c.leftOut {
+			t.Errorf("%s: %+v", c.name, why)
+		}
+		if c.more > 0 { // so many are enough, and fewer are not
+			for _, more := range []int{c.more - 1, c.more} {
+				now := Why(Input{Now: noon, Record: c.record, Wanted: c.wanted, Reported: all(c.report + strings.Join(why.Silent[:more], ""))})
+				if (now.More == 0) != (more == c.more) {
+					t.Errorf("%s: with %d more: %+v", c.name, more, now)
+				}
+			}
+		}
+	}
+}

@@ -65,6 +65,7 @@ type loop struct {
 	grants  *vip.Grants
 	wanted  *fleetv1.AgentWanted
 	list    uint64      // revision of what Grants goes by
+	listed  bool        // this node is in it
 	self    gossip.Self // what gossip was told last
 	moved   bool        // held is not what it was then
 	alive   bool        // the main process is, and its loops turn

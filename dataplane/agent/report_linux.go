@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -109,7 +110,9 @@ func (l *loop) notEligible(w *fleetv1.AgentVip) string {
 		return "a witness grants, and never holds"
 	case l.list == 0:
 		return "no list of expected members has come yet"
-	case !slices.Contains(l.wanted.GetList(), l.node):
+	case !l.listed && len(l.wanted.GetList()) >= vip.MaxMembers:
+		return fmt.Sprintf("it is not an expected member: the list is full with %d", vip.MaxMembers)
+	case !l.listed:
 		return "it is not an expected member"
 	case len(w.GetNodes()) > 0 && !slices.Contains(w.GetNodes(), l.node):
 		return "spec.nodes leaves it out"

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	"github.com/proxyfleet/proxyfleet/dataplane/vip"
@@ -12,6 +13,7 @@ import (
 func (l *loop) obey(now int64) {
 	if l.list != l.wanted.GetListRevision() {
 		l.list = l.wanted.GetListRevision()
+		l.listed = slices.Contains(l.wanted.GetList(), l.node)
 		l.events = append(l.events, vip.Listed{List: vip.NewList(l.list, l.wanted.GetList()...)})
 	}
 	maps.DeleteFunc(l.left, func(address string, _ int64) bool { return l.find(address) == nil })

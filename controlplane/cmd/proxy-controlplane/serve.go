@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,7 +122,7 @@ func wire(
 		Bound: bound,
 		Store: st, Records: st, Epochs: st, Checker: p.publisher, Nodes: p.nodes, Heads: st,
 		Certificates: p.publisher.Certificates,
-		Notices:      func() []string { return append(p.room.notices(), p.streams.Notices()...) },
+		Notices:      func() []string { return slices.Concat(p.room.notices(), p.streams.Notices(), p.nodes.Notices()) },
 		Committed:    p.publisher.Kick,
 		Ready:        readiness(st, p.publisher),
 		Metrics:      m.handler(),
