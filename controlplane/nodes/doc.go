@@ -20,12 +20,15 @@
 //
 // A node gets its record from its first Hello, from whichever control plane it says it to,
 // and keeps it until people delete it. A record is only ever corrected in what the node
-// knows better: that it is a witness, and a later decision (docs/adr/0021).
+// knows better: that it is a witness, that it takes no part in gossip and so grants nothing,
+// and a later decision (docs/adr/0021).
 //
 // # The list of expected members
 //
 // Package roster decides, Run writes: after each change of a record, when a node reports
-// another list, and when a step is due. Every write compares and swaps.
+// another list, and when a step is due. Every write compares and swaps. Nodes that grant
+// nothing are not in it: a fleet that does not gossip has none, whatever becomes of its
+// machines, until nodes of it do.
 //
 // # Invariants
 //

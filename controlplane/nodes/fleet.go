@@ -134,8 +134,16 @@ func (r *Registry) nextList(records []*fleetv1.NodeRecord, list *fleetv1.ListRec
 		r.roster.Heard(in.Now, roster.Kept{Lineage: list.GetLineage(), Revision: list.GetRevision(), Members: list.GetMembers()})
 	}
 	for _, record := range records {
-		if isExpected(record.GetSpec()) {
-			in.Wanted = append(in.Wanted, record.GetNodeId())
+		id := record.GetNodeId()
+		switch {
+		case record.GetGrantsNothing():
+			// It goes by no list, and is told none before its record says otherwise: it
+			// does not have to report.
+			if n := r.nodes[id]; n == nil || n.current == nil || n.hello.GetGrantsNothing() {
+				in.Reported[id] = list.GetRevision()
+			}
+		case isExpected(record.GetSpec()):
+			in.Wanted = append(in.Wanted, id)
 		}
 	}
 	next, again = r.roster.Next(in)
@@ -158,8 +166,8 @@ func (r *Registry) listRevisions() map[string]uint64 {
 var errMissing = errors.New("some nodes have no record yet")
 
 // create writes the missing records and reports whether it wrote any. A record
-// that does not say of a node that it is a witness, or says it wrongly, is missing
-// too, and so is one of an earlier decision than the node's own.
+// that does not say of a node that it is a witness or grants nothing, or says it wrongly, is
+// missing too, and so is one of an earlier decision than the node's own.
 func (r *Registry) create(ctx context.Context, records []*fleetv1.NodeRecord) bool {
 	r.mu.Lock()
 	for _, record := range records {
@@ -222,6 +230,7 @@ func fleetState(records []*fleetv1.NodeRecord, list *fleetv1.ListRecord, revisio
 		state.Members = append(state.Members, &fleetv1.Member{
 			NodeId: id, Expected: left[id], Witness: record.GetWitness(),
 			Drained: record.GetSpec().GetDrained(), NotExpected: !isExpected(record.GetSpec()), Decision: record.GetDecision(),
+			GrantsNothing: record.GetGrantsNothing(),
 		})
 		delete(left, id)
 	}

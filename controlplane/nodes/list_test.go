@@ -192,3 +192,50 @@ func TestTheStateOfTheLargestFleetFitsIntoAMessage(t *testing.T) {
 		t.Errorf("%d bytes", size)
 	}
 }
+
+// TestAFleetWithoutGossipHasNoList, so that none of machines that are long gone is in force
+// when it is turned on.
+func TestAFleetWithoutGossipHasNoList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		records := nodestest.New()
+		r := open(t, records)
+		for _, id := range []string{"a", "b", "c"} { // which are replaced
+			gone := join(t, r, &fleetv1.Hello{NodeId: id, GrantsNothing: true})
+			gone.inBackground()
+			time.Sleep(2 * roster.Gather)
+			gone.link.Leave()
+		}
+		d := join(t, r, &fleetv1.Hello{NodeId: "d", GrantsNothing: true})
+		d.inBackground()
+		time.Sleep(2 * roster.Gather)
+		if list := listOf(records); list != nil {
+			t.Fatalf("%v", list)
+		}
+		d.link.Leave()
+		e := join(t, r, &fleetv1.Hello{NodeId: "e"})
+		e.expects("e")
+		d = join(t, r, &fleetv1.Hello{NodeId: "d", BootId: "again"})
+		d.expects("d e")
+	})
+}
+
+// TestAListDoesNotWaitForThoseWhoGrantNothing, as where gossip was turned off, and the machines
+// have gone since.
+func TestAListDoesNotWaitForThoseWhoGrantNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		records := withList(&fleetv1.ListRecord{Revision: 10, Lineage: 3, Members: []string{"a", "b", "c", "d"}, Before: []string{"a", "b", "c"}})
+		for _, id := range []string{"a", "b", "c"} {
+			know(records, &fleetv1.NodeRecord{NodeId: id, GrantsNothing: true})
+		}
+		know(records, &fleetv1.NodeRecord{NodeId: "d"})
+		r := open(t, records)
+		d := join(t, r, &fleetv1.Hello{NodeId: "d"})
+		d.expects("d")
+		// One of them that takes part again is told so before it may go by a list.
+		b := join(t, r, &fleetv1.Hello{NodeId: "b"})
+		state := b.expects("b d")
+		if i := slices.IndexFunc(state.GetMembers(), func(m *fleetv1.Member) bool { return m.GetNodeId() == "b" }); state.GetMembers()[i].GetGrantsNothing() {
+			t.Errorf("%v", state)
+		}
+	})
+}

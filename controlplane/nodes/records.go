@@ -16,6 +16,7 @@ func recordOf(hello *fleetv1.Hello, now time.Time) *fleetv1.NodeRecord {
 		Labels:          maps.Clone(hello.GetLabels()),
 		FirstSeenUnixMs: now.UnixMilli(),
 		Witness:         hello.GetWitness(),
+		GrantsNothing:   hello.GetGrantsNothing(),
 		Decision:        hello.GetDecision(),
 	}
 	decide(record, hello.GetDrained(), !hello.GetNotExpected())
@@ -41,16 +42,18 @@ func decide(record *fleetv1.NodeRecord, drained, expected bool) {
 // isAsSaid reports whether nothing of a node's record is wrong, or earlier, by what the
 // node said.
 func isAsSaid(record, said *fleetv1.NodeRecord) bool {
-	return record.GetWitness() == said.GetWitness() && record.GetDecision() >= said.GetDecision()
+	return record.GetWitness() == said.GetWitness() && record.GetGrantsNothing() == said.GetGrantsNothing() &&
+		record.GetDecision() >= said.GetDecision()
 }
 
-// mend notes in a node's record whether it is a witness, and a later decision.
+// mend notes in a node's record whether it grants, whether it is a witness, and a later
+// decision.
 func (r *Registry) mend(ctx context.Context, said *fleetv1.NodeRecord) error {
 	record, seen, err := r.c.Records.Node(ctx, said.GetNodeId())
 	if err != nil || isAsSaid(record, said) {
 		return err
 	}
-	record.Witness = said.GetWitness()
+	record.Witness, record.GrantsNothing = said.GetWitness(), said.GetGrantsNothing()
 	if said.GetDecision() > record.GetDecision() {
 		r.log.Warn("node: a later decision about it than the store's is known, which was put back; it counts",
 			"node", said.GetNodeId(), "drained", said.GetSpec().GetDrained(), "expected", isExpected(said.GetSpec()),

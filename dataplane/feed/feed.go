@@ -92,9 +92,12 @@ type Numbers struct {
 type VIPs struct {
 	// Kept is the list of expected members that the node has on its disk.
 	Kept member.List
-	// GrantsBy is the revision of the list that it grants by from now on.
+	// GrantsBy is the revision of the list that it grants by from now on; of one that
+	// grants nothing, of the last that it was told.
 	GrantsBy uint64
-	Statuses []*fleetv1.VipStatus
+	// GrantsNothing: the node takes no part, and no list is on its disk.
+	GrantsNothing bool
+	Statuses      []*fleetv1.VipStatus
 }
 
 // State is how the feed stands, for the admin endpoint.

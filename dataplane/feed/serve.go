@@ -173,7 +173,7 @@ func (f *Feed) answer(stream link, a answer) error {
 }
 
 func (f *Feed) hello(running tree.Version) *fleetv1.NodeMessage {
-	list, decision := f.c.VIPs().Kept, f.c.Decision()
+	vips, decision := f.c.VIPs(), f.c.Decision()
 	return &fleetv1.NodeMessage{Message: &fleetv1.NodeMessage_Hello{Hello: &fleetv1.Hello{
 		NodeId:      f.c.NodeID,
 		Labels:      f.c.Labels,
@@ -187,9 +187,10 @@ func (f *Feed) hello(running tree.Version) *fleetv1.NodeMessage {
 		NotExpected: decision.NotExpected,
 		Decision:    decision.Number,
 
-		ListRevision: list.Revision,
-		List:         list.IDs,
-		ListLineage:  list.Lineage,
+		ListRevision:  vips.Kept.Revision,
+		List:          vips.Kept.IDs,
+		ListLineage:   vips.Kept.Lineage,
+		GrantsNothing: vips.GrantsNothing,
 	}}}
 }
 

@@ -53,6 +53,22 @@ func SaveList(dir string, l member.List) error {
 	return nil
 }
 
+// ForgetList takes back what SaveList kept: when it returns nil, LoadList finds nothing,
+// whatever happens to the machine.
+func ForgetList(dir string) error {
+	err := os.Remove(filepath.Join(dir, listName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("list of expected members: %w", err)
+	}
+	return nil
+}
+
 // encodeList is magic, checksum of the rest, lineage, revision, and the ids
 // behind their length.
 func encodeList(l member.List) []byte {

@@ -178,6 +178,7 @@ func (n *node) build() (config admin.Config, err error) {
 		return config, err
 	}
 	n.vips = newVIPs(o, n.engine, n.world.stderr, n.logger)
+	n.vips.begin = n.begins()
 	n.drainer = fleetstate.NewDrainer(fleetstate.DrainerConfig{
 		NodeID: o.nodeID, Engine: n.engine, Logger: n.logger,
 		Resign:  func(ctx context.Context) { n.vips.resign(ctx, isDrained) },
@@ -213,7 +214,7 @@ func (n *node) start(parts *lifecycle.Parts) {
 	parts.Start("drain", n.drainer.Run)
 	parts.Start("session-ticket keys", n.tickets.Run)
 	parts.Start("configuration", n.following.wrap(n.source.Run))
-	parts.Start("virtual IPs", n.vipPart.wrap(func(ctx context.Context) error { return n.vips.Run(ctx, n.begins()) }))
+	parts.Start("virtual IPs", n.vipPart.wrap(func(ctx context.Context) error { return n.vips.Run(ctx) }))
 	if n.control != nil {
 		parts.Start("control socket", n.control.Run)
 	}
@@ -342,7 +343,7 @@ func (n *node) apply(ctx context.Context, t *table.Table) error {
 // fleetState takes what the control plane says of nodes. It does not block.
 func (n *node) fleetState(s *fleetv1.FleetState) {
 	n.drainer.Take(s)
-	n.vips.lists.Take(s)
+	n.vips.take(s)
 	n.tickets.Take(s)
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/fleetstate"
+	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
@@ -58,13 +60,18 @@ type vips struct {
 	logger     *slog.Logger
 	supervisor *agent.Supervisor // nil: gossip is off
 	lists      *fleetstate.Lists
-	changed    chan struct{} // holds a token when a Status should be sent
-	probe      selfProbe     // nil where supervisor is
+	changed    chan struct{}   // holds a token when a Status should be sent
+	probe      selfProbe       // nil where supervisor is
+	begin      <-chan struct{} // closed when this process is the node's; set before parts start
+	listsDir   string          // where lists are kept; likewise
 
 	// guarded by mu
-	mu     sync.Mutex
-	names  []string // of the virtual IPs of the table
-	reason [reasons]bool
+	mu           sync.Mutex
+	names        []string // of the virtual IPs of the table
+	reason       [reasons]bool
+	forgot       bool // the list that was kept: see takesNoPart
+	cannotForget bool
+	told         uint64 // the revision of the last list, where the node takes no part
 }
 
 // selfProbe asks whether a client would be served.
@@ -119,10 +126,62 @@ func poke(c chan struct{}) {
 	}
 }
 
-// remember takes up the list that was kept in a directory.
+// remember takes up the list that was kept in a directory, or forgets it.
 func (v *vips) remember(dir string) {
+	v.listsDir = dir
+	if v.takesNoPart() {
+		return
+	}
 	if list := v.lists.Remember(dir); v.supervisor != nil && list.Revision != 0 {
 		v.supervisor.SetList(list.Revision, list.IDs)
+	}
+}
+
+// takesNoPart says that the node grants nothing, by whatever list, and will by none that
+// there was: it does not gossip, and has forgotten the list that it kept when it did. So
+// a fleet that turns gossip on goes by a list of then, whatever became of its machines. In
+// an upgrade the process before may keep lists until this one serves.
+func (v *vips) takesNoPart() bool {
+	if v.supervisor != nil {
+		return false
+	}
+	select {
+	case <-v.begin:
+	default:
+		return false
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.forgot || v.cannotForget {
+		return v.forgot
+	}
+	if v.listsDir != "" {
+		if err := lastgood.ForgetList(v.listsDir); err != nil {
+			v.logger.Error("virtual IPs: this node counts as one that grants", "error", err)
+			v.cannotForget = true
+			return false
+		}
+	}
+	v.forgot = true
+	return true
+}
+
+// take takes the list of expected members, if the node goes by one. One that the control
+// plane has for a node that grants nothing still may not be the latest: the next one tells.
+func (v *vips) take(s *fleetv1.FleetState) {
+	i := slices.IndexFunc(s.GetMembers(), func(m *fleetv1.Member) bool { return m.GetNodeId() == v.options.nodeID })
+	switch {
+	case v.takesNoPart():
+		v.mu.Lock()
+		news := v.told != s.GetListRevision()
+		v.told = s.GetListRevision()
+		v.mu.Unlock()
+		if news { // a control plane of an older build waits for its word
+			poke(v.changed)
+		}
+	case v.supervisor != nil && i >= 0 && s.GetMembers()[i].GetGrantsNothing():
+	default:
+		v.lists.Take(s)
 	}
 }
 
@@ -136,13 +195,17 @@ func (v *vips) goBy(list member.List) {
 }
 
 // Run takes part from when begin is closed until ctx ends.
-func (v *vips) Run(ctx context.Context, begin <-chan struct{}) error {
+func (v *vips) Run(ctx context.Context) error {
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-begin:
+	case <-v.begin:
+	}
+	if v.takesNoPart() {
+		<-ctx.Done()
+		return nil
 	}
 	v.lists.Recall()                         // before the vip-agent grants by the list before
 	wait.Go(func() { _ = v.lists.Run(ctx) }) // it ends with ctx alone
@@ -255,6 +318,11 @@ func (v *vips) say() feed.VIPs {
 	v.mu.Unlock()
 	list := v.lists.List()
 	said := feed.VIPs{Kept: list, GrantsBy: list.Revision}
+	if v.takesNoPart() {
+		v.mu.Lock()
+		said = feed.VIPs{GrantsBy: v.told, GrantsNothing: true}
+		v.mu.Unlock()
+	}
 	if v.supervisor != nil {
 		said.GrantsBy, said.Statuses = v.supervisor.ListRevision(), explain(v.supervisor.Statuses(), why)
 		return said

@@ -564,7 +564,9 @@ type NodeRecord struct {
 	// The number of what people decided last about spec. It grows with each decision, and is
 	// at least its Unix milliseconds, so that of two stores the later decision has the higher
 	// number. 0: none was made.
-	Decision      uint64 `protobuf:"varint,6,opt,name=decision" json:"decision,omitempty"`
+	Decision uint64 `protobuf:"varint,6,opt,name=decision" json:"decision,omitempty"`
+	// As its last Hello said.
+	GrantsNothing bool `protobuf:"varint,7,opt,name=grants_nothing,json=grantsNothing" json:"grants_nothing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -639,6 +641,13 @@ func (x *NodeRecord) GetDecision() uint64 {
 		return x.Decision
 	}
 	return 0
+}
+
+func (x *NodeRecord) GetGrantsNothing() bool {
+	if x != nil {
+		return x.GrantsNothing
+	}
+	return false
 }
 
 // ListRecord is the list of expected members in force, and what is needed to
@@ -781,7 +790,7 @@ const file_fleet_v1_store_proto_rawDesc = "" +
 	"\ftime_unix_ms\x18\x01 \x01(\x03R\n" +
 	"timeUnixMs\")\n" +
 	"\vFleetRecord\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x04R\brevision\"\xa1\x02\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"\xc8\x02\n" +
 	"\n" +
 	"NodeRecord\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x128\n" +
@@ -789,7 +798,8 @@ const file_fleet_v1_store_proto_rawDesc = "" +
 	"\x04spec\x18\x03 \x01(\v2\x0e.fleet.v1.NodeR\x04spec\x12+\n" +
 	"\x12first_seen_unix_ms\x18\x04 \x01(\x03R\x0ffirstSeenUnixMs\x12\x18\n" +
 	"\awitness\x18\x05 \x01(\bR\awitness\x12\x1a\n" +
-	"\bdecision\x18\x06 \x01(\x04R\bdecision\x1a9\n" +
+	"\bdecision\x18\x06 \x01(\x04R\bdecision\x12%\n" +
+	"\x0egrants_nothing\x18\a \x01(\bR\rgrantsNothing\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\x01\n" +

@@ -466,7 +466,10 @@ type Hello struct {
 	// They count where the control plane has no record of the node, or one of an earlier
 	// decision: so neither a store that was wiped nor one that was put back from a backup
 	// gives traffic to a node that it was taken off, or keeps it from one that has it again.
-	Decision      uint64 `protobuf:"varint,13,opt,name=decision" json:"decision,omitempty"`
+	Decision uint64 `protobuf:"varint,13,opt,name=decision" json:"decision,omitempty"`
+	// The node takes no part in gossip and keeps no list: it grants nothing, and will by no
+	// list that there was. So no list has to wait for it, and none needs it.
+	GrantsNothing bool `protobuf:"varint,14,opt,name=grants_nothing,json=grantsNothing" json:"grants_nothing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -590,6 +593,13 @@ func (x *Hello) GetDecision() uint64 {
 		return x.Decision
 	}
 	return 0
+}
+
+func (x *Hello) GetGrantsNothing() bool {
+	if x != nil {
+		return x.GrantsNothing
+	}
+	return false
 }
 
 // Welcome is the server's first message: the node is who it says to be, as far
@@ -873,7 +883,7 @@ type Status struct {
 	// now on, over restarts too: it has kept the list on its disk, and grants by no
 	// older one again. The list changes further by what nodes report here, so it is
 	// sent as soon as it changed. A node that takes no part in gossip grants
-	// nothing and reports the list that it kept.
+	// nothing and reports the list that it was told last.
 	ListRevision uint64 `protobuf:"varint,7,opt,name=list_revision,json=listRevision" json:"list_revision,omitempty"`
 	// How each virtual IP of the running version stands, as this node sees it.
 	VirtualIps []*VipStatus `protobuf:"bytes,8,rep,name=virtual_ips,json=virtualIps" json:"virtual_ips,omitempty"`
@@ -1458,7 +1468,11 @@ type Member struct {
 	NotExpected bool `protobuf:"varint,6,opt,name=not_expected,json=notExpected" json:"not_expected,omitempty"`
 	// The number of the decision that drained and not_expected are of; 0: none was made. A
 	// node passes over one that is earlier than the one that it knows.
-	Decision      uint64 `protobuf:"varint,7,opt,name=decision" json:"decision,omitempty"`
+	Decision uint64 `protobuf:"varint,7,opt,name=decision" json:"decision,omitempty"`
+	// By its record the node grants nothing, as its last Hello said. A node that takes part
+	// goes by no list that comes with this of itself: there may have been a later one, which
+	// did not wait for it.
+	GrantsNothing bool `protobuf:"varint,8,opt,name=grants_nothing,json=grantsNothing" json:"grants_nothing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1540,6 +1554,13 @@ func (x *Member) GetDecision() uint64 {
 		return x.Decision
 	}
 	return 0
+}
+
+func (x *Member) GetGrantsNothing() bool {
+	if x != nil {
+		return x.GrantsNothing
+	}
+	return false
 }
 
 // Order tells a node to do something once.
@@ -1720,7 +1741,7 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"fleetState\x12'\n" +
 	"\x05order\x18\x03 \x01(\v2\x0f.fleet.v1.OrderH\x00R\x05order\x12-\n" +
 	"\awelcome\x18\x04 \x01(\v2\x11.fleet.v1.WelcomeH\x00R\awelcomeB\t\n" +
-	"\amessage\"\xde\x03\n" +
+	"\amessage\"\x85\x04\n" +
 	"\x05Hello\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x123\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1b.fleet.v1.Hello.LabelsEntryR\x06labels\x12+\n" +
@@ -1735,7 +1756,8 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	" \x01(\x04R\vlistLineage\x12\x18\n" +
 	"\adrained\x18\v \x01(\bR\adrained\x12!\n" +
 	"\fnot_expected\x18\f \x01(\bR\vnotExpected\x12\x1a\n" +
-	"\bdecision\x18\r \x01(\x04R\bdecision\x1a9\n" +
+	"\bdecision\x18\r \x01(\x04R\bdecision\x12%\n" +
+	"\x0egrants_nothing\x18\x0e \x01(\bR\rgrantsNothing\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"B\n" +
@@ -1822,7 +1844,7 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\n" +
 	"TicketKeys\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x12\n" +
-	"\x04keys\x18\x02 \x03(\fR\x04keys\"\xa1\x02\n" +
+	"\x04keys\x18\x02 \x03(\fR\x04keys\"\xc8\x02\n" +
 	"\x06Member\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x124\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1c.fleet.v1.Member.LabelsEntryR\x06labels\x12\x1a\n" +
@@ -1830,7 +1852,8 @@ const file_fleet_v1_sync_proto_rawDesc = "" +
 	"\adrained\x18\x04 \x01(\bR\adrained\x12\x18\n" +
 	"\awitness\x18\x05 \x01(\bR\awitness\x12!\n" +
 	"\fnot_expected\x18\x06 \x01(\bR\vnotExpected\x12\x1a\n" +
-	"\bdecision\x18\a \x01(\x04R\bdecision\x1a9\n" +
+	"\bdecision\x18\a \x01(\x04R\bdecision\x12%\n" +
+	"\x0egrants_nothing\x18\b \x01(\bR\rgrantsNothing\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"1\n" +
