@@ -55,6 +55,13 @@ func (x *Exchange) normalise(env *Env) string {
 
 // match finds the route in the table of this turn.
 func (x *Exchange) match(env *Env) *table.Route {
+	route := env.Listener.Match(x.asks(env))
+	env.query.Head = nil // it belongs to the stream
+	return route
+}
+
+// asks is what routes are chosen by.
+func (x *Exchange) asks(env *Env) *table.Query {
 	h, q := x.head, &env.query
 	q.Method, q.MethodName = h.Method, h.Bytes(h.MethodName)
 	if x.extended() { // a route sees what it would have been in HTTP/1.1
@@ -66,16 +73,13 @@ func (x *Exchange) match(env *Env) *table.Route {
 		q.RawQuery = h.Bytes(h.Query)
 	}
 	q.Head, q.Client, q.Untrusted = h, x.client.Addr(), !x.trusted
-	route := env.Listener.Match(q)
-	q.Head = nil // it belongs to the stream
-	return route
+	return q
 }
 
 // identify finds out who asks, and gives the request an id: the client's words
 // count only if the peer is a trusted proxy.
 func (x *Exchange) identify(env *Env) {
-	trusted := env.Listener.TrustedProxies
-	if x.trusted = contains(trusted, x.peer.Addr()); !x.trusted {
+	if x.meet(env.Listener); !x.trusted {
 		x.makeID(env)
 		return
 	}
@@ -85,21 +89,19 @@ func (x *Exchange) identify(env *Env) {
 			x.takeID(h.Bytes(f.Value))
 		}
 	}
-	if client, ok := forwardedClient(h, trusted); ok {
-		x.client = netip.AddrPortFrom(client, 0)
-	}
 	if x.local.idLen == 0 {
 		x.makeID(env)
 	}
 }
 
-func contains(prefixes []netip.Prefix, a netip.Addr) bool {
-	for _, p := range prefixes {
-		if p.Contains(a) {
-			return true
-		}
+// meet finds out whether the peer's word counts, and who the client is by it.
+func (x *Exchange) meet(l *table.Listener) {
+	if x.trusted = l.Trusts(x.peer.Addr()); !x.trusted {
+		return
 	}
-	return false
+	if client, ok := forwardedClient(x.head, l); ok {
+		x.client = netip.AddrPortFrom(client, 0)
+	}
 }
 
 // mostForwarded is how much of X-Forwarded-For is believed, from the right: no chain of
@@ -109,7 +111,7 @@ const mostForwarded = 16
 // forwardedClient is the rightmost address of X-Forwarded-For, whose lines are one list
 // (RFC 9110 section 5.3), that is not a trusted proxy's; where all are, the leftmost. An
 // element that is no address ends the walk: what stands left of it is hearsay.
-func forwardedClient(h *message.Head, trusted []netip.Prefix) (client netip.Addr, ok bool) {
+func forwardedClient(h *message.Head, l *table.Listener) (client netip.Addr, ok bool) {
 	left := mostForwarded
 	for i := len(h.Fields) - 1; i >= 0; i-- {
 		if h.Fields[i].ID != message.FieldXForwardedFor {
@@ -125,7 +127,7 @@ func forwardedClient(h *message.Head, trusted []netip.Prefix) (client netip.Addr
 				return client, ok
 			}
 			client, ok = a.Unmap(), true
-			if !contains(trusted, client) {
+			if !l.Trusts(client) {
 				return client, true
 			}
 		}

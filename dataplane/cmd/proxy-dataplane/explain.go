@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
@@ -67,13 +68,13 @@ func newExplainCommand(w world) *cobra.Command {
 	flags.StringVar(&a.listener, "listener", "", "`NAME` of a listener (default each of HTTP and HTTPS)")
 	flags.StringVarP(&a.method, "method", "X", "GET", "`METHOD` of the request")
 	flags.StringArrayVarP(&a.fields, "header", "H", nil, "`FIELD: VALUE` of the request; repeated")
-	flags.StringVar(&a.client, "client", "", "`ADDRESS` of the client (default none, which no clientCIDRs has)")
+	flags.StringVar(&a.client, "client", "", "`ADDRESS` that the request comes from: the client's, or a trusted proxy's (default none, which no clientCIDRs has)")
 	return command
 }
 
 // explain prints the walk; found: each listener has a route.
 func (a *asked) explain(ctx context.Context, w world) (found bool, err error) {
-	q, err := a.query()
+	head, peer, err := a.request()
 	if err != nil {
 		return false, err
 	}
@@ -89,7 +90,7 @@ func (a *asked) explain(ctx context.Context, w world) (found bool, err error) {
 			continue
 		}
 		looked++
-		text, has := walk(l, *q)
+		text, has := walk(l, head, peer)
 		found = found && has
 		if _, err := io.WriteString(w.stdout, text); err != nil {
 			return false, err
@@ -104,55 +105,41 @@ func (a *asked) explain(ctx context.Context, w world) (found bool, err error) {
 	return found, nil
 }
 
-// query reads the request as a node reads it from its connection.
-func (a *asked) query() (*table.Query, error) {
+// request reads the request as a node reads it from its connection.
+func (a *asked) request() (head *message.Head, peer netip.Addr, err error) {
 	u, err := url.Parse(a.url)
 	if err != nil {
-		return nil, err
+		return nil, peer, err
 	}
 	if u.Host == "" {
-		return nil, fmt.Errorf("%q: expected a URL with a host, as http://shop.test/cart", a.url)
+		return nil, peer, fmt.Errorf("%q: expected a URL with a host, as http://shop.test/cart", a.url)
 	}
-	q := &table.Query{}
 	if a.client != "" {
-		if q.Client, err = netip.ParseAddr(a.client); err != nil {
-			return nil, fmt.Errorf("--client: %w", err)
+		if peer, err = netip.ParseAddr(a.client); err != nil {
+			return nil, peer, fmt.Errorf("--client: %w", err)
 		}
 	}
 	lines := append([]string{a.method + " " + u.RequestURI() + " HTTP/1.1", "Host: " + u.Host}, a.fields...)
 	for _, line := range lines {
 		if strings.ContainsAny(line, "\r\n") {
-			return nil, fmt.Errorf("%q is more than one line", line)
+			return nil, peer, fmt.Errorf("%q is more than one line", line)
 		}
 	}
 	var reader http1.Reader
 	reader.Init(http1.Server, http1.Limits{})
-	head := &message.Head{}
+	head = &message.Head{}
 	if ev := reader.Next([]byte(strings.Join(lines, "\r\n")+"\r\n\r\n"), head); ev.Kind != http1.Head {
-		return nil, fmt.Errorf("a node refuses such a request: %s", ev.Reason)
+		return nil, peer, fmt.Errorf("a node refuses such a request: %s", ev.Reason)
 	}
-	q.Head, q.Method, q.MethodName, q.HasQuery = head, head.Method, head.Bytes(head.MethodName), head.HasQuery
-	q.RawQuery = head.Bytes(head.Query)
-	return q, nil
+	return head, peer, nil
 }
 
 // walk is what a listener does with a request, as text.
-func walk(l *table.Listener, q table.Query) (text string, found bool) {
+func walk(l *table.Listener, head *message.Head, peer netip.Addr) (text string, found bool) {
 	var b strings.Builder
 	tell := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
 	tell("Listener/%s\n", l.Name)
-	path, _, problem := message.NormalPath(q.Head.Bytes(q.Head.Path), nil, l.Path)
-	host, _, ok := message.NormalHost(q.Head.Bytes(q.Head.Authority), nil)
-	switch {
-	case problem != message.PathOK:
-		tell("  400: %s\n", problem)
-		return b.String(), false
-	case !ok:
-		tell("  400: host\n")
-		return b.String(), false
-	}
-	q.Path, q.Host, q.Untrusted = path, host, !l.Trusts(q.Client)
-	l.Explain(&q, func(s table.Step) {
+	problem := exchange.Explain(l, head, peer, func(s table.Step) {
 		class := s.Class
 		if class == "" {
 			class = "any host"
@@ -171,7 +158,10 @@ func walk(l *table.Listener, q table.Query) (text string, found bool) {
 			tell("  %s: Route/%s does not fit by match.%s\n", class, s.Route.Name, s.Failed)
 		}
 	})
-	if !found {
+	switch {
+	case problem != "":
+		tell("  400: %s\n", problem)
+	case !found:
 		tell("  404: no route is left\n")
 	}
 	return b.String(), found

@@ -10,7 +10,7 @@ import (
 const explained = `
 kind: Listener
 name: web
-spec: {port: 8080, protocol: HTTP}
+spec: {port: 8080, protocol: HTTP, trustedProxies: [10.0.0.0/8]}
 ---
 kind: Listener
 name: strict
@@ -55,6 +55,22 @@ func TestExplainSaysWhichRouteARequestGetsAndWhyNoOther(t *testing.T) {
   shop.test: Route/beta does not fit by match.query: full
   shop.test: Route/cart does not fit by match.methods
   *.test: Route/inside is taken
+`,
+		},
+		{
+			"for the client that a trusted proxy names", []string{"--listener", "web", "--client", "10.0.0.1", "-H", "X-Forwarded-For: 192.0.2.7", "http://shop.test/"}, exitDone, `Listener/web
+  shop.test: Route/beta does not fit by match.path
+  shop.test: Route/cart does not fit by match.path
+  *.test: Route/inside is taken
+`,
+		},
+		{
+			"for the peer that is no trusted proxy", []string{"--listener", "web", "--client", "203.0.113.1", "-H", "X-Forwarded-For: 192.0.2.7", "http://shop.test/"}, exitFailed, `Listener/web
+  shop.test: Route/beta does not fit by match.path
+  shop.test: Route/cart does not fit by match.path
+  *.test: Route/inside does not fit by match.clientCIDRs
+  any host: no route
+  404: no route is left
 `,
 		},
 		{
