@@ -19,6 +19,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "input", Floor: 0},
 			{Dir: "lifecycle", Floor: 0},
 			{Dir: "seal", Floor: 0},
+			{Dir: "wakeup", Floor: 0},
 			{Dir: "tree", Floor: 1, Pure: true},
 			{Dir: "resource", Floor: 2, Pure: true},
 			{Dir: "api", Floor: 3, Pure: true},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
 	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 const (
@@ -164,7 +165,7 @@ func (d *demo) apply(ctx context.Context) (api.Version, error) {
 		if err != nil && !errors.Is(err, client.ErrNoServer) {
 			return api.Version{}, err
 		}
-		if !sleep(ctx, lookPause) {
+		if !wakeup.After(ctx, lookPause) {
 			return api.Version{}, ctx.Err()
 		}
 	}
@@ -194,7 +195,7 @@ func (d *demo) waitForNodes(ctx context.Context, version api.Version) (missing s
 			}
 			missing = strings.Join(names, ", ")
 		}
-		if !sleep(ctx, lookPause) {
+		if !wakeup.After(ctx, lookPause) {
 			return missing, ctx.Err()
 		}
 	}
@@ -311,16 +312,4 @@ func quoted(word string) string {
 		return word
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
-
-// sleep waits; it is false when the context ended before.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -23,22 +23,20 @@ import (
 	"github.com/proxyfleet/proxyfleet/cli/controlplanetest"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 // screen is what the demo printed, safe to read meanwhile.
 type screen struct {
 	mu      sync.Mutex
 	b       bytes.Buffer
-	changed chan struct{} // holds a value after something was printed
+	changed wakeup.Signal // something was printed
 }
 
 func (s *screen) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	select {
-	case s.changed <- struct{}{}:
-	default:
-	}
+	s.changed.Send()
 	return s.b.Write(p)
 }
 
@@ -74,7 +72,7 @@ func stage(t *testing.T, parts map[string]string) (Config, *screen) {
 	}
 	ports := freePorts(t, 6)
 	local := func(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
-	out := &screen{changed: make(chan struct{}, 1)}
+	out := &screen{changed: wakeup.NewSignal()}
 	return Config{
 		Dir: filepath.Join(t.TempDir(), "fleet"), Nodes: 2, Self: filepath.Join(bin, "proxyctl"), Out: out,
 		ReadyTimeout: 20 * time.Second, grace: stopGrace,

@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 const (
@@ -55,7 +56,7 @@ func (d *demo) waitForVIPs(ctx context.Context) (missing string, err error) {
 		if err == nil && missing == "" {
 			return "", nil
 		}
-		if !sleep(ctx, lookPause) {
+		if !wakeup.After(ctx, lookPause) {
 			return missing, ctx.Err()
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 // Where Options.Path points elsewhere than to a file.
@@ -56,7 +57,7 @@ type Log struct {
 
 	queue chan *buffer
 	free  chan *buffer
-	asks  chan struct{} // holds a token when the file is to be opened anew
+	asks  wakeup.Signal // the file is to be opened anew
 
 	written atomic.Uint64
 	refused atomic.Uint64 // lines that the destination did not take
@@ -89,7 +90,7 @@ func New(o Options) (*Log, error) {
 		options: o,
 		queue:   make(chan *buffer, queueLength),
 		free:    make(chan *buffer, queueLength),
-		asks:    make(chan struct{}, 1),
+		asks:    wakeup.NewSignal(),
 	}
 	switch o.Path {
 	case Off:
@@ -146,12 +147,7 @@ func endsTorn(path string, size int64) bool {
 
 // Reopen has the file opened anew under its name, for programs that moved it away.
 // If that fails the file at hand stays in use. Without a file it does nothing.
-func (l *Log) Reopen() {
-	select {
-	case l.asks <- struct{}{}:
-	default: // it is asked already
-	}
-}
+func (l *Log) Reopen() { l.asks.Send() }
 
 // reopen is Reopen when Run comes to it. Not before: while a write is stuck the file
 // may be moved again.

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 	"golang.org/x/sys/unix"
 )
 
@@ -89,7 +90,7 @@ func (p *SelfProbe) Fault() string {
 
 // Run probes until ctx ends.
 func (p *SelfProbe) Run(ctx context.Context) error {
-	for sleep(ctx, probeEvery) {
+	for wakeup.After(ctx, probeEvery) {
 		p.take(p.round(ctx))
 	}
 	return nil
@@ -112,18 +113,6 @@ func (p *SelfProbe) take(v verdict) {
 			p.fault.Store(&v.fault)
 			p.engine.log.Warn("self-probe: this node does not serve; others hold virtual IPs rather", "problem", v.fault)
 		}
-	}
-}
-
-// sleep waits; false: ctx has ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 
@@ -193,7 +182,7 @@ func (p *SelfProbe) suspects(at listening) bool { return at.address == p.suspect
 // ask probes one address, more than once if it must.
 func (p *SelfProbe) ask(ctx context.Context, at listening) (err error) {
 	for i := range probeAttempts {
-		if i > 0 && !sleep(ctx, probeEvery) {
+		if i > 0 && !wakeup.After(ctx, probeEvery) {
 			return err
 		}
 		if err = p.probe(ctx, at.address); err == nil || errors.Is(err, errUnasked) {

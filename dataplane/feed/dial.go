@@ -118,15 +118,3 @@ func startIndex(nodeID string, n int) int {
 	h.Write([]byte(nodeID))
 	return int(h.Sum32() % uint32(n))
 }
-
-// sleep waits, and reports false if ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

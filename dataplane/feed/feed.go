@@ -18,6 +18,7 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 const (
@@ -199,7 +200,7 @@ func (f *Feed) Run(ctx context.Context) error {
 		delay := pause.next()
 		f.disconnected(address, err)
 		f.log.Warn("control plane: stream ended", "address", address, "error", err, "retry_in", delay)
-		if !sleep(ctx, delay) {
+		if !wakeup.After(ctx, delay) {
 			break
 		}
 	}

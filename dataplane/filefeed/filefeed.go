@@ -11,6 +11,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 // lookEvery is how often the files are looked at. Asking the file system works where
@@ -46,7 +47,7 @@ type Feed struct {
 	// immutable
 	c    Config
 	log  *slog.Logger
-	asks chan struct{} // holds a token when Reload was called
+	asks wakeup.Signal // Reload was called
 
 	// owned by Run
 	source source
@@ -62,7 +63,7 @@ func New(c Config) *Feed {
 		c.Logger = slog.Default()
 	}
 	return &Feed{
-		c: c, log: c.Logger, asks: make(chan struct{}, 1), source: source{path: c.Path},
+		c: c, log: c.Logger, asks: wakeup.NewSignal(), source: source{path: c.Path},
 		state: State{Path: c.Path, Since: time.Now()},
 	}
 }
@@ -78,12 +79,7 @@ func (f *Feed) State() State {
 func (f *Feed) Resources() tree.Tree { return f.State().Running.Tree }
 
 // Reload asks Run to read the file even if it looks the same.
-func (f *Feed) Reload() {
-	select {
-	case f.asks <- struct{}{}:
-	default: // it is asked already
-	}
-}
+func (f *Feed) Reload() { f.asks.Send() }
 
 // Check reads the file before anything is started: a node that cannot serve at
 // all says so and ends.

@@ -10,6 +10,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 const (
@@ -44,9 +45,9 @@ type Drainer struct {
 	c      DrainerConfig
 	logger *slog.Logger
 	wanted atomic.Bool
-	asks   chan struct{}
-	done   atomic.Bool // what the engine does
-	dir    string      // where the decision is kept; empty: nowhere
+	asks   wakeup.Signal // something was taken
+	done   atomic.Bool   // what the engine does
+	dir    string        // where the decision is kept; empty: nowhere
 
 	// said is the last decision that was heard, but for being drained, which is wanted;
 	// nil: none was. It is written after wanted.
@@ -64,7 +65,7 @@ func NewDrainer(c DrainerConfig) *Drainer {
 	if c.Changed == nil {
 		c.Changed = func() {}
 	}
-	return &Drainer{c: c, logger: c.Logger, asks: make(chan struct{}, 1)}
+	return &Drainer{c: c, logger: c.Logger, asks: wakeup.NewSignal()}
 }
 
 // Take takes what the control plane says of the node. It does not block.
@@ -94,7 +95,7 @@ func (d *Drainer) Take(s *fleetv1.FleetState) {
 	if m != nil && s.GetDecisions() {
 		d.said.Store(&member.Decision{Number: m.GetDecision(), NotExpected: m.GetNotExpected()})
 	}
-	poke(d.asks)
+	d.asks.Send()
 }
 
 // Decision is the last one that was heard.

@@ -10,6 +10,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 // listRetry is the pause after the list could not be kept.
@@ -19,7 +20,7 @@ const listRetry = time.Second
 type Lists struct {
 	goBy   func(member.List)
 	logger *slog.Logger
-	asks   chan struct{} // holds a token when there is a list
+	asks   wakeup.Signal // there is a list
 
 	// guarded by mu
 	mu   sync.Mutex
@@ -31,7 +32,7 @@ type Lists struct {
 // NewLists makes one that calls goBy with each list that is kept, in order, but the one
 // of Remember.
 func NewLists(goBy func(member.List), logger *slog.Logger) *Lists {
-	return &Lists{goBy: goBy, logger: logger, asks: make(chan struct{}, 1)}
+	return &Lists{goBy: goBy, logger: logger, asks: wakeup.NewSignal()}
 }
 
 // Remember takes up the list that was kept in a directory, and has the next ones kept
@@ -73,7 +74,7 @@ func (l *Lists) Take(s *fleetv1.FleetState) {
 	l.mu.Lock()
 	l.next = next
 	l.mu.Unlock()
-	poke(l.asks)
+	l.asks.Send()
 }
 
 // List is the one that is kept.
@@ -118,11 +119,4 @@ func (l *Lists) follow(list member.List) {
 	l.mu.Unlock()
 	l.logger.Debug("virtual IPs: expected members", "revision", list.Revision, "members", len(list.IDs))
 	l.goBy(list)
-}
-
-func poke(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // it is known already
-	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 // TicketKeyBytes is the size of a session-ticket key.
@@ -25,7 +26,7 @@ type TicketKeys struct {
 	set    func([][TicketKeyBytes]byte)
 	logger *slog.Logger
 	file   *lastgood.Tickets // nil: none is kept
-	asks   chan struct{}
+	asks   wakeup.Signal     // keys were taken
 
 	kept *fleetv1.TicketKeys // owned by Run: what the file holds
 
@@ -35,7 +36,7 @@ type TicketKeys struct {
 
 // NewTicketKeys makes one that puts keys into force by set, the first of which seals.
 func NewTicketKeys(set func([][TicketKeyBytes]byte), logger *slog.Logger) *TicketKeys {
-	return &TicketKeys{set: set, logger: logger, asks: make(chan struct{}, 1)}
+	return &TicketKeys{set: set, logger: logger, asks: wakeup.NewSignal()}
 }
 
 // Remember keeps keys in a file, and puts those that it holds into force.
@@ -51,7 +52,7 @@ func (t *TicketKeys) Take(s *fleetv1.FleetState) {
 	if s.GetTicketKeys() == nil || !t.follow(s.GetTicketKeys()) {
 		return
 	}
-	poke(t.asks)
+	t.asks.Send()
 }
 
 // follow puts keys into force unless they are no news: a control plane that reads an

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/member"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 var (
@@ -43,7 +44,7 @@ type Gossip struct {
 	labels  []member.Label
 	ready   chan struct{}
 	views   chan member.View
-	changed chan struct{} // self changed
+	changed wakeup.Signal // self changed
 
 	// guarded by mu. memberlist calls the delegate with locks of its own held:
 	// nothing of it is called with mu held.
@@ -99,7 +100,7 @@ func New(c Config) (*Gossip, error) {
 	c.Timing = c.Timing.withDefaults()
 	g := &Gossip{
 		c: c, log: c.Logger, address: address, labels: labels, self: c.Self,
-		ready: make(chan struct{}), views: make(chan member.View, 1), changed: make(chan struct{}, 1),
+		ready: make(chan struct{}), views: make(chan member.View, 1), changed: wakeup.NewSignal(),
 		known: map[string]place{},
 	}
 	g.publish()
@@ -138,10 +139,7 @@ func (g *Gossip) SetSelf(s Self) {
 	defer g.mu.Unlock()
 	g.self = s
 	g.publish()
-	select {
-	case g.changed <- struct{}{}:
-	default:
-	}
+	g.changed.Send()
 }
 
 // Send sends one message to a member, at best effort: it may be lost, repeated
@@ -241,26 +239,11 @@ func (g *Gossip) tell(ctx context.Context, list *memberlist.Memberlist) {
 			// of this node at the same moment. Then nobody would hear it before the next
 			// exchange of all that is known.
 			g.log.Debug("gossip: a change was not heard by anybody yet", "error", err)
-			select {
-			case g.changed <- struct{}{}:
-			default:
-			}
+			g.changed.Send()
 		}
-		if !pause(ctx, updatePause) {
+		if !wakeup.After(ctx, updatePause) {
 			return
 		}
-	}
-}
-
-// pause says whether ctx has not ended by then.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 const (
@@ -69,7 +70,7 @@ func (g *Gossip) find(ctx context.Context, list *memberlist.Memberlist) {
 			delay = g.c.Timing.Rejoin
 		}
 		// ± 25 %: halves that look for each other do not do it in step.
-		if !pause(ctx, delay*3/4+rand.N(delay/2+1)) {
+		if !wakeup.After(ctx, delay*3/4+rand.N(delay/2+1)) {
 			return
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"runtime/metrics"
 	"time"
+
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 // worthwhile is from how large a heap on huge pages are asked for: twice what the
@@ -28,7 +30,7 @@ type Permit interface {
 type Keeper struct {
 	permit  Permit
 	logger  *slog.Logger
-	changed chan struct{} // of one: what is waited for is one look
+	changed wakeup.Signal
 
 	// owned by Run
 	before uint64 // the heap's size when huge pages were asked for last
@@ -36,16 +38,11 @@ type Keeper struct {
 
 // New makes a keeper, which does nothing before Run.
 func New(permit Permit, logger *slog.Logger) *Keeper {
-	return &Keeper{permit: permit, logger: logger, changed: make(chan struct{}, 1)}
+	return &Keeper{permit: permit, logger: logger, changed: wakeup.NewSignal()}
 }
 
 // Changed says that much of the heap may be new. It does not block.
-func (k *Keeper) Changed() {
-	select {
-	case k.changed <- struct{}{}:
-	default:
-	}
-}
+func (k *Keeper) Changed() { k.changed.Send() }
 
 // Run looks when nothing has changed for a while, until ctx ends or the system says
 // that it has no huge pages.

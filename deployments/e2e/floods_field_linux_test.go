@@ -20,6 +20,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/attack"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
 	"github.com/proxyfleet/proxyfleet/proto/certificate/certificatetest"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 const floodDocuments = `
@@ -127,7 +128,7 @@ func newFloodField(t *testing.T) *floodField {
 
 // look is how it is without an attack.
 func (f *floodField) look(t *testing.T, d time.Duration) sighting {
-	return f.see(t, func() { pause(t.Context(), d) })
+	return f.see(t, func() { wakeup.After(t.Context(), d) })
 }
 
 // see has others ask while something runs.

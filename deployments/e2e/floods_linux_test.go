@@ -16,6 +16,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/attack"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 const (
@@ -169,7 +170,7 @@ func (f *floodField) counts(t *testing.T, series string) float64 {
 // grows waits until a series has grown by as much as it should, and says by how much.
 func (f *floodField) grows(t *testing.T, series string, from, least, most float64) (by float64) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; pause(t.Context(), 10*time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); ; wakeup.After(t.Context(), 10*time.Millisecond) {
 		by = f.counter(t, series) - from
 		if by >= least || time.Now().After(end) {
 			break

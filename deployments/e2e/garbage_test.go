@@ -11,6 +11,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/cli/load"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 // TestARunningNodeHardlyAllocates counts what the node's process allocates over
@@ -53,7 +54,7 @@ func TestARunningNodeHardlyAllocates(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			for pause(ctx, 50*time.Millisecond) {
+			for wakeup.After(ctx, 50*time.Millisecond) {
 				node.AdminText(t, "/debug/pprof/heap?gc=1")
 			}
 		})

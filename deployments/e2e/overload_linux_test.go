@@ -17,6 +17,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/cli/load"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 // TestFiveThousandClientsDoNotBringDownASmallNode lets clients at a node that may
@@ -67,7 +68,7 @@ func afterCrowd(t *testing.T, node *fleettest.Node, clients int, duration time.D
 	}
 	right := time.Since(ended)
 	idleFrom := node.CPU()
-	pause(t.Context(), 2*time.Second)
+	wakeup.After(t.Context(), 2*time.Second)
 	idle := node.CPU() - idleFrom
 	t.Logf("%s; CPU %s in %s, %s in 2 s afterwards; resident %d MiB; right again after %s",
 		crowd, busy, duration, idle, node.Resident()>>20, right)

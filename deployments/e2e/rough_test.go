@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 // roughTimeout bounds everything that a rough client does.
@@ -55,7 +57,7 @@ var deeds = []struct {
 		_ = c.SetReadBuffer(8 << 10)
 		_, _ = io.WriteString(c, "GET /s?size=300000 HTTP/1.1\r\nHost: load.test\r\nConnection: close\r\n\r\n")
 		for range 40 {
-			if _, err := io.CopyN(io.Discard, c, 500); err != nil || !pause(ctx, 10*time.Millisecond) {
+			if _, err := io.CopyN(io.Discard, c, 500); err != nil || !wakeup.After(ctx, 10*time.Millisecond) {
 				return
 			}
 		}
@@ -63,7 +65,7 @@ var deeds = []struct {
 	}},
 	{"sends its head slowly", func(ctx context.Context, c *net.TCPConn) {
 		for _, piece := range []string{"GET /t HTT", "P/1.1\r\nHost: lo", "ad.test\r\nConnection: close\r", "\n\r\n"} {
-			if _, err := io.WriteString(c, piece); err != nil || !pause(ctx, 30*time.Millisecond) {
+			if _, err := io.WriteString(c, piece); err != nil || !wakeup.After(ctx, 30*time.Millisecond) {
 				return
 			}
 		}
@@ -77,7 +79,7 @@ var deeds = []struct {
 		_, _ = io.WriteString(c, "POST /u HTTP/1.1\r\nHost: load.test\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /evil HTTP/1.1\r\n\r\n")
 		_, _ = io.Copy(io.Discard, c)
 	}},
-	{"says nothing", func(ctx context.Context, _ *net.TCPConn) { pause(ctx, 50*time.Millisecond) }},
+	{"says nothing", func(ctx context.Context, _ *net.TCPConn) { wakeup.After(ctx, 50*time.Millisecond) }},
 	{"waits for 100", func(_ context.Context, c *net.TCPConn) {
 		_, _ = io.WriteString(c, "POST /w HTTP/1.1\r\nHost: load.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\nConnection: close\r\n\r\n")
 		_, _ = io.WriteString(c, "hello")
@@ -105,24 +107,12 @@ var deeds = []struct {
 	}},
 }
 
-// pause waits; false: ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
 // run lets as many clients at it until ctx ends.
 func (r *roughClients) run(ctx context.Context, clients int) {
 	var wg sync.WaitGroup
 	for i := range clients {
 		wg.Go(func() {
-			for k := i; pause(ctx, 20*time.Millisecond); k++ {
+			for k := i; wakeup.After(ctx, 20*time.Millisecond); k++ {
 				r.one(ctx, k%len(deeds))
 			}
 		})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/cli/load"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 const (
@@ -84,7 +85,7 @@ func TestMixedTrafficWithAPushEverySecondLeaksNothing(t *testing.T) {
 	var memory slope
 	pushes := 0
 	begin := time.Now()
-	for pause(ctx, time.Second) {
+	for wakeup.After(ctx, time.Second) {
 		pushes++
 		documents := loadDocuments(pushes, backendA.Addr(), backendB.Addr())
 		if pushes%10 == 0 {

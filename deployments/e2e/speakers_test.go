@@ -22,6 +22,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
 	"github.com/proxyfleet/proxyfleet/proto/certificate/certificatetest"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 // speakerTimeout bounds everything that a speaker does at once.
@@ -140,7 +141,7 @@ func (s *speakers) run(ctx context.Context, t *testing.T) {
 	var wg sync.WaitGroup
 	for i, one := range s.all {
 		wg.Go(func() {
-			for pause(ctx, 30*time.Millisecond) {
+			for wakeup.After(ctx, 30*time.Millisecond) {
 				each, cancel := context.WithTimeout(context.WithoutCancel(ctx), speakerTimeout)
 				err := one.do(each)
 				cancel()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
 	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 const (
@@ -223,38 +224,22 @@ func runningRevision(n api.NodeStatus) uint64 {
 // event, and from time to time. stop ends it and waits until it has ended.
 func watchFleet(ctx context.Context, c *client.Client) (looks <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	signals := make(chan struct{}, 1)
-	signal := func() {
-		select {
-		case signals <- struct{}{}:
-		default: // one is waiting already: it covers this one
-		}
-	}
+	look := wakeup.NewSignal()
 	ended := make(chan struct{}, 2)
 	go func() {
 		defer func() { ended <- struct{}{} }()
 		for ctx.Err() == nil {
 			// However the stream ends, the ticks go on; it is tried again.
-			_ = c.Events(ctx, func(api.Event) error { signal(); return nil })
-			pause(ctx, reconnectPause)
+			_ = c.Events(ctx, func(api.Event) error { look.Send(); return nil })
+			wakeup.After(ctx, reconnectPause)
 		}
 	}()
 	go func() {
 		defer func() { ended <- struct{}{} }()
 		for ctx.Err() == nil {
-			pause(ctx, lookInterval)
-			signal()
+			wakeup.After(ctx, lookInterval)
+			look.Send()
 		}
 	}()
-	return signals, func() { cancel(); <-ended; <-ended }
-}
-
-// pause waits for d or the end of the context.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
+	return look, func() { cancel(); <-ended; <-ended }
 }
