@@ -14,8 +14,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -141,6 +139,8 @@ func (c hijackedConn) SetDeadline(time.Time) error      { return nil }
 func (c hijackedConn) SetReadDeadline(time.Time) error  { return nil }
 func (c hijackedConn) SetWriteDeadline(time.Time) error { return nil }
 
+// serveExtended speaks RFC 8441: Go's HTTP/2 does when the environment says so as the process
+// starts.
 func serveExtended() {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -162,18 +162,16 @@ func serveExtended() {
 		r.Header.Set("Sec-WebSocket-Key", base64.StdEncoding.EncodeToString(key[:]))
 		echoSocket(hijacked{w, r.Body}, r)
 	})}
-	go func() { // it ends with the test
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		os.Exit(0)
-	}()
-	panic(s.Serve(l))
+	context.AfterFunc(ended(), func() { s.Close() })
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		panic(err)
+	}
 }
 
 // extendedBackend is an endpoint that speaks HTTP/2 and takes RFC 8441.
 func extendedBackend(t *testing.T) *table.Upstream {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), backendEnv+"=1", "GODEBUG=http2xconnect=1")
+	cmd := inRole(t, roleExtended, "GODEBUG=http2xconnect=1")
 	cmd.Stderr = t.Output()
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -74,10 +74,6 @@ func TestAWebSocketOverHTTP2AndTLSReachesAnHTTP1Endpoint(t *testing.T) {
 	wantTunnel(t, n.records.wait(t, 1), 200, 1<<20)
 }
 
-// backendEnv makes the test's program a server for extendedBackend: Go's HTTP/2
-// server takes RFC 8441 only if the process was started so.
-const backendEnv = "EVLOOP_TEST_EXTENDED_BACKEND"
-
 // TestAWebSocketReachesAnHTTP2Endpoint that takes RFC 8441, from clients of both
 // versions.
 func TestAWebSocketReachesAnHTTP2Endpoint(t *testing.T) {

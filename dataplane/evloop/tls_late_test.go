@@ -4,7 +4,6 @@ package evloop
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
@@ -33,61 +31,6 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
-
-// The handshakes and the requests of this file come from processes of their own:
-// what they compute must not be in the way of the node's.
-const (
-	roleVariable = "PROXYFLEET_TEST_ROLE"
-	roleShake    = "shake" // bursts of ClientHellos
-	roleProbe    = "probe" // a request a millisecond, one after the other
-)
-
-// TestHelperProcess is no test: it is what the other processes run.
-func TestHelperProcess(t *testing.T) {
-	role, address, _ := strings.Cut(os.Getenv(roleVariable), " ")
-	switch role {
-	case roleShake:
-		shakeAgain(t, address)
-	case roleProbe:
-		probeAgain(t, address)
-	default:
-		t.Skip("runs for tests of lateness")
-	}
-}
-
-// playRole starts a process that plays a role until stop is called, which returns
-// what it printed.
-func playRole(t *testing.T, role, address string) (stop func() string) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHelperProcess$", "-test.timeout=5m")
-	cmd.Env = append(os.Environ(), roleVariable+"="+role+" "+address, "GOMAXPROCS=1")
-	input, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return func() string {
-		input.Close() // which it waits for
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("%s: %v\n%s", role, err, out.String())
-		}
-		return out.String()
-	}
-}
-
-// ended is closed when the parent has no more use for the process.
-func ended() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		defer cancel()
-		_, _ = io.Copy(io.Discard, os.Stdin)
-	}()
-	return ctx
-}
 
 // burstsPerSecond is how often handshakes are begun, many at once.
 const burstsPerSecond = 50
