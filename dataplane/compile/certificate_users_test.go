@@ -34,7 +34,7 @@ func TestListenersReferToCertificatesThatAreThere(t *testing.T) {
 		t.Fatalf("a dangling reference: %v", problems)
 	}
 	first := mustCompile(t, nil, set(t, with, httpsListener(t, "site")))
-	if users := first.Referrers(key); len(users) != 1 || users[0].String() != "Listener/https" {
+	if users := referrers(first, key); len(users) != 1 || users[0].String() != "Listener/https" {
 		t.Errorf("referred to by %v", users)
 	}
 	_, problems = Compile(nil, first, first.Tree.Delete(key), table.Version{})
@@ -43,10 +43,10 @@ func TestListenersReferToCertificatesThatAreThere(t *testing.T) {
 	}
 	other := certificatetest.SelfSigned(t, certificatetest.Options{Names: []string{"other.test"}})
 	next := mustCompile(t, first, set(t, set(t, first.Tree, certificateOf("second", other.Chain, other.Key)), httpsListener(t, "second")))
-	if users := next.Referrers(key); len(users) != 0 {
+	if users := referrers(next, key); len(users) != 0 {
 		t.Errorf("what is no longer referred to is, by %v", users)
 	}
-	if len(first.Referrers(key)) != 1 {
+	if len(referrers(first, key)) != 1 {
 		t.Error("the older result changed")
 	}
 	mustCompile(t, next, next.Tree.Delete(key))

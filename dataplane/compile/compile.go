@@ -2,7 +2,6 @@ package compile
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
@@ -38,40 +37,6 @@ type nameSet = table.Trie[struct{}]
 func (r *Result) Route(name string) *table.Route {
 	route, _ := r.routes.Get(name)
 	return route
-}
-
-// Referrers lists who refers to k, sorted: those that would dangle without it.
-func (r *Result) Referrers(k tree.Key) []tree.Key {
-	var set nameSet
-	if k.Kind == resource.Certificate {
-		set, _ = r.byCertificate.Get(k.Name)
-		return keysOf(set)
-	}
-	switch k.Kind {
-	case resource.Upstream:
-		set, _ = r.byUpstream.Get(k.Name)
-	case resource.Listener:
-		set, _ = r.byListener.Get(k.Name)
-	case resource.VirtualIP:
-		return r.listenersOn(k.Name)
-	}
-	keys := make([]tree.Key, 0, set.Len())
-	for name := range set.All() {
-		keys = append(keys, tree.Key{Kind: resource.Route, Name: name})
-	}
-	slices.SortFunc(keys, tree.Key.Compare)
-	return keys
-}
-
-// keysOf are the users of a certificate.
-func keysOf(users nameSet) []tree.Key {
-	keys := make([]tree.Key, 0, users.Len())
-	for user := range users.All() {
-		kind, name, _ := strings.Cut(user, "/")
-		keys = append(keys, tree.Key{Kind: kind, Name: name})
-	}
-	slices.SortFunc(keys, tree.Key.Compare)
-	return keys
 }
 
 // Compile makes a table of the resources in next, or tells all problems that

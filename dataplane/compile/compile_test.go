@@ -210,7 +210,7 @@ func TestReferrersAreNamed(t *testing.T) {
 	base := treeOf(t, firstFleet)
 	r := mustCompile(t, nil, base)
 	want := []tree.Key{{Kind: "Route", Name: "api"}, {Kind: "Route", Name: "api-testers"}}
-	if got := r.Referrers(tree.Key{Kind: "Upstream", Name: "api-v2"}); !slices.Equal(got, want) {
+	if got := referrers(r, tree.Key{Kind: "Upstream", Name: "api-v2"}); !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
 	}
 	r = mustCompile(t, r, with(t, base, `
@@ -222,13 +222,13 @@ spec:
   match: {path: {prefix: /api}}
   forward: [{upstream: api-v1}]
 `))
-	if got := r.Referrers(tree.Key{Kind: "Upstream", Name: "api-v2"}); !slices.Equal(got, want[1:]) {
+	if got := referrers(r, tree.Key{Kind: "Upstream", Name: "api-v2"}); !slices.Equal(got, want[1:]) {
 		t.Errorf("got %v", got)
 	}
-	if got := r.Referrers(tree.Key{Kind: "Listener", Name: "web"}); !slices.Equal(got, want[:1]) {
+	if got := referrers(r, tree.Key{Kind: "Listener", Name: "web"}); !slices.Equal(got, want[:1]) {
 		t.Errorf("got %v", got)
 	}
-	if got := r.Referrers(tree.Key{Kind: "Route", Name: "api"}); len(got) != 0 {
+	if got := referrers(r, tree.Key{Kind: "Route", Name: "api"}); len(got) != 0 {
 		t.Errorf("got %v", got)
 	}
 }

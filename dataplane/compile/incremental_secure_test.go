@@ -84,7 +84,7 @@ func portrait(t *testing.T, r *Result) string {
 	}
 	var lines []string
 	for leaf := range r.Tree.All() {
-		lines = append(lines, fmt.Sprint(leaf.Key, " ", r.Referrers(leaf.Key)))
+		lines = append(lines, fmt.Sprint(leaf.Key, " ", referrers(r, leaf.Key)))
 		route := r.Route(leaf.Key.Name)
 		if leaf.Key.Kind != resource.Route {
 			continue

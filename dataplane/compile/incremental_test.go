@@ -69,7 +69,7 @@ func concerned(problems []resource.Problem) []string {
 func compareResults(t *testing.T, r random, f fleet, full, inc *Result, asks int) {
 	t.Helper()
 	for key := range f {
-		if a, b := full.Referrers(key), inc.Referrers(key); !slices.Equal(a, b) {
+		if a, b := referrers(full, key), referrers(inc, key); !slices.Equal(a, b) {
 			t.Fatalf("referrers of %s: full %v, incremental %v", key, a, b)
 		}
 		if key.Kind != resource.Route {

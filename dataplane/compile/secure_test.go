@@ -56,7 +56,7 @@ func TestAListenerGetsItsCertificates(t *testing.T) {
 	if labelled.Table.Listener("web").TLS != next.Table.Listener("web").TLS {
 		t.Error("a change that is not its made the listener's TLS anew")
 	}
-	if got := r.Referrers(tree.Key{Kind: resource.Certificate, Name: "site"}); !slices.Equal(got, []tree.Key{{Kind: resource.Listener, Name: "web"}}) {
+	if got := referrers(r, tree.Key{Kind: resource.Certificate, Name: "site"}); !slices.Equal(got, []tree.Key{{Kind: resource.Listener, Name: "web"}}) {
 		t.Errorf("referrers %v", got)
 	}
 	if _, problems := Compile(nil, r, r.Tree.Delete(tree.Key{Kind: resource.Certificate, Name: "site"}), table.Version{}); len(problems) != 1 || problems[0].Field != "spec.tls.certificates[0]" {

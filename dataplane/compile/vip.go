@@ -142,15 +142,3 @@ func (c *compiler) resolved(l *table.Listener) []table.Address {
 	}
 	return addresses
 }
-
-// listenersOn are the listeners that name a virtual IP.
-func (r *Result) listenersOn(vip string) (keys []tree.Key) {
-	for i := range r.Table.Listeners {
-		l := &r.Table.Listeners[i]
-		named := func(a table.Address) bool { return a.Kind == table.AddressVIP && a.VIP == vip }
-		if !l.EveryAddress && slices.ContainsFunc(l.Addresses, named) {
-			keys = append(keys, tree.Key{Kind: resource.Listener, Name: l.Name})
-		}
-	}
-	return keys
-}

@@ -160,7 +160,7 @@ func TestAVIPThatIsNamedIsReferredTo(t *testing.T) {
 	now := treeOf(t, vipYAML("shop", "192.0.2.1", "")+listenerYAML("all", 80, "")+listenerYAML("web", 81, "vip/shop"))
 	r := mustCompile(t, nil, now)
 	key := tree.Key{Kind: resource.VirtualIP, Name: "shop"}
-	if got := r.Referrers(key); !slices.Equal(got, []tree.Key{{Kind: resource.Listener, Name: "web"}}) {
+	if got := referrers(r, key); !slices.Equal(got, []tree.Key{{Kind: resource.Listener, Name: "web"}}) {
 		t.Errorf("referrers %v", got)
 	}
 	_, problems := Compile(nil, r, now.Delete(key), table.Version{})
