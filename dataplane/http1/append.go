@@ -7,9 +7,8 @@ import (
 )
 
 // The Append functions write what they are given: names, values, method and
-// target must be valid (message.ValidFieldName, message.ValidFieldValue), as
-// everything is that a Reader let through. They allocate only when dst is too
-// small.
+// target must be valid, as everything is that a Reader let through. They allocate
+// only when dst is too small.
 
 // AppendRequest appends a request head, always of HTTP/1.1: the request line,
 // Host from o.Authority, o.Fields, and the fields that o.Framing, o.Length,
@@ -80,23 +79,11 @@ func AppendChunkEnd(dst []byte) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// AppendLastChunk appends the end of a chunked body without trailers.
-func AppendLastChunk(dst []byte) []byte {
-	return append(dst, "0\r\n\r\n"...)
-}
-
-// AppendLastChunkLines appends the end of a chunked body with trailer lines as a
-// Reader's End gave them: checked, each with its CRLF.
-func AppendLastChunkLines(dst, lines []byte) []byte {
+// AppendLastChunk appends the end of a chunked body with trailer lines as a
+// Reader's End gave them, or none: checked, each with its CRLF.
+func AppendLastChunk(dst, lines []byte) []byte {
 	dst = append(dst, "0\r\n"...)
 	dst = append(dst, lines...)
-	return append(dst, "\r\n"...)
-}
-
-// AppendLastChunkTrailers appends the end of a chunked body with trailers.
-func AppendLastChunkTrailers(dst []byte, trailers []message.OutField) []byte {
-	dst = append(dst, "0\r\n"...)
-	dst = appendFields(dst, trailers)
 	return append(dst, "\r\n"...)
 }
 

@@ -107,7 +107,7 @@ func appendBody(head []byte, framing message.Framing, body *string, o *message.O
 			head = append(head, p...)
 			head = http1.AppendChunkEnd(head)
 		}
-		return http1.AppendLastChunk(head)
+		return http1.AppendLastChunk(head, nil)
 	}
 	return head
 }
@@ -140,7 +140,7 @@ func TestAppendingDoesNotAllocate(t *testing.T) {
 		o.Status ^= 200 ^ 299
 		dst = http1.AppendChunkHeader(dst[:0], 1<<30)
 		dst = http1.AppendChunkEnd(dst)
-		dst = http1.AppendLastChunk(dst)
+		dst = http1.AppendLastChunk(dst, nil)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

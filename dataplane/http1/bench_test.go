@@ -78,7 +78,7 @@ func BenchmarkChunks(b *testing.B) {
 		body = append(body, make([]byte, 1024)...)
 		body = http1.AppendChunkEnd(body)
 	}
-	body = http1.AppendLastChunk(body)
+	body = http1.AppendLastChunk(body, nil)
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	r.Init(http1.Server, http1.Limits{})

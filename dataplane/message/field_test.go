@@ -103,13 +103,10 @@ func TestHopByHop(t *testing.T) {
 	}
 }
 
-func TestEveryMethodIsFoundByItsNameAndSafeOnesAreIdempotent(t *testing.T) {
+func TestEveryMethodIsFoundByItsName(t *testing.T) {
 	for m := MethodGet; m < methodEnd; m++ {
 		if got := LookupMethod([]byte(m.String())); got != m {
 			t.Errorf("%v: %v", m, got)
-		}
-		if m.Safe() && !m.Idempotent() {
-			t.Errorf("%v is safe and not idempotent", m)
 		}
 	}
 	for _, other := range []string{"", "get", "GETS", "GE", "BREW"} {

@@ -74,12 +74,3 @@ func (m Method) Idempotent() bool {
 	}
 	return false
 }
-
-// Safe tells whether the method only reads (RFC 9110 section 9.2.1).
-func (m Method) Safe() bool {
-	switch m {
-	case MethodGet, MethodHead, MethodOptions, MethodTrace:
-		return true
-	}
-	return false
-}

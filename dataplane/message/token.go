@@ -39,17 +39,5 @@ func TokenLen(b []byte) int {
 // is valid; what comes from elsewhere must be checked before it is encoded.
 func ValidFieldName(b []byte) bool { return len(b) > 0 && TokenLen(b) == len(b) }
 
-// ValidFieldValue tells whether b can be a field value, without white space
-// around it.
-func ValidFieldValue(b []byte) bool {
-	for _, c := range b {
-		if !valueTable[c] {
-			return false
-		}
-	}
-	blank := func(c byte) bool { return c == ' ' || c == '\t' }
-	return len(b) == 0 || !blank(b[0]) && !blank(b[len(b)-1])
-}
-
 // HexValue is the value of a hexadecimal digit, -1 for any other byte.
 func HexValue(c byte) int { return int(hexValue[c]) }
