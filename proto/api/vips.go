@@ -23,11 +23,6 @@ const (
 	VIPUnknown VIPState = "UNKNOWN"
 )
 
-// VIPStates lists the states, that of the holder first.
-func VIPStates() []VIPState {
-	return []VIPState{VIPHolding, VIPAsking, VIPWaiting, VIPIdle, VIPUnknown}
-}
-
 // VIPReport is how one node sees one virtual IP.
 type VIPReport struct {
 	Node  string   `json:"node"`
