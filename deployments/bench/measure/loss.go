@@ -74,10 +74,8 @@ func (r *run) loss(ctx context.Context) (*report.Scenario, error) {
 	if err != nil {
 		return nil, err
 	}
-	near := &backend{address: inner.network.address()}
-	if near.peer, err = inner.startPeer(spawn{name: RoleRelay, dir: r.config.Dir, args: []string{
-		r.config.Self, RoleRelay, "--listen", near.address.String(), "--target", far.address.String(), "--delay", oneWay.String(),
-	}}); err != nil {
+	near, err := inner.delayed(far)
+	if err != nil {
 		return nil, err
 	}
 	defer near.stop()
@@ -92,19 +90,11 @@ func (r *run) loss(ctx context.Context) (*report.Scenario, error) {
 			absent(n, why)
 			continue
 		}
-		c := contender{row: string(n), name: n, tls: true, http2: true}
-		x, err := inner.launch(c, r.config.subdir(report.Loss, strconv.Itoa(i)), shape{connections: pagesAtOnce, streams: loadgen.PageObjects}, near)
+		x, err := inner.launchLossy(ctx, nft, n, r.config.subdir(report.Loss, strconv.Itoa(i)), near)
+		if x != nil {
+			proxies = append(proxies, x)
+		}
 		if err != nil {
-			return nil, err
-		}
-		proxies = append(proxies, x)
-		if err := x.ready(ctx, func(ctx context.Context) error {
-			_, err := inner.openPages(ctx, x, loadgen.Multiplexed, 1, 0, readyEvery)
-			return err
-		}); err != nil {
-			return nil, x.process.trouble(err)
-		}
-		if err := inner.lose(ctx, nft, x.setting.Listen); err != nil {
 			return nil, err
 		}
 		for _, w := range ways() {
@@ -119,6 +109,32 @@ func (r *run) loss(ctx context.Context) (*report.Scenario, error) {
 		}
 	}
 	return s, nil
+}
+
+// delayed is a backend that answers as another one does, from afar.
+func (r *run) delayed(far *backend) (near *backend, err error) {
+	near = &backend{address: r.network.address()}
+	near.peer, err = r.startPeer(spawn{name: RoleRelay, dir: r.config.Dir, args: []string{
+		r.config.Self, RoleRelay, "--listen", near.address.String(), "--target", far.address.String(), "--delay", oneWay.String(),
+	}})
+	return near, err
+}
+
+// launchLossy starts a proxy, and loses packets between it and its clients once it answers.
+// One that was started is given back with an error too.
+func (r *run) launchLossy(ctx context.Context, nft string, n rivals.Name, dir string, near *backend) (*proxy, error) {
+	c := contender{row: string(n), name: n, tls: true, http2: true}
+	x, err := r.launch(c, dir, shape{connections: pagesAtOnce, streams: loadgen.PageObjects}, near)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.ready(ctx, func(ctx context.Context) error {
+		_, err := r.openPages(ctx, x, loadgen.Multiplexed, 1, 0, readyEvery)
+		return err
+	}); err != nil {
+		return x, x.process.trouble(err)
+	}
+	return x, r.lose(ctx, nft, x.setting.Listen)
 }
 
 // lossRound measures both ways of a proxy once.
