@@ -148,7 +148,7 @@ floods: build ## attack a node in every way we know with FLOODS=100000 frames ea
 
 .PHONY: differential
 differential: ## compare DIFFERENTIAL=1000000 generated requests with net/http
-	DIFFERENTIAL=$(DIFFERENTIAL) go test -count=1 -v -timeout 0 -run TestDifferential ./dataplane/http1
+	DIFFERENTIAL=$(DIFFERENTIAL) go test -count=1 -v -timeout 0 -run ReadAsNetHTTP ./dataplane/http1
 
 .PHONY: fuzz
 fuzz: ## fuzz every fuzz target, FUZZTIME=5m each

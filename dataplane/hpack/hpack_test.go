@@ -97,7 +97,7 @@ func TestExamplesOfTheRFC(t *testing.T) {
 	}
 }
 
-func TestProblems(t *testing.T) {
+func TestWhatIsWrongWithABlockIsTold(t *testing.T) {
 	for name, c := range map[string]struct {
 		block string
 		want  hpack.Problem

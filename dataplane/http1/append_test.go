@@ -112,7 +112,7 @@ func appendBody(head []byte, framing message.Framing, body *string, o *message.O
 	return head
 }
 
-func TestStatusLines(t *testing.T) {
+func TestEveryStatusHasItsLine(t *testing.T) {
 	for status := uint16(100); status < 600; status++ {
 		o := message.Out{Status: status, Minor: 1}
 		wire := http1.AppendResponse(nil, &o)

@@ -9,9 +9,9 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
 )
 
-// TestCases runs every case whole, byte by byte, and split once at every byte
+// TestEveryCaseIsReadTheSameHoweverItIsCut runs every case whole, byte by byte, and split once at every byte
 // (at some, of a large one).
-func TestCases(t *testing.T) {
+func TestEveryCaseIsReadTheSameHoweverItIsCut(t *testing.T) {
 	cases := http1test.Cases()
 	if len(cases) < 200 {
 		t.Errorf("%d cases, want 200", len(cases))

@@ -149,9 +149,9 @@ func compare(t *testing.T, input []byte) (accepted bool, listed string) {
 	return us.accepted(), ""
 }
 
-// TestDifferentialCases compares the requests of the table with net/http:
+// TestEveryCaseIsReadAsNetHTTPReadsIt compares the requests of the table with net/http:
 // accepted by both, or a difference that is listed above with its section.
-func TestDifferentialCases(t *testing.T) {
+func TestEveryCaseIsReadAsNetHTTPReadsIt(t *testing.T) {
 	for _, c := range http1test.Cases() {
 		if c.Role == http1.Server {
 			compare(t, []byte(c.Input))
@@ -159,9 +159,9 @@ func TestDifferentialCases(t *testing.T) {
 	}
 }
 
-// TestDifferentialGenerated compares generated requests with net/http, as many as
+// TestGeneratedRequestsAreReadAsNetHTTPReadsThem compares generated requests with net/http, as many as
 // DIFFERENTIAL says, and tells how often each listed difference was met.
-func TestDifferentialGenerated(t *testing.T) {
+func TestGeneratedRequestsAreReadAsNetHTTPReadsThem(t *testing.T) {
 	g := generator{rand.New(rand.NewPCG(2, 9112))}
 	var accepted int
 	listed := map[string]int{}

@@ -119,7 +119,7 @@ func TestAnAnswerThatNobodyAskedForIsRefused(t *testing.T) {
 	}
 }
 
-func TestEOF(t *testing.T) {
+func TestWhatTheEndOfTheInputMeansDependsOnWhatCame(t *testing.T) {
 	for _, c := range []struct {
 		name, input string
 		role        http1.Role

@@ -20,10 +20,10 @@ import (
 
 var update = flag.Bool("update", false, "write what the scripts print into them")
 
-// TestScripts plays every script of testdata: blocks of commands, and behind
+// TestEveryScriptPrintsTheSameHoweverItIsCut plays every script of testdata: blocks of commands, and behind
 // "----" what they print. Each is played with whole blocks, byte by byte, and in
 // pieces of several sizes: the prints must be the same.
-func TestScripts(t *testing.T) {
+func TestEveryScriptPrintsTheSameHoweverItIsCut(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("scripts: %v, %v", files, err)

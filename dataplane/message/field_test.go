@@ -91,7 +91,7 @@ func TestEqualFoldAgreesWithStrings(t *testing.T) {
 	}
 }
 
-func TestHopByHop(t *testing.T) {
+func TestFieldsOfAHopAreKnown(t *testing.T) {
 	want := map[string]bool{
 		"connection": true, "keep-alive": true, "proxy-connection": true, "te": true, "trailer": true, "transfer-encoding": true,
 		"upgrade": true, "http2-settings": true, "proxy-authenticate": true, "proxy-authorization": true,
@@ -133,7 +133,7 @@ func head(lines ...string) *Head {
 	return h
 }
 
-func TestNamedByConnection(t *testing.T) {
+func TestConnectionNamesNoFieldThatOthersRelyOn(t *testing.T) {
 	h := head("Connection: close, X-Foo", "A: b", "connection: ,x-bar ,Host,cookie, authorization,content-length, X-Forwarded-For, x-forwarded-anything, Forwarded")
 	for name, want := range map[string]bool{
 		"x-foo": true, "X-BAR": true, "a": false, "host": false, "Cookie": false, "Authorization": false,

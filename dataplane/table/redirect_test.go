@@ -50,7 +50,7 @@ func TestALocationSaysNoMoreThanItMust(t *testing.T) {
 }
 
 // The table of the Gateway API for ReplacePrefixMatch, and ours for "/".
-func TestRewrittenPrefix(t *testing.T) {
+func TestAPrefixIsReplacedWithoutAddingOrLosingASlash(t *testing.T) {
 	for _, tc := range []struct{ path, matched, text, want string }{
 		{"/foo/bar", "/foo", "/xyz", "/xyz/bar"},
 		{"/foo/bar", "/foo", "/xyz/", "/xyz/bar"},
@@ -75,7 +75,7 @@ func TestRewrittenPrefix(t *testing.T) {
 	}
 }
 
-func TestRewrittenByRegex(t *testing.T) {
+func TestWhatARegexMakesOfAPathIsAPath(t *testing.T) {
 	for _, tc := range []struct{ path, pattern, substitution, want string }{
 		{"/users/7/orders", `^/users/(\d+)/(.*)$`, "/$2?user=$1", "/orders%3Fuser=7"},
 		{"/users/7", `^/users/(?P<id>\d+)$`, "/u-${id}-x", "/u-7-x"},

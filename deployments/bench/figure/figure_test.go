@@ -68,7 +68,7 @@ func TestFiguresAreEqualUnlessAllRoundsAgree(t *testing.T) {
 	}
 }
 
-func TestBounds(t *testing.T) {
+func TestABoundIsLoosenedByTwiceItsSlack(t *testing.T) {
 	for _, tt := range []struct {
 		bound       Bound
 		v           float64

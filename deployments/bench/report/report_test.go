@@ -177,7 +177,7 @@ func find(t *testing.T, r *Report, scenario string, load Load, key Key, of, than
 	return Judgement{}
 }
 
-func TestJudgements(t *testing.T) {
+func TestARatioMeetsItsBarOrMissesIt(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		scenario string
