@@ -106,4 +106,32 @@
 // The loop owns Grants, and the sockets with their numbers. Who receives from a
 // connection owns the descriptors that come. The Supervisor owns the process and
 // its copies; the engine makes copies of its own.
+//
+// # Where to look
+//
+//	the agent          child      its start: descriptors, gossip, who hears what
+//	                   loop       a turn: what came, Grants, their actions, the next deadline
+//	                   wanted     what the main process wants, as Grants are told it
+//	                   self       what gossip says of this node
+//	                   pulse      whether the main process lives, by onlooker if it is silent
+//	                   held       the sockets of what is held, each by holding and sockets
+//	                   report     what the main process is told, by outbox
+//	                   insist     its memory and its priority
+//	the main process   supervisor what is wanted, how the agent stands, when the next starts
+//	                   life       one agent, from its start to its end
+//	                   copies     the sockets that came from it
+//	both               conn, wire
+//
+// # The way of a failover
+//
+// When the main process of a holder is killed:
+//
+//	its agent     hearPulses: the pipe has ended; run: leave; turn: reflect, which takes
+//	              Eligible off this node; Step: hold, letGo; do: Drop, which ends the
+//	              sockets, and Send, which tells the members
+//	a member      receive; run; turn; Step: receive, released, elect, wait: it is this node's
+//	              turn; do: Send, which asks
+//	its answers   Step: answered, count, ask: claim; do: Claim; serveHeld, serve: the sockets
+//	              are opened; outbox: a copy of each is on its way
+//	its process   hear, take, work: the engine shares them
 package agent
