@@ -100,6 +100,7 @@ var fuzzSeeds = []string{
 	"kind: Route\nname: r\nspec:\n  match: {path: {prefix: /a}}\n  rewrite: {regex: {pattern: '/(?P<x>.*)', substitution: '/${x}$1$$'}}\n  forward: [{upstream: u, weight: 0}]\n",
 	"kind: Listener\nname: web\nspec: {port: 0x50, protocol: HTTP, addresses: [NODE, \"::1\", vip/a], limits: {header: 64KiB, body: 10}, timeouts: {idle: 1m30s}, trustedProxies: [::1]}\n",
 	"kind: Upstream\nname: u\nspec:\n  endpoints:\n  - address: \"[::1]:80\"\n  - address: unix:/run/x\n  - {address: a.b:80, weight: 0}\n  pool: {idleTimeout: 1.5s}\n",
+	"kind: Route\nname: r\nspec: {respond: {status: 204}, match: {clientCIDRs: [::1/128, a:b:c, :, a:, \"q\":1, ::]}}\n",
 	strings.Repeat("[", 100), strings.Repeat("- ", 100), strings.Repeat("{a: ", 40), "a:\n" + strings.Repeat(" ", 40) + "b: c\n",
 	"kind: Node\r\nname: n1\r\nspec: {}\r\n---\r\nkind: Node\rname: n2\r", "a: 'b\n---\nc: d", "--- |\n kind: Node\n...\n--- {kind: Node, name: n}\n",
 }

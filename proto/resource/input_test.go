@@ -143,6 +143,34 @@ func TestHostileInputsAreRefusedBeforeTheyCost(t *testing.T) {
 	}
 }
 
+func TestColonsWithinElementsOfAListAreTheirs(t *testing.T) {
+	for _, list := range []string{
+		"[::1/128]", "[10.0.0.0/8, ::1/128, 'fe80::/10']", "[ 2001:db8::/32 , fe80::/10,\n  ::/0]", "[\"::1\", ::2 # two\n  , ::3]",
+	} {
+		for _, spec := range []string{"spec: {respond: {status: 204}, match: {clientCIDRs: " + list + "}}", "spec:\n  respond: {status: 204}\n  match:\n    clientCIDRs: " + list} {
+			docs, problems := Decode([]byte("kind: Route\nname: a\n"+spec+"\n"), DecodeOptions{})
+			if len(problems) > 0 {
+				t.Errorf("%s: %v", spec, problems)
+				continue
+			}
+			got := docs[0].Resource.GetRoute().GetMatch().GetClientCidrs()
+			clean := strings.NewReplacer("[", "", "]", "", "'", "", `"`, "", " ", "", "\n", "", "# two", "").Replace(list)
+			if strings.Join(got, ",") != clean {
+				t.Errorf("%s: %q", spec, got)
+			}
+		}
+	}
+	for input, want := range map[string]string{
+		"kind: Upstream\nname: a\nspec: {endpoints: [10.0.0.1:80]}\n":                    "3 document 1 Upstream/a spec.endpoints[0]",
+		"kind: Upstream\nname: a\nspec: {endpoints: [{address: 127.0.0.1:9001}, ::1]}\n": "3 document 1 Upstream/a spec.endpoints[1]",
+		"kind: Route\nname: a\nspec: {respond: {status: 204}, hosts: [a: b]}\n":          "3 document 1 Route/a spec.hosts[0]",
+	} {
+		if _, problems := Decode([]byte(input), DecodeOptions{}); len(problems) != 1 || places(problems)[0] != want {
+			t.Errorf("%s: %v", input, problems)
+		}
+	}
+}
+
 func TestTheLineOfOneElementTooManyIsTold(t *testing.T) {
 	lines := "[\n" + strings.Repeat("1,\n", maxElements+5) + "1]"
 	for name, input := range map[string]string{"YAML": "# a list\n" + lines, "JSON": "\n{\"a\":" + lines + "}"} {

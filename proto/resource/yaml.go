@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
@@ -27,7 +28,7 @@ func parseYAML(text string, firstLine int) (root node, err error) {
 	if line := tooManyElements(text); line > 0 {
 		return node{}, excessElements.problem(firstLine + line - 1)
 	}
-	tokens := lexer.Tokenize(text)
+	tokens := wholeElements(lexer.Tokenize(text))
 	if line, e := checkShape(tokens); e != noExcess {
 		return node{}, e.problem(firstLine + line - 1)
 	}
@@ -41,6 +42,74 @@ func parseYAML(text string, firstLine int) (root node, err error) {
 	}
 	root = y.node(file.Docs[0].Body)
 	return root, nil
+}
+
+// wholeElements joins what the lexer cuts in two: in a list within braces it takes each
+// colon for that of a key, where YAML wants a space behind that (YAML 1.2.2 section 7.3.3).
+// So {clientCIDRs: [::1/128]} and {targets: [db.test:5432]} were no lists of texts.
+func wholeElements(tokens token.Tokens) token.Tokens {
+	var joined token.Tokens // nil while there is nothing to join
+	var open []token.Type
+	for i := 0; i < len(tokens); i++ {
+		t := tokens[i]
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			open = append(open, t.Type)
+		case token.SequenceEndType, token.MappingEndType:
+			open = open[:max(0, len(open)-1)]
+		}
+		if len(open) == 0 || open[len(open)-1] != token.SequenceStartType {
+			joined = addTo(joined, t)
+			continue
+		}
+		element, n := elementAt(tokens[i:])
+		if n > 1 && joined == nil {
+			joined = make(token.Tokens, 0, len(tokens))
+			joined.Add(tokens[:i]...)
+		}
+		joined = addTo(joined, element)
+		i += n - 1
+	}
+	if joined == nil {
+		return tokens
+	}
+	return joined
+}
+
+// addTo adds a token to those that are joined, if any are.
+func addTo(joined token.Tokens, t *token.Token) token.Tokens {
+	if joined != nil {
+		joined.Add(t)
+	}
+	return joined
+}
+
+// elementAt is the first token, or what it makes with a colon and a text that stand close
+// behind it; n is how many tokens that is.
+func elementAt(tokens token.Tokens) (t *token.Token, n int) {
+	t = tokens[0]
+	key, colon := token.String("", "", t.Position), 0
+	if t.Type != token.MappingValueType { // else the text begins with its colon
+		key, colon = t, 1
+	}
+	if len(tokens) < colon+2 || tokens[colon].Type != token.MappingValueType || !isPlainText(key) {
+		return t, 1
+	}
+	value := tokens[colon+1]
+	if !isPlainText(value) || !adjoins(key, tokens[colon]) || value.Position.Offset != tokens[colon].Position.Offset+1 {
+		return t, 1
+	}
+	return token.String(key.Value+":"+value.Value, key.Origin+":"+value.Origin, key.Position), colon + 2
+}
+
+// isPlainText reports whether a token is a text without quotes.
+func isPlainText(t *token.Token) bool {
+	return t.Indicator == token.NotIndicator && t.CharacterType == token.CharacterTypeMiscellaneous && t.Position != nil
+}
+
+// adjoins reports whether nothing stands between a text and a colon.
+func adjoins(t, colon *token.Token) bool {
+	return t.Position.Offset+utf8.RuneCountInString(t.Value) == colon.Position.Offset
 }
 
 // yamlSyntax takes the place and the reason out of a parser's error.
