@@ -191,7 +191,7 @@ func TestProblemsOfInlinedFilesAreToldWhereTheFileIsNamed(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"other.key": "a.yaml:5: document 1: Certificate/site: spec.keyFile: got other.key: a key with the fingerprint",
-		"none":      "a.yaml:5: document 1: Certificate/site: spec.keyFile: got open none: no such file, expected a file that can be read",
+		"none":      "a.yaml:5: document 1: Certificate/site: spec.keyFile: got none: no such file, expected a file that can be read",
 		"der":       "with a byte that is not UTF-8 on line 1, expected a text file (PEM)",
 		"large":     "with 262145 bytes, expected a file of at most 256 KiB",
 	} {

@@ -299,7 +299,11 @@ func (d *decoder) list(f *fieldSchema, n *node, m protoreflect.Message) {
 		if n.isString() && f.message == nil {
 			near = "[" + n.text + "]"
 		}
-		d.tell(n.line, n.describe(), "a list", clip(near))
+		expected := "a list"
+		if f.message != nil && !f.rate {
+			expected = "a list of mappings with " + strings.Join(f.message.names(), ", ")
+		}
+		d.tell(n.line, n.describe(), expected, clip(near))
 		return
 	}
 	l := m.Mutable(f.desc).List()

@@ -105,7 +105,7 @@ func checkFormat(f fleetv1.Format, s string) *complaint {
 		near = "" // a suggestion must be good itself
 	}
 	expected := describeFormat(f)
-	if f == fleetv1.Format_HOST_PATTERN && s == "*" {
+	if f == fleetv1.Format_HOST_PATTERN && (s == "*" || s == "_") {
 		expected += "; for every host leave hosts out"
 	}
 	return &complaint{expected: expected, suggestion: near}
@@ -205,6 +205,9 @@ func validHostLiteral(s string) bool {
 }
 
 func checkHostPattern(s string) (near string, ok bool) {
+	if s == "_" { // nginx's name for every host, which no client asks for
+		return "", false
+	}
 	if validHostName(strings.TrimPrefix(s, "*.")) || validHostLiteral(s) {
 		return "", true
 	}

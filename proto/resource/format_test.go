@@ -46,7 +46,7 @@ func TestFormatsRefuseAndSuggest(t *testing.T) {
 		fleetv1.Format_CIDR:  {"": "", "10.1.0.0/8": "10.0.0.0/8", "10.0.0.0/33": "", "a": "", "::ffff:10.0.0.1": "10.0.0.1", "fe80::1%eth0": ""},
 		fleetv1.Format_REGEX: {"": "", "([": "", "a{2000}": "", "(?=a)": "", strings.Repeat("a", maxRegex+1): ""},
 		fleetv1.Format_HOST_PATTERN: {
-			"": "", "*": "", "*.": "", "a.*": "", "*.*.a": "", "Shop.Test": "shop.test", "a.b:80": "a.b", "a.b.": "a.b", ".a.b": "*.a.b", "https://a.b/c": "a.b",
+			"": "", "*": "", "_": "", "*.": "", "a.*": "", "*.*.a": "", "Shop.Test": "shop.test", "a.b:80": "a.b", "a.b.": "a.b", ".a.b": "*.a.b", "https://a.b/c": "a.b",
 			"::1": "[::1]", "a..b": "", "b\u00fccher.test": "", "a b": "", "1.2.3": "", "[::0001]": "[::1]",
 		},
 		fleetv1.Format_FIELD_NAME:  {"": "", "a b": "", "a:": "a", " a": "a", "\u00e9": "", strings.Repeat("a", 257): ""},

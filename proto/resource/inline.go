@@ -145,7 +145,7 @@ func resolve(d *Document, read func(string) ([]byte, error)) []Problem {
 		text, err := read(name)
 		switch {
 		case err != nil:
-			tell(Problem{Field: at.String(), Got: err.Error(), Expected: "a file that can be read"})
+			tell(Problem{Field: at.String(), Got: strings.TrimPrefix(err.Error(), "open "), Expected: "a file that can be read"})
 			return nil
 		case len(text) > MaxSize:
 			tell(Problem{Field: at.String(), Got: fmt.Sprintf("%s with %d bytes", quote(name), len(text)), Expected: "a file of at most 256 KiB"})
