@@ -219,7 +219,7 @@ func reason(n api.NodeStatus, now time.Time) string {
 		if n.LastSeen != nil {
 			return "last seen " + ago(n.LastSeen, now)
 		}
-		return "is not connected"
+		return "is not connected to this control plane"
 	default:
 		return string(n.State)
 	}
