@@ -66,6 +66,9 @@ func TestFlagsMakeResources(t *testing.T) {
 
 func TestDeleteFollowsReferences(t *testing.T) {
 	sh := withFleet(t)
+	// What refers is deleted before what it refers to, in a dry run too.
+	contains(t, sh.must("delete", "-f", firstFile, "--dry-run"), "dry run: nothing was changed; after revision", "Route/api deleted", "Upstream/api-v1 deleted")
+	contains(t, sh.fails(statusFailed, "delete", "upstream", "api-v1", "--dry-run"), "Route/api: spec.forward[0].upstream: refers to it")
 	got := sh.fails(statusFailed, "delete", "upstream/api-v2", "route/api", "listener/web")
 	contains(t, got, "Upstream/api-v2", "Route/api-testers: spec.forward[0].upstream: refers to it\n")
 	contains(t, sh.fails(statusFailed, "get", "route/api", "listener/web"), "Route/api: there", "Listener/web: there")

@@ -45,7 +45,11 @@ func (a *app) contextListCommand() *cobra.Command {
 				}
 				rows = append(rows, row(mark, c.Name, c.Server))
 			}
-			return a.show(contexts, func() { a.printTable([]string{" ", "NAME", "SERVER"}, rows) })
+			list := struct {
+				Current  string           `json:"current,omitempty"`
+				Contexts []client.Context `json:"contexts"` // a list also where there is none
+			}{contexts.Current, append([]client.Context{}, contexts.Contexts...)}
+			return a.show(list, func() { a.printTable([]string{" ", "NAME", "SERVER"}, rows) })
 		}),
 	}
 	offer(cmd)

@@ -93,6 +93,8 @@ func (a *app) deleteAll(ctx context.Context, c *client.Client, objects []object,
 				result.Version = r.Version
 				result.Changed = append(result.Changed, api.Changed{Kind: o.kind.Kind, Name: o.name, Action: api.Deleted})
 			case isRefused(err, api.TypeNotFound) && ignoreMissing:
+			case flags.DryRun && onlyReferredToBy(err, result.Changed):
+				result.Changed = append(result.Changed, api.Changed{Kind: o.kind.Kind, Name: o.name, Action: api.Deleted})
 			case isRefused(err, api.TypeReferenced):
 				again, refusals = append(again, o), append(refusals, objectError(o, err))
 			case errors.Is(err, client.ErrNoServer), errors.Is(err, context.Canceled):
@@ -122,6 +124,21 @@ func (a *app) deleteAll(ctx context.Context, c *client.Client, objects []object,
 		}
 	}
 	return failures.orNil()
+}
+
+// onlyReferredToBy reports whether nothing but what would be deleted by then stands in the
+// way.
+func onlyReferredToBy(err error, deleted []api.Changed) bool {
+	var refused *api.Error
+	if !errors.As(err, &refused) || refused.Type != api.TypeReferenced || len(refused.Problems) == 0 {
+		return false
+	}
+	for _, p := range refused.Problems {
+		if !slices.ContainsFunc(deleted, func(x api.Changed) bool { return x.Kind == p.Kind && x.Name == p.Name }) {
+			return false
+		}
+	}
+	return true
 }
 
 func deleteOne(ctx context.Context, c *client.Client, o object, w client.Write) (api.ApplyResult, error) {
