@@ -19,6 +19,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
+
+	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
 const (
@@ -52,7 +54,10 @@ func Fill(f *pflag.FlagSet, getenv func(string) (string, bool)) error {
 	known := settable(f)
 	for _, key := range slices.Sorted(maps.Keys(file)) {
 		if !slices.Contains(known, key) {
-			return Usage("%s: unknown key %q: expected one of %s", path, key, strings.Join(known, ", "))
+			if near := resource.Nearest(key, known); near != "" {
+				return Usage("--config: %s: unknown key %q (did you mean %q?)", path, key, near)
+			}
+			return Usage("--config: %s: unknown key %q: expected one of %s", path, key, strings.Join(known, ", "))
 		}
 	}
 	for _, name := range known {
@@ -68,7 +73,7 @@ func Fill(f *pflag.FlagSet, getenv func(string) (string, bool)) error {
 		}
 		if value, ok := file[name]; ok {
 			if err := set(f, name, value); err != nil {
-				return Usage("%s: %s: %v", path, name, valueError(err))
+				return Usage("--config: %s: %s: %v", path, name, valueError(err))
 			}
 		}
 	}
@@ -104,7 +109,7 @@ func read(name string) (map[string]any, error) {
 	}
 	var values map[string]any
 	if err := yaml.UnmarshalStrict(text, &values); err != nil {
-		return nil, Usage("--config: %s: %v", name, err)
+		return nil, Usage("--config: %s: %s", name, strings.TrimPrefix(err.Error(), "error converting YAML to JSON: "))
 	}
 	return values, nil
 }

@@ -64,7 +64,9 @@ func TestAFlagWinsOverAVariableAndAVariableOverTheFile(t *testing.T) {
 
 func TestWhatIsNotUnderstoodIsRefusedWhereItStands(t *testing.T) {
 	for _, c := range []struct{ name, file, want string }{
-		{"unknown key", "nodeid: a\n", `unknown key "nodeid"`},
+		{"unknown key", "nodeid: a\n", `c.yaml: unknown key "nodeid" (did you mean "node-id"?)`},
+		{"a key of nothing", "server: a\n", `unknown key "server": expected one of control-plane, insecure`},
+		{"no YAML", "node-id: [x\n", "c.yaml: yaml: line 1: "},
 		{"twice", "loops: 1\nloops: 2\n", "loops"},
 		{"list for a value", "node-id: [a]\n", "node-id: got a list"},
 		{"map for a value", "node-id: {a: b}\n", "node-id: got a map"},
