@@ -262,3 +262,56 @@ func TestOnlyAConnectionThatWasTriedForTimesOut(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatATableDoesNotHaveAnyMoreIsNoFailureOfAnEndpoint: a push took it away meanwhile.
+func TestWhatATableDoesNotHaveAnyMoreIsNoFailureOfAnEndpoint(t *testing.T) {
+	gone := Event{Kind: EventAcquireFailed, Failure: Failure{Reason: ReasonNoEndpoint, Retry: RetryNothingSent}}
+	reasonOf := func(x *Exchange) Reason {
+		var r Record
+		x.Record(30, &r)
+		return r.Reason
+	}
+	// The endpoint is gone: another attempt, whatever the route tries again.
+	env := testEnv(t, func(_ *table.Listener, r *table.Route) { r.Retry.On = 0 })
+	x, _ := begin(env, request("POST", "/"))
+	if got := x.Step(env, 20, gone); got&ActAcquire == 0 {
+		t.Errorf("actions %b", got)
+	}
+	if got := x.Step(env, 20, gone); got&ActReply == 0 || reasonOf(x) != ReasonNoEndpoint {
+		t.Errorf("a third attempt: actions %b, %s", got, reasonOf(x))
+	}
+	none := &table.Table{Version: table.Version{Epoch: 1, Revision: 8}}
+	// The upstream is gone when an attempt has failed, or after the wait before the next.
+	env = testEnv(t, func(_ *table.Listener, r *table.Route) { r.Retry.Backoff = time.Second })
+	had := env.Table
+	x, _ = begin(env, request("GET", "/"))
+	x.Step(env, 20, gotNew)
+	env.Table = none
+	if got := x.Step(env, 30, died); got&ActReply == 0 || reasonOf(x) != ReasonUpstreamClosed {
+		t.Errorf("actions %b, %s", got, reasonOf(x))
+	}
+	env.Table = had
+	x, _ = begin(env, request("GET", "/"))
+	x.Step(env, 20, gotNew)
+	if got := x.Step(env, 30, died); got&ActWait == 0 {
+		t.Fatalf("actions %b", got)
+	}
+	env.Table = none
+	if got := pass(x, env); got&ActReply == 0 || reasonOf(x) != ReasonNoEndpoint {
+		t.Errorf("after the wait: actions %b, %s", got, reasonOf(x))
+	}
+	// A listener of an earlier table: its routes' upstreams are looked up in the one of now.
+	env = testEnv(t, nil)
+	other := *env.Table.Upstreams[0]
+	env.Stale, env.Table = true, &table.Table{Upstreams: []*table.Upstream{&other}}
+	if x, _ = begin(env, request("GET", "/")); x.State() != StateAcquire {
+		t.Errorf("state %d", x.State())
+	}
+	if u, _ := x.Upstream(); u != &other {
+		t.Error("the upstream of an earlier table is used")
+	}
+	env.Table = none
+	if x, _ = begin(env, request("GET", "/")); x.State() != StateDone || reasonOf(x) != ReasonNoEndpoint {
+		t.Errorf("state %d, %s", x.State(), reasonOf(x))
+	}
+}
