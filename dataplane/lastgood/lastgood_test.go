@@ -261,6 +261,7 @@ func TestADiskThatWasFullGetsWhatItDidNotTake(t *testing.T) {
 		free := fill(t, dir)
 		f.Save(second)
 		time.Sleep(time.Hour)
+		synctest.Wait() // or it may write in between
 		free()
 		time.Sleep(2 * retry)
 		if got, ok := open(t, dir).Load(); !ok || got.Version != second.Version {
