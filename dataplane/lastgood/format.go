@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -21,9 +23,49 @@ const (
 	sealedResource = 1 // its hash, the length of the sealed bytes, and these
 )
 
+// Permit is one of the few rights to compute beside the loops. Acquire may wait.
+type Permit interface {
+	Acquire()
+	Release()
+}
+
+const (
+	// holdFor is for how long the permit is held before others may have it.
+	holdFor = time.Millisecond
+	// breathEvery is how many resources come between two looks at the time: a few
+	// microseconds each.
+	breathEvery = 32
+	// sumPiece is what the checksum takes at a time: a millisecond's work at most.
+	sumPiece = 256 << 10
+)
+
+// paced does work that calls breathe now and then, holding the permit meanwhile.
+func (f *File) paced(work func(breathe func())) {
+	if f.permit == nil {
+		work(func() {})
+		return
+	}
+	f.permit.Acquire()
+	defer f.permit.Release()
+	since := time.Now()
+	work(func() {
+		if time.Since(since) < holdFor {
+			return
+		}
+		f.permit.Release()
+		f.permit.Acquire()
+		since = time.Now()
+	})
+}
+
 // encode is magic, version, checksum of the rest, epoch, revision, root, and each
 // resource.
-func (f *File) encode(s *table.Configuration) []byte {
+func (f *File) encode(s *table.Configuration) (text []byte) {
+	f.paced(func(breathe func()) { text = f.encodePaced(s, breathe) })
+	return text
+}
+
+func (f *File) encodePaced(s *table.Configuration, breathe func()) []byte {
 	var b bytes.Buffer
 	b.WriteString(magic)
 	b.WriteByte(version)
@@ -38,7 +80,11 @@ func (f *File) encode(s *table.Configuration) []byte {
 	root := s.Tree.Root()
 	b.Write(root[:])
 	put(uint64(s.Tree.Len()))
+	n := 0
 	for leaf := range s.Tree.All() {
+		if n++; n%breathEvery == 0 {
+			breathe()
+		}
 		data := leaf.Bytes
 		if resource.Secret(leaf.Key.Kind) {
 			b.WriteByte(sealedResource)
@@ -50,9 +96,12 @@ func (f *File) encode(s *table.Configuration) []byte {
 		put(uint64(len(data)))
 		b.Write(data)
 	}
-	out := b.Bytes()
-	sum := sha256.Sum256(out[headSize:])
-	copy(out[headSize-sha256.Size:], sum[:])
+	out, sum := b.Bytes(), sha256.New()
+	for piece := range slices.Chunk(out[headSize:], sumPiece) {
+		sum.Write(piece)
+		breathe()
+	}
+	sum.Sum(out[headSize-sha256.Size : headSize-sha256.Size])
 	return out
 }
 

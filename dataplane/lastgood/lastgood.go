@@ -36,6 +36,7 @@ const (
 type File struct {
 	dir    string
 	key    *seal.Key
+	permit Permit // nil: there is nobody to be polite to
 	logger *slog.Logger
 	wake   chan struct{}
 
@@ -47,13 +48,13 @@ type File struct {
 }
 
 // Open makes the directory if need be. Two nodes must not share one. Secrets are
-// sealed under key.
-func Open(dir string, key *seal.Key, logger *slog.Logger) (*File, error) {
+// sealed under key. A file is made while the permit is held; nil: there is none.
+func Open(dir string, key *seal.Key, permit Permit, logger *slog.Logger) (*File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	removeUnfinished(dir)
-	return &File{dir: dir, key: key, logger: logger, wake: make(chan struct{}, 1)}, nil
+	return &File{dir: dir, key: key, permit: permit, logger: logger, wake: make(chan struct{}, 1)}, nil
 }
 
 // unfinishedFor is how long a file of fleet state may take to be written.

@@ -45,7 +45,7 @@ func open(t testing.TB, dir string) *File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(dir, key, slog.New(slog.DiscardHandler))
+	f, err := Open(dir, key, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,6 +314,43 @@ func TestWhatAKilledProcessLeftIsRemoved(t *testing.T) {
 }
 
 // FuzzDecode gives each input the checksum without which nothing of it is looked at.
+// countingPermit counts, and fails where it is not held in turns.
+type countingPermit struct {
+	t        *testing.T
+	held     bool
+	acquired int
+}
+
+func (p *countingPermit) Acquire() {
+	if p.held {
+		p.t.Fatal("acquired twice")
+	}
+	p.held = true
+	p.acquired++
+}
+
+func (p *countingPermit) Release() {
+	if !p.held {
+		p.t.Fatal("released twice")
+	}
+	p.held = false
+}
+
+// TestAFileIsMadeWithThePermitWhichOthersHaveInBetween: that of a large configuration takes a
+// tenth of a second, after each change of it.
+func TestAFileIsMadeWithThePermitWhichOthersHaveInBetween(t *testing.T) {
+	f, permit := open(t, t.TempDir()), &countingPermit{t: t}
+	f.permit = permit
+	large := saved(t, 1, 20_000)
+	text := f.encode(&large)
+	if permit.held || permit.acquired < 3 {
+		t.Errorf("held %v, acquired %d times", permit.held, permit.acquired)
+	}
+	if got, err := f.decode(text); err != nil || got.Tree.Root() != large.Tree.Root() {
+		t.Errorf("%v", err)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	s := saved(f, 1, 3)
 	file := open(f, f.TempDir())

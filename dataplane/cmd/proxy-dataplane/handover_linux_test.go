@@ -34,7 +34,7 @@ func givingNode(t *testing.T) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n.lastGood, err = lastgood.Open(dir, key, logger); err != nil {
+	if n.lastGood, err = lastgood.Open(dir, key, nil, logger); err != nil {
 		t.Fatal(err)
 	}
 	for _, run := range []func(context.Context) error{n.engine.Run, n.lastGood.Run} {

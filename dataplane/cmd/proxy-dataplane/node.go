@@ -289,7 +289,7 @@ func (n *node) remember() (*table.Configuration, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.lastGood, err = lastgood.Open(dir, key, n.logger); err != nil {
+	if n.lastGood, err = lastgood.Open(dir, key, n.permit, n.logger); err != nil {
 		return nil, err
 	}
 	n.tickets.Remember(lastgood.OpenTickets(dir, key, n.logger))
