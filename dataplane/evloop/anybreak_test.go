@@ -156,6 +156,9 @@ func (n *node) break1(rnd *rand.Rand) {
 			return
 		}
 		resp, err := http.ReadResponse(r, &http.Request{Method: method})
+		for err == nil && resp.StatusCode < 200 { // an interim answer
+			resp, err = http.ReadResponse(r, &http.Request{Method: method})
+		}
 		if err != nil {
 			return
 		}
