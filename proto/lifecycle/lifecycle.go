@@ -1,7 +1,7 @@
 // Package lifecycle runs the parts of a process: each is a function that returns
 // soon after its context ends. They stop in the opposite order of their start,
 // each before the next, so that nobody loses what it stands on; a part that ends
-// by itself is a failure of the process.
+// by itself is a failure of the process. One may be ended before the others.
 package lifecycle
 
 import (
@@ -19,15 +19,23 @@ const stopTimeout = 10 * time.Second
 // Parts are the running parts of a process. It belongs to one goroutine.
 type Parts struct {
 	logger *slog.Logger
-	list   []part
+	list   []*Part
 	failed chan error
 }
 
-type part struct {
+// Part is one of them.
+type Part struct {
+	// immutable
 	name    string
 	timeout time.Duration
 	stop    context.CancelFunc
 	done    <-chan struct{}
+}
+
+// End ends a part before the others, and waits until it has ended. Any goroutine may.
+func (p *Part) End() {
+	p.stop()
+	<-p.done
 }
 
 // New makes an empty set.
@@ -36,15 +44,16 @@ func New(logger *slog.Logger) *Parts {
 }
 
 // Start runs a part.
-func (p *Parts) Start(name string, run func(ctx context.Context) error) {
-	p.StartSlow(name, stopTimeout, run)
+func (p *Parts) Start(name string, run func(ctx context.Context) error) *Part {
+	return p.StartSlow(name, stopTimeout, run)
 }
 
 // StartSlow runs a part that may take long to stop.
-func (p *Parts) StartSlow(name string, timeout time.Duration, run func(ctx context.Context) error) {
+func (p *Parts) StartSlow(name string, timeout time.Duration, run func(ctx context.Context) error) *Part {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	p.list = append(p.list, part{name, timeout, cancel, done})
+	part := &Part{name, timeout, cancel, done}
+	p.list = append(p.list, part)
 	go func() {
 		defer close(done)
 		err := run(ctx)
@@ -62,6 +71,7 @@ func (p *Parts) StartSlow(name string, timeout time.Duration, run func(ctx conte
 		default: // another one failed first and is the reason
 		}
 	}()
+	return part
 }
 
 // Failed gives the first error of a part that ended by itself.

@@ -42,6 +42,37 @@ func TestAPartThatEndsByItselfIsAFailure(t *testing.T) {
 	p.Stop()
 }
 
+func TestAPartCanBeEndedBeforeTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ended []string
+		p := lifecycle.New(slog.New(slog.DiscardHandler))
+		start := func(name string) *lifecycle.Part {
+			return p.Start(name, func(ctx context.Context) error {
+				<-ctx.Done()
+				time.Sleep(time.Second)
+				ended = append(ended, name)
+				return nil
+			})
+		}
+		first, _ := start("a"), start("b")
+		first.End()
+		if !slices.Equal(ended, []string{"a"}) {
+			t.Errorf("%v when End has returned", ended)
+		}
+		synctest.Wait()
+		select {
+		case err := <-p.Failed():
+			t.Errorf("a part that was ended is a failure: %v", err)
+		default:
+		}
+		p.Stop()
+		first.End() // which it has
+		if !slices.Equal(ended, []string{"a", "b"}) {
+			t.Errorf("%v", ended)
+		}
+	})
+}
+
 func TestAPartThatDoesNotStopHoldsTheOthersForABoundedTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

@@ -112,9 +112,9 @@ func (n *node) Leave(ctx context.Context, pid int, unclaimed []netip.AddrPort) {
 	if err := n.engine.Release(ctx, unclaimed); err != nil {
 		n.logger.Error("hand-over: listeners", "error", err)
 	}
-	n.following.end()
-	n.vipPart.end()
-	n.adminPart.end()
+	n.following.End()
+	n.holding.End()
+	n.showing.End()
 }
 
 // inherit refuses to serve something else than the old process does. last is the last

@@ -13,7 +13,6 @@
 //	command, options, gossip   the program's flags, and what they may say
 //	node                       the node: its parts, wired
 //	vips, handover, memory     the node in virtual IPs, in an upgrade, under its limit
-//	ender                      a part that ends before the others
 //	upgrade, lint, explain     the other commands; examine and standin are of the last two
 package main
 

@@ -43,7 +43,7 @@ const (
 )
 
 // node is the process: its parts, wired. Fields are set before the parts start, but for
-// inForce.
+// inForce and what start sets.
 type node struct {
 	options options
 	logger  *slog.Logger
@@ -75,10 +75,9 @@ type node struct {
 	predecessor *handover.Predecessor // nil: this process was started on its own
 	control     *control.Socket       // nil: standalone, or no state directory
 	upgrading   sync.Mutex            // held by an upgrade
-	// following, adminPart and vipPart are what ends first when another process took
-	// over.
-	following, adminPart, vipPart *ender
-	handedOver                    chan struct{} // closed when one did
+	// Set by start: what ends first when another process took over.
+	following, holding, showing *lifecycle.Part
+	handedOver                  chan struct{} // closed when one did
 }
 
 // source is where the node's configuration comes from.
@@ -95,8 +94,7 @@ func serve(ctx context.Context, o options, w world, logger *slog.Logger) (err er
 	}
 	n := &node{
 		options: o, logger: logger, world: w, stats: stats.New(o.loops, stats.Limits{}), permit: permit.New(computing),
-		predecessor: predecessor, following: newEnder(), adminPart: newEnder(), vipPart: newEnder(),
-		handedOver: make(chan struct{}),
+		predecessor: predecessor, handedOver: make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {
@@ -204,7 +202,7 @@ func (n *node) start(parts *lifecycle.Parts) {
 	if n.lastGood != nil {
 		parts.Start("last known good", n.lastGood.Run)
 	}
-	parts.Start("admin", n.adminPart.wrap(func(ctx context.Context) error { return n.admin.Run(ctx, n.adminListener) }))
+	n.showing = parts.Start("admin", func(ctx context.Context) error { return n.admin.Run(ctx, n.adminListener) })
 	parts.StartSlow("engine", o.drainTimeout+stopGrace, n.engine.Run)
 	parts.Start("garbage", pressure.NewCollector(o.memory).Run)
 	if n.makeMonitor() {
@@ -213,8 +211,8 @@ func (n *node) start(parts *lifecycle.Parts) {
 	parts.Start("huge pages", n.hugePages.Run)
 	parts.Start("drain", n.drainer.Run)
 	parts.Start("session-ticket keys", n.tickets.Run)
-	parts.Start("configuration", n.following.wrap(n.source.Run))
-	parts.Start("virtual IPs", n.vipPart.wrap(func(ctx context.Context) error { return n.vips.Run(ctx) }))
+	n.following = parts.Start("configuration", n.source.Run)
+	n.holding = parts.Start("virtual IPs", n.vips.Run)
 	if n.control != nil {
 		parts.Start("control socket", n.control.Run)
 	}
