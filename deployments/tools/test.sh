@@ -6,7 +6,8 @@
 #   2. Without it, what it would slow down or spoil for nothing: packages in which one
 #      goroutine does all, with all seeds of their simulations and ten times as many
 #      requests for the comparison with net/http; and of the others tests that measure,
-#      which are told by their names, see "measures" below.
+#      which are told by their names, see "measures" below: no other test has such a name,
+#      since it would not run under the race detector.
 #   3. The modules below deployments, on the binaries in bin/ as users get them; the
 #      tools have their own versions of what they need, and run outside the workspace.
 #
@@ -74,8 +75,10 @@ status=0
 	mapfile -t packages < <(go list -tags "$tags" ./dataplane/... | grep -E "$timely")
 	part "${race[@]}" -p 1 -skip "$measures" -- "${packages[@]}"
 	DIFFERENTIAL=1000000 part -- "${single[@]}"
-	mapfile -t packages < <(measuring | grep -vxF -f <(printf '%s\n' "${single[@]}"))
+	mapfile -t packages < <(measuring | grep -vxF -f <(printf '%s\n' "${single[@]}") | grep -vE "$timely")
 	part -run "$measures" -- "${packages[@]}"
+	mapfile -t packages < <(measuring | grep -E "$timely")
+	part -p 1 -run "$measures" -- "${packages[@]}"
 	for module in deployments/*/go.mod; do
 		[[ $module == deployments/tools/go.mod ]] || part -count=1 -- "./$(dirname "$module")/..." # what is in bin/ is not seen by the cache
 	done
