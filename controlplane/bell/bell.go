@@ -3,20 +3,22 @@ package bell
 import (
 	"context"
 	"sync"
+
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 // Bell is rung by one side and heard by the other.
 type Bell struct {
 	mu        sync.Mutex
-	listeners map[chan struct{}]struct{} // guarded by mu
+	listeners map[wakeup.Signal]struct{} // guarded by mu
 }
 
 // Listen gives a token for the rings from now on. The channel is closed when ctx ends.
 func (b *Bell) Listen(ctx context.Context) <-chan struct{} {
-	l := make(chan struct{}, 1)
+	l := wakeup.NewSignal()
 	b.mu.Lock()
 	if b.listeners == nil {
-		b.listeners = map[chan struct{}]struct{}{}
+		b.listeners = map[wakeup.Signal]struct{}{}
 	}
 	b.listeners[l] = struct{}{}
 	b.mu.Unlock()
@@ -34,9 +36,6 @@ func (b *Bell) Ring() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for l := range b.listeners {
-		select {
-		case l <- struct{}{}:
-		default: // it is told already
-		}
+		l.Send()
 	}
 }

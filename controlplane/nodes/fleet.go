@@ -9,11 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/proxyfleet/proxyfleet/controlplane/roster"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 // recordsRetry is the pause after the records could not be read or written.
@@ -37,12 +36,7 @@ func (r *Registry) SetTicketKeys(keys *fleetv1.TicketKeys) {
 }
 
 // look makes Run look again.
-func (r *Registry) look() {
-	select {
-	case r.kick <- struct{}{}:
-	default:
-	}
-}
+func (r *Registry) look() { r.kick.Send() }
 
 // follow follows the records until ctx ends.
 func (r *Registry) follow(ctx context.Context) {

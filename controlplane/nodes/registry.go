@@ -13,6 +13,7 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 const (
@@ -69,7 +70,7 @@ type Registry struct {
 	// immutable
 	c    Config
 	log  *slog.Logger
-	kick chan struct{} // makes Run look at what is missing or was reported
+	kick wakeup.Signal // makes Run look at what is missing or was reported
 	news bell.Bell     // of what Nodes shows
 
 	// guarded by mu
@@ -122,7 +123,7 @@ func New(c Config) *Registry {
 		c.MaxNodes = defaultMaxNodes
 	}
 	return &Registry{
-		c: c, log: c.Logger, kick: make(chan struct{}, 1),
+		c: c, log: c.Logger, kick: wakeup.NewSignal(),
 		nodes: map[string]*node{}, missing: map[string]*fleetv1.NodeRecord{}, replaced: make(chan struct{}),
 	}
 }

@@ -15,6 +15,7 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 const (
@@ -72,7 +73,7 @@ type Publisher struct {
 	// immutable
 	c        Config
 	log      *slog.Logger
-	kick     chan struct{}
+	kick     wakeup.Signal
 	compiler compiler
 	counts   counters
 
@@ -106,7 +107,7 @@ func New(c Config) *Publisher {
 	}
 	p := &Publisher{
 		c: c, log: c.Logger,
-		kick:       make(chan struct{}, 1),
+		kick:       wakeup.NewSignal(),
 		refreshing: make(chan struct{}, 1),
 	}
 	p.compiler.init()
@@ -136,7 +137,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 			pause = retryInterval
 			p.Kick()
 		}
-		if !sleep(ctx, pause) {
+		if !wakeup.After(ctx, pause) {
 			return nil
 		}
 	}
@@ -144,12 +145,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 
 // Kick makes Run look at the head without waiting for the store's event. Whoever
 // has just committed may call it.
-func (p *Publisher) Kick() {
-	select {
-	case p.kick <- struct{}{}:
-	default:
-	}
-}
+func (p *Publisher) Kick() { p.kick.Send() }
 
 // Refresh reads the head and publishes it if it is news and compiles.
 func (p *Publisher) Refresh(ctx context.Context) error {
@@ -319,14 +315,3 @@ func (p *Publisher) Check(ctx context.Context, base store.Configuration, next tr
 // ErrContradiction is a node or a head that shows the store to be another one
 // than before.
 var ErrContradiction = errors.New("the store is not the one that made this version")
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

@@ -113,7 +113,7 @@ func (s *Store) roomFor(ctx context.Context, bytes int64) error {
 	defer s.mu.Unlock()
 	if !now.takes(bytes) {
 		s.refused = true
-		signal(s.refusals)
+		s.refusals.Send()
 		return fmt.Errorf("%w: %s, and the change takes %d KiB: see the warnings of proxyctl status", ErrFull, now, bytes>>10)
 	}
 	s.written += bytes

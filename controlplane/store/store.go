@@ -8,12 +8,12 @@ import (
 	"sync"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/protobuf/proto"
-
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 )
 
 // The kinds of errors. Any other error of a call that writes means that nothing
@@ -124,7 +124,7 @@ type Store struct {
 
 	historyFloor   uint64
 	outcomeTimeout time.Duration
-	refusals       chan struct{} // holds a token when there was one
+	refusals       wakeup.Signal // there was one
 
 	// loading holds a token while somebody reads a tree, so that several readers
 	// of a new head fetch it once.
@@ -177,7 +177,7 @@ func Open(ctx context.Context, client *clientv3.Client, o Options) (*Store, erro
 
 		historyFloor:   historyFloor,
 		outcomeTimeout: outcomeTimeout,
-		refusals:       make(chan struct{}, 1),
+		refusals:       wakeup.NewSignal(),
 		loading:        make(chan struct{}, 1),
 		moved:          make(chan struct{}),
 	}

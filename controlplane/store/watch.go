@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -25,14 +26,14 @@ func (s *Store) WatchNodes(ctx context.Context) <-chan struct{} {
 }
 
 func (s *Store) watch(ctx context.Context, key string) <-chan struct{} {
-	out := make(chan struct{}, 1)
+	out := wakeup.NewSignal()
 	go func() {
 		defer close(out)
 		tick := time.NewTicker(s.options.Tick)
 		defer tick.Stop()
 		for {
 			s.follow(ctx, key, tick.C, out)
-			signal(out)
+			out.Send()
 			retry := time.NewTimer(watchRetry)
 			select {
 			case <-ctx.Done():
@@ -48,7 +49,7 @@ func (s *Store) watch(ctx context.Context, key string) <-chan struct{} {
 // follow watches until the watch breaks, etcd is another one or ctx ends. In an etcd
 // that was wiped or put back a watch goes on from a revision that is still far off, and
 // would hear nothing until then.
-func (s *Store) follow(ctx context.Context, key string, tick <-chan time.Time, out chan<- struct{}) {
+func (s *Store) follow(ctx context.Context, key string, tick <-chan time.Time, out wakeup.Signal) {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	s.mu.Lock()
@@ -70,13 +71,6 @@ func (s *Store) follow(ctx context.Context, key string, tick <-chan time.Time, o
 			}
 		case <-tick:
 		}
-		signal(out)
-	}
-}
-
-func signal(out chan<- struct{}) {
-	select {
-	case out <- struct{}{}:
-	default: // one is waiting
+		out.Send()
 	}
 }

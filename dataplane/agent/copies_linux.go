@@ -9,9 +9,8 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -53,7 +52,7 @@ func (l *life) take(m *fleetv1.AgentSocket, fd int) error {
 	l.latest[address] = m.GetNumber()
 	l.owe(address)
 	l.mu.Unlock()
-	poke(l.sooner)
+	l.sooner.Send()
 	return nil
 }
 
@@ -61,7 +60,7 @@ func (l *life) take(m *fleetv1.AgentSocket, fd int) error {
 // nothing waits for it: by what comes meanwhile leases live. mu is held.
 func (l *life) owe(address netip.AddrPort) {
 	l.owed[address] = true
-	poke(l.owing)
+	l.owing.Send()
 }
 
 // drop lets go of a socket that the agent closed.

@@ -11,10 +11,10 @@ import (
 	"syscall"
 	"time"
 
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
-
-	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 )
 
 const (
@@ -42,8 +42,8 @@ type life struct {
 	pulse int // the write end
 	cmd   *exec.Cmd
 
-	sooner chan struct{} // holds a token when a lease is new
-	owing  chan struct{} // holds a token when owed is not empty; closed when it can be no more
+	sooner wakeup.Signal // a lease is new
+	owing  wakeup.Signal // owed is not empty; closed when it can be no more
 
 	saying sync.Mutex // held by who sends
 
@@ -114,7 +114,7 @@ func (s *Supervisor) start() (*life, error) {
 
 func newLife(s *Supervisor, c *conn) *life {
 	return &life{
-		s: s, conn: c, sooner: make(chan struct{}, 1), owing: make(chan struct{}, 1),
+		s: s, conn: c, sooner: wakeup.NewSignal(), owing: wakeup.NewSignal(),
 		copies: map[uint64]*shared{}, latest: map[netip.AddrPort]uint64{}, owed: map[netip.AddrPort]bool{}, heard: time.Now(),
 	}
 }
@@ -176,7 +176,7 @@ func (l *life) lease(leases []*fleetv1.AgentLease) {
 		c.until = max(c.until, until[c.address.Addr()])
 	}
 	l.mu.Unlock()
-	poke(l.sooner)
+	l.sooner.Send()
 }
 
 // report takes over how things stand.

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 // maxUnderWay bounds the sockets that are on their way to the main process: each takes
@@ -17,7 +18,7 @@ const maxUnderWay = 256
 // waits; a goroutine of its own sends. A main process that does not read for long kills
 // the agent, or is gone.
 type outbox struct {
-	wake chan struct{} // holds a token when there is something
+	wake wakeup.Signal // there is something
 
 	// guarded by mu
 	mu       sync.Mutex
@@ -35,7 +36,7 @@ type parcel struct {
 }
 
 func newOutbox() *outbox {
-	return &outbox{wake: make(chan struct{}, 1), leases: map[string]int64{}}
+	return &outbox{wake: wakeup.NewSignal(), leases: map[string]int64{}}
 }
 
 // room says that another socket may be passed on.
@@ -68,7 +69,7 @@ func (o *outbox) lease(leases []*fleetv1.AgentLease) {
 		o.leases[l.GetAddress()] = l.GetUntil()
 	}
 	o.mu.Unlock()
-	poke(o.wake)
+	o.wake.Send()
 }
 
 // say replaces a report that was not sent yet.
@@ -76,7 +77,7 @@ func (o *outbox) say(r *fleetv1.AgentReport) {
 	o.mu.Lock()
 	o.report = r
 	o.mu.Unlock()
-	poke(o.wake)
+	o.wake.Send()
 }
 
 func (o *outbox) put(p parcel) {
@@ -92,7 +93,7 @@ func (o *outbox) put(p parcel) {
 	if ended {
 		p.close()
 	}
-	poke(o.wake)
+	o.wake.Send()
 }
 
 // close lets go of the descriptor.

@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -78,7 +78,7 @@ type Supervisor struct {
 	// immutable
 	c       Config
 	log     *slog.Logger
-	changed chan struct{} // holds a token when wanted has changed
+	changed wakeup.Signal // wanted has changed
 
 	// guarded by mu
 	mu     sync.Mutex
@@ -93,7 +93,7 @@ func New(c Config) *Supervisor {
 		c.Changed = func() {}
 	}
 	return &Supervisor{
-		c: c, log: c.Logger, changed: make(chan struct{}, 1), news: make(chan struct{}),
+		c: c, log: c.Logger, changed: wakeup.NewSignal(), news: make(chan struct{}),
 		wanted: &fleetv1.AgentWanted{Serial: 1, Mode: fleetv1.AgentWanted_READY},
 	}
 }
@@ -179,7 +179,7 @@ func (s *Supervisor) want(change func(*fleetv1.AgentWanted)) {
 		s.wanted = next
 	}
 	s.mu.Unlock()
-	poke(s.changed)
+	s.changed.Send()
 }
 
 // latest is what is wanted now.

@@ -79,11 +79,3 @@ var (
 	// errTooLong is a message that the other would not read.
 	errTooLong = errors.New("vip-agent: a message is too long")
 )
-
-// poke puts a token into c, unless there is one.
-func poke(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}

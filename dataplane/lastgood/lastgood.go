@@ -14,6 +14,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 const (
@@ -38,7 +39,7 @@ type File struct {
 	key    *seal.Key
 	permit Permit // nil: there is nobody to be polite to
 	logger *slog.Logger
-	wake   chan struct{}
+	wake   wakeup.Signal
 
 	mu      sync.Mutex
 	latest  *table.Configuration // guarded by mu; nil: everything is written
@@ -54,7 +55,7 @@ func Open(dir string, key *seal.Key, permit Permit, logger *slog.Logger) (*File,
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	removeUnfinished(dir)
-	return &File{dir: dir, key: key, permit: permit, logger: logger, wake: make(chan struct{}, 1)}, nil
+	return &File{dir: dir, key: key, permit: permit, logger: logger, wake: wakeup.NewSignal()}, nil
 }
 
 // unfinishedFor is how long a file of fleet state may take to be written.
@@ -112,10 +113,7 @@ func (f *File) Save(s table.Configuration) {
 	f.mu.Lock()
 	f.latest = &s
 	f.mu.Unlock()
-	select {
-	case f.wake <- struct{}{}:
-	default: // the writer knows already
-	}
+	f.wake.Send()
 }
 
 // Written is when the file on disk was written; zero: there is none.

@@ -181,7 +181,7 @@ func (n *node) build() (config admin.Config, err error) {
 		NodeID: o.nodeID, Engine: n.engine, Logger: n.logger,
 		Resign:  func(ctx context.Context) { n.vips.resign(ctx, isDrained) },
 		Resume:  func() { n.vips.resume(isDrained) },
-		Changed: func() { poke(n.vips.changed) },
+		Changed: n.vips.changed.Send,
 	})
 	n.tickets = fleetstate.NewTicketKeys(n.engine.SetTicketKeys, n.logger)
 	if n.predecessor != nil {

@@ -10,9 +10,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/proxyfleet/proxyfleet/dataplane/admin"
 	"github.com/proxyfleet/proxyfleet/dataplane/agent"
 	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
@@ -22,6 +19,9 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -60,7 +60,7 @@ type vips struct {
 	logger     *slog.Logger
 	supervisor *agent.Supervisor // nil: gossip is off
 	lists      *fleetstate.Lists
-	changed    chan struct{}   // holds a token when a Status should be sent
+	changed    wakeup.Signal   // a Status should be sent
 	probe      selfProbe       // nil where supervisor is
 	begin      <-chan struct{} // closed when this process is the node's; set before parts start
 	listsDir   string          // where lists are kept; likewise
@@ -82,7 +82,7 @@ type selfProbe interface {
 }
 
 func newVIPs(o options, e *evloop.Engine, messages io.Writer, logger *slog.Logger) *vips {
-	v := &vips{options: o, logger: logger, changed: make(chan struct{}, 1)}
+	v := &vips{options: o, logger: logger, changed: wakeup.NewSignal()}
 	v.lists = fleetstate.NewLists(v.goBy, logger)
 	if o.gossipAddress == "" {
 		if o.resources == "" {
@@ -105,7 +105,7 @@ func newVIPs(o options, e *evloop.Engine, messages io.Writer, logger *slog.Logge
 		},
 		Engine:  e,
 		Pulse:   func() (alive, healthy bool) { return pulse.Beat(), v.probe.Fault() == "" },
-		Changed: func() { poke(v.changed) },
+		Changed: v.changed.Send,
 		Logger:  logger,
 	})
 	return v
@@ -117,13 +117,6 @@ func (o *options) mayHold(v *table.VirtualIP) bool {
 		value, ok = o.labels[name]
 		return value, ok
 	})
-}
-
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }
 
 // remember takes up the list that was kept in a directory, or forgets it.
@@ -177,7 +170,7 @@ func (v *vips) take(s *fleetv1.FleetState) {
 		v.told = s.GetListRevision()
 		v.mu.Unlock()
 		if news { // a control plane of an older build waits for its word
-			poke(v.changed)
+			v.changed.Send()
 		}
 	case v.supervisor != nil && i >= 0 && s.GetMembers()[i].GetGrantsNothing():
 	default:
@@ -190,7 +183,7 @@ func (v *vips) goBy(list member.List) {
 	if v.supervisor != nil {
 		v.supervisor.SetList(list.Revision, list.IDs) // it says when that is in force
 	} else {
-		poke(v.changed)
+		v.changed.Send()
 	}
 }
 
