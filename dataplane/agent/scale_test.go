@@ -23,7 +23,8 @@ import (
 type noEngine struct{}
 
 func (noEngine) Share(context.Context, map[netip.AddrPort]int) map[netip.AddrPort]error { return nil }
-func (noEngine) Unshare(context.Context, ...netip.AddrPort) error                       { return nil }
+
+func (noEngine) Unshare(context.Context, ...netip.AddrPort) error { return nil }
 
 // manyVIPs are as many virtual IPs, in the place's network of 127.x and the next ones.
 func (p place) manyVIPs(number int) (vips []*fleetv1.AgentVip) {

@@ -146,7 +146,9 @@ func TestAnAnswerThatBreaksOffIsCut(t *testing.T) {
 	env := testEnv(t, nil)
 	for _, ev := range []Event{
 		{Kind: EventUpstreamFailed, Failure: Failure{Reason: ReasonUpstreamClosed, Retry: RetryUnanswered, Detail: "x"}},
-		{Kind: EventDeadline}, {Kind: EventClientGone}, {Kind: EventCut, Failure: Failure{Reason: ReasonOverload}},
+		{Kind: EventDeadline},
+		{Kind: EventClientGone},
+		{Kind: EventCut, Failure: Failure{Reason: ReasonOverload}},
 	} {
 		x, _ := begin(env, request("GET", "/"))
 		x.Step(env, 20, gotNew)
