@@ -16,6 +16,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "message", Floor: 0, Pure: true},
 			{Dir: "hugepage", Floor: 0},
 			{Dir: "permit", Floor: 0},
+			{Dir: "permit/permittest", Floor: 0},
 			{Dir: "pressure", Floor: 0},
 			{Dir: "stats", Floor: 0},
 			{Dir: "http1", Floor: 1, Pure: true},

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/permit/permittest"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
@@ -278,38 +279,17 @@ func TestRoutesLiveOnTheListenersThatTheyName(t *testing.T) {
 }
 
 func TestPermitIsHeldWhileComputingAndPassedOn(t *testing.T) {
-	p := &countingPermit{t: t}
+	p := &permittest.Counting{T: t}
 	if _, problems := Compile(p, nil, manyRoutes(t, 2000, 10), table.Version{}); len(problems) > 0 {
 		t.Fatal(problems[0])
 	}
-	if p.held {
+	if p.Held {
 		t.Error("still held")
 	}
 	// 2,000 routes are more than 20 ms of estimated work.
-	if p.times < 40 {
-		t.Errorf("taken %d times", p.times)
+	if p.Times < 40 {
+		t.Errorf("taken %d times", p.Times)
 	}
-}
-
-type countingPermit struct {
-	t     *testing.T
-	held  bool
-	times int
-}
-
-func (p *countingPermit) Acquire() {
-	if p.held {
-		p.t.Error("taken twice")
-	}
-	p.held = true
-	p.times++
-}
-
-func (p *countingPermit) Release() {
-	if !p.held {
-		p.t.Error("given back twice")
-	}
-	p.held = false
 }
 
 // manyRoutes is a tree of n prefix routes over hosts, forwarding to 100 upstreams.

@@ -8,12 +8,12 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"google.golang.org/protobuf/proto"
-
+	"github.com/proxyfleet/proxyfleet/dataplane/permit/permittest"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
+	"google.golang.org/protobuf/proto"
 )
 
 func TestPartsMakeOneUpdate(t *testing.T) {
@@ -205,36 +205,14 @@ func FuzzAssembly(f *testing.F) {
 	})
 }
 
-// countingPermit fails the test if it is held twice or given back too often.
-type countingPermit struct {
-	t        *testing.T
-	held     bool
-	acquired int
-}
-
-func (p *countingPermit) Acquire() {
-	if p.held {
-		p.t.Fatal("acquired twice")
-	}
-	p.held = true
-	p.acquired++
-}
-
-func (p *countingPermit) Release() {
-	if !p.held {
-		p.t.Fatal("released twice")
-	}
-	p.held = false
-}
-
 func TestPermitIsHeldWhileComputingOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		permit := &countingPermit{t: t}
+		permit := &permittest.Counting{T: t}
 		n := start(t, func(c *Config) {
 			c.Permit = permit
 			apply := c.Apply
 			c.Apply = func(ctx context.Context, next *table.Table) error {
-				if permit.held {
+				if permit.Held {
 					t.Error("held while applying")
 				}
 				return apply(ctx, next)
@@ -248,8 +226,8 @@ func TestPermitIsHeldWhileComputingOnly(t *testing.T) {
 		}
 		n.wantAck(l, l.send(nil, big, 1, 1))
 		n.wantNack(l, l.send(nil, treeOf(t, dangling(t, "r")), 1, 2), fleetv1.Nack_PERMANENT, "missing")
-		if permit.held || permit.acquired < 2 {
-			t.Fatalf("held %v, acquired %d times", permit.held, permit.acquired)
+		if permit.Held || permit.Times < 2 {
+			t.Fatalf("held %v, acquired %d times", permit.Held, permit.Times)
 		}
 	})
 }

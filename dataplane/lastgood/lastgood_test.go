@@ -12,14 +12,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/proxyfleet/proxyfleet/dataplane/member"
+	"github.com/proxyfleet/proxyfleet/dataplane/permit/permittest"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
+	"google.golang.org/protobuf/proto"
 )
 
 func saved(t testing.TB, revision uint64, n int) table.Configuration {
@@ -313,44 +313,22 @@ func TestWhatAKilledProcessLeftIsRemoved(t *testing.T) {
 	}
 }
 
-// FuzzDecode gives each input the checksum without which nothing of it is looked at.
-// countingPermit counts, and fails where it is not held in turns.
-type countingPermit struct {
-	t        *testing.T
-	held     bool
-	acquired int
-}
-
-func (p *countingPermit) Acquire() {
-	if p.held {
-		p.t.Fatal("acquired twice")
-	}
-	p.held = true
-	p.acquired++
-}
-
-func (p *countingPermit) Release() {
-	if !p.held {
-		p.t.Fatal("released twice")
-	}
-	p.held = false
-}
-
 // TestAFileIsMadeWithThePermitWhichOthersHaveInBetween: that of a large configuration takes a
 // tenth of a second, after each change of it.
 func TestAFileIsMadeWithThePermitWhichOthersHaveInBetween(t *testing.T) {
-	f, permit := open(t, t.TempDir()), &countingPermit{t: t}
+	f, permit := open(t, t.TempDir()), &permittest.Counting{T: t}
 	f.permit = permit
 	large := saved(t, 1, 20_000)
 	text := f.encode(&large)
-	if permit.held || permit.acquired < 3 {
-		t.Errorf("held %v, acquired %d times", permit.held, permit.acquired)
+	if permit.Held || permit.Times < 3 {
+		t.Errorf("held %v, acquired %d times", permit.Held, permit.Times)
 	}
 	if got, err := f.decode(text); err != nil || got.Tree.Root() != large.Tree.Root() {
 		t.Errorf("%v", err)
 	}
 }
 
+// FuzzDecode gives each input the checksum without which nothing of it is looked at.
 func FuzzDecode(f *testing.F) {
 	s := saved(f, 1, 3)
 	file := open(f, f.TempDir())
