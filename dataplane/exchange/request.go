@@ -234,8 +234,9 @@ func dropsUp(id message.FieldID, trusted bool) bool {
 }
 
 // readsAsOurs tells whether a name without a number is that of a field which an untrusted peer
-// may not send, or an endpoint may take it for one: CGI, and what is made like it (WSGI, Rack, PHP), tells "_"
-// from "-" no more (RFC 3875 section 4.1.18), and would read Client_Cert as Client-Cert.
+// may not send, or an endpoint may take it for one: CGI, and what is made like it (WSGI, Rack,
+// PHP), tells "_" from "-" no more (RFC 3875 section 4.1.18), and would read Client_Cert as
+// Client-Cert.
 func readsAsOurs(name []byte) bool {
 	if message.Forwarded(name) {
 		return true

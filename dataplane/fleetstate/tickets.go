@@ -15,9 +15,9 @@ import (
 const TicketKeyBytes = 32
 
 // olderBy is by how many milliseconds keys may be older than those in force and not be
-// followed. Revisions are at least Unix milliseconds, and keys are in use for a day and a half: what is
-// older by days is of a store that was lost, or put back, after a clock had been ahead. The
-// node would keep the keys that it has until the time has come, and no other node has them.
+// followed. Revisions are at least Unix milliseconds, and keys are in use for a day and a half:
+// what is older by days is of a store that was lost, or put back, after a clock had been ahead.
+// The node would keep the keys that it has until the time has come, and no other node has them.
 const olderBy = 3 * 24 * 60 * 60 * 1000
 
 // TicketKeys puts the fleet's session-ticket keys into force, and keeps them for
