@@ -138,7 +138,10 @@ func TestOfTwoAppliesOnOneRevisionOneWins(t *testing.T) {
 	var both sync.WaitGroup
 	for i := range answers {
 		both.Go(func() {
-			answers[i] = f.do("POST", api.PathApply, ping(fmt.Sprint("r", i), ""), header("If-Match", tag))
+			var err error
+			if answers[i], err = f.ask("POST", api.PathApply, ping(fmt.Sprint("r", i), ""), header("If-Match", tag)); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 	both.Wait()
@@ -183,7 +186,11 @@ func TestConcurrentAppliesWithoutIfMatchAllWin(t *testing.T) {
 	const n = 6
 	var all sync.WaitGroup
 	for i := range n {
-		all.Go(func() { f.apply(ping(fmt.Sprint("r", i), "")) })
+		all.Go(func() {
+			if a, err := f.ask("POST", api.PathApply, ping(fmt.Sprint("r", i), "")); err != nil || a.status != http.StatusOK {
+				t.Errorf("%v, status %d: %s", err, a.status, a.body)
+			}
+		})
 	}
 	all.Wait()
 	if s := f.status(); s.Revision != n || s.Resources["Route"] != n {

@@ -129,11 +129,22 @@ func header(name, value string) option {
 	return func(r *http.Request) { r.Header.Set(name, value) }
 }
 
+// do is ask for the goroutine of the test, which ends where there is no answer.
 func (f *fleet) do(method, path, body string, options ...option) answered {
+	f.Helper()
+	a, err := f.ask(method, path, body, options...)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return a
+}
+
+// ask asks, on any goroutine.
+func (f *fleet) ask(method, path, body string, options ...option) (answered, error) {
 	f.Helper()
 	r, err := http.NewRequest(method, f.url+path, strings.NewReader(body))
 	if err != nil {
-		f.Fatal(err)
+		return answered{}, err
 	}
 	if body != "" {
 		r.Header.Set("Content-Type", api.MediaYAML)
@@ -143,18 +154,18 @@ func (f *fleet) do(method, path, body string, options ...option) answered {
 	}
 	response, err := f.client.Do(r)
 	if err != nil {
-		f.Fatal(err)
+		return answered{}, err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		f.Fatal(err)
+		return answered{}, err
 	}
 	a := answered{response.StatusCode, response.Header, text}
 	if err := f.document.check(method, r.URL.Path, a); err != nil {
 		f.Error(err)
 	}
-	return a
+	return a, nil
 }
 
 // want decodes an answer of the status into a T.

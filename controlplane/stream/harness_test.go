@@ -200,12 +200,22 @@ func newNode(t testing.TB, id string, planes ...string) *member {
 // newNodeWith completes the configuration of a feed and runs it.
 func newNodeWith(t testing.TB, c feed.Config) *member {
 	t.Helper()
+	n, err := startNode(t, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// startNode is newNodeWith for any goroutine.
+func startNode(t testing.TB, c feed.Config) (*member, error) {
+	t.Helper()
 	n := &member{}
 	c.Labels, c.Build, c.Logger = map[string]string{"zone": "a"}, "test", slog.New(slog.DiscardHandler)
 	c.Apply, c.Live = n.apply, &n.live
 	f, err := feed.New(c)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	n.feed = f
 	ctx, cancel := context.WithCancel(t.Context())
@@ -213,7 +223,7 @@ func newNodeWith(t testing.TB, c feed.Config) *member {
 	wait.Go(func() { check(t, f.Run(ctx)) })
 	n.stop = sync.OnceFunc(func() { cancel(); wait.Wait() })
 	t.Cleanup(n.stop)
-	return n
+	return n, nil
 }
 
 func (n *member) apply(_ context.Context, next *table.Table) error {
@@ -241,16 +251,24 @@ func (n *member) runs(revision uint64) func() bool {
 	}
 }
 
-// eventually waits for what must become true.
+// eventually waits for what must become true, on the goroutine of the test.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
+	if !soon(ok) {
+		t.Fatalf("not within %v: %s", patience, what)
+	}
+}
+
+// soon waits for what must become true, and says whether it did.
+func soon(ok func() bool) bool {
 	deadline := time.Now().Add(patience)
 	for pause := 100 * time.Microsecond; !ok(); pause = min(2*pause, 20*time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", patience, what)
+			return false
 		}
 		wait(pause)
 	}
+	return true
 }
 
 // wait is the pause between two looks of eventually.

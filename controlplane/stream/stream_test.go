@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/nodes/nodestest"
+	"github.com/proxyfleet/proxyfleet/dataplane/feed"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
@@ -414,8 +415,14 @@ func TestManyNodesComeAndGo(t *testing.T) {
 	for i := range 20 {
 		all.Go(func() {
 			for range 3 {
-				n := newNode(t, fmt.Sprintf("n%d", i), p.address)
-				eventually(t, "runs something", func() bool { return n.live.Load() != nil })
+				n, err := startNode(t, feed.Config{NodeID: fmt.Sprintf("n%d", i), ControlPlanes: []string{p.address}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !soon(func() bool { return n.live.Load() != nil }) {
+					t.Errorf("node %d runs nothing", i)
+				}
 				n.stop()
 			}
 		})

@@ -42,15 +42,23 @@ func openLog(t *testing.T, o Options) *Log {
 	return l
 }
 
-// eventually waits for a condition.
+// eventually waits for a condition, on the goroutine of the test.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
+	if !soon(ok) {
+		t.Fatalf("waited in vain for %s", what)
+	}
+}
+
+// soon waits for a condition, and says whether it came.
+func soon(ok func() bool) bool {
 	for deadline := time.Now().Add(10 * time.Second); !ok(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
+			return false
 		}
 		runtime.Gosched()
 	}
+	return true
 }
 
 func linesOf(t *testing.T, path string) int {
@@ -83,7 +91,9 @@ func TestEveryLineArrives(t *testing.T) {
 					s.Flush()
 				}
 			}
-			eventually(t, "room in the queue", func() bool { s.Flush(); return s.buffer == nil })
+			if !soon(func() bool { s.Flush(); return s.buffer == nil }) {
+				t.Error("there is no room in the queue")
+			}
 		})
 	}
 	wg.Wait()

@@ -56,7 +56,8 @@ func TestAWebSocketOverHTTP2ReachesAnHTTP1Endpoint(t *testing.T) {
 	client := n.h2()
 	var open sync.WaitGroup
 	for range 3 { // on one connection
-		open.Go(func() { talkAndLeave(t, chat(t, upgrades{client}, "http://"+n.address)) })
+		c := chat(t, upgrades{client}, "http://"+n.address)
+		open.Go(func() { talkAndLeave(t, c) })
 	}
 	open.Wait()
 	for i := range 3 {

@@ -70,16 +70,24 @@ func (r *records) wait(t *testing.T, n int) exchange.Record {
 	return rec
 }
 
-// eventually asks until the condition holds.
+// eventually asks until the condition holds, on the goroutine of the test.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
+	if !soon(condition) {
+		t.Fatalf("did not come: %s", what)
+	}
+}
+
+// soon asks until the condition holds, and says whether it did.
+func soon(condition func() bool) bool {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(10 * time.Second); !condition(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("did not come: %s", what)
+			return false
 		}
 	}
+	return true
 }
 
 type node struct {

@@ -59,7 +59,7 @@ func (n *node) socket() *websocket.Conn {
 	return c
 }
 
-// exchangeMessage sends a message and expects it back.
+// exchangeMessage sends a message and expects it back, on any goroutine.
 func exchangeMessage(t *testing.T, c *websocket.Conn, message []byte) {
 	t.Helper()
 	ctx := t.Context()
@@ -67,10 +67,11 @@ func exchangeMessage(t *testing.T, c *websocket.Conn, message []byte) {
 	go func() { sent <- c.Write(ctx, websocket.MessageBinary, message) }()
 	kind, got, err := c.Read(ctx)
 	if err != nil || kind != websocket.MessageBinary || !bytes.Equal(got, message) {
-		t.Fatalf("%d bytes of %d came back: %v", len(got), len(message), err)
+		t.Errorf("%d bytes of %d came back: %v", len(got), len(message), err)
+		return
 	}
 	if err := <-sent; err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
 }
 
