@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/bell"
+	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
@@ -95,6 +96,79 @@ func TestOfManyNodesThatWereAwayTheStoreIsAskedOnce(t *testing.T) {
 	})
 }
 
+// TestALaterEpochIsAContradictionWhateverItHolds: its nodes take nothing of this one.
+func TestALaterEpochIsAContradictionWhateverItHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		var same tree.Version
+		for i := range 30 {
+			if v := VersionOf(h.commit(config(t, 2, 1000+i))); i == 4 {
+				same = v
+			}
+		}
+		p := start(t, h)
+		synctest.Wait()
+		same.Epoch = 7
+		if err := p.Observe(t.Context(), "n", same); err != nil || h.epoch != 8 {
+			t.Errorf("epoch %d, %v", h.epoch, err)
+		}
+	})
+}
+
+// TestANodeFromBeforeTheHistoryIsNoContradiction: it was away for long. A new epoch would
+// be held by nodes that lose nothing.
+func TestANodeFromBeforeTheHistoryIsNoContradiction(t *testing.T) {
+	for name, trimmed := range map[string]uint64{"some of it": 10, "all of it": 30} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHistory()
+				for i := range 30 {
+					h.commit(config(t, 2, 1000+i))
+				}
+				h.trimmed = trimmed
+				p := start(t, h)
+				synctest.Wait()
+				for revision := uint64(3); revision <= 10; revision++ {
+					v := tree.Version{Epoch: 1, Revision: revision, Root: tree.Sum([]byte("of long ago"))}
+					if err := p.Observe(t.Context(), "n", v); err != nil || len(h.epochs) > 0 {
+						t.Fatalf("revision %d: %v, epochs %v", revision, err, h.epochs)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestWhatTheStoreCouldNotSayIsAskedAgain: a contradiction is not forgotten because etcd
+// had no leader when it was found.
+func TestWhatTheStoreCouldNotSayIsAskedAgain(t *testing.T) {
+	contradiction := tree.Version{Epoch: 1, Revision: 3, Root: tree.Sum([]byte("another store"))}
+	for name, fails := range map[string]func(h *history, err error){
+		"what was":    func(h *history, err error) { h.failPast = err },
+		"a new epoch": func(h *history, err error) { h.failNew = err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHistory()
+				for i := range 30 {
+					h.commit(config(t, 2, 1000+i))
+				}
+				p := start(t, h)
+				synctest.Wait()
+				away := errors.New("no leader")
+				h.set(func() { fails(h, away) })
+				if err := p.Observe(t.Context(), "n", contradiction); !errors.Is(err, away) || h.epoch != 1 {
+					t.Fatalf("epoch %d, %v", h.epoch, err)
+				}
+				h.set(func() { fails(h, nil) })
+				if err := p.Observe(t.Context(), "n", contradiction); err != nil || h.epoch != 2 {
+					t.Fatalf("epoch %d, %v", h.epoch, err)
+				}
+			})
+		})
+	}
+}
+
 func TestReplicaThatLagsIsNoContradiction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistory()
@@ -137,6 +211,58 @@ func TestHeadThatGoesBackMakesANewEpoch(t *testing.T) {
 		time.Sleep(time.Second)
 		if got := p.Wanted().Version; h.epoch != 2 || got.Epoch != 2 || got.Revision != 2 {
 			t.Fatalf("epoch %d, wanted %v", h.epoch, got)
+		}
+	})
+}
+
+// TestAHeadThatNoNodeWouldTakeMakesANewEpoch: the store was put back from a backup, and was
+// written to since. Nodes go forward within an epoch, and never to an earlier one.
+func TestAHeadThatNoNodeWouldTakeMakesANewEpoch(t *testing.T) {
+	for name, c := range map[string]struct{ was, is store.Configuration }{
+		"another at the same revision": {store.Configuration{Epoch: 1, Revision: 1}, store.Configuration{Epoch: 1, Revision: 1}},
+		"an earlier epoch":             {store.Configuration{Epoch: 3, Revision: 1}, store.Configuration{Epoch: 2, Revision: 9}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHistory()
+				c.was.Tree, c.is.Tree = config(t, 2, 80), config(t, 2, 81)
+				h.epoch, h.versions = c.was.Epoch, append(h.versions, c.was)
+				p := start(t, h)
+				synctest.Wait()
+				if got := p.Wanted().Version; got != VersionOf(c.was) {
+					t.Fatalf("wanted %v", got)
+				}
+				h.set(func() { h.epoch, h.versions = c.is.Epoch, append(h.versions[:1:1], c.is) })
+				p.Kick()
+				time.Sleep(time.Second)
+				want := tree.Version{Epoch: c.was.Epoch + 1, Revision: c.is.Revision, Root: c.is.Tree.Root()}
+				if got := p.Wanted().Version; got != want {
+					t.Errorf("wanted %v, expected %v", got, want)
+				}
+			})
+		})
+	}
+}
+
+// TestANewEpochThatFailsIsTriedAgain: until there is one, no node takes what the head holds.
+func TestANewEpochThatFailsIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		for i := range 5 {
+			h.commit(config(t, 2, 1000+i))
+		}
+		p := start(t, h)
+		synctest.Wait()
+		h.set(func() { h.versions, h.failNew = h.versions[:3], errors.New("no leader") })
+		p.Kick()
+		time.Sleep(10 * time.Second)
+		if n := len(h.epochs); n < 10 || n > 30 || p.Wanted().Revision != 5 {
+			t.Errorf("asked %d times in 10 s, revision %d is wanted", n, p.Wanted().Revision)
+		}
+		h.set(func() { h.failNew = nil })
+		time.Sleep(time.Second)
+		if got := p.Wanted().Version; got.Epoch != 2 || got.Revision != 2 {
+			t.Errorf("wanted %v", got)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,10 @@ type history struct {
 	head     *bell.Bell
 	epoch    uint64
 	versions []store.Configuration // by revision
+	trimmed  uint64                // up to which revision the history is no longer kept
 	fail     error
+	failPast error // of History alone
+	failNew  error // of NewEpoch
 	reads    int
 	loads    int // of At
 	blocked  chan struct{}
@@ -81,13 +85,13 @@ func (h *history) Watch(ctx context.Context) <-chan struct{} {
 func (h *history) History(_ context.Context, before uint64, limit int) ([]*fleetv1.Change, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.fail != nil {
-		return nil, h.fail
+	if err := cmp.Or(h.fail, h.failPast); err != nil {
+		return nil, err
 	}
 	var out []*fleetv1.Change
 	for i := len(h.versions) - 1; i > 0 && len(out) < limit; i-- {
 		s := h.versions[i]
-		if before != 0 && s.Revision >= before {
+		if before != 0 && s.Revision >= before || s.Revision <= h.trimmed {
 			continue
 		}
 		root := s.Tree.Root()
@@ -110,6 +114,9 @@ func (h *history) NewEpoch(_ context.Context, seen uint64) (uint64, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.epochs = append(h.epochs, seen)
+	if h.failNew != nil {
+		return 0, h.failNew
+	}
 	h.epoch = max(seen, h.epoch) + 1
 	h.head.Ring()
 	return h.epoch, nil
@@ -209,6 +216,13 @@ func TestHeadIsWantedAtOnceAndTheNextIsFiveMillisecondsLater(t *testing.T) {
 				t.Fatalf("wanted %v, committed %v", got.Version, VersionOf(s))
 			}
 		}
+		// A store in which nothing happens is left alone.
+		idle := h.reads
+		time.Sleep(time.Second)
+		h.set(func() { idle = h.reads - idle })
+		if idle > 1 {
+			t.Fatalf("the head was read %d times while nothing happened", idle)
+		}
 		// What comes in between is one version.
 		for i := range 10 {
 			h.commit(config(t, 3, 2000+i))
@@ -243,15 +257,20 @@ func TestCheckedCandidateIsPublishedWithoutCompiling(t *testing.T) {
 		compiled := p.Counters().Compiled
 		h.commit(next)
 		time.Sleep(time.Second)
-		if got := p.Counters(); got.Compiled != compiled || got.Published != 2 || got.Checks != 2 || got.Latency.Count != 2 {
+		if got := p.Counters(); got.Compiled != compiled || compiled != 3 || got.Cached != 1 ||
+			got.Published != 2 || got.Checks != 2 || got.Latency.Count != 2 {
 			t.Fatalf("%+v", got)
 		}
-		// Few results are kept, however many candidates there were.
+		// Few results are kept, however many candidates there were; what is wanted is among them.
 		for i := range 20 {
 			p.Check(t.Context(), base, config(t, 3, 1000+i))
 		}
 		if got := len(p.compiler.results); got != keptResults {
 			t.Fatalf("%d results kept", got)
+		}
+		compiled = p.Counters().Compiled
+		if ps := p.Check(t.Context(), base, next); len(ps) > 0 || p.Counters().Compiled != compiled || p.compiler.current().Tree.Root() != next.Root() {
+			t.Fatal("what is wanted was compiled again: ", ps)
 		}
 		// A check that nobody waits for any more is no consent.
 		ctx, cancel := context.WithCancel(t.Context())
@@ -291,6 +310,35 @@ func TestHeadThatDoesNotCompileIsNotWanted(t *testing.T) {
 		time.Sleep(time.Second)
 		if _, ok := p.Unpublished(); ok || p.Wanted().Version != VersionOf(better) || p.Problems() != nil {
 			t.Fatalf("wanted %v", p.Wanted().Version)
+		}
+	})
+}
+
+// TestACheckThatWasBrokenOffIsNoRefusal: the stream of a node ended, say, on whose behalf
+// the head was read. Nodes would wait for the next change.
+func TestACheckThatWasBrokenOffIsNoRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		p := start(t, h)
+		synctest.Wait()
+		p.compiler.turn <- struct{}{} // somebody compiles
+		ctx, cancel := context.WithCancel(t.Context())
+		h.versions = append(h.versions, store.Configuration{Epoch: 1, Revision: 1, Tree: config(t, 3, 80)})
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			if err := p.Refresh(ctx); !errors.Is(err, context.Canceled) {
+				t.Errorf("it says %v", err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		reading.Wait()
+		<-p.compiler.turn
+		if u, refused := p.Unpublished(); refused {
+			t.Errorf("refused: %v", u.Problems)
+		}
+		if err := p.Refresh(t.Context()); err != nil || p.Wanted().Revision != 1 {
+			t.Errorf("revision %d is wanted, %v", p.Wanted().Revision, err)
 		}
 	})
 }
@@ -352,11 +400,27 @@ func TestLastSixteenVersionsAreBases(t *testing.T) {
 		}
 		check(p)
 		check(p)
-		if h.loads != keptVersions-1 {
-			t.Fatalf("%d trees loaded", h.loads)
+		if counted := p.Counters().BasesLoaded; h.loads != keptVersions-1 || counted != uint64(h.loads) {
+			t.Fatalf("%d trees loaded, %d counted", h.loads, counted)
 		}
 		if !p.knows(tree.Version{Epoch: 1, Revision: 15, Root: roots[14]}) {
 			t.Fatal("a version of the history is not known")
+		}
+	})
+}
+
+// TestABaseHasTheRootThatItIsAskedFor: what a store that was replaced has under an old
+// revision would make a delta that no node can take.
+func TestABaseHasTheRootThatItIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory()
+		old := h.commit(config(t, 2, 80))
+		h.commit(config(t, 2, 81))
+		p := start(t, h)
+		synctest.Wait()
+		h.set(func() { h.versions[old.Revision].Tree = config(t, 3, 80) })
+		if got, ok := p.Base(t.Context(), old.Tree.Root()); ok {
+			t.Errorf("of root %s it gives %s", old.Tree.Root().Short(), got.Root().Short())
 		}
 	})
 }
