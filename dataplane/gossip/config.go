@@ -175,6 +175,17 @@ func parseAddress(address string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(ip.Unmap(), uint16(n)), nil
 }
 
+// checkPeer refuses an element of Config.Join that leads to nobody whatever happens: it
+// would be tried for as long as the node runs.
+func checkPeer(peer string) error {
+	host, port, err := net.SplitHostPort(peer)
+	n, notPort := strconv.ParseUint(port, 10, 16)
+	if err != nil || notPort != nil || n == 0 || host == "" {
+		return fmt.Errorf("gossip: join %q: expected host:port, such as 10.0.0.11:7946, with a port from 1 to 65535", peer)
+	}
+	return nil
+}
+
 // advertised is the ip by which others reach this node.
 func (g *Gossip) advertised() (net.IP, error) {
 	if g.c.Advertise != "" {

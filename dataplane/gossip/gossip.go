@@ -73,8 +73,8 @@ func New(c Config) (*Gossip, error) {
 		return nil, fmt.Errorf("gossip: advertised address %q is no ip", c.Advertise)
 	}
 	for _, peer := range c.Join {
-		if _, _, err := net.SplitHostPort(peer); err != nil {
-			return nil, fmt.Errorf("gossip: join %q: expected host:port", peer)
+		if err := checkPeer(peer); err != nil {
+			return nil, err
 		}
 	}
 	if l := label(c.Fleet); len(l) > memberlist.LabelMaxSize {

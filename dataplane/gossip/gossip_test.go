@@ -308,6 +308,11 @@ func TestWhatCannotBeRunIsRefused(t *testing.T) {
 		"all addresses":     {func(c *Config) { c.Address = ":7946" }, "needs a key"},
 		"a bad advertise":   {func(c *Config) { c.Advertise = "here" }, "is no ip"},
 		"a bad peer":        {func(c *Config) { c.Join = []string{"there"} }, "expected host:port"},
+		"a peer's port 0":   {func(c *Config) { c.Join = []string{"10.0.0.11:0"} }, "a port from 1 to 65535"},
+		"a large port":      {func(c *Config) { c.Join = []string{"10.0.0.11:70000"} }, "a port from 1 to 65535"},
+		"a named port":      {func(c *Config) { c.Join = []string{"10.0.0.11:gossip"} }, "a port from 1 to 65535"},
+		"an empty port":     {func(c *Config) { c.Join = []string{"10.0.0.11:"} }, "a port from 1 to 65535"},
+		"no host":           {func(c *Config) { c.Join = []string{":7946"} }, "expected host:port"},
 		"a long fleet name": {func(c *Config) { c.Fleet = strings.Repeat("f", 250) }, "too long"},
 		"too many labels":   {func(c *Config) { c.Labels = map[string]string{"a": strings.Repeat("x", 400)} }, "labels take 404 bytes"},
 	}
