@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,41 @@ func TestProblemsOfNamedFilesAreToldWhereTheyAreNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	contains(t, sh.fails(statusCannotCompare, "diff", "-f", file)+sh.fails(statusFailed, "apply", "-f", file), "edge.yaml:6", "no such file")
+}
+
+// TestEveryFileOfAFolderThatNamesAMissingOneIsTold, and what else is wrong in the folder: who
+// renews twenty certificates would mend one, and try again, twenty times.
+func TestEveryFileOfAFolderThatNamesAMissingOneIsTold(t *testing.T) {
+	sh := newShell(t)
+	_, file, _, _ := withPair(t, sh, certificatetest.Options{})
+	dir := filepath.Dir(file)
+	for name, text := range map[string]string{
+		"a.yaml": "kind: Certificate\nname: a\nspec:\n  chainFile: a.crt\n  keyFile: a.key\n",
+		"b.yaml": "kind: Route\nname: b\nspec: {respond: {status: 200}}\n---\nkind: Route\nname: odd\nspec:\n  respond: {status: 99}\n",
+		"f.yaml": "kind: Route\nname: b\nspec: {respond: {status: 200}}\n",
+		"g.yaml": "kind: Certificate\nname: g\nspec:\n  chainFile: site.crt\n  keyFile: g.key\n---\nkind: Listener\nname: l\nspec: {port: 0, protocol: HTTP}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := strings.ReplaceAll(sh.fails(statusFailed, "apply", "-f", dir), dir+string(filepath.Separator), "")
+	places := regexp.MustCompile(`(?m)^(\S+:\d+: \S+/\S+: [^: ]+): .*\n`).ReplaceAllString(got, "$1\n")
+	want := `a.yaml:4: Certificate/a: spec.chainFile
+a.yaml:5: Certificate/a: spec.keyFile
+b.yaml:8: Route/odd: spec.respond.status
+f.yaml:2: Route/b: name
+g.yaml:5: Certificate/g: spec.keyFile
+g.yaml:9: Listener/l: spec.port
+error: refused: 6 problems; nothing was changed
+`
+	if places != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	contains(t, got, "the first is at b.yaml:1")
+	if sh.server.Revision() != 0 {
+		t.Errorf("revision %d, want 0", sh.server.Revision())
+	}
 }
 
 func TestACertificateIsCreatedFromItsFiles(t *testing.T) {

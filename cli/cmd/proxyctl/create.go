@@ -111,6 +111,9 @@ func (a *app) quick(use, short, example string, fill func(cmd *cobra.Command) fu
 		if err := docs.add("", text); err != nil {
 			return err
 		}
+		if err := docs.refused(); err != nil {
+			return err
+		}
 		return a.create(ctx, docs, flags)
 	})
 	cmd.Flags().StringToStringVar(&labels, "label", nil, "label, k=v; may be repeated")

@@ -25,6 +25,10 @@ type documents struct {
 	// it, and their contents in the body. The lines are the same.
 	source []byte
 	parts  []part
+	// names are all files, and unusable what is wrong with those that are no part of the
+	// body, since what they name cannot be read or used.
+	names    []string
+	unusable []resource.Problem
 	// asWritten leaves the names of files as they are: nothing is read.
 	asWritten bool
 }
@@ -51,18 +55,36 @@ func (a *app) readInto(ctx context.Context, d documents, paths []string) (docume
 	if errors.Is(err, input.ErrStdinTwice) {
 		err = &useError{err}
 	}
+	if err == nil {
+		err = d.refused()
+	}
 	return d, err
+}
+
+// refused is what is wrong with the files if some of them cannot be sent: then no server
+// says what is wrong with the others.
+func (d *documents) refused() error {
+	if len(d.unusable) == 0 {
+		return nil
+	}
+	_, problems := resource.Decode(d.body, resource.DecodeOptions{})
+	others, all := refusal(problems), refusal(d.unusable)
+	d.placeAll(others.Problems)
+	all.Problems = d.sorted(append(others.Problems, all.Problems...))
+	return all
 }
 
 // add appends a file to the body, apart from what was before.
 func (d *documents) add(file string, data []byte) error {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	d.names = append(d.names, file)
 	whole := data
 	if !d.asWritten {
 		var problems []resource.Problem
 		whole, problems = resource.InlineFiles(data, file, readerBeside(file))
 		if len(problems) > 0 {
-			return refusal(problems)
+			d.unusable = append(d.unusable, problems...)
+			return nil
 		}
 	}
 	if len(d.body)+len(whole) > api.MaxBody {
@@ -88,7 +110,7 @@ func readerBeside(file string) func(name string) ([]byte, error) {
 }
 
 // refusal is what the control plane would answer.
-func refusal(problems []resource.Problem) error {
+func refusal(problems []resource.Problem) *api.Error {
 	refused := api.NewError(api.TypeInvalid, "")
 	for _, p := range problems {
 		refused.Problems = append(refused.Problems, api.Problem(p))
@@ -114,34 +136,40 @@ func (d *documents) explain(err error) error {
 	if len(refused.Problems) == 0 {
 		return err
 	}
+	d.placeAll(refused.Problems)
+	refused.Problems = d.sorted(refused.Problems)
+	return err
+}
+
+// placeAll says of problems with the body where they stand in the files.
+func (d *documents) placeAll(problems []api.Problem) {
+	if len(problems) == 0 {
+		return
+	}
 	// The same decoder as the server's: it counts documents alike.
 	docs, _ := resource.Decode(d.body, resource.DecodeOptions{})
-	for i := range refused.Problems {
-		d.place(&refused.Problems[i], docs)
+	for i := range problems {
+		d.place(&problems[i], docs)
 	}
-	slices.SortStableFunc(refused.Problems, func(x, y api.Problem) int {
-		return d.order(x) - d.order(y)
-	})
-	return err
+}
+
+// sorted are problems in the order of the files.
+func (d *documents) sorted(problems []api.Problem) []api.Problem {
+	slices.SortStableFunc(problems, func(x, y api.Problem) int { return d.order(x) - d.order(y) })
+	return problems
 }
 
 // files names the files that were read, as far as that is short.
 func (d *documents) files() string {
-	var names []string
-	for _, p := range d.parts {
-		names = append(names, p.file)
-	}
-	return short(names, maxFilesNamed)
+	return short(d.names, maxFilesNamed)
 }
 
 // order is the position of the problem's file; problems of no file come last.
 func (d *documents) order(p api.Problem) int {
-	for i := range d.parts {
-		if d.parts[i].file == p.File {
-			return i
-		}
+	if i := slices.Index(d.names, p.File); i >= 0 {
+		return i
 	}
-	return len(d.parts)
+	return len(d.names)
 }
 
 // place turns the problem's document and line in the body into file, document
