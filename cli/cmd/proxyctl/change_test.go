@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +140,7 @@ func TestEditWithoutAChangeDoesNothing(t *testing.T) {
 	for _, editor := range []func(string) string{
 		func(text string) string { return text },
 		func(string) string { return "" },
+		func(string) string { return "# kind: Route\n\n" },
 	} {
 		sh.editor = editor
 		contains(t, sh.run("edit", "route", "api").stderr, "nothing to change")
@@ -146,6 +150,84 @@ func TestEditWithoutAChangeDoesNothing(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("%v, %v are left", err, left)
+	}
+}
+
+// TestWhyATextWasRefusedIsToldWhereNobodyLooksAtIt: of a scripted editor nobody sees the file.
+func TestWhyATextWasRefusedIsToldWhereNobodyLooksAtIt(t *testing.T) {
+	sh := withFleet(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	sh.editor = func(text string) string { return strings.Replace(text, "status: 301", "status: 999", 1) }
+	got := sh.fails(statusFailed, "edit", "route/old-home")
+	contains(t, got, "Route/old-home: spec.redirect.status: got 999", "error: Route/old-home: not changed: refused: 1 problem; nothing was changed; the refused text is in ")
+}
+
+func TestAnEditorThatFailsLeavesAFileOnlyWhereItChangedIt(t *testing.T) {
+	sh := withFleet(t)
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	sh.editorFails = errors.New("exit status 1") // as of vi by :cq
+	sh.editor = func(text string) string { return text }
+	got := sh.fails(statusFailed, "edit", "route/old-home")
+	contains(t, got, "exit status 1")
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 || strings.Contains(got, dir) {
+		t.Errorf("%v, %v are left:\n%s", err, left, got)
+	}
+	sh.editor = func(text string) string { return strings.Replace(text, "status: 301", "status: 308", 1) }
+	contains(t, sh.fails(statusFailed, "edit", "route/old-home"), "exit status 1; the text is in "+dir)
+	if sh.server.Revision() != 1 {
+		t.Errorf("revision %d, want 1", sh.server.Revision())
+	}
+}
+
+// TestATextThatWasAppliedIsNotKept, though some node does not come to run it.
+func TestATextThatWasAppliedIsNotKept(t *testing.T) {
+	sh := withFleet(t)
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	sh.editor = func(text string) string { return strings.Replace(text, "status: 301", "status: 308", 1) }
+	got := sh.fails(statusFailed, "edit", "route/old-home", "--wait", "--timeout", "50ms")
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 || strings.Contains(got, dir) || sh.server.Revision() != 2 {
+		t.Errorf("%v, revision %d, %v are left:\n%s", err, sh.server.Revision(), left, got)
+	}
+}
+
+func TestAnEditorIsWhatAShellMakesOfTheVariable(t *testing.T) {
+	for _, name := range []string{"/bin/sh", "sed"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skip(err)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "a b")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(dir, "my editor")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n[ \"$1\" = --wait ] && sed -i s/old/new/ \"$2\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for editor, want := range map[string]string{
+		"sed -i s/old/new/":               "new text\n",
+		"sed -i 's/old text/other/'":      "other\n",
+		"'" + script + "' --wait":         "new text\n",
+		"true":                            "old text\n",
+		"printf 'all of it\\n' >\"$1\" #": "all of it\n",
+	} {
+		file := filepath.Join(dir, "it's $HOME.yaml")
+		if err := os.WriteFile(file, []byte("old text\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := runEditor(t.Context(), editor, file); err != nil {
+			t.Errorf("%s: %v", editor, err)
+		}
+		if got, err := os.ReadFile(file); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", editor, got, err)
+		}
+	}
+	for _, editor := range []string{"false", "exit 3;", filepath.Join(dir, "none")} {
+		if err := runEditor(t.Context(), editor, filepath.Join(dir, "x")); err == nil {
+			t.Errorf("%s: no error", editor)
+		}
 	}
 }
 

@@ -27,8 +27,9 @@ func (a *app) editCommand() *cobra.Command {
 		Use:   "edit KIND NAME | KIND/NAME",
 		Short: "Change a resource in an editor",
 		Long: `Change a resource in an editor: that of VISUAL or EDITOR, else vi (notepad on
-Windows). A refused text is opened again with the problems on top; saving it
-unchanged ends the command. A text that was not applied is kept in its file.`,
+Windows), with the words that the variable has behind its name. A refused text is
+opened again with the problems on top; saving it unchanged ends the command. A text
+that was changed and not applied is kept in its file.`,
 		Example: `  proxyctl edit route/api
   EDITOR="code --wait" proxyctl edit upstream front --wait`,
 		Args:              takes(1, 2),
@@ -65,29 +66,49 @@ func (a *app) edit(ctx context.Context, c *client.Client, o object, flags writeF
 	}
 	top := []string{"Save and leave to change " + o.String() + ". An empty text changes nothing."}
 	last := text
+	var refused *api.Error // the last time
 	for {
 		edited, err := a.editOnce(ctx, file, top, last)
 		switch {
 		case err != nil:
-			return fmt.Errorf("%w; the text is in %s", err, file)
-		case len(bytes.TrimSpace(edited)) == 0 || bytes.Equal(edited, text):
+			return leftBehind(err, file, text)
+		case isEmptyText(edited) || bytes.Equal(edited, text):
 			a.note("%s: nothing to change", o)
 			return os.Remove(file)
 		case bytes.Equal(edited, last):
-			return fmt.Errorf("%s: not changed; the refused text is in %s", o, file)
+			// An editor that nobody looks at has shown the problems to nobody.
+			return fmt.Errorf("%s: not changed: %w; the refused text is in %s", o, refused, file)
 		}
 		last = edited
-		err = a.putText(ctx, c, o, edited, flags)
-		var refused *api.Error
+		report, err := a.putText(ctx, c, o, edited, flags)
 		switch {
 		case err == nil:
-			return os.Remove(file)
+			return errors.Join(os.Remove(file), report())
 		case errors.As(err, &refused) && (refused.Type == api.TypeInvalid || refused.Type == api.TypeMalformed):
 			top = problemComments(refused)
 		default:
-			return fmt.Errorf("%w; the text is in %s", err, file)
+			return leftBehind(err, file, text)
 		}
 	}
+}
+
+// leftBehind ends edit with a failure. The file stays if anything was changed in it.
+func leftBehind(err error, file string, text []byte) error {
+	left, unread := os.ReadFile(file)
+	if unread == nil && (isEmptyText(left) || bytes.Equal(withoutTop(left), text)) {
+		return errors.Join(err, os.Remove(file))
+	}
+	return fmt.Errorf("%w; the text is in %s", err, file)
+}
+
+// isEmptyText reports whether a text has neither values nor anything else but comments.
+func isEmptyText(text []byte) bool {
+	for line := range bytes.Lines(text) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+			return false
+		}
+	}
+	return true
 }
 
 func getText(ctx context.Context, c *client.Client, o object) ([]byte, string, error) {
@@ -97,19 +118,14 @@ func getText(ctx context.Context, c *client.Client, o object) ([]byte, string, e
 	return c.GetYAML(ctx, o.kind.Plural, o.name)
 }
 
-func (a *app) putText(ctx context.Context, c *client.Client, o object, text []byte, flags writeFlags) error {
+// putText makes the change; report says what became of it, and waits if it is told to.
+func (a *app) putText(ctx context.Context, c *client.Client, o object, text []byte, flags writeFlags) (report func() error, err error) {
 	if o.kind.Kind == resource.Node {
 		n, err := c.PutNode(ctx, o.name, text, flags.Write)
-		if err != nil {
-			return err
-		}
-		return a.show(n, func() { a.printf("%s configured\n", o) })
+		return func() error { return a.show(n, func() { a.printf("%s configured\n", o) }) }, err
 	}
 	result, err := c.Put(ctx, o.kind.Plural, o.name, text, flags.Write)
-	if err != nil {
-		return err
-	}
-	return a.changed(ctx, c, result, flags)
+	return func() error { return a.changed(ctx, c, result, flags) }, err
 }
 
 // editFile makes the file for the text; only its owner can read it.
@@ -132,18 +148,20 @@ func (a *app) editOnce(ctx context.Context, file string, top []string, text []by
 	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
 		return nil, err
 	}
-	editor := cmp.Or(a.getenv("VISUAL"), a.getenv("EDITOR"), defaultEditor())
+	editor := cmp.Or(strings.TrimSpace(a.getenv("VISUAL")), strings.TrimSpace(a.getenv("EDITOR")), defaultEditor())
 	if err := a.runEditor(ctx, editor, file); err != nil {
 		return nil, fmt.Errorf("editor %q: %w", editor, err)
 	}
 	edited, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
+	return withoutTop(edited), err
+}
+
+// withoutTop takes off again what editOnce put on top of a text.
+func withoutTop(text []byte) []byte {
+	for bytes.HasPrefix(text, []byte(strings.TrimSpace(editMark))) {
+		_, text, _ = bytes.Cut(text, []byte("\n"))
 	}
-	for bytes.HasPrefix(edited, []byte(strings.TrimSpace(editMark))) {
-		_, edited, _ = bytes.Cut(edited, []byte("\n"))
-	}
-	return edited, nil
+	return text
 }
 
 // problemComments says on top of a text why it was refused. Lines count in the

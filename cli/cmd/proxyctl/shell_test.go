@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"io"
 	"os"
@@ -29,7 +30,9 @@ type shell struct {
 	stdout   io.Writer // nil: result has it
 	// editor stands for the user's: it gets the text and returns what was saved.
 	editor func(text string) string
-	ctx    context.Context
+	// editorFails is what the editor ends with, after it has saved.
+	editorFails error
+	ctx         context.Context
 }
 
 // result is what a command did.
@@ -67,7 +70,7 @@ func (sh *shell) run(args ...string) result {
 			if err != nil {
 				return err
 			}
-			return os.WriteFile(file, []byte(sh.editor(string(text))), 0o600)
+			return errors.Join(os.WriteFile(file, []byte(sh.editor(string(text))), 0o600), sh.editorFails)
 		},
 	}
 	if sh.stdout != nil {
