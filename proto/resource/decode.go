@@ -186,7 +186,7 @@ func (d *decoder) eachEntry(n *node, visit func(*entry)) {
 		d.push(step{key: e.key})
 		switch {
 		case e.value.kind == nodeRefused:
-			d.tell(e.line, e.value.text, "the value itself: anchors, aliases, tags, merge keys and directives are refused", "")
+			d.tell(e.line, e.value.text, "the value itself: anchors, aliases, tags, merge keys and directives are refused", e.value.inQuotes())
 		case first != e:
 			d.note(e.line, "the key "+clip(e.key)+" again", fmt.Sprintf("each key once; the first is on line %d", first.line), "")
 		default:

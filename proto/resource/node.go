@@ -74,6 +74,14 @@ func leadingZero(s string) bool {
 	return len(s) > 1 && s[0] == '0' && onlyBytes(s, isDigit)
 }
 
+// inQuotes is what was meant where only the quotes are missing, or "".
+func (n *node) inQuotes() string {
+	if meant, ok := strings.CutSuffix(n.text, withoutQuotes); ok && n.kind == nodeRefused {
+		return quote(meant)
+	}
+	return ""
+}
+
 func (n *node) isString() bool { return n.kind == nodeString || n.kind == nodeQuoted }
 
 // describe says what n is, for the got of a problem.
@@ -90,6 +98,8 @@ func (n *node) describe() string {
 			return "an empty list"
 		}
 		return "a list"
+	case nodeRefused:
+		return n.text
 	default:
 		return clip(n.text)
 	}

@@ -45,7 +45,7 @@ func (d *decoder) text(f *fieldSchema, n *node) (protoreflect.Value, bool) {
 		d.tell(n.line, "no text", f.expects(), "")
 		return protoreflect.Value{}, false
 	}
-	near := ""
+	near := n.inQuotes()
 	if n.kind == nodeBool || n.kind == nodeInt || n.kind == nodeFloat {
 		near = quote(n.text)
 		if bad := checkFormat(f.format, n.text); bad != nil {
@@ -123,8 +123,10 @@ func readInteger(f *fieldSchema, n *node) (v protoreflect.Value, near string, ok
 	if n.kind == nodeInt {
 		return v, "", ok
 	}
-	if _, isNumber := parseInteger(f.kind, strings.TrimSpace(n.text)); isNumber && n.kind == nodeQuoted {
-		near = strings.TrimSpace(n.text)
+	// YAML 1.1 has 8_080.
+	meant := strings.ReplaceAll(strings.TrimSpace(n.text), "_", "")
+	if _, isNumber := parseInteger(f.kind, meant); isNumber && (n.kind == nodeQuoted || n.kind == nodeString && len(meant) < len(n.text)) {
+		near = meant
 	}
 	return v, near, false
 }

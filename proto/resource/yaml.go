@@ -3,6 +3,7 @@ package resource
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -125,7 +126,18 @@ func yamlSyntax(err error, firstLine int) error {
 	if strings.Contains(se.GetMessage(), `'	'`) || strings.Contains(se.GetMessage(), "'\t'") {
 		return &textProblem{line: line, got: "a tab", expected: "spaces: YAML forbids tabs in indentation"}
 	}
-	return badSyntax(line, se.GetMessage())
+	bad := badSyntax(line, se.GetMessage())
+	if slices.ContainsFunc(unquotedSyntax, func(part string) bool { return strings.Contains(bad.got, part) }) {
+		bad.expected += ` in which a text stands in quotes that begins with @, % or a backtick, or has { } [ ] , or " #" and stands within braces`
+	}
+	return bad
+}
+
+// unquotedSyntax is what the parser says of texts that lack their quotes, as of
+// {path: {regex: /a{2}}} and {body: @home}.
+var unquotedSyntax = []string{
+	"is a reserved character", "',' or '}' must be specified", "',' or ']' must be specified", "could not find flow map",
+	"could not find flow mapping end token", "sequence end token ']' not found",
 }
 
 // yamlReader turns a syntax tree into nodes.
@@ -165,7 +177,7 @@ func (y *yamlReader) node(n ast.Node) node {
 	case *ast.AnchorNode:
 		return y.refused(n, "an anchor")
 	case *ast.AliasNode:
-		return y.refused(n, "an alias")
+		return y.alias(n)
 	case *ast.TagNode:
 		return y.refused(n, "a tag")
 	case *ast.DirectiveNode:
@@ -174,6 +186,19 @@ func (y *yamlReader) node(n ast.Node) node {
 		return y.refused(n, fmt.Sprintf("YAML's %s", n.Type()))
 	}
 }
+
+// alias is a name behind a *. Of a host one whose quotes were forgotten: everywhere else
+// *.shop.test is written without.
+func (y *yamlReader) alias(n *ast.AliasNode) node {
+	name, ok := n.Value.(*ast.StringNode)
+	if !ok || !strings.HasPrefix(name.Value, ".") || len(name.Value) > maxGot {
+		return y.refused(n, "an alias")
+	}
+	return y.refused(n, "*"+name.Value+withoutQuotes)
+}
+
+// withoutQuotes is what is told of a wildcard host that YAML takes for an alias.
+const withoutQuotes = " without quotes, which YAML takes for an alias"
 
 func (y *yamlReader) refused(n ast.Node, what string) node {
 	return node{kind: nodeRefused, text: what, line: y.line(n.GetToken())}
