@@ -19,7 +19,7 @@
 // # Invariants
 //
 //   - A request that is answered with 400 or above changed nothing (504 excepted:
-//     the store may have written what it could not say).
+//     the store may have written what it could not say, and the detail says so).
 //   - Every problem of a body is in one answer, each once.
 //   - Bodies, open streams, waiting events, and the time of a request are bounded
 //     by named constants.

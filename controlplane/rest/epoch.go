@@ -40,7 +40,7 @@ func (s *Server) epochOperations() []operation {
 			body:    &body{shape: api.AcceptRequest{}, optional: true},
 			answers: []answer{{status: http.StatusOK, shape: api.Epoch{}, tag: true}},
 			errors:  []api.ErrorType{api.TypeStale, api.TypeTooLarge, api.TypeMediaType},
-			handle:  s.acceptEpoch,
+			brief:   true, handle: s.acceptEpoch,
 		},
 	}
 }
@@ -118,7 +118,10 @@ func (s *Server) acceptEpoch(c *gin.Context) error {
 	}
 	s.cfg.Committed()
 	s.cfg.Logger.Warn("rest: epoch accepted", "epoch", e.Number, "author", by)
-	return s.answerEpoch(c, e)
+	if err := s.answerEpoch(c, e); err != nil {
+		return fmt.Errorf("%w: %w", errMade, err)
+	}
+	return nil
 }
 
 // askedEpoch is the number in the body; 0: there is no body.

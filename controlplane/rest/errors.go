@@ -18,6 +18,8 @@ var (
 	errPanic = errors.New("the handler panicked")
 	// errStore marks what the store could not do, as against what it said no to.
 	errStore = errors.New("store")
+	// errMade marks what went wrong after the change was made.
+	errMade = errors.New("the change was made; what became of it cannot be shown")
 )
 
 // fail answers with the problem document of an error; client is the context of
@@ -33,7 +35,7 @@ func (s *Server) fail(client context.Context, c *gin.Context, err error) {
 		c.Status(http.StatusServiceUnavailable)
 		return
 	}
-	problem := classify(err)
+	problem := classify(err, c.Request.Method != http.MethodGet && c.Request.URL.Path != api.PathDiff)
 	if problem.Status >= http.StatusInternalServerError {
 		s.cfg.Logger.Error("rest: request failed", "method", c.Request.Method, "path", c.Request.URL.Path, "status", problem.Status, "error", err)
 	}
@@ -44,10 +46,17 @@ func (s *Server) fail(client context.Context, c *gin.Context, err error) {
 	c.Data(problem.Status, api.MediaProblem, body)
 }
 
-// classify is the one table from errors to problem documents.
-func classify(err error) *api.Error {
+// classify is the one table from errors to problem documents. Who asked for a change is
+// told what became of it.
+func classify(err error, changes bool) *api.Error {
+	untouched := ""
+	if changes {
+		untouched = "; nothing was changed"
+	}
 	var problem *api.Error
 	switch {
+	case errors.Is(err, errMade):
+		return api.NewError(api.TypeTimeout, "%v", err)
 	case errors.As(err, &problem):
 		return problem
 	case errors.Is(err, store.ErrNotFound):
@@ -56,10 +65,12 @@ func classify(err error) *api.Error {
 		return api.NewError(api.TypeGone, "%v", err)
 	case errors.Is(err, store.ErrUnknown):
 		return api.NewError(api.TypeTimeout, "the change may or may not have been made: %v", err)
+	case errors.Is(err, context.DeadlineExceeded) && errors.Is(err, errStore):
+		return api.NewError(api.TypeTimeout, "etcd does not answer the control plane%s (%v)", untouched, err)
 	case errors.Is(err, context.DeadlineExceeded):
-		return api.NewError(api.TypeTimeout, "%v", err)
+		return api.NewError(api.TypeTimeout, "it took too long%s (%v)", untouched, err)
 	case errors.Is(err, errStore) && !errors.Is(err, store.ErrDamaged):
-		return api.NewError(api.TypeUnavailable, "%v", err)
+		return api.NewError(api.TypeUnavailable, "%v%s", err, untouched)
 	default:
 		// Errors of ours go to the log; what they say may be about this machine.
 		return api.NewError(api.TypeInternal, "see the control plane's log")

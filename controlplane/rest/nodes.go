@@ -237,7 +237,10 @@ func (s *Server) putNode(c *gin.Context) error {
 			status = http.StatusCreated
 		}
 		c.Header("ETag", nodeTag(now))
-		return s.answerNode(c, status, record)
+		if err := s.answerNode(c, status, record); err != nil {
+			return fmt.Errorf("%w: %w", errMade, err)
+		}
+		return nil
 	}
 	return api.NewError(api.TypeConflict, "Node/%s: %d other changes won in a row; nothing was changed", id, commitAttempts)
 }

@@ -25,6 +25,8 @@ type operation struct {
 	errors []api.ErrorType
 	// stream: no deadline of a request.
 	stream bool
+	// brief: it changes one small record, and has no longer than a request that reads.
+	brief  bool
 	handle handle
 }
 
@@ -232,14 +234,14 @@ func (s *Server) nodeOperations() []operation {
 				{status: http.StatusCreated, shape: api.NodeStatus{}, tag: true},
 			},
 			errors: []api.ErrorType{api.TypeInvalid, api.TypeStale, api.TypeExists, api.TypeConflict, api.TypeTooLarge, api.TypeMediaType},
-			handle: s.putNode,
+			brief:  true, handle: s.putNode,
 		},
 		{
 			method: http.MethodDelete, path: one, id: "deleteNode",
 			summary: "Forget a node that is not connected.",
 			answers: []answer{{status: http.StatusNoContent}},
 			errors:  []api.ErrorType{api.TypeNotFound, api.TypeConflict},
-			handle:  s.deleteNode,
+			brief:   true, handle: s.deleteNode,
 		},
 	}
 }

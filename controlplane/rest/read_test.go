@@ -6,18 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/proto/api"
-	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
@@ -281,60 +276,4 @@ func TestAStoreThatDoesNotAnswerIsUnavailable(t *testing.T) {
 		}
 	}
 	refused(t, f.do("POST", api.PathApply, ping("a", "")), api.TypeUnavailable)
-}
-
-// hung is a store that takes requests and answers none, as a stopped process does.
-type hung struct {
-	Store
-	Records
-	Epochs
-}
-
-func (hung) Current(ctx context.Context) (store.Configuration, error) {
-	<-ctx.Done()
-	return store.Configuration{}, ctx.Err()
-}
-
-func (hung) History(ctx context.Context, _ uint64, _ int) ([]*fleetv1.Change, error) {
-	<-ctx.Done()
-	return nil, ctx.Err()
-}
-
-func (hung) At(ctx context.Context, _ uint64) (store.Configuration, *fleetv1.Change, error) {
-	<-ctx.Done()
-	return store.Configuration{}, nil, ctx.Err()
-}
-
-func (hung) Node(ctx context.Context, _ string) (*fleetv1.NodeRecord, int64, error) {
-	<-ctx.Done()
-	return nil, 0, ctx.Err()
-}
-
-func (hung) Epoch(ctx context.Context) (store.Epoch, error) {
-	<-ctx.Done()
-	return store.Epoch{}, ctx.Err()
-}
-
-func TestWhoReadsIsToldInTimeThatTheStoreHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, err := New(Config{
-			Bound: netip.MustParseAddrPort("127.0.0.1:1"), Store: hung{}, Records: hung{}, Epochs: hung{},
-			Now: time.Now, Logger: slog.New(slog.DiscardHandler),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, path := range []string{
-			api.PathStatus, "/v1/routes", api.PathNodes, api.NodePath("n"), api.PathEpoch,
-			api.PathHistory, api.PathHistory + "/3", api.PathDiff + "?from=1&to=2",
-		} {
-			begin, answer := time.Now(), httptest.NewRecorder()
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
-			r.Host = "127.0.0.1"
-			s.Handler().ServeHTTP(answer, r)
-			if took := time.Since(begin); answer.Code != http.StatusGatewayTimeout || took > readTimeout {
-				t.Errorf("%s: %d after %v: %s", path, answer.Code, took, answer.Body)
-			}
-		}
-	})
 }

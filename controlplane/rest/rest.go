@@ -29,7 +29,8 @@ const (
 	// a few seconds of it.
 	requestTimeout = 60 * time.Second
 	// readTimeout bounds the reading of what is wanted, and the work on a request that only
-	// reads. It is far more than a store that works takes to load 100,000 resources.
+	// reads, or that is brief. It is far more than a store that works takes to load 100,000
+	// resources.
 	readTimeout = 15 * time.Second
 	// lastTimeout is how long is waited for the store where what it said last will do.
 	lastTimeout = time.Second
@@ -254,6 +255,8 @@ func (s *Server) at(ctx context.Context, revision uint64) (store.Configuration, 
 	if revision == 0 {
 		return store.Configuration{}, nil, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	configuration, change, err := s.cfg.Store.At(ctx, revision)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -289,7 +292,7 @@ func (s *Server) serve(op operation) gin.HandlerFunc {
 		}()
 		if !op.stream {
 			limit := requestTimeout
-			if op.method == http.MethodGet {
+			if op.method == http.MethodGet || op.brief {
 				limit = readTimeout
 			}
 			ctx, cancel := context.WithTimeout(c.Request.Context(), limit)

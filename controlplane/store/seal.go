@@ -37,8 +37,8 @@ func SealedUnder(ctx context.Context, client *clientv3.Client, prefix string) (s
 	return record.GetKeyId(), nil
 }
 
-func sealRecord(ctx context.Context, kv clientv3.KV, k keys) (*fleetv1.SealRecord, error) {
-	r, err := kv.Get(ctx, k.seal())
+func sealRecord(ctx context.Context, from kv, k keys) (*fleetv1.SealRecord, error) {
+	r, err := from.Get(ctx, k.seal())
 	if err != nil {
 		return nil, err
 	}

@@ -116,7 +116,7 @@ func (o Options) withDefaults() Options {
 type Store struct {
 	// immutable
 	client  *clientv3.Client
-	kv      clientv3.KV
+	kv      kv
 	watcher clientv3.Watcher
 	options Options
 	keys    keys
@@ -168,7 +168,7 @@ func Open(ctx context.Context, client *clientv3.Client, o Options) (*Store, erro
 	o = o.withDefaults()
 	s := &Store{
 		client:  client,
-		kv:      client.KV,
+		kv:      prompt{client.KV, answerTimeout},
 		watcher: client.Watcher,
 		options: o,
 		keys:    keys{prefix: o.Prefix},

@@ -115,7 +115,8 @@
 //	422 TypeInvalid      problems holds everything that is wrong, sorted by document and line
 //	500 TypeInternal
 //	503 TypeUnavailable  the store does not answer, or too many bodies or event streams are at work
-//	504 TypeTimeout      the store did not answer in time; the change may or may not have been made
+//	504 TypeTimeout      the store did not answer in time; of a change detail says whether it was made,
+//	                     was not, or may or may not have been
 //
 // # Events
 //
