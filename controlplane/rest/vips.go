@@ -39,12 +39,12 @@ func (s *Server) listVIPs(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	reports, nodes := s.cfg.Nodes.VIPs(), s.cfg.Nodes.Nodes()
+	reports, expected := s.cfg.Nodes.VIPs(), expectedOf(s.cfg.Nodes.Nodes())
 	for leaf := range now.Tree.All() {
 		if leaf.Key.Kind != resource.VirtualIP {
 			continue
 		}
-		v, err := s.vipStatus(leaf, asOf, reports[leaf.Key.Name], nodes)
+		v, err := s.vipStatus(leaf, asOf, reports[leaf.Key.Name], expected)
 		if err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func (s *Server) getVIP(c *gin.Context) error {
 	if !ok {
 		return api.NewError(api.TypeNotFound, "VirtualIP/%s: there is none", name)
 	}
-	v, err := s.vipStatus(leaf, asOf, s.cfg.Nodes.VIPs()[name], s.cfg.Nodes.Nodes())
+	v, err := s.vipStatus(leaf, asOf, s.cfg.Nodes.VIPs()[name], expectedOf(s.cfg.Nodes.Nodes()))
 	if err != nil {
 		return err
 	}
@@ -75,8 +75,8 @@ func (s *Server) getVIP(c *gin.Context) error {
 }
 
 // vipStatus is that of package api, with what is known of the store.
-func (s *Server) vipStatus(leaf tree.Leaf, asOf *time.Time, reports []api.VIPReport, nodes []api.NodeStatus) (api.VIPStatus, error) {
-	v, err := vipStatus(leaf, reports, nodes)
+func (s *Server) vipStatus(leaf tree.Leaf, asOf *time.Time, reports []api.VIPReport, expected []string) (api.VIPStatus, error) {
+	v, err := vipStatus(leaf, reports, expected)
 	if asOf != nil {
 		v.ConfiguredAsOf = asOf
 		ago := s.cfg.Now().Sub(*asOf).Round(time.Second)
@@ -85,21 +85,26 @@ func (s *Server) vipStatus(leaf tree.Leaf, asOf *time.Time, reports []api.VIPRep
 	return v, err
 }
 
+// expectedOf are the ids of the nodes that count, sorted.
+func expectedOf(nodes []api.NodeStatus) []string {
+	var ids []string
+	for i := range nodes {
+		if nodes[i].Expected {
+			ids = append(ids, nodes[i].ID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
 // vipStatus puts together what is wanted, what the nodes report, and which of the
-// expected nodes do not.
-func vipStatus(leaf tree.Leaf, reports []api.VIPReport, nodes []api.NodeStatus) (api.VIPStatus, error) {
+// expected nodes, sorted, do not.
+func vipStatus(leaf tree.Leaf, reports []api.VIPReport, expected []string) (api.VIPStatus, error) {
 	r, err := resource.Parse(leaf.Bytes)
 	if err != nil {
 		return api.VIPStatus{}, err
 	}
-	v := api.VIPStatus{Name: leaf.Key.Name, Address: r.GetVirtualIp().GetAddress(), Nodes: append([]api.VIPReport{}, reports...)}
-	for _, n := range nodes {
-		reported := slices.ContainsFunc(reports, func(r api.VIPReport) bool { return r.Node == n.ID })
-		if n.Expected && !reported {
-			v.Nodes = append(v.Nodes, api.VIPReport{Node: n.ID, State: api.VIPUnknown})
-		}
-	}
-	slices.SortFunc(v.Nodes, func(a, b api.VIPReport) int { return strings.Compare(a.Node, b.Node) })
+	v := api.VIPStatus{Name: leaf.Key.Name, Address: r.GetVirtualIp().GetAddress(), Nodes: withSilent(reports, expected)}
 	markStale(v.Nodes)
 	speaks := speaker(v.Nodes)
 	v.Alive, v.Expected, v.Needed = speaks.Alive, speaks.Expected, speaks.Needed
@@ -117,14 +122,44 @@ func vipStatus(leaf tree.Leaf, reports []api.VIPReport, nodes []api.NodeStatus) 
 	return v, nil
 }
 
+// withSilent are the reports, with an unknown state of the expected nodes, sorted, that have
+// not reported.
+func withSilent(reports []api.VIPReport, expected []string) []api.VIPReport {
+	order := make([]int, len(reports)) // reports are too large to be moved about
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return strings.Compare(reports[i].Node, reports[j].Node) })
+	all := make([]api.VIPReport, 0, max(len(reports), len(expected)))
+	silent := func(id string) { all = append(all, api.VIPReport{Node: id, State: api.VIPUnknown}) }
+	for _, i := range order {
+		r := &reports[i]
+		for ; len(expected) > 0 && expected[0] <= r.Node; expected = expected[1:] {
+			if expected[0] < r.Node {
+				silent(expected[0])
+			}
+		}
+		all = append(all, *r)
+	}
+	for _, id := range expected {
+		silent(id)
+	}
+	return all
+}
+
 // markStale marks the reports of nodes that said they hold before another one did
 // in a later term, and have not been heard since: a stopped process cannot say that
 // it lost what it had.
 func markStale(nodes []api.VIPReport) {
+	var holders []*api.VIPReport // one, as a rule
 	for i := range nodes {
-		n := &nodes[i]
-		for _, other := range nodes {
-			if n.Holds && other.Holds && other.Term > n.Term && other.HeldFrom != nil && n.Reported.Before(*other.HeldFrom) {
+		if nodes[i].Holds {
+			holders = append(holders, &nodes[i])
+		}
+	}
+	for _, n := range holders {
+		for _, other := range holders {
+			if other.Term > n.Term && other.HeldFrom != nil && n.Reported.Before(*other.HeldFrom) {
 				n.Stale = true
 				n.NotEligible = "not heard of since " + other.Node + " took over"
 			}

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -20,7 +21,7 @@ import (
 )
 
 // vipLeaf is a virtual IP as the store has it.
-func vipLeaf(t *testing.T) tree.Leaf {
+func vipLeaf(t testing.TB) tree.Leaf {
 	t.Helper()
 	r := &fleetv1.Resource{
 		Kind: proto.String(resource.VirtualIP), Name: proto.String("shop"),
@@ -86,7 +87,7 @@ func TestAVIPIsShownAsItsHolderSeesItWithWhatIsWrong(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			v, err := vipStatus(vipLeaf(t), c.reports, []api.NodeStatus{{ID: "z", Expected: true}, {ID: "left", Expected: false}})
+			v, err := vipStatus(vipLeaf(t), c.reports, expectedOf([]api.NodeStatus{{ID: "z", Expected: true}, {ID: "left", Expected: false}}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -97,6 +98,49 @@ func TestAVIPIsShownAsItsHolderSeesItWithWhatIsWrong(t *testing.T) {
 				t.Errorf("nodes %+v", n)
 			}
 		})
+	}
+}
+
+func TestEachNodeIsShownOnceOfAVIPWhetherItReportsOrNot(t *testing.T) {
+	reports := []api.VIPReport{{Node: "d", State: api.VIPIdle}, {Node: "b", State: api.VIPIdle}, {Node: "e", State: api.VIPIdle}}
+	expected := expectedOf([]api.NodeStatus{{ID: "f", Expected: true}, {ID: "c", Expected: true}, {ID: "a", Expected: true}, {ID: "d", Expected: true}, {ID: "g"}})
+	var got []string
+	for _, n := range withSilent(reports, expected) {
+		got = append(got, n.Node+" "+string(n.State))
+	}
+	want := []string{"a unknown", "b idle", "c unknown", "d idle", "e idle", "f unknown"}
+	for i := range want {
+		want[i] = strings.NewReplacer("unknown", string(api.VIPUnknown), "idle", string(api.VIPIdle)).Replace(want[i])
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if reports[0].Node != "d" {
+		t.Error("the reports are not left as they were")
+	}
+}
+
+// BenchmarkAllVIPs is what a list of 1,024 virtual IPs of 256 nodes costs before it is
+// written down, if half of the nodes report.
+func BenchmarkAllVIPs(b *testing.B) {
+	const nodes, vips = 256, 1024
+	leaf := vipLeaf(b)
+	var known []api.NodeStatus
+	var reports []api.VIPReport
+	for i := range nodes {
+		id := fmt.Sprintf("edge-%04d", i*7919%nodes)
+		known = append(known, api.NodeStatus{ID: id, Expected: true})
+		if i%2 == 0 {
+			reports = append(reports, api.VIPReport{Node: id, State: api.VIPWaiting, Holder: "edge-0000", Holds: id == "edge-0000", ListRevision: 9})
+		}
+	}
+	for b.Loop() {
+		expected := expectedOf(known)
+		for range vips {
+			if v, err := vipStatus(leaf, reports, expected); err != nil || len(v.Nodes) != nodes || v.Holder != "edge-0000" {
+				b.Fatal(v.Holder, len(v.Nodes), err)
+			}
+		}
 	}
 }
 
