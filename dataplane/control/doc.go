@@ -13,7 +13,8 @@
 //
 // # Invariants
 //
-//   - A node works without its socket: what is in the way is told, and no more.
+//   - A node works without its socket: what is in the way is told, and no more. One that
+//     was deleted, as with the state directory, is made again within seconds.
 //   - Requests, answers, clients at a time and their time are bounded.
 //   - A process removes its own socket only, never that of the process after it.
 package control

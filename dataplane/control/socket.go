@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -29,6 +30,9 @@ const (
 	maxClients = 8
 	// acceptPause is how long a client waits that could not be accepted.
 	acceptPause = 100 * time.Millisecond
+	// lookEvery is how often Run looks whether the socket is there still: the directory is
+	// a cache, and may be deleted under the node.
+	lookEvery = 5 * time.Second
 )
 
 // Config says where the socket is, and what is done for those who ask.
@@ -45,12 +49,16 @@ type Config struct {
 type Socket struct {
 	c               Config
 	path, temporary string
-	listener        net.Listener // nil: there is none
+	lookEvery       time.Duration
 	logger          *slog.Logger
 	clients         chan struct{}
 
-	mu  sync.Mutex
-	own os.FileInfo // guarded by mu; what Claim put at path; nil: nothing
+	// guarded by mu
+	mu       sync.Mutex
+	listener net.Listener // nil: there is none
+	claimed  bool         // this process is the one that is asked
+	own      os.FileInfo  // what was put at path; nil: nothing
+	failing  bool         // to put it there again, which was told
 }
 
 // pathIn is where the socket of a node is that has a directory.
@@ -68,19 +76,20 @@ func pathIn(dir string) (string, error) {
 // Open opens the socket under a name that nobody knows until Claim. A node
 // works without it, so what is in the way is told and no more.
 func Open(c Config) *Socket {
-	s := &Socket{c: c, logger: c.Logger, clients: make(chan struct{}, maxClients)}
-	if err := s.open(); err != nil {
+	s := &Socket{c: c, lookEvery: lookEvery, logger: c.Logger, clients: make(chan struct{}, maxClients)}
+	var err error
+	if s.path, err = pathIn(c.Dir); err == nil {
+		s.temporary = fmt.Sprintf("%s.%d", s.path, os.Getpid())
+		err = s.open()
+	}
+	if err != nil {
 		s.logger.Warn("no control socket: this node cannot be upgraded without a restart", "error", err)
 	}
 	return s
 }
 
+// open listens under the temporary name. mu is held, or nobody else has s.
 func (s *Socket) open() error {
-	path, err := pathIn(s.c.Dir)
-	if err != nil {
-		return err
-	}
-	s.path, s.temporary = path, fmt.Sprintf("%s.%d", path, os.Getpid())
 	if err := os.Remove(s.temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -101,38 +110,92 @@ func (s *Socket) open() error {
 
 // Claim makes this process the one that is asked from now on.
 func (s *Socket) Claim() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.listener == nil {
 		return
 	}
+	s.claimed = true
+	if err := s.claim(); err != nil {
+		s.logger.Warn("no control socket: this node cannot be upgraded", "error", err, "retry_in", s.lookEvery)
+	}
+}
+
+// claim gives the socket its name. mu is held.
+func (s *Socket) claim() error {
 	info, err := os.Stat(s.temporary)
 	if err == nil {
 		err = os.Rename(s.temporary, s.path)
 	}
-	if err != nil {
-		s.logger.Warn("no control socket: this node cannot be upgraded without a restart", "error", err)
+	if err == nil {
+		s.own = info
+	}
+	return err
+}
+
+// restore makes the socket anew that is gone, as with its directory. One that is there is
+// this process's, or that of the process after it.
+func (s *Socket) restore(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.claimed || ctx.Err() != nil {
 		return
 	}
+	if _, err := os.Lstat(s.path); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	before := s.listener
+	err := os.MkdirAll(filepath.Dir(s.path), 0o700)
+	if err == nil {
+		err = s.open()
+	}
+	if err == nil {
+		before.Close()
+		err = s.claim()
+	}
+	switch {
+	case err == nil:
+		s.logger.Info("control socket: it was deleted, and is there again", "path", s.path)
+	case !s.failing:
+		s.logger.Warn("control socket: it was deleted, and cannot be made again: this node cannot be upgraded", "path", s.path, "error", err, "retry_in", s.lookEvery)
+	}
+	s.failing = err != nil
+}
+
+// listening is the socket that takes clients at the time; nil: there is none.
+func (s *Socket) listening() net.Listener {
 	s.mu.Lock()
-	s.own = info
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	return s.listener
 }
 
 // Run answers until ctx ends, and removes the socket unless another process has
 // put its own there.
 func (s *Socket) Run(ctx context.Context) error {
-	if s.listener == nil {
+	if s.listening() == nil {
 		<-ctx.Done()
 		return nil
 	}
 	var wait sync.WaitGroup
 	defer s.Remove()
 	defer wait.Wait()
-	stop := context.AfterFunc(ctx, func() { s.listener.Close() })
+	stop := context.AfterFunc(ctx, func() { s.listening().Close() })
 	defer stop()
 	for {
-		conn, err := s.listener.Accept()
+		l := s.listening()
+		if d, ok := l.(interface{ SetDeadline(t time.Time) error }); ok {
+			_ = d.SetDeadline(time.Now().Add(s.lookEvery)) // of one that is closed Accept tells
+		}
+		conn, err := l.Accept()
 		if ctx.Err() != nil {
+			if err == nil {
+				conn.Close()
+			}
 			return nil
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			s.restore(ctx)
+			continue
 		}
 		if err != nil {
 			// Want of descriptors: a node that serves does not end since one of its users
@@ -165,7 +228,7 @@ func (s *Socket) Remove() {
 	if info, err := os.Stat(s.path); err == nil && s.own != nil && os.SameFile(info, s.own) {
 		_ = os.Remove(s.path)
 	}
-	s.own = nil
+	s.own, s.claimed = nil, false
 }
 
 // serve answers one client. One that leaves early changes nothing.

@@ -38,3 +38,44 @@ func TestWaitHasTheDiskAskedAgainThatTookNoFile(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWaitWritesAnewWhatWasDeletedUnderTheNode: the process that takes over reads it.
+func TestWaitWritesAnewWhatWasDeletedUnderTheNode(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "node")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f := open(t, dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	s := saved(t, 3, 2)
+	f.Save(s)
+	for _, gone := range []string{filepath.Join(dir, fileName), filepath.Join(dir, keyName), dir} {
+		long, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		defer stop()
+		if err := f.Wait(long, s); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := open(t, dir).Load(); !ok || got.Version != s.Version {
+			t.Errorf("%v, %v", got.Version, ok)
+		}
+		if err := os.RemoveAll(gone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
+	if err := f.Wait(long, s); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := open(t, dir).Load(); !ok || got.Version != s.Version {
+		t.Errorf("%v, %v", got.Version, ok)
+	}
+}
