@@ -14,7 +14,7 @@ type Write struct {
 	DryRun      bool
 	AllowShrink bool
 	Message     string
-	// IfMatch is the tag of the fleet's revision (apply, rollback; see
+	// IfMatch is the tag of the fleet's revision (apply, restore, rollback; see
 	// api.RevisionTag) or of the resource (put, delete) that must still hold;
 	// quotes may be left out; empty: none.
 	IfMatch string
@@ -62,6 +62,15 @@ func quoted(tag string) string {
 func (c *Client) Apply(ctx context.Context, documents []byte, w Write) (api.ApplyResult, error) {
 	return read[api.ApplyResult](ctx, c, call{
 		method: http.MethodPost, path: api.PathApply, query: w.query(), header: w.header(),
+		media: api.MediaYAML, body: documents,
+	})
+}
+
+// Restore makes the configuration the resources of the YAML or JSON documents: all others
+// are deleted.
+func (c *Client) Restore(ctx context.Context, documents []byte, w Write) (api.ApplyResult, error) {
+	return read[api.ApplyResult](ctx, c, call{
+		method: http.MethodPost, path: api.PathRestore, query: w.query(), header: w.header(),
 		media: api.MediaYAML, body: documents,
 	})
 }

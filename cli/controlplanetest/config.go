@@ -95,19 +95,37 @@ func (s *Server) ifMatch(r *http.Request, current string) error {
 }
 
 func (s *Server) apply(w http.ResponseWriter, r *http.Request) error {
+	return s.changeTo(w, r, func(t tree.Tree) tree.Tree { return t })
+}
+
+func (s *Server) restore(w http.ResponseWriter, r *http.Request) error {
+	return s.changeTo(w, r, func(tree.Tree) tree.Tree { return tree.Tree{} })
+}
+
+// changeTo sets the body's resources on what on makes of the tree.
+func (s *Server) changeTo(w http.ResponseWriter, r *http.Request, on func(tree.Tree) tree.Tree) error {
 	body, err := readBody(r)
 	if err != nil {
 		return err
 	}
 	return s.change(w, r, r.URL.Query().Get(api.QueryMessage), func(t tree.Tree) (tree.Tree, []api.Changed, error) {
-		docs, err := decode(body, has(t))
+		docs, err := decode(body, has(on(t)))
 		if err != nil {
 			return t, nil, err
 		}
 		if err := s.ifMatch(r, versionTag(s.head().entry.Version)); err != nil {
 			return t, nil, err
 		}
-		return set(t, docs)
+		_, changed, err := set(t, docs)
+		if err != nil {
+			return t, nil, err
+		}
+		next, _, err := set(on(t), docs)
+		_, removed := tree.Diff(t, next)
+		for _, key := range removed {
+			changed = append(changed, api.Changed{Kind: key.Kind, Name: key.Name, Action: api.Deleted})
+		}
+		return next, changed, err
 	})
 }
 

@@ -80,6 +80,7 @@ func (s *Server) routes() http.Handler {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, f) })
 	}
 	handle("POST /v1/apply", s.apply)
+	handle("POST /v1/restore", s.restore)
 	handle("POST /v1/diff", s.diffBody)
 	handle("GET /v1/diff", s.diffRevisions)
 	handle("GET /v1/history", s.listHistory)

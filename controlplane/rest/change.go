@@ -157,7 +157,13 @@ func author(r *http.Request) (string, error) {
 }
 
 // apply puts every resource of the body in the place of the one of its name.
-func (s *Server) apply(c *gin.Context) error {
+func (s *Server) apply(c *gin.Context) error { return s.changeTo(c, s.planApply) }
+
+// restore makes the configuration the resources of the body and nothing else.
+func (s *Server) restore(c *gin.Context) error { return s.changeTo(c, s.planRestore) }
+
+// changeTo makes of the body's resources what a plan does.
+func (s *Server) changeTo(c *gin.Context, plans func(ctx context.Context, base store.Configuration, sub *submission) plan) error {
 	ch, err := newChange(c)
 	if err != nil {
 		return err
@@ -171,7 +177,7 @@ func (s *Server) apply(c *gin.Context) error {
 	}
 	defer done()
 	ch.plan = func(ctx context.Context, base store.Configuration) (plan, error) {
-		return s.planApply(ctx, base, sub), nil
+		return plans(ctx, base, sub), nil
 	}
 	return s.answerChange(c, ch)
 }

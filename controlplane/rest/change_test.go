@@ -130,6 +130,49 @@ func TestOneProblemIsToldOnceAlthoughCompilerAndDecoderSeeIt(t *testing.T) {
 	}
 }
 
+// TestRestoreLeavesNothingButWhatTheBodyHas, and is the very configuration again whatever was
+// there before.
+func TestRestoreLeavesNothingButWhatTheBodyHas(t *testing.T) {
+	f := newFleet(t)
+	restore := func(query, body string, options ...option) answered {
+		return f.do("POST", api.PathRestore+query, body, options...)
+	}
+	first := want[api.ApplyResult](t, restore("", example(t, "first.yaml")), http.StatusOK)
+	if len(first.Changed) != 9 || first.Changed[0].Action != api.Created {
+		t.Fatalf("into nothing: %+v", first)
+	}
+	changed := ping("ping", "another answer") + "---\n" + ping("new", "")
+	f.apply(changed)
+	dry := want[api.ApplyResult](t, restore("?dryRun=true", example(t, "first.yaml")), http.StatusOK)
+	again := want[api.ApplyResult](t, restore("?message=back", example(t, "first.yaml"), header("If-Match", f.tag(2))), http.StatusOK)
+	if again.Digest != first.Digest || dry.Digest != first.Digest || again.Revision != 3 {
+		t.Errorf("first %+v, dry run %+v, then %+v", first.Version, dry.Version, again.Version)
+	}
+	actions := map[string]api.Action{}
+	for _, c := range again.Changed {
+		actions[c.Kind+"/"+c.Name] = c.Action
+	}
+	if actions["Route/new"] != api.Deleted || actions["Route/ping"] != api.Configured || actions["Listener/web"] != api.Unchanged || len(actions) != 10 {
+		t.Errorf("%v", actions)
+	}
+	refused(t, restore("", ping("a", ""), header("If-Match", f.tag(2))), api.TypeStale)
+
+	// What stands in the store alone is not there to be referred to.
+	e := refused(t, restore("", "kind: Route\nname: api\nspec: {forward: [{upstream: front}]}\n"), api.TypeInvalid)
+	if len(e.Problems) != 1 || e.Problems[0].Field != "spec.forward[0].upstream" || e.Problems[0].Line != 3 {
+		t.Errorf("%+v", e.Problems)
+	}
+	if s := f.status(); s.Digest != first.Digest {
+		t.Errorf("%+v", s.Version)
+	}
+	f.apply(ping("tenth", ""))
+	refused(t, restore("", ping("a", "")), api.TypeShrinks)
+	only := want[api.ApplyResult](t, restore("?allowShrink=true", ping("a", "")), http.StatusOK)
+	if s := f.status(); s.Resources["Route"] != 1 || s.Resources["Listener"] != 0 || s.Revision != only.Revision {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestOfTwoAppliesOnOneRevisionOneWins(t *testing.T) {
 	f := newFleet(t)
 	f.apply(ping("base", ""))

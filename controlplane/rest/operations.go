@@ -92,6 +92,15 @@ func (s *Server) operations() []operation {
 			handle:  s.apply,
 		},
 		{
+			method: http.MethodPost, path: api.PathRestore, id: "restore",
+			summary: "Make the configuration exactly the resources of the body: all others are deleted.",
+			query:   changeParameters(), headers: []parameter{ifMatch("epoch and revision of the fleet, as in the ETag: 7-42"), authorHeader()},
+			body:    &body{many: true},
+			answers: []answer{{status: http.StatusOK, shape: api.ApplyResult{}, tag: true}},
+			errors:  changeErrors(api.TypeTooLarge, api.TypeMediaType),
+			handle:  s.restore,
+		},
+		{
 			method: http.MethodPost, path: api.PathRollback, id: "rollback",
 			summary: "Make the configuration again what it was at a revision.",
 			query:   []parameter{changeParameters()[0], changeParameters()[2]}, headers: []parameter{ifMatch("epoch and revision of the fleet, as in the ETag: 7-42"), authorHeader()},

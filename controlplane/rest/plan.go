@@ -12,13 +12,29 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
-// planApply sets the resources of a submission on a base, and gathers everything
-// that is wrong with the result: what decoding found, references that lead
+// planApply sets the resources of a submission on a base.
+func (s *Server) planApply(ctx context.Context, base store.Configuration, sub *submission) plan {
+	return s.planSet(ctx, base, base.Tree, sub)
+}
+
+// planRestore leaves nothing but the resources of a submission.
+func (s *Server) planRestore(ctx context.Context, base store.Configuration, sub *submission) plan {
+	p := s.planSet(ctx, base, tree.Tree{}, sub)
+	_, removed := tree.Diff(base.Tree, p.next)
+	slices.SortFunc(removed, resource.Key.Compare)
+	for _, key := range removed {
+		p.changed = append(p.changed, api.Changed{Kind: key.Kind, Name: key.Name, Action: api.Deleted})
+	}
+	return p
+}
+
+// planSet sets the resources of a submission on a tree, of which a base becomes the result,
+// and gathers everything that is wrong with that: what decoding found, references that lead
 // nowhere, and what the nodes' own compiler refuses. Broken documents are left
 // out of what is compiled, and so is what would be said only because they are.
-func (s *Server) planApply(ctx context.Context, base store.Configuration, sub *submission) plan {
-	p := plan{next: base.Tree, problems: slices.Clone(sub.problems), changed: make([]api.Changed, 0, len(sub.docs))}
-	broken := map[resource.Key]bool{}
+func (s *Server) planSet(ctx context.Context, base store.Configuration, on tree.Tree, sub *submission) plan {
+	p := plan{next: on, problems: slices.Clone(sub.problems), changed: make([]api.Changed, 0, len(sub.docs))}
+	broken, onBase := map[resource.Key]bool{}, on.Root() == base.Tree.Root()
 	for i, doc := range sub.docs {
 		was, exists := base.Tree.Get(doc.Key)
 		canonical, problem := sub.whole(i, was)
@@ -38,19 +54,19 @@ func (s *Server) planApply(ctx context.Context, base store.Configuration, sub *s
 			action = api.Configured
 		}
 		p.changed = append(p.changed, api.Changed{Kind: doc.Key.Kind, Name: doc.Key.Name, Action: action})
-		if action != api.Unchanged {
+		if action != api.Unchanged || !onBase {
 			p.next = p.next.Set(doc.Key, canonical)
 		}
 	}
 	exists := func(key resource.Key) bool {
-		_, ok := base.Tree.Get(key)
+		_, ok := on.Get(key)
 		return ok
 	}
 	known := problemSet{}
 	for _, problem := range p.problems {
 		known.add(problem)
 	}
-	more := resource.Dangling(sub.docs, exists, danglingCandidates(base.Tree, sub)...)
+	more := resource.Dangling(sub.docs, exists, danglingCandidates(on, sub)...)
 	for _, problem := range s.cfg.Checker.Check(ctx, base, p.next) {
 		if !concernsBroken(problem, p.next, broken) {
 			more = append(more, sub.place(problem))

@@ -30,6 +30,7 @@
 //	GET    /v1/diff from= [to]                                             → 200 Diff of two revisions; to defaults to the current one
 //	POST   /v1/diff                                     resources          → 200 Diff: what apply would change
 //	POST   /v1/rollback [dryRun] [allowShrink]          RollbackRequest    → 200 ApplyResult
+//	POST   /v1/restore [dryRun] [message] [allowShrink] resources          → 200 ApplyResult
 //	GET    /v1/nodes                                                       → 200 NodeList, or YAML documents of kind Node
 //	GET    /v1/nodes/<id>                                                  → 200 NodeStatus, or YAML of kind Node
 //	PUT    /v1/nodes/<id>                               one Node           → 200 | 201 NodeStatus
@@ -69,6 +70,9 @@
 // Rollback makes a new revision whose configuration is exactly, byte for byte,
 // that of the named one. The history goes on; nodes are not touched.
 //
+// Restore makes a new revision whose configuration is exactly the resources of the
+// body: all others are deleted. Otherwise it is as apply.
+//
 // # Concurrency
 //
 // Answers carry ETag: on the list of a kind, apply, rollback, DELETE and status
@@ -76,7 +80,7 @@
 // hex hash of its canonical bytes; on a node its record's revision; on the epoch
 // its number.
 //
-// If-Match on apply and rollback names epoch and revision (quotes may be left
+// If-Match on apply, restore and rollback names epoch and revision (quotes may be left
 // out), on PUT and DELETE of one resource its hash. A revision alone never
 // holds: another epoch may have come to the same number. If it does not hold,
 // also by losing a race: 412 TypeStale with the current revision, whose detail

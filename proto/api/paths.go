@@ -12,6 +12,7 @@ const (
 	PathHistory  = "/v1/history"
 	PathDiff     = "/v1/diff"
 	PathRollback = "/v1/rollback"
+	PathRestore  = "/v1/restore"
 	PathNodes    = "/v1/nodes"
 	PathVIPs     = "/v1/vips"
 	PathEpoch    = "/v1/epoch"

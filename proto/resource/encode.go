@@ -47,6 +47,16 @@ func AppendSecretJSON(dst []byte, r *fleetv1.Resource) ([]byte, error) {
 	return appendFlow(dst, &root), nil
 }
 
+// AppendSecretYAML is AppendYAML with what is secret, under the conditions of
+// AppendSecretJSON: Decode reads the very same resource back.
+func AppendSecretYAML(dst []byte, r *fleetv1.Resource) ([]byte, error) {
+	root, err := textForm(r)
+	if err != nil {
+		return dst, err
+	}
+	return appendBlock(dst, &root, 0), nil
+}
+
 // textForm turns a resource into the nodes that Decode would make of its text.
 // Numbers and booleans have the kind nodeInt, strings nodeString.
 func textForm(r *fleetv1.Resource) (node, error) {

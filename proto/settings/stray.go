@@ -57,7 +57,7 @@ func flagNames() []string {
 		"node-id", "control-plane", "resources", "state-dir", "listen-address", "admin-address", "labels", "loops",
 		"access-log", "access-log-max-size", "access-log-keep", "memory-limit", "drain-timeout",
 		"gossip-address", "gossip-join", "gossip-key-file", "witness",
-		// proxy-dataplane upgrade
-		"binary", "timeout",
+		// proxy-dataplane upgrade, and export
+		"binary", "timeout", "to",
 	}
 }

@@ -68,20 +68,7 @@ if a node refuses it or the time is up; the change stays made.`,
   proxyctl apply -f shop.yaml --if-match 7-41   # only if nothing changed since`,
 		Args: filesOnly,
 		RunE: runner(func(ctx context.Context, _ []string) error {
-			if err := flags.check(); err != nil {
-				return err
-			}
-			docs, err := a.readDocuments(ctx, files)
-			if err != nil {
-				return err
-			}
-			return a.withClient(func(c *client.Client) error {
-				result, err := c.Apply(ctx, docs.body, flags.Write)
-				if err != nil {
-					return docs.explain(err)
-				}
-				return a.changed(ctx, c, result, flags)
-			})
+			return a.sendFiles(ctx, files, flags, (*client.Client).Apply)
 		}),
 	}
 	addFiles(cmd, &files)
@@ -89,6 +76,27 @@ if a node refuses it or the time is up; the change stays made.`,
 	cmd.Flags().StringVar(&flags.IfMatch, "if-match", "", "change only if the fleet is at EPOCH-REVISION, such as 7-41")
 	offer(cmd)
 	return cmd
+}
+
+// sendFiles makes a change of what files hold.
+func (a *app) sendFiles(
+	ctx context.Context, files []string, flags writeFlags,
+	send func(c *client.Client, ctx context.Context, documents []byte, w client.Write) (api.ApplyResult, error),
+) error {
+	if err := flags.check(); err != nil {
+		return err
+	}
+	docs, err := a.readDocuments(ctx, files)
+	if err != nil {
+		return err
+	}
+	return a.withClient(func(c *client.Client) error {
+		result, err := send(c, ctx, docs.body, flags.Write)
+		if err != nil {
+			return docs.explain(err)
+		}
+		return a.changed(ctx, c, result, flags)
+	})
 }
 
 // filesOnly refuses arguments of a command that takes files by flag.

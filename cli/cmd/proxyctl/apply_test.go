@@ -28,6 +28,22 @@ func TestApplyMakesOneRevisionAndSaysWhatChanged(t *testing.T) {
 	contains(t, sh.must("history"), "hello", "@")
 }
 
+func TestRestoreDeletesWhatItsFilesDoNotName(t *testing.T) {
+	sh := newShell(t)
+	sh.must("apply", "-f", firstFile)
+	file := sh.file("fleet.yaml", "kind: Route\nname: alone\nspec: {respond: {status: 200}}\n")
+	dry := sh.must("restore", "-f", file, "--dry-run")
+	contains(t, dry, "Route/alone created", "Upstream/api-v1 deleted", "dry run: nothing was changed; after revision 1")
+	contains(t, sh.must("restore", "-f", file, "-m", "etcd was lost"), "Listener/web deleted", "revision 2 (1 created, 9 deleted)")
+	if got := sh.must("get", "all", "-o", "name"); strings.TrimSpace(got) != "route/alone" {
+		t.Errorf("left: %s", got)
+	}
+	contains(t, sh.must("history"), "etcd was lost")
+	bad := sh.file("bad.yaml", "kind: Route\nname: alone\nspec: {forward: [{upstream: api-v1}]}\n")
+	contains(t, sh.fails(statusFailed, "restore", "-f", bad), "bad.yaml:3: Route/alone: spec.forward[0].upstream", "nothing was changed")
+	contains(t, sh.fails(statusWrongUse, "restore"), "expected -f FILE")
+}
+
 func TestApplyDryRunChangesNothing(t *testing.T) {
 	sh := newShell(t)
 	golden(t, "apply_dry_run", sh.must("apply", "-f", firstFile, "--dry-run"))

@@ -26,6 +26,7 @@ keeps what it runs, and proxyctl status shows it as HELD. Then either
 
   - apply the files again: once they bring back what the nodes run, the nodes
     follow by themselves; or
+  - put back what one of the nodes has, likewise: proxyctl restore --help says how; or
   - accept the loss: proxyctl epoch accept.`,
 		Example: `  proxyctl epoch
   proxyctl epoch -o json | jq .held
@@ -142,8 +143,8 @@ func share(lost, all uint32) string {
 }
 
 // whatToDo is the way out for nodes that hold an epoch.
-const whatToDo = "They keep what they run. Apply the files again, and they follow by themselves;\n" +
-	"or accept the loss: proxyctl epoch accept"
+const whatToDo = "They keep what they run. Apply the files again, or put back what one of them has\n" +
+	"(proxyctl restore --help), and they follow by themselves; or accept the loss: proxyctl epoch accept"
 
 // printAccepted says what became of the nodes that held the epoch.
 func (a *app) printAccepted(before, after api.Epoch) {

@@ -115,7 +115,7 @@ func newCommand(w world) *cobra.Command {
 	command.SetFlagErrorFunc(wrongFlag)
 	command.SetVersionTemplate("{{.Version}}\n")
 	command.CompletionOptions.DisableDefaultCmd = true
-	command.AddCommand(newUpgradeCommand(w), newAgentCommand(w), newLintCommand(w), newExplainCommand(w))
+	command.AddCommand(newUpgradeCommand(w), newExportCommand(w), newAgentCommand(w), newLintCommand(w), newExplainCommand(w))
 	command.AddCommand(&cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit, schema level and Go version",

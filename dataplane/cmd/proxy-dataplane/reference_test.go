@@ -11,6 +11,7 @@ import (
 func TestTheReferenceNamesEveryFlag(t *testing.T) {
 	settingstest.Documented(t, "../../../docs/REFERENCE.md", "proxy-dataplane", newCommand(world{}).Flags(), "node-id", "state-dir")
 	settingstest.Known(t, newUpgradeCommand(world{}).Flags())
+	settingstest.Known(t, newExportCommand(world{}).Flags())
 }
 
 func TestConfigurationFilesOfPagesAreTaken(t *testing.T) {
