@@ -89,6 +89,25 @@ func TestNodesAreForgottenByEitherCommand(t *testing.T) {
 	contains(t, sh.must("delete", "node/node-3"), "Node/node-3 deleted")
 }
 
+// TestWhereEtcdDoesNotAnswerTheRestIsNotTried: each would take its 15 s.
+func TestWhereEtcdDoesNotAnswerTheRestIsNotTried(t *testing.T) {
+	sh := withFleet(t)
+	requests := 0
+	sh.server.Before(func(*http.Request) *api.Error {
+		requests++
+		return api.NewError(api.TypeTimeout, "etcd does not answer the control plane")
+	})
+	for _, args := range []string{
+		"drain node-1 node-2 node-3", "undrain node-1 node-2 node-3", "nodes delete node-1 node-2 node-3", "delete route/api route/ping upstream/front",
+	} {
+		requests = 0
+		contains(t, sh.fails(statusFailed, strings.Fields(args)...), "etcd does not answer the control plane")
+		if requests != 1 {
+			t.Errorf("%s: %d requests", args, requests)
+		}
+	}
+}
+
 func TestEditReopensARefusedTextWithItsProblems(t *testing.T) {
 	sh := withFleet(t)
 	var shown []string

@@ -97,8 +97,8 @@ func (a *app) deleteAll(ctx context.Context, c *client.Client, objects []object,
 				result.Changed = append(result.Changed, api.Changed{Kind: o.kind.Kind, Name: o.name, Action: api.Deleted})
 			case isRefused(err, api.TypeReferenced):
 				again, refusals = append(again, o), append(refusals, objectError(o, err))
-			case errors.Is(err, client.ErrNoServer), errors.Is(err, context.Canceled):
-				broke = err
+			case mayPass(err), errors.Is(err, context.Canceled):
+				broke = objectError(o, err)
 			default:
 				failures = append(failures, objectError(o, err))
 			}

@@ -82,7 +82,7 @@ func (a *app) setDrained(ctx context.Context, c *client.Client, nodes []string, 
 		switch {
 		case err == nil:
 			a.printf("%s %s\n", o, word)
-		case errors.Is(err, client.ErrNoServer), errors.Is(err, context.Canceled):
+		case mayPass(err), errors.Is(err, context.Canceled):
 			return append(failures, objectError(o, err)).orNil()
 		default:
 			failures = append(failures, objectError(o, err))
