@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -85,6 +86,16 @@ func checkLabelValue(s string) *complaint {
 		return &complaint{expected: labelValShape}
 	}
 	return nil
+}
+
+// CheckLabels says what is wrong with labels that do not come from a document; nil: nothing.
+func CheckLabels(labels map[string]string) error {
+	var c checker
+	c.labels(labels)
+	if len(c.values) == 0 {
+		return nil
+	}
+	return errors.New(c.values[0].Message())
 }
 
 func labelPart(s string) bool {

@@ -34,6 +34,8 @@ func TestWrongUseSaysWhatWasExpected(t *testing.T) {
 		{"--control-plane 10.0.0.5 --insecure", `--control-plane: "10.0.0.5": expected HOST:PORT, such as 10.0.0.5:7401`},
 		{"--control-plane 127.0.0.1:7401,10.0.0.5:7401", `--control-plane: "10.0.0.5:7401" is not a loopback address`},
 		{"--control-plane=", "--control-plane: expected HOST:PORT"},
+		{"--labels zone=a,rack=7/b", `--labels: got "7/b", expected letters, digits`},
+		{"--labels -x=a", `--labels: got "-x", expected letters, digits`},
 		{"--admin-address 10.0.0.11:7402", `--admin-address: "10.0.0.11:7402" is not a loopback address`},
 		{"upgrad", `unknown command "upgrad" (did you mean "upgrade"?)`},
 		{"serve", "unknown command \"serve\"\n"},

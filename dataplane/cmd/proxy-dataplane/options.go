@@ -122,6 +122,10 @@ func (o *options) check(f *pflag.FlagSet) error {
 	if o.resources != "" && f.Changed("state-dir") {
 		return settings.Usage("--resources is what a node without a control plane boots from: leave --state-dir out")
 	}
+	// Nobody could drain the node: its record would not be accepted again.
+	if err := resource.CheckLabels(o.labels); err != nil {
+		return settings.Usage("--labels: %v", err)
+	}
 	if err := o.checkControlPlanes(); err != nil {
 		return err
 	}
