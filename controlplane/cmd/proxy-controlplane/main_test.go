@@ -458,6 +458,8 @@ func TestWrongUseIsSaidBeforeAnythingStarts(t *testing.T) {
 		{[]string{"--etcd-endpoints", "http://127.0.0.1:1", "--data-dir", dir}, "", "openssl rand -hex 32"},
 		{[]string{"--data-dir", file("no directory")}, "", "wrong use: --data-dir: seal key: open "},
 		{[]string{"--etcd-endpoints", "10.0.0.1:2379"}, "", "expected a URL"},
+		{[]string{"--etcd-endpoints", "http://10.0.0.1"}, "", "expected a port from 1 to 65535"},
+		{[]string{"--etcd-endpoints", "http://10.0.0.1:2379,https://10.0.0.2:0"}, "", `"https://10.0.0.2:0": expected a port`},
 		{[]string{"--etcd-endpoints", "http://a:secret@10.0.0.1:2379"}, "", "not supported yet"},
 		{[]string{"--log-level", "loud"}, "", "expected debug"},
 		{[]string{"--data-dir", ""}, "", "expected a directory"},

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -87,11 +88,19 @@ func checkEndpoint(endpoint string) error {
 	switch {
 	case err != nil || !slices.Contains([]string{"http", "https", "unix", "unixs"}, u.Scheme) || u.Host == "" && u.Path == "":
 		return settings.Usage("--etcd-endpoints: %q: expected a URL such as http://10.0.0.1:2379", endpoint)
+	case strings.HasPrefix(u.Scheme, "http") && !isPort(u.Port()):
+		return settings.Usage("--etcd-endpoints: %q: expected a port from 1 to 65535, as in http://10.0.0.1:2379", endpoint)
 	case u.User != nil:
 		return settings.Usage("--etcd-endpoints: %s: user and password are not supported yet", u.Redacted())
 	default:
 		return nil
 	}
+}
+
+// isPort reports whether one can connect to a port of that number.
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n > 0
 }
 
 // checkAddress refuses to be reachable from elsewhere while everybody who can
