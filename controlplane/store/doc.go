@@ -16,6 +16,7 @@
 //	fleet                FleetRecord: counts the changes of nodes/ and list
 //	seal                 SealRecord: the id of the key that secrets are sealed under
 //	tickets              Envelope, sealed: the session-ticket keys of the fleet
+//	replicas/<name>/…    what control planes tell each other, under a lease of each
 //
 // # A change
 //

@@ -24,6 +24,9 @@ func (k keys) seal() string  { return k.prefix + "seal" }
 func (k keys) tickets() string { return k.prefix + "tickets" }
 func (k keys) list() string    { return k.prefix + "list" }
 
+// replicas is what control planes tell each other, each below a name of its own.
+func (k keys) replicas() string { return k.prefix + "replicas/" }
+
 func (k keys) changes() string { return k.prefix + "changes/" }
 
 // change has as many digits as the largest revision, so that keys sort as

@@ -96,13 +96,7 @@ func (s *Store) Refusals() <-chan struct{} { return s.refusals }
 // roomFor refuses a commit of so many bytes that would leave no room to make room. It
 // asks etcd only where what is known says so; what nobody knows etcd decides.
 func (s *Store) roomFor(ctx context.Context, bytes int64) error {
-	s.mu.Lock()
-	known := s.space.takes(s.written + bytes)
-	if known {
-		s.written += bytes
-	}
-	s.mu.Unlock()
-	if known {
+	if s.claim(bytes) {
 		return nil
 	}
 	now, err := s.Space(ctx)
@@ -118,6 +112,17 @@ func (s *Store) roomFor(ctx context.Context, bytes int64) error {
 	}
 	s.written += bytes
 	return nil
+}
+
+// claim notes that so many bytes will be written, if there is room for them by what is known.
+func (s *Store) claim(bytes int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.space.takes(s.written + bytes) {
+		return false
+	}
+	s.written += bytes
+	return true
 }
 
 // full names etcd's own error of that kind.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/proto/wakeup"
@@ -25,14 +26,14 @@ func (s *Store) WatchNodes(ctx context.Context) <-chan struct{} {
 	return s.watch(ctx, s.keys.fleet())
 }
 
-func (s *Store) watch(ctx context.Context, key string) <-chan struct{} {
+func (s *Store) watch(ctx context.Context, key string, options ...clientv3.OpOption) <-chan struct{} {
 	out := wakeup.NewSignal()
 	go func() {
 		defer close(out)
 		tick := time.NewTicker(s.options.Tick)
 		defer tick.Stop()
 		for {
-			s.follow(ctx, key, tick.C, out)
+			s.follow(ctx, key, options, tick.C, out)
 			out.Send()
 			retry := time.NewTimer(watchRetry)
 			select {
@@ -49,13 +50,13 @@ func (s *Store) watch(ctx context.Context, key string) <-chan struct{} {
 // follow watches until the watch breaks, etcd is another one or ctx ends. In an etcd
 // that was wiped or put back a watch goes on from a revision that is still far off, and
 // would hear nothing until then.
-func (s *Store) follow(ctx context.Context, key string, tick <-chan time.Time, out wakeup.Signal) {
+func (s *Store) follow(ctx context.Context, key string, options []clientv3.OpOption, tick <-chan time.Time, out wakeup.Signal) {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	s.mu.Lock()
 	moved := s.moved
 	s.mu.Unlock()
-	events := s.watcher.Watch(ctx, key, clientv3.WithCreatedNotify())
+	events := s.watcher.Watch(ctx, key, append(slices.Clone(options), clientv3.WithCreatedNotify())...)
 	for {
 		select {
 		case <-ctx.Done():
