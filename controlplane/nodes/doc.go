@@ -1,5 +1,6 @@
-// Package nodes is what a control plane knows of the nodes: who is connected, what each
-// one said, which records the store has of them, and the list of expected members.
+// Package nodes is what a control plane knows of the nodes: who is connected, to it or to
+// another one, what each one said, which records the store has of them, and the list of
+// expected members.
 //
 // # Model
 //
@@ -11,10 +12,17 @@
 //	              └────────────┼────────────────────────────────┘
 //	                           ▼
 //	                  Nodes, VIPs, Watch (rest)
+//	                  Untold, Here ▶ (replicas) ▶ Hear
 //
 // A Link is one Sync stream, as the registry sees it. Package stream speaks the protocol
 // and bounds what peers send; it tells the registry what was said, and sends nodes what
 // FleetState gives.
+//
+// # Elsewhere
+//
+// What another control plane tells of the nodes that are connected to it is taken by Hear, and
+// shown of those that are not connected here. It decides nothing about the list: what its
+// members report is in the store, and is of those who are here.
 //
 // # Records
 //
@@ -32,7 +40,7 @@
 //
 // # Invariants
 //
-//   - A node id has at most one link. A second one takes over if it comes from the same
+//   - A node id has at most one link here. A second one takes over if it comes from the same
 //     process (the boot id says so) or if the first has been silent; else it is refused,
 //     because then two machines go by one name.
 //   - A link that was replaced changes nothing any more.

@@ -94,20 +94,19 @@ func (r *Registry) Admit(hello *fleetv1.Hello, running tree.Version, address str
 	// The roster has it, and the Hello of each node is kept: of a thousand nodes that would
 	// be a million names.
 	hello.List = nil
-	n.current, n.hello, n.heard, n.silent = l, hello, now, false
-	n.running, n.attested, n.drift = running, tree.Hash{}, false
-	n.state, n.judged = session.AwaitingHello, tree.Version{}
-	n.problems, n.loss, n.lastStatus, n.heldFrom = nil, nil, nil, nil
-	r.news.Ring()
+	n.current, n.heard, n.silent = l, now, false
+	n.account = account{hello: hello, running: running, state: session.AwaitingHello}
+	n.links++
+	r.changed(n, itself|itsVIPs)
 	r.look()
 	return l, nil
 }
 
-// makeRoom forgets a node that has neither a record nor a link, as it comes and goes while
+// makeRoom forgets a node that has neither a record nor a connection, as it comes and goes while
 // the store does not answer, and says whether there was one. The caller holds mu.
 func (r *Registry) makeRoom() bool {
 	for id, n := range r.nodes {
-		if n.record == nil && n.current == nil {
+		if n.record == nil && n.current == nil && !n.isThere() {
 			delete(r.nodes, id)
 			delete(r.missing, id)
 			return true
@@ -132,7 +131,7 @@ func (l *Link) update(change func(*node)) bool {
 func (l *Link) Leave() bool {
 	return l.update(func(n *node) {
 		n.current, n.state = nil, session.Closed
-		l.r.news.Ring()
+		l.r.changed(n, itself|itsVIPs)
 	})
 }
 
@@ -155,7 +154,7 @@ func (l *Link) Heard(standing *Standing, status *fleetv1.Status) (drifted bool) 
 		n.heard = now
 		if n.silent {
 			n.silent = false
-			r.news.Ring()
+			r.changed(n, itself|itsVIPs)
 		}
 		if standing != nil {
 			drifted = n.stands(r, *standing)
@@ -176,7 +175,7 @@ func (n *node) stands(r *Registry, s Standing) bool {
 	changed = changed || drift != n.drift
 	n.drift = drift
 	if changed {
-		r.news.Ring()
+		r.changed(n, itself)
 	}
 	return news
 }
@@ -189,6 +188,7 @@ func (n *node) says(r *Registry, status *fleetv1.Status, now time.Time) {
 	if !sameVIPs(status, n.lastStatus) {
 		r.news.Ring()
 	}
+	r.untell(n, n.toTell(status))
 	n.heldFrom = heldFrom(n.heldFrom, status, now)
 	n.lastStatus, n.statusAt = status, now
 }
@@ -216,6 +216,10 @@ func (l *Link) Stepped(state session.State, wanted tree.Version, answer *Answer)
 		}
 		if changed {
 			l.r.news.Ring()
+		}
+		// Whoever hears what a node runs sees by that what it has yet to answer.
+		if changed && state != session.InFlight {
+			l.r.untell(n, itself)
 		}
 	})
 }

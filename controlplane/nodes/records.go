@@ -66,7 +66,7 @@ func (r *Registry) mend(ctx context.Context, said *fleetv1.NodeRecord) error {
 }
 
 // setRecords takes the records of the store. Nodes that are neither recorded nor
-// connected are forgotten.
+// connected, here or elsewhere, are forgotten.
 func (r *Registry) setRecords(records []*fleetv1.NodeRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,7 +86,7 @@ func (r *Registry) setRecords(records []*fleetv1.NodeRecord) {
 			continue
 		}
 		n.record = nil
-		if n.current == nil {
+		if n.current == nil && !n.isThere() {
 			delete(r.nodes, id)
 		}
 	}

@@ -56,8 +56,10 @@ type Records interface {
 type Config struct {
 	Publisher Publisher
 	Records   Records
+	// Name is by what people know this control plane: the address that nodes connect to.
+	Name string
 	// Alone: no other control plane can use the store of this one, so that there is none
-	// to send nodes to when that does not answer.
+	// to send nodes to when that does not answer, and none to tell of them.
 	Alone bool
 	// MaxNodes bounds the nodes that are known or connected; 0: 10,000.
 	MaxNodes int
@@ -72,6 +74,7 @@ type Registry struct {
 	log  *slog.Logger
 	kick wakeup.Signal // makes Run look at what is missing or was reported
 	news bell.Bell     // of what Nodes shows
+	tell wakeup.Signal // there is something to tell other control planes
 
 	// guarded by mu
 	mu       sync.Mutex
@@ -83,6 +86,8 @@ type Registry struct {
 	tickets  *fleetv1.TicketKeys // nil: none yet
 	state    *fleetv1.FleetState // nil: the records were not read yet
 	replaced chan struct{}       // closed when there is another state
+	untold   map[string]matter   // what other control planes are not told yet, by node
+	others   otherPlanes
 }
 
 // node is one node, guarded by Registry.mu.
@@ -90,10 +95,20 @@ type node struct {
 	id      string
 	record  *fleetv1.NodeRecord // nil: none yet
 	current *Link               // nil: none
-	hello   *fleetv1.Hello      // the last; nil: never heard
+	links   uint64              // how many there were
 	heard   time.Time           // the last message
 	silent  bool                // noticed
+	account                     // of its links here
+	there   *place              // where else it is, or was; nil: nowhere
 
+	sentAway   time.Time // last, since this control plane was cut off; zero: never
+	conflict   string    // address of a second machine with this id
+	conflictAt time.Time
+}
+
+// account is what a control plane knows of a node that is, or was, connected to it.
+type account struct {
+	hello    *fleetv1.Hello // the last; nil: never heard
 	running  tree.Version
 	attested tree.Hash
 	drift    bool
@@ -105,10 +120,6 @@ type node struct {
 	lastStatus *fleetv1.Status
 	statusAt   time.Time       // when lastStatus came
 	heldFrom   map[string]held // of what lastStatus says it holds, by virtual IP
-
-	sentAway   time.Time // last, since this control plane was cut off; zero: never
-	conflict   string    // address of a second machine with this id
-	conflictAt time.Time
 }
 
 // New starts nothing.
@@ -123,8 +134,9 @@ func New(c Config) *Registry {
 		c.MaxNodes = defaultMaxNodes
 	}
 	return &Registry{
-		c: c, log: c.Logger, kick: wakeup.NewSignal(),
+		c: c, log: c.Logger, kick: wakeup.NewSignal(), tell: wakeup.NewSignal(),
 		nodes: map[string]*node{}, missing: map[string]*fleetv1.NodeRecord{}, replaced: make(chan struct{}),
+		untold: map[string]matter{},
 	}
 }
 
@@ -154,7 +166,8 @@ func (r *Registry) keepHouse(ctx context.Context) {
 	}
 }
 
-// noticeSilence tells watchers about nodes that have just become silent.
+// noticeSilence tells watchers about nodes that have just become silent, or of which nothing
+// is heard any more from elsewhere.
 func (r *Registry) noticeSilence() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -162,9 +175,10 @@ func (r *Registry) noticeSilence() {
 	for _, n := range r.nodes {
 		if n.current != nil && !n.silent && now.Sub(n.heard) >= silentAfter {
 			n.silent = true
-			r.news.Ring()
+			r.changed(n, itself|itsVIPs)
 		}
 	}
+	r.noticeDeafness(now)
 }
 
 // Watch says "look at Nodes again" when a node came, went, answered, drifted or
@@ -172,7 +186,8 @@ func (r *Registry) noticeSilence() {
 // closed when ctx ends.
 func (r *Registry) Watch(ctx context.Context) <-chan struct{} { return r.news.Listen(ctx) }
 
-// Size is how many nodes are known, and how many of these are connected.
+// Size is how many nodes are known, and how many of these are connected to this control
+// plane.
 func (r *Registry) Size() (known, connected int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -9,20 +9,26 @@ import (
 )
 
 // VIPs are what connected nodes report of the virtual IPs, by the names of those.
-// A node that is silent says nothing.
+// A node that is silent says nothing. When one at another control plane reported is not
+// known, and so it counts as long ago as it can be.
 func (r *Registry) VIPs() map[string][]api.VIPReport {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.c.Now()
 	out := map[string][]api.VIPReport{}
 	for id, n := range r.nodes {
-		if !n.alive(now) {
+		view := r.view(n, now)
+		if !view.connected {
 			continue
 		}
-		for _, v := range n.lastStatus.GetVirtualIps() {
+		reported := view.statusAt
+		if !view.counted.IsZero() {
+			reported = later(reported, r.others.heard.Add(-silentAfter-vipsLate))
+		}
+		for _, v := range view.lastStatus.GetVirtualIps() {
 			report := vipReport(id, v)
-			report.Reported = n.statusAt.UTC()
-			if h, ok := n.heldFrom[v.GetVip()]; ok {
+			report.Reported = reported.UTC()
+			if h, ok := view.heldFrom[v.GetVip()]; ok {
 				from := h.from.UTC()
 				report.HeldFrom = &from
 			}

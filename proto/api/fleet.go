@@ -25,7 +25,8 @@ const (
 	Held NodeState = "HELD"
 	// Drift: its live table was not built from the version that it names.
 	Drift NodeState = "DRIFT"
-	// Disconnected: known, and without a stream to this control plane.
+	// Disconnected: known, and not connected to this control plane, nor, as far as that
+	// hears of them, to another one of the fleet.
 	Disconnected NodeState = "DISCONNECTED"
 )
 
@@ -45,9 +46,13 @@ type NodeStatus struct {
 	// DrainReported is whether the node says that it is drained: it has handed its
 	// virtual IPs over, and accepts no connections since before Connections were
 	// counted. Absent: it said nothing.
-	DrainReported *bool     `json:"drainReported,omitempty"`
-	Connected     bool      `json:"connected"`
-	State         NodeState `json:"state"`
+	DrainReported *bool `json:"drainReported,omitempty"`
+	// Connected: to this control plane or to another one of the fleet.
+	Connected bool `json:"connected"`
+	// ControlPlane is the one that the node is connected to, or was last, by the address that
+	// nodes have of it. Empty: that is not known.
+	ControlPlane string    `json:"controlPlane,omitempty"`
+	State        NodeState `json:"state"`
 	// Wanted is what the control plane wants the node to run.
 	Wanted Version `json:"wanted"`
 	// Running is what the node says it serves; nil: nothing, or never heard.
@@ -57,8 +62,10 @@ type NodeStatus struct {
 	// Problems are those of the last refusal, while it stands.
 	Problems []Problem `json:"problems,omitempty"`
 	// Held is what the node would lose; nil unless State is Held.
-	Held        *Loss      `json:"held,omitempty"`
-	FirstSeen   *time.Time `json:"firstSeen,omitempty"`
+	Held      *Loss      `json:"held,omitempty"`
+	FirstSeen *time.Time `json:"firstSeen,omitempty"`
+	// LastSeen is when the node was heard last; of one that is connected to another control
+	// plane, at the least.
 	LastSeen    *time.Time `json:"lastSeen,omitempty"`
 	Build       string     `json:"build,omitempty"`
 	SchemaLevel uint32     `json:"schemaLevel,omitempty"`
@@ -68,6 +75,10 @@ type NodeStatus struct {
 	Requests    uint64 `json:"requests"`
 	Connections uint64 `json:"connections"`
 	Errors      uint64 `json:"errors"`
+	// CountedAt is when these were told, of a node that is connected to another control
+	// plane: that tells them with other news, and at once only of a node that is drained.
+	// Absent: they are what the node said last.
+	CountedAt *time.Time `json:"countedAt,omitempty"`
 	// Resource is the node as a resource of kind Node, to be edited and put back.
 	Resource json.RawMessage `json:"resource,omitempty"`
 }

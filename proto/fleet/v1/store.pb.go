@@ -23,6 +23,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type Sighting_State int32
+
+const (
+	// Has yet to answer what is wanted.
+	Sighting_STATE_UNSPECIFIED Sighting_State = 0
+	Sighting_SYNCED            Sighting_State = 1
+	Sighting_REJECTED          Sighting_State = 2
+	Sighting_HELD              Sighting_State = 3
+)
+
+// Enum value maps for Sighting_State.
+var (
+	Sighting_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "SYNCED",
+		2: "REJECTED",
+		3: "HELD",
+	}
+	Sighting_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"SYNCED":            1,
+		"REJECTED":          2,
+		"HELD":              3,
+	}
+)
+
+func (x Sighting_State) Enum() *Sighting_State {
+	p := new(Sighting_State)
+	*p = x
+	return p
+}
+
+func (x Sighting_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Sighting_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_fleet_v1_store_proto_enumTypes[0].Descriptor()
+}
+
+func (Sighting_State) Type() protoreflect.EnumType {
+	return &file_fleet_v1_store_proto_enumTypes[0]
+}
+
+func (x Sighting_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Sighting_State.Descriptor instead.
+func (Sighting_State) EnumDescriptor() ([]byte, []int) {
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{12, 0}
+}
+
 // Head says which configuration is wanted. It is changed by compare-and-swap
 // in the transaction that writes the Change.
 type Head struct {
@@ -743,11 +796,400 @@ func (x *ListRecord) GetLineage() uint64 {
 	return 0
 }
 
+// ReplicaRecord is who a control plane is that tells others of its nodes. Like all that it
+// tells it stands under a lease of the control plane, and goes with it.
+type ReplicaRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By what people know it: its address for nodes.
+	Name          string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	Build         string `protobuf:"bytes,2,opt,name=build" json:"build,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicaRecord) Reset() {
+	*x = ReplicaRecord{}
+	mi := &file_fleet_v1_store_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicaRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicaRecord) ProtoMessage() {}
+
+func (x *ReplicaRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_store_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicaRecord.ProtoReflect.Descriptor instead.
+func (*ReplicaRecord) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReplicaRecord) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReplicaRecord) GetBuild() string {
+	if x != nil {
+		return x.Build
+	}
+	return ""
+}
+
+// SightingsRecord is what a control plane knows of some of the nodes that are connected to
+// it.
+type SightingsRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []*Sighting            `protobuf:"bytes,1,rep,name=nodes" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SightingsRecord) Reset() {
+	*x = SightingsRecord{}
+	mi := &file_fleet_v1_store_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SightingsRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SightingsRecord) ProtoMessage() {}
+
+func (x *SightingsRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_store_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SightingsRecord.ProtoReflect.Descriptor instead.
+func (*SightingsRecord) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SightingsRecord) GetNodes() []*Sighting {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+// Sighting is what a control plane knows of one node that is connected to it and not silent.
+type Sighting struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	NodeId      string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId" json:"node_id,omitempty"`
+	BootId      string                 `protobuf:"bytes,2,opt,name=boot_id,json=bootId" json:"boot_id,omitempty"`
+	Build       string                 `protobuf:"bytes,3,opt,name=build" json:"build,omitempty"`
+	SchemaLevel uint32                 `protobuf:"varint,4,opt,name=schema_level,json=schemaLevel" json:"schema_level,omitempty"`
+	// etcd's revision at which this connection of the node was told first; 0: that of the
+	// record. Of two control planes that tell of a node the higher one is the later.
+	ToldFirst int64          `protobuf:"varint,5,opt,name=told_first,json=toldFirst" json:"told_first,omitempty"`
+	State     Sighting_State `protobuf:"varint,6,opt,name=state,enum=fleet.v1.Sighting_State" json:"state,omitempty"`
+	// What was wanted of the node when state came about.
+	Judged  *Version `protobuf:"bytes,7,opt,name=judged" json:"judged,omitempty"`
+	Running *Version `protobuf:"bytes,8,opt,name=running" json:"running,omitempty"`
+	// As in Status.
+	Attested []byte `protobuf:"bytes,9,opt,name=attested" json:"attested,omitempty"`
+	// attested is not what running should be built from.
+	Drift bool `protobuf:"varint,10,opt,name=drift" json:"drift,omitempty"`
+	// Of the last refusal while it stands: the first of them.
+	Problems []*Problem `protobuf:"bytes,11,rep,name=problems" json:"problems,omitempty"`
+	Loss     *Loss      `protobuf:"bytes,12,opt,name=loss" json:"loss,omitempty"`
+	// As in Status, and as they were when the record was written.
+	Drained       *bool  `protobuf:"varint,13,opt,name=drained" json:"drained,omitempty"`
+	UptimeSeconds uint64 `protobuf:"varint,14,opt,name=uptime_seconds,json=uptimeSeconds" json:"uptime_seconds,omitempty"`
+	Requests      uint64 `protobuf:"varint,15,opt,name=requests" json:"requests,omitempty"`
+	Connections   uint64 `protobuf:"varint,16,opt,name=connections" json:"connections,omitempty"`
+	Errors        uint64 `protobuf:"varint,17,opt,name=errors" json:"errors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sighting) Reset() {
+	*x = Sighting{}
+	mi := &file_fleet_v1_store_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sighting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sighting) ProtoMessage() {}
+
+func (x *Sighting) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_store_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sighting.ProtoReflect.Descriptor instead.
+func (*Sighting) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Sighting) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Sighting) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+func (x *Sighting) GetBuild() string {
+	if x != nil {
+		return x.Build
+	}
+	return ""
+}
+
+func (x *Sighting) GetSchemaLevel() uint32 {
+	if x != nil {
+		return x.SchemaLevel
+	}
+	return 0
+}
+
+func (x *Sighting) GetToldFirst() int64 {
+	if x != nil {
+		return x.ToldFirst
+	}
+	return 0
+}
+
+func (x *Sighting) GetState() Sighting_State {
+	if x != nil {
+		return x.State
+	}
+	return Sighting_STATE_UNSPECIFIED
+}
+
+func (x *Sighting) GetJudged() *Version {
+	if x != nil {
+		return x.Judged
+	}
+	return nil
+}
+
+func (x *Sighting) GetRunning() *Version {
+	if x != nil {
+		return x.Running
+	}
+	return nil
+}
+
+func (x *Sighting) GetAttested() []byte {
+	if x != nil {
+		return x.Attested
+	}
+	return nil
+}
+
+func (x *Sighting) GetDrift() bool {
+	if x != nil {
+		return x.Drift
+	}
+	return false
+}
+
+func (x *Sighting) GetProblems() []*Problem {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+func (x *Sighting) GetLoss() *Loss {
+	if x != nil {
+		return x.Loss
+	}
+	return nil
+}
+
+func (x *Sighting) GetDrained() bool {
+	if x != nil && x.Drained != nil {
+		return *x.Drained
+	}
+	return false
+}
+
+func (x *Sighting) GetUptimeSeconds() uint64 {
+	if x != nil {
+		return x.UptimeSeconds
+	}
+	return 0
+}
+
+func (x *Sighting) GetRequests() uint64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *Sighting) GetConnections() uint64 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *Sighting) GetErrors() uint64 {
+	if x != nil {
+		return x.Errors
+	}
+	return 0
+}
+
+// VipSightingsRecord is what some of the nodes that are connected to a control plane report
+// of virtual IPs. It has the nodes beside each other for each virtual IP, since they mostly
+// say the same of it, which takes little room then.
+type VipSightingsRecord struct {
+	state         protoimpl.MessageState       `protogen:"open.v1"`
+	Nodes         []string                     `protobuf:"bytes,1,rep,name=nodes" json:"nodes,omitempty"`
+	Reports       []*VipSightingsRecord_Report `protobuf:"bytes,2,rep,name=reports" json:"reports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VipSightingsRecord) Reset() {
+	*x = VipSightingsRecord{}
+	mi := &file_fleet_v1_store_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VipSightingsRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VipSightingsRecord) ProtoMessage() {}
+
+func (x *VipSightingsRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_store_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VipSightingsRecord.ProtoReflect.Descriptor instead.
+func (*VipSightingsRecord) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *VipSightingsRecord) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *VipSightingsRecord) GetReports() []*VipSightingsRecord_Report {
+	if x != nil {
+		return x.Reports
+	}
+	return nil
+}
+
+type VipSightingsRecord_Report struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index in nodes.
+	Node          uint32     `protobuf:"varint,1,opt,name=node" json:"node,omitempty"`
+	Status        *VipStatus `protobuf:"bytes,2,opt,name=status" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VipSightingsRecord_Report) Reset() {
+	*x = VipSightingsRecord_Report{}
+	mi := &file_fleet_v1_store_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VipSightingsRecord_Report) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VipSightingsRecord_Report) ProtoMessage() {}
+
+func (x *VipSightingsRecord_Report) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_v1_store_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VipSightingsRecord_Report.ProtoReflect.Descriptor instead.
+func (*VipSightingsRecord_Report) Descriptor() ([]byte, []int) {
+	return file_fleet_v1_store_proto_rawDescGZIP(), []int{13, 0}
+}
+
+func (x *VipSightingsRecord_Report) GetNode() uint32 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *VipSightingsRecord_Report) GetStatus() *VipStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
 var File_fleet_v1_store_proto protoreflect.FileDescriptor
 
 const file_fleet_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x14fleet/v1/store.proto\x12\bfleet.v1\x1a\x17fleet/v1/resource.proto\"L\n" +
+	"\x14fleet/v1/store.proto\x12\bfleet.v1\x1a\x17fleet/v1/resource.proto\x1a\x13fleet/v1/sync.proto\"L\n" +
 	"\x04Head\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x12\n" +
@@ -810,7 +1252,44 @@ const file_fleet_v1_store_proto_rawDesc = "" +
 	"\x06before\x18\x03 \x03(\tR\x06before\x12\x1a\n" +
 	"\breported\x18\x04 \x03(\tR\breported\x12\x18\n" +
 	"\aadopted\x18\x05 \x01(\bR\aadopted\x12\x18\n" +
-	"\alineage\x18\x06 \x01(\x04R\alineageB>Z7github.com/proxyfleet/proxyfleet/proto/fleet/v1;fleetv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
+	"\alineage\x18\x06 \x01(\x04R\alineage\"9\n" +
+	"\rReplicaRecord\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05build\x18\x02 \x01(\tR\x05build\";\n" +
+	"\x0fSightingsRecord\x12(\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x12.fleet.v1.SightingR\x05nodes\"\x83\x05\n" +
+	"\bSighting\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x17\n" +
+	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x14\n" +
+	"\x05build\x18\x03 \x01(\tR\x05build\x12!\n" +
+	"\fschema_level\x18\x04 \x01(\rR\vschemaLevel\x12\x1d\n" +
+	"\n" +
+	"told_first\x18\x05 \x01(\x03R\ttoldFirst\x12.\n" +
+	"\x05state\x18\x06 \x01(\x0e2\x18.fleet.v1.Sighting.StateR\x05state\x12)\n" +
+	"\x06judged\x18\a \x01(\v2\x11.fleet.v1.VersionR\x06judged\x12+\n" +
+	"\arunning\x18\b \x01(\v2\x11.fleet.v1.VersionR\arunning\x12\x1a\n" +
+	"\battested\x18\t \x01(\fR\battested\x12\x14\n" +
+	"\x05drift\x18\n" +
+	" \x01(\bR\x05drift\x12-\n" +
+	"\bproblems\x18\v \x03(\v2\x11.fleet.v1.ProblemR\bproblems\x12\"\n" +
+	"\x04loss\x18\f \x01(\v2\x0e.fleet.v1.LossR\x04loss\x12\x1f\n" +
+	"\adrained\x18\r \x01(\bB\x05\xaa\x01\x02\b\x01R\adrained\x12%\n" +
+	"\x0euptime_seconds\x18\x0e \x01(\x04R\ruptimeSeconds\x12\x1a\n" +
+	"\brequests\x18\x0f \x01(\x04R\brequests\x12 \n" +
+	"\vconnections\x18\x10 \x01(\x04R\vconnections\x12\x16\n" +
+	"\x06errors\x18\x11 \x01(\x04R\x06errors\"B\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\n" +
+	"\n" +
+	"\x06SYNCED\x10\x01\x12\f\n" +
+	"\bREJECTED\x10\x02\x12\b\n" +
+	"\x04HELD\x10\x03\"\xb4\x01\n" +
+	"\x12VipSightingsRecord\x12\x14\n" +
+	"\x05nodes\x18\x01 \x03(\tR\x05nodes\x12=\n" +
+	"\areports\x18\x02 \x03(\v2#.fleet.v1.VipSightingsRecord.ReportR\areports\x1aI\n" +
+	"\x06Report\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\rR\x04node\x12+\n" +
+	"\x06status\x18\x02 \x01(\v2\x13.fleet.v1.VipStatusR\x06statusB>Z7github.com/proxyfleet/proxyfleet/proto/fleet/v1;fleetv1\x92\x03\x02\b\x02b\beditionsp\xe8\a"
 
 var (
 	file_fleet_v1_store_proto_rawDescOnce sync.Once
@@ -824,29 +1303,48 @@ func file_fleet_v1_store_proto_rawDescGZIP() []byte {
 	return file_fleet_v1_store_proto_rawDescData
 }
 
-var file_fleet_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_fleet_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_fleet_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_fleet_v1_store_proto_goTypes = []any{
-	(*Head)(nil),            // 0: fleet.v1.Head
-	(*Change)(nil),          // 1: fleet.v1.Change
-	(*Envelope)(nil),        // 2: fleet.v1.Envelope
-	(*EpochRecord)(nil),     // 3: fleet.v1.EpochRecord
-	(*SealRecord)(nil),      // 4: fleet.v1.SealRecord
-	(*TicketKeyRecord)(nil), // 5: fleet.v1.TicketKeyRecord
-	(*SweepRecord)(nil),     // 6: fleet.v1.SweepRecord
-	(*FleetRecord)(nil),     // 7: fleet.v1.FleetRecord
-	(*NodeRecord)(nil),      // 8: fleet.v1.NodeRecord
-	(*ListRecord)(nil),      // 9: fleet.v1.ListRecord
-	nil,                     // 10: fleet.v1.NodeRecord.LabelsEntry
-	(*Node)(nil),            // 11: fleet.v1.Node
+	(Sighting_State)(0),               // 0: fleet.v1.Sighting.State
+	(*Head)(nil),                      // 1: fleet.v1.Head
+	(*Change)(nil),                    // 2: fleet.v1.Change
+	(*Envelope)(nil),                  // 3: fleet.v1.Envelope
+	(*EpochRecord)(nil),               // 4: fleet.v1.EpochRecord
+	(*SealRecord)(nil),                // 5: fleet.v1.SealRecord
+	(*TicketKeyRecord)(nil),           // 6: fleet.v1.TicketKeyRecord
+	(*SweepRecord)(nil),               // 7: fleet.v1.SweepRecord
+	(*FleetRecord)(nil),               // 8: fleet.v1.FleetRecord
+	(*NodeRecord)(nil),                // 9: fleet.v1.NodeRecord
+	(*ListRecord)(nil),                // 10: fleet.v1.ListRecord
+	(*ReplicaRecord)(nil),             // 11: fleet.v1.ReplicaRecord
+	(*SightingsRecord)(nil),           // 12: fleet.v1.SightingsRecord
+	(*Sighting)(nil),                  // 13: fleet.v1.Sighting
+	(*VipSightingsRecord)(nil),        // 14: fleet.v1.VipSightingsRecord
+	nil,                               // 15: fleet.v1.NodeRecord.LabelsEntry
+	(*VipSightingsRecord_Report)(nil), // 16: fleet.v1.VipSightingsRecord.Report
+	(*Node)(nil),                      // 17: fleet.v1.Node
+	(*Version)(nil),                   // 18: fleet.v1.Version
+	(*Problem)(nil),                   // 19: fleet.v1.Problem
+	(*Loss)(nil),                      // 20: fleet.v1.Loss
+	(*VipStatus)(nil),                 // 21: fleet.v1.VipStatus
 }
 var file_fleet_v1_store_proto_depIdxs = []int32{
-	10, // 0: fleet.v1.NodeRecord.labels:type_name -> fleet.v1.NodeRecord.LabelsEntry
-	11, // 1: fleet.v1.NodeRecord.spec:type_name -> fleet.v1.Node
-	2,  // [2:2] is the sub-list for method output_type
-	2,  // [2:2] is the sub-list for method input_type
-	2,  // [2:2] is the sub-list for extension type_name
-	2,  // [2:2] is the sub-list for extension extendee
-	0,  // [0:2] is the sub-list for field type_name
+	15, // 0: fleet.v1.NodeRecord.labels:type_name -> fleet.v1.NodeRecord.LabelsEntry
+	17, // 1: fleet.v1.NodeRecord.spec:type_name -> fleet.v1.Node
+	13, // 2: fleet.v1.SightingsRecord.nodes:type_name -> fleet.v1.Sighting
+	0,  // 3: fleet.v1.Sighting.state:type_name -> fleet.v1.Sighting.State
+	18, // 4: fleet.v1.Sighting.judged:type_name -> fleet.v1.Version
+	18, // 5: fleet.v1.Sighting.running:type_name -> fleet.v1.Version
+	19, // 6: fleet.v1.Sighting.problems:type_name -> fleet.v1.Problem
+	20, // 7: fleet.v1.Sighting.loss:type_name -> fleet.v1.Loss
+	16, // 8: fleet.v1.VipSightingsRecord.reports:type_name -> fleet.v1.VipSightingsRecord.Report
+	21, // 9: fleet.v1.VipSightingsRecord.Report.status:type_name -> fleet.v1.VipStatus
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_fleet_v1_store_proto_init() }
@@ -855,18 +1353,20 @@ func file_fleet_v1_store_proto_init() {
 		return
 	}
 	file_fleet_v1_resource_proto_init()
+	file_fleet_v1_sync_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_v1_store_proto_rawDesc), len(file_fleet_v1_store_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   11,
+			NumEnums:      1,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_fleet_v1_store_proto_goTypes,
 		DependencyIndexes: file_fleet_v1_store_proto_depIdxs,
+		EnumInfos:         file_fleet_v1_store_proto_enumTypes,
 		MessageInfos:      file_fleet_v1_store_proto_msgTypes,
 	}.Build()
 	File_fleet_v1_store_proto = out.File
