@@ -24,6 +24,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "nodes", Floor: 4},
 			{Dir: "nodes/nodestest", Floor: 3},
 			{Dir: "rest", Floor: 4},
+			{Dir: "replicas", Floor: 5},
 			{Dir: "stream", Floor: 5},
 			{Dir: main, Floor: 6},
 		},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/controlplane/nodes"
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
+	"github.com/proxyfleet/proxyfleet/controlplane/replicas"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/controlplane/stream"
 	"github.com/proxyfleet/proxyfleet/proto/api"
@@ -43,6 +44,7 @@ const (
 	metricPublishSeconds = "proxyfleet_controlplane_publish_seconds"
 
 	metricNodes          = "proxyfleet_controlplane_nodes"
+	metricConnected      = "proxyfleet_controlplane_nodes_connected"
 	metricStreams        = "proxyfleet_controlplane_streams_total"
 	metricStreamsRefused = "proxyfleet_controlplane_streams_refused_total"
 	metricUpdates        = "proxyfleet_controlplane_updates_total"
@@ -55,6 +57,12 @@ const (
 	metricDrifts         = "proxyfleet_controlplane_drifts_total"
 	metricAnswerSeconds  = "proxyfleet_controlplane_answer_seconds"
 	metricSpreadSeconds  = "proxyfleet_controlplane_spread_seconds"
+
+	metricReplicas        = "proxyfleet_controlplane_replicas"
+	metricReplicaWrites   = "proxyfleet_controlplane_replica_writes_total"
+	metricReplicaFailures = "proxyfleet_controlplane_replica_writes_failed_total"
+	metricReplicaBytes    = "proxyfleet_controlplane_replica_written_bytes_total"
+	metricReplicaHeard    = "proxyfleet_controlplane_replica_heard_seconds"
 
 	metricRequests       = "proxyfleet_controlplane_rest_requests_total"
 	metricRequestSeconds = "proxyfleet_controlplane_rest_request_seconds"
@@ -112,9 +120,9 @@ func newMetrics(build api.Build) *metrics {
 	return m
 }
 
-// watch adds what the publisher, the registry of nodes and their streams count.
-func (m *metrics) watch(p *publish.Publisher, n *nodes.Registry, s *stream.Server) {
-	m.registry.MustRegister(&fleetCollector{publisher: p, nodes: n, streams: s})
+// watch adds what the parts count.
+func (m *metrics) watch(p *parts) {
+	m.registry.MustRegister(&fleetCollector{publisher: p.publisher, nodes: p.nodes, replicas: p.replicas, streams: p.streams})
 }
 
 func (m *metrics) handler() http.Handler {
@@ -154,6 +162,7 @@ func (m *metrics) space(s store.Space) {
 type fleetCollector struct {
 	publisher *publish.Publisher
 	nodes     *nodes.Registry
+	replicas  *replicas.Replicas // nil: none
 	streams   *stream.Server
 }
 
@@ -165,6 +174,9 @@ func (c *fleetCollector) Collect(out chan<- prometheus.Metric) {
 	c.collectWanted(out)
 	c.collectPublisher(out)
 	c.collectNodes(out)
+	if c.replicas != nil {
+		c.collectReplicas(out)
+	}
 }
 
 func (c *fleetCollector) collectWanted(out sink) {
@@ -201,6 +213,7 @@ func (c *fleetCollector) collectNodes(out sink) {
 		out.gauge(metricNodes, "Known nodes, by state.", float64(states[state]), "state", string(state))
 	}
 	s := c.streams.Counters()
+	out.gauge(metricConnected, "Nodes that are connected to this control plane.", float64(s.NodesConnected))
 	out.count(metricStreams, "Streams of nodes admitted.", s.Connected)
 	out.count(metricStreamsRefused, "Streams of nodes refused.", s.Refused)
 	out.count(metricUpdates, "Updates begun.", s.Updates)
@@ -216,6 +229,17 @@ func (c *fleetCollector) collectNodes(out sink) {
 	out.count(metricDrifts, "Times that a node's live table was not built from the version it named.", s.Drifts)
 	out.histogram(metricAnswerSeconds, "Time from the last part of an update to the answer.", s.Answer)
 	out.histogram(metricSpreadSeconds, "Time from a version being wanted to the answer of each connected node.", s.Spread)
+}
+
+func (c *fleetCollector) collectReplicas(out sink) {
+	r := c.replicas.Counters()
+	out.gauge(metricReplicas, "Other control planes on the same etcd that are there.", float64(r.Others))
+	out.count(metricReplicaWrites, "Writes to etcd by which other control planes are told of the nodes here.", r.Writes)
+	out.count(metricReplicaFailures, "Such writes that failed.", r.Failures)
+	out.count(metricReplicaBytes, "Bytes of such writes.", r.Bytes)
+	if !r.Heard.IsZero() {
+		out.gauge(metricReplicaHeard, "When what other control planes tell was read last, in Unix time.", float64(r.Heard.UnixMilli())/1000)
+	}
 }
 
 // sink takes the metrics of a scrape.

@@ -11,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/nodes"
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
+	"github.com/proxyfleet/proxyfleet/controlplane/replicas"
 	"github.com/proxyfleet/proxyfleet/controlplane/rest"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/controlplane/stream"
@@ -55,7 +57,7 @@ func serve(ctx context.Context, o options, w waits, key *seal.Key, logger *slog.
 		return err
 	}
 	build := api.NewBuild(version, commit)
-	p, err := wire(o, st, reclaim, addrPort(at.rest), build, logger)
+	p, err := wire(o, st, reclaim, at, build, logger)
 	if err != nil {
 		return errors.Join(err, at.rest.Close(), at.grpc.Close())
 	}
@@ -101,28 +103,33 @@ type parts struct {
 	publisher *publish.Publisher
 	tickets   *tickets.Rotator
 	nodes     *nodes.Registry
+	replicas  *replicas.Replicas // nil: there can be no other control plane
 	streams   *stream.Server
 	rest      *rest.Server
 }
 
 // wire makes the parts and starts nothing.
 func wire(
-	o options, st *store.Store, reclaim func(context.Context) error, bound netip.AddrPort, build api.Build, logger *slog.Logger,
+	o options, st *store.Store, reclaim func(context.Context) error, at listeners, build api.Build, logger *slog.Logger,
 ) (*parts, error) {
 	m := newMetrics(build)
 	p := &parts{room: &room{store: st, reclaim: reclaim, metrics: m, logger: logger}}
 	p.publisher = publish.New(publish.Config{Store: st, Epochs: st, Logger: logger})
-	p.nodes = nodes.New(nodes.Config{Publisher: p.publisher, Records: st, Alone: len(o.etcdEndpoints) == 0, Logger: logger})
+	name, alone := planeName(at.grpc), len(o.etcdEndpoints) == 0
+	p.nodes = nodes.New(nodes.Config{Publisher: p.publisher, Records: st, Name: name, Alone: alone, Logger: logger})
+	if !alone {
+		p.replicas = replicas.New(replicas.Config{Store: st, Nodes: p.nodes, Name: name, Build: build.Version, Logger: logger})
+	}
 	p.streams = stream.New(stream.Config{
 		Publisher: p.publisher, Nodes: p.nodes, Insecure: o.insecure, Build: build.Version, Logger: logger,
 	})
 	p.tickets = tickets.New(tickets.Config{Store: st, Publish: p.nodes.SetTicketKeys, Logger: logger})
-	m.watch(p.publisher, p.nodes, p.streams)
+	m.watch(p)
 	server, err := rest.New(rest.Config{
-		Bound: bound,
+		Bound: addrPort(at.rest),
 		Store: st, Records: st, Epochs: st, Checker: p.publisher, Nodes: p.nodes, Heads: st,
 		Certificates: p.publisher.Certificates,
-		Notices:      func() []string { return slices.Concat(p.room.notices(), p.streams.Notices(), p.nodes.Notices()) },
+		Notices:      p.notices,
 		Committed:    p.publisher.Kick,
 		Ready:        readiness(st, p.publisher),
 		Metrics:      m.handler(),
@@ -133,12 +140,38 @@ func wire(
 	return p, err
 }
 
+// notices are what people should know of the control plane.
+func (p *parts) notices() []string {
+	notices := slices.Concat(p.room.notices(), p.streams.Notices(), p.nodes.Notices())
+	if p.replicas != nil {
+		notices = append(notices, p.replicas.Notices()...)
+	}
+	return notices
+}
+
+// planeName is by what people know a control plane: the address that nodes connect to, with
+// the machine's name where the address says nothing of the machine.
+func planeName(l net.Listener) string {
+	bound := addrPort(l)
+	if ip := bound.Addr(); !ip.IsUnspecified() && ip != netip.IPv6Loopback() && ip != netip.AddrFrom4([4]byte{127, 0, 0, 1}) {
+		return l.Addr().String()
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		return l.Addr().String()
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(bound.Port())))
+}
+
 // start starts the parts, each after what it stands on.
 func (p *parts) start(running *lifecycle.Parts, at listeners) {
 	running.Start("room", p.room.run)
 	running.Start("publish", p.publisher.Run)
 	running.Start("ticket keys", p.tickets.Run)
 	running.Start("nodes", p.nodes.Run)
+	if p.replicas != nil {
+		running.Start("replicas", p.replicas.Run)
+	}
 	running.Start("stream", func(ctx context.Context) error { return p.streams.Serve(ctx, at.grpc) })
 	running.Start("rest", func(ctx context.Context) error { return p.rest.Run(ctx, at.rest) })
 }
