@@ -234,7 +234,7 @@ func virtualIPCells(v *fleetv1.VirtualIP, wide bool, limit int) []string {
 func nodeTable(items []item, wide bool, now time.Time) (header []string, rows [][]cell) {
 	header = []string{"NODE", "STATE", "WANTED", "RUNNING", "CONNECTIONS", "REQUESTS", "LAST SEEN"}
 	if wide {
-		header = append(header, "DIGEST", "ERRORS", "UPTIME", "BUILD", "SCHEMA", "EXPECTED", "LABELS")
+		header = append(header, "CONTROL PLANE", "DIGEST", "ERRORS", "UPTIME", "BUILD", "SCHEMA", "EXPECTED", "LABELS")
 	}
 	for _, it := range items {
 		n := *it.node
@@ -243,19 +243,31 @@ func nodeTable(items []item, wide bool, now time.Time) (header []string, rows []
 			stateCell(n),
 			{text: strconv.FormatUint(n.Wanted.Revision, 10)},
 			{text: runningText(n)},
-			{text: strconv.FormatUint(n.Connections, 10)},
-			{text: strconv.FormatUint(n.Requests, 10)},
+			{text: countText(n, n.Connections, now)},
+			{text: countText(n, n.Requests, now)},
 			{text: ago(n.LastSeen, now)},
 		}
 		if wide {
 			cells = append(cells, row(
-				cut(n.Attested, 12), strconv.FormatUint(n.Errors, 10),
+				n.ControlPlane, cut(n.Attested, 12), countText(n, n.Errors, now),
 				(time.Duration(n.UptimeSeconds)*time.Second).String(), n.Build,
 				strconv.FormatUint(uint64(n.SchemaLevel), 10), strconv.FormatBool(n.Expected), labelText(n.Labels))...)
 		}
 		rows = append(rows, cells)
 	}
 	return header, rows
+}
+
+// countsFor is for how long what another control plane told of a node's traffic is shown in
+// tables. Nodes count anew every 5 seconds.
+const countsFor = 30 * time.Second
+
+// countText is a count of a node; empty if it is from long ago.
+func countText(n api.NodeStatus, count uint64, now time.Time) string {
+	if n.CountedAt != nil && now.Sub(*n.CountedAt) > countsFor {
+		return ""
+	}
+	return strconv.FormatUint(count, 10)
 }
 
 // stateCell is a node's state, and that it is drained, or still is: such a node runs what

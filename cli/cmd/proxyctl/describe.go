@@ -197,6 +197,7 @@ func (a *app) printNode(n api.NodeStatus, head func(name, value string)) {
 	head("state", string(n.State))
 	head("reason", reason(n, a.now()))
 	head("connected", fmt.Sprint(n.Connected))
+	head("control plane", n.ControlPlane)
 	head("expected", fmt.Sprint(n.Expected))
 	head("cordoned", fmt.Sprint(n.Cordoned))
 	head("drained", fmt.Sprint(n.Drained))
@@ -214,6 +215,7 @@ func (a *app) printNode(n api.NodeStatus, head func(name, value string)) {
 		head("requests", fmt.Sprint(n.Requests))
 		head("errors", fmt.Sprint(n.Errors))
 		head("connections", fmt.Sprint(n.Connections))
+		head("counted", at(n.CountedAt))
 	}
 	var b strings.Builder
 	writeReasons(&b, []api.NodeStatus{n}, a.colours(a.stdout))

@@ -180,7 +180,7 @@ func busy(n api.NodeStatus, before map[string]time.Time) string {
 	}
 	switch {
 	case !n.Connected:
-		return n.ID + " is not connected to the control plane"
+		return n.ID + " is not connected"
 	case n.DrainReported != nil && !*n.DrainReported: // it hands over first, and answers meanwhile
 		return n.ID + " is not drained yet"
 	case n.Connections > 0:

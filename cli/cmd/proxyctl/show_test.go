@@ -15,16 +15,17 @@ import (
 )
 
 // withFleet is a shell whose control plane has first.yaml and three nodes: one
-// in sync, one that refuses and one that is gone.
+// in sync, one at another control plane that refuses, and one that is gone.
 func withFleet(t *testing.T) *shell {
 	sh := newShell(t)
 	sh.must("apply", "-f", firstFile, "-m", "a first fleet")
 	seen := sh.server.Start.Add(9 * time.Minute)
 	good := controlplanetest.Node("node-1", api.Synced, 1, 1)
 	good.LastSeen, good.FirstSeen, good.Requests, good.Connections = &seen, &sh.server.Start, 1234, 5
+	good.ControlPlane = "10.0.0.5:7401"
 	good.UptimeSeconds, good.Attested, good.Labels = 540, strings.Repeat("ab", 32), map[string]string{"role": "edge"}
 	bad := controlplanetest.Node("node-2", api.Rejected, 0, 1)
-	bad.LastSeen = &seen
+	bad.LastSeen, bad.CountedAt, bad.ControlPlane = &seen, &seen, "10.0.0.6:7401"
 	bad.Problems = []api.Problem{{Kind: "Listener", Name: "web", Field: "spec.port", Got: "port 8080 in use", Expected: "a free port"}}
 	sh.server.SetNodes(good, bad, controlplanetest.Node("node-3", api.Disconnected, 0, 1))
 	return sh

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -187,7 +186,7 @@ func fleetTable(nodes []api.NodeStatus, wide bool, now time.Time) (header []stri
 	} else {
 		header = []string{"NODE", "STATE", "RUNNING", "CONNECTIONS"}
 		for _, n := range nodes {
-			rows = append(rows, []cell{{text: n.ID}, stateCell(n), {text: runningText(n)}, {text: strconv.FormatUint(n.Connections, 10)}})
+			rows = append(rows, []cell{{text: n.ID}, stateCell(n), {text: runningText(n)}, {text: countText(n, n.Connections, now)}})
 		}
 	}
 	for i, n := range nodes {
@@ -219,7 +218,7 @@ func reason(n api.NodeStatus, now time.Time) string {
 		if n.LastSeen != nil {
 			return "last seen " + ago(n.LastSeen, now)
 		}
-		return "is not connected to this control plane"
+		return "is not connected"
 	default:
 		return string(n.State)
 	}

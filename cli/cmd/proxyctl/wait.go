@@ -124,7 +124,7 @@ func (p *waitProgress) look(list api.NodeList) (done bool, err error) {
 			held = append(held, n)
 			p.tell(n.ID, fmt.Sprintf("holds epoch %d", n.Wanted.Epoch))
 		case !n.Connected:
-			p.tell(n.ID, "is not connected to this control plane")
+			p.tell(n.ID, "is not connected")
 		}
 	}
 	if total > maxNodesListed {
