@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -106,8 +107,28 @@ func freeNet(t testing.TB) string {
 // StartControlPlane starts the control plane, again if it ran before.
 func (f *Fleet) StartControlPlane() {
 	f.t.Helper()
-	rest, grpc := f.Net+".1:7400", f.Net+".1:7401"
-	args := []string{"--data-dir", filepath.Join(f.Dir, "cp"), "--rest-address", rest, "--grpc-address", grpc}
+	p := f.StartReplica(1)
+	f.Control, f.REST, f.GRPC, f.Client = p.Process, p.REST, p.GRPC, p.Client
+}
+
+// Replica is one of several control planes on an external etcd.
+type Replica struct {
+	*Process
+	REST   string // URL
+	GRPC   string // host:port, and by what others know it
+	Client *client.Client
+}
+
+// StartReplica starts the control plane of that number, of which the fleet's is the first,
+// again if it ran before.
+func (f *Fleet) StartReplica(number int) *Replica {
+	f.t.Helper()
+	host, dir := fmt.Sprintf("%s.%d", f.Net, number), "cp"
+	if number > 1 {
+		dir += strconv.Itoa(number)
+	}
+	p := &Replica{REST: "http://" + host + ":7400", GRPC: host + ":7401"}
+	args := []string{"--data-dir", filepath.Join(f.Dir, dir), "--rest-address", host + ":7400", "--grpc-address", p.GRPC}
 	if len(f.options.EtcdEndpoints) > 0 {
 		key := filepath.Join(f.Dir, "seal.key")
 		if _, err := seal.OpenFile(key); err != nil {
@@ -115,30 +136,42 @@ func (f *Fleet) StartControlPlane() {
 		}
 		args = append(args, "--etcd-endpoints", strings.Join(f.options.EtcdEndpoints, ","), "--seal-key-file", key)
 	}
-	f.Control = start(f.t, f.Dir, "controlplane", Binary(f.t, "proxy-controlplane"), args...)
-	f.REST, f.GRPC = "http://"+rest, grpc
-	c, err := client.New(client.Options{Server: f.REST, Author: "test"})
+	p.Process = start(f.t, f.Dir, strings.Replace(dir, "cp", "controlplane", 1), Binary(f.t, "proxy-controlplane"), args...)
+	c, err := client.New(client.Options{Server: p.REST, Author: "test"})
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.Client = c
+	p.Client = c
 	f.t.Cleanup(c.Close)
 	Wait(f.t, readyTimeout, "the control plane to be ready", func() bool {
-		if f.Control.Ended() {
-			f.t.Fatalf("the control plane ended:\n%s", f.Control.Log())
+		if p.Ended() {
+			f.t.Fatalf("the control plane ended:\n%s", p.Log())
 		}
 		_, err := c.Ready(context.Background())
 		return err == nil
 	})
+	return p
+}
+
+// Proxyctl runs proxyctl against the control plane.
+func (p *Replica) Proxyctl(t testing.TB, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	return Run(t, "", Binary(t, "proxyctl"), append([]string{"--server", p.REST}, args...)...)
 }
 
 // StartNode starts the node of that number, from 1.
 func (f *Fleet) StartNode(number int) *Node {
 	f.t.Helper()
+	return f.StartNodeAt(number, f.GRPC)
+}
+
+// StartNodeAt is StartNode with the addresses of the control planes that the node knows.
+func (f *Fleet) StartNodeAt(number int, planes ...string) *Node {
+	f.t.Helper()
 	n := &Node{ID: fmt.Sprintf("node-%d", number), Address: fmt.Sprintf("%s.%d", f.Net, 10+number)}
 	n.Admin = n.Address + ":7402"
 	args := append([]string{
-		"--node-id", n.ID, "--control-plane", f.GRPC, "--listen-address", n.Address, "--admin-address", n.Admin,
+		"--node-id", n.ID, "--control-plane", strings.Join(planes, ","), "--listen-address", n.Address, "--admin-address", n.Admin,
 		"--state-dir", filepath.Join(f.Dir, "state"), "--loops", "1", "--access-log", filepath.Join(f.Dir, n.ID+".access.log"),
 	}, append(f.gossipArgs(n), f.options.NodeArgs...)...)
 	binary, args := f.options.NodeLimits.wrap(f.t, Binary(f.t, "proxy-dataplane"), args)
