@@ -11,6 +11,12 @@
 // name as a label: members of two fleets that meet do not mix. Without keys it
 // speaks on loopback only, unless told otherwise.
 //
+// Anybody can send to where gossip listens. Datagrams that are not of the fleet are dropped as
+// they are read, before memberlist, which takes much longer to find that out: that is a third of
+// one processor at most, since package agent may run this at a real-time priority. Those that
+// come faster are lost, and members' among them. Streams are bounded in number, rate and length,
+// since they are read before it is known who sends.
+//
 // memberlist alone does not survive a partition that lasts: each half declares
 // the other dead and forgets it. So this package remembers where members were
 // and tries, every few seconds, to join some of those that are not there.

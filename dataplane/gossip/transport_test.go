@@ -2,10 +2,15 @@ package gossip
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -28,9 +33,10 @@ func TestADatagramTakesAsMuchMemoryAsItIsLong(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	head := tr.sieve.head
 	send := func(fill byte) *memberlist.Packet {
 		t.Helper()
-		if _, err := conn.Write(bytes.Repeat([]byte{fill}, size)); err != nil {
+		if _, err := conn.Write(append(bytes.Clone(head), bytes.Repeat([]byte{fill}, size-len(head))...)); err != nil {
 			t.Fatal(err)
 		}
 		return <-tr.PacketCh()
@@ -50,13 +56,141 @@ func TestADatagramTakesAsMuchMemoryAsItIsLong(t *testing.T) {
 	if each := (allocated() - before) / number; each > 4*size { // with what sending takes
 		t.Errorf("each takes %d bytes", each)
 	}
-	if !bytes.Equal(first.Buf, bytes.Repeat([]byte{1}, size)) {
+	if !bytes.Equal(first.Buf[len(head):], bytes.Repeat([]byte{1}, size-len(head))) {
 		t.Error("what was read is changed by what comes after it")
 	}
 	if _, err := conn.Write(nil); err != nil { // an empty one is nothing
 		t.Fatal(err)
 	}
-	if p := send(3); p.Buf[0] != 3 {
+	if p := send(3); p.Buf[len(head)] != 3 {
 		t.Errorf("%d bytes", len(p.Buf))
 	}
+}
+
+// sealed is a datagram as memberlist makes them.
+func sealed(t *testing.T, label string, keys Keys, version byte, text string) []byte {
+	t.Helper()
+	s, err := newSieve(label, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nonce := make([]byte, s.keys[0].NonceSize())
+	b := append(append(bytes.Clone(s.head), version), nonce...)
+	return s.keys[0].Seal(b, nonce, []byte(text), []byte(label))
+}
+
+// TestDatagramsOfStrangersDoNotReachMemberlist, which takes much longer to find out that they
+// are, and tells of each.
+func TestDatagramsOfStrangersDoNotReachMemberlist(t *testing.T) {
+	ours, old := mustKeys(t, key(1)+key(2)), mustKeys(t, key(2))
+	var log lockedBuffer
+	g, err := New(Config{NodeID: "a", Address: "127.0.0.1:0", Keys: ours, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := g.listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tr.Shutdown() }()
+	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", tr.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fleet := label("")
+	good := sealed(t, fleet, ours, 1, "good")
+	forged := bytes.Clone(good)
+	forged[len(forged)-1] ^= 1
+	strangers := [][]byte{
+		{}, {labelMark}, good[:len(fleet)+2], good[:len(fleet)+3], good[:len(good)-1], forged, good[len(fleet)+2:],
+		[]byte("anything"), bytes.Repeat([]byte{labelMark}, 1400),
+		sealed(t, fleet, mustKeys(t, key(3)), 1, "of another key"),
+		sealed(t, label("other"), ours, 1, "of another fleet"),
+		sealed(t, fleet, ours, 2, "of another version"),
+		append(bytes.Clone(tr.sieve.head), "not sealed"...),
+		append(bytes.Clone(good), make([]byte, 60000)...),
+	}
+	for _, want := range [][]byte{good, sealed(t, fleet, old, 1, "the key before"), sealed(t, fleet, ours, 0, "as long ago")} {
+		for _, b := range append(strangers, want) {
+			if _, err := conn.Write(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := <-tr.PacketCh(); !bytes.Equal(got.Buf, want) {
+			t.Errorf("memberlist gets %q", got.Buf)
+		}
+	}
+	if n := strings.Count(log.String(), "not of this fleet"); n != 1 {
+		t.Errorf("%d lines of %d strangers:\n%s", n, 3*len(strangers), log.String())
+	}
+}
+
+func TestStreamsBeyondABoundAreEnded(t *testing.T) {
+	g, err := New(Config{NodeID: "a", Address: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := g.listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tr.Shutdown() }()
+	dial := func() net.Conn {
+		t.Helper()
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", tr.port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	var taken []net.Conn
+	for range maxStreams {
+		dial()
+		taken = append(taken, <-tr.StreamCh())
+	}
+	if n, err := dial().Read(make([]byte, 1)); n > 0 || err == nil {
+		t.Errorf("one more: %d bytes, %v", n, err)
+	}
+	taken[0].Close()
+	taken[0].Close() // nor does that make room for two
+	dial()
+	(<-tr.StreamCh()).Close()
+	for _, c := range taken[1:] {
+		c.Close()
+	}
+	if tr.taken.open != 0 {
+		t.Errorf("%d are counted", tr.taken.open)
+	}
+}
+
+func TestStreamsAreAdmittedAtARate(t *testing.T) {
+	var s streams
+	now := time.Unix(1, 0)
+	admitted := 0
+	for range 10 * streamsEach {
+		if s.admit(now) {
+			admitted++
+			s.leave()
+		}
+		now = now.Add(time.Second / (5 * streamsEach)) // for two seconds, five times as many as may come
+	}
+	if admitted < 3*streamsEach-2 || admitted > 3*streamsEach+2 {
+		t.Errorf("%d were admitted", admitted)
+	}
+}
+
+func TestAStreamIsNoLongerThanItsBound(t *testing.T) {
+	ours, other := net.Pipe()
+	go func() {
+		_, _ = other.Write(make([]byte, maxStream+1))
+	}()
+	s := (&streams{}).stream(ours)
+	s.leave = func() {}
+	n, err := io.Copy(io.Discard, s)
+	if n != maxStream || !errors.Is(err, errStreamTooLong) {
+		t.Errorf("%d bytes, then %v", n, err)
+	}
+	ours.Close()
 }
