@@ -20,7 +20,10 @@ const (
 	longest = maxPacket / batch
 )
 
-// datagrams is the socket of datagrams. Nothing of it waits, but read.
+// datagrams is the socket of datagrams. Nothing of it waits, but read. A socket's datagrams
+// for machines of this network that do not answer ARP, since they are switched off, are kept
+// by the kernel for up to three seconds: 256 fill the socket's room by default, and then it
+// takes none for anybody. So those that were not heard lately get half of the room.
 //
 // Go's runtime is told of each datagram that comes, also while nobody wants to read: that
 // takes longer than reading it. So the socket is not the runtime's, but one of an epoll
@@ -33,6 +36,9 @@ type datagrams struct {
 	poller *os.File           // the epoll instance
 	raw    [2]syscall.RawConn // of both
 	six    bool               // of IPv6, or of both
+	room   int                // for what is not sent yet, in bytes as the kernel counts them
+
+	heard heard
 
 	// owned by who reads
 	messages [batch]message
@@ -87,6 +93,9 @@ func openDatagrams(conn *net.UDPConn) (d *datagrams, err error) {
 			return err
 		}
 		d.six = domain == unix.AF_INET6
+		if d.room, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err != nil {
+			return err
+		}
 		return unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLONESHOT, Fd: int32(fd)}) //nolint:gosec // a descriptor
 	})
 	if err != nil {
@@ -200,7 +209,11 @@ func (d *datagrams) send(b []byte, to netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
+	here := d.heard.lately(to, time.Now())
 	err = d.control(func(fd int) error {
+		if !here && d.waiting(fd) > d.room/2 {
+			return unix.EAGAIN
+		}
 		_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT,
 			uintptr(unsafe.Pointer(&address)), size)
 		if errno != 0 {
@@ -212,6 +225,13 @@ func (d *datagrams) send(b []byte, to netip.AddrPort) error {
 		return nil // as good as lost
 	}
 	return err
+}
+
+// waiting is how much of the room is taken.
+func (d *datagrams) waiting(fd int) int {
+	var n int32
+	unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQ, uintptr(unsafe.Pointer(&n)))
+	return int(n)
 }
 
 // address is to for the system, with its size.

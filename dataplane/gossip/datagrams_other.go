@@ -13,7 +13,8 @@ const batch = 1
 
 // datagrams is the socket of datagrams.
 type datagrams struct {
-	conn *net.UDPConn
+	conn  *net.UDPConn
+	heard heard
 
 	// owned by who reads
 	bytes []byte

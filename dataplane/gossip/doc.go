@@ -17,6 +17,10 @@
 // come faster are lost, and members' among them. Streams are bounded in number, rate and length,
 // since they are read before it is known who sends.
 //
+// Nobody waits to send. What the kernel has no room for is lost: it keeps what is for a machine
+// of this network that is switched off, and members that were heard lately have half of the room
+// for themselves.
+//
 // memberlist alone does not survive a partition that lasts: each half declares
 // the other dead and forgets it. So this package remembers where members were
 // and tries, every few seconds, to join some of those that are not there.

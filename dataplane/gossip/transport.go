@@ -19,6 +19,8 @@ const (
 	// receiveBuffer is what the kernel is asked to keep of datagrams that come faster than
 	// they are read, as far as it allows.
 	receiveBuffer = 2 << 20
+	// sendBuffer is the same for those that cannot be sent yet.
+	sendBuffer = 2 << 20
 	// firstFailure and lastFailure are the pauses after a socket failed; they double.
 	firstFailure = 5 * time.Millisecond
 	lastFailure  = time.Second
@@ -29,8 +31,8 @@ const (
 
 // transport carries memberlist's packets and streams. memberlist's own one takes 64 KiB for
 // each datagram that it reads: with thousands of them a second an agent spent half of its time
-// on collecting these. This one hands on what is of the fleet only, and spends a third of
-// a processor at most on what is not. Its dials end with Run.
+// on collecting these. This one hands on what is of the fleet only, spends a third of a
+// processor at most on what is not, and has nobody wait who sends. Its dials end with Run.
 type transport struct {
 	// immutable
 	tcp     *net.TCPListener
@@ -98,6 +100,9 @@ func (t *transport) open(at netip.AddrPort) (err error) {
 	for size := receiveBuffer; size > 0 && udp.SetReadBuffer(size) != nil; {
 		size /= 2
 	}
+	for size := sendBuffer; size > 0 && udp.SetWriteBuffer(size) != nil; {
+		size /= 2
+	}
 	if t.udp, err = openDatagrams(udp); err != nil {
 		_ = t.tcp.Close()
 	}
@@ -126,6 +131,7 @@ func (t *transport) read() {
 				strangers.note(from, why)
 				continue
 			}
+			t.udp.heard.note(from, begun)
 			ours = append(ours, &memberlist.Packet{Buf: slices.Clone(b), From: net.UDPAddrFromAddrPort(from), Timestamp: begun})
 		}
 		strangers.tell(t.log, begun)

@@ -1,0 +1,81 @@
+package gossip
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownNetwork gives the test's thread a network of its own, which ends with it, and has ip do
+// some things there.
+func ownNetwork(t *testing.T, lines string) {
+	t.Helper()
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip(err)
+	}
+	runtime.LockOSThread() // for good: nobody else gets this thread
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Skip("it may not have a network of its own: ", err)
+	}
+	for line := range strings.Lines(lines) {
+		if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
+			t.Skipf("ip %s: %v: %s", line, err, out)
+		}
+	}
+}
+
+// TestMachinesThatAreSwitchedOffKeepNobodyFromBeingSentTo: datagrams for a machine of the own
+// network that does not answer ARP are kept for seconds, and fill the socket's room.
+func TestMachinesThatAreSwitchedOffKeepNobodyFromBeingSentTo(t *testing.T) {
+	const off, each = 60, 300
+	ownNetwork(t, `link set lo up
+		link add here type veth peer name there
+		addr add 10.99.0.1/24 dev here
+		link set here up
+		link set there up`)
+	g, err := New(Config{NodeID: "a", Address: ":0", Insecure: true, Advertise: "10.99.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := g.listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tr.Shutdown() }()
+	member, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", tr.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer member.Close()
+	if _, err := member.Write(append(bytes.Clone(tr.sieve.head), "here I am"...)); err != nil {
+		t.Fatal(err)
+	}
+	from := (<-tr.PacketCh()).From.String()
+
+	begun := time.Now()
+	for range each {
+		for i := range off {
+			if _, err := tr.WriteTo(make([]byte, 1000), fmt.Sprintf("10.99.0.%d:7946", 2+i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(begun); took > time.Second {
+			t.Fatalf("it waits: %s already", took)
+		}
+	}
+	if _, err := tr.WriteTo([]byte("and you are"), from); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 100)
+	_ = member.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if n, err := member.Read(got); err != nil || string(got[:n]) != "and you are" {
+		t.Errorf("the member that is there got %q, %v", got[:n], err)
+	}
+}
