@@ -50,7 +50,9 @@ func run(ctx context.Context, messages io.Writer, open openFunc) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(messages, &slog.HandlerOptions{Level: slog.Level(start.GetLogLevel())})).With("process", "vip-agent")
+	out := newScribe(messages)
+	defer out.close()
+	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.Level(start.GetLogLevel())})).With("process", "vip-agent")
 	insist(log)
 	err = live(ctx, main, pipe, start, log, open)
 	if errors.Is(err, errGone) {

@@ -99,7 +99,8 @@
 // again every 50 ms, for 2 s likewise; what is held besides goes on. If the virtual
 // IP comes back, the others could not have all of it either: the node then keeps the ports
 // that it can have, tries the rest each second, and tells of the conflict. An agent that
-// says nothing for 5 s is killed; the next starts after 50 ms to 5 s.
+// says nothing for 5 s is killed; the next starts after 50 ms to 5 s. Of its messages 256
+// wait for whoever reads them, and more are left out.
 //
 // # Owners
 //
@@ -117,6 +118,7 @@
 //	                   held       the sockets of what is held, each by holding and sockets
 //	                   report     what the main process is told, by outbox
 //	                   insist     its memory and its priority
+//	                   scribe     its messages
 //	the main process   supervisor what is wanted, how the agent stands, when the next starts
 //	                   life       one agent, from its start to its end
 //	                   copies     the sockets that came from it
