@@ -87,7 +87,7 @@ func live(ctx context.Context, main *conn, pipe *os.File, start *fleetv1.AgentSt
 		held: map[string]*holding{}, benched: map[string]bench{}, left: map[string]int64{}, conflicts: map[string]conflict{},
 	}
 	l.out = newOutbox()
-	l.env = &env{clock: l.clock, open: open, out: l.out}
+	l.env = &env{clock: l.clock, open: open, here: isHere, out: l.out}
 	g, goodbye, stop, err := gossiping(ctx, start, l, log)
 	if err != nil {
 		return err

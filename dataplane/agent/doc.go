@@ -94,9 +94,10 @@
 // what is held is renewed between two turns, however many sockets there are to open.
 // Orders and reports replace the ones before. A port that somebody else has is tried for
 // 2 s, then this node leaves the virtual IP to others for 5 s; an address that this
-// machine does not have, or may not listen on, for as long as that is so. A socket that the
-// main process has no descriptor for, or that its loops cannot share, is ended and tried
-// again every 50 ms, for 2 s likewise; what is held besides goes on. If the virtual
+// machine does not have, or may not listen on, for as long as that is so. Whether it has what
+// it holds is looked for each second, since a socket listens on without its address. A socket
+// that the main process has no descriptor for, or that its loops cannot share, is ended and
+// tried again every 50 ms, for 2 s likewise; what is held besides goes on. If the virtual
 // IP comes back, the others could not have all of it either: the node then keeps the ports
 // that it can have, tries the rest each second, and tells of the conflict. An agent that
 // says nothing for 5 s is killed; the next starts after 50 ms to 5 s. Of its messages 256
@@ -116,6 +117,7 @@
 //	                   self       what gossip says of this node
 //	                   pulse      whether the main process lives, by onlooker if it is silent
 //	                   held       the sockets of what is held, each by holding and sockets
+//	                   here       whether an address is this machine's
 //	                   report     what the main process is told, by outbox
 //	                   insist     its memory and its priority
 //	                   scribe     its messages

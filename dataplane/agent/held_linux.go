@@ -12,7 +12,7 @@ type bench struct {
 // serveHeld makes the sockets those of what Grants says is held. benched says that
 // what may be held has changed.
 func (l *loop) serveHeld(now int64) (benched bool) {
-	l.env.left, l.serveAt = openAtOnce, math.MaxInt64
+	l.env.left, l.env.finds, l.serveAt = openAtOnce, findAtOnce, math.MaxInt64
 	for address, h := range l.held {
 		if h.wanted == nil || h.due() <= now {
 			benched = l.serve(address, h, now) || benched
@@ -24,7 +24,7 @@ func (l *loop) serveHeld(now int64) (benched bool) {
 			continue
 		}
 		if w := l.find(address); w != nil {
-			if err := obstacle(w); err != nil {
+			if err := l.env.obstacle(w); err != nil {
 				l.benched[address] = bench{now + int64(benchFor), err.Error()}
 				continue
 			}

@@ -31,6 +31,11 @@ const (
 	// openAtOnce is how many sockets a turn opens: each takes some 20 µs, and a turn must
 	// not keep what is held from being renewed.
 	openAtOnce = 64
+	// findEvery is how often it is looked for an address that is held, and findAtOnce for how
+	// many in a turn: a socket listens on when its address is taken off the machine, and nobody
+	// reaches it.
+	findEvery  = int64(time.Second)
+	findAtOnce = 64
 )
 
 // holding is a virtual IP that this node holds, with its sockets.
@@ -47,6 +52,7 @@ type holding struct {
 	again   int64 // no bind before
 	inUse   bool  // somebody else listens at lacks
 	look    int64 // when to look at the sockets next
+	find    int64 // when to look for the address next, at a look; 0: at once
 	problem string
 	lacks   netip.AddrPort // the first that cannot be had
 }
@@ -59,11 +65,13 @@ type env struct {
 	// immutable
 	clock func() int64
 	open  openFunc
+	here  func(netip.Addr) bool // what is sent there comes to this machine; nil: it does
 	out   *outbox
 
 	// owned by run
 	number uint64 // of the last socket
 	left   int    // how many more this turn may open
+	finds  int    // for how many more addresses it may look
 }
 
 // listening is one socket.
@@ -101,6 +109,12 @@ func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, e *env) {
 			h.ending = 0
 		} else if same = false; h.ending == 0 {
 			h.ending = now
+		}
+		if !h.found(w.GetAddress(), now, e) {
+			h.end(e)
+			h.fail(now, errNotHere)
+			h.again = h.look
+			return
 		}
 	}
 	if same && (h.opened() || now < h.again) {
@@ -152,7 +166,24 @@ func (h *holding) serve(w *fleetv1.AgentVip, now, until int64, e *env) {
 	}
 }
 
+// found says that the address is one of this machine's, as far as that was looked for.
+func (h *holding) found(address string, now int64, e *env) bool {
+	ip, err := netip.ParseAddr(address)
+	if err != nil || e.here == nil || now < h.find || e.finds <= 0 && h.find > 0 {
+		return true
+	}
+	e.finds--
+	if !e.here(ip) {
+		h.find = 0
+		return false
+	}
+	h.find = now + findEvery
+	return true
+}
+
 var (
+	// errNotHere says that others may have the address, and this machine has not.
+	errNotHere = errors.New("it is not an address of this machine")
 	// errLate says that the time is up.
 	errLate = errors.New("the grant ran out meanwhile")
 	// errNotNow says that others were opened, and the rest is for later.
@@ -206,10 +237,13 @@ func (h *holding) fail(now int64, err error) {
 // obstacle is why this node cannot have an address now, whoever else has it: that it is
 // not an address of this machine, or not allowed. Who asks for it all the same takes
 // it from one who can, if it is the more preferred one.
-func obstacle(w *fleetv1.AgentVip) error {
+func (e *env) obstacle(w *fleetv1.AgentVip) error {
 	ip, err := netip.ParseAddr(w.GetAddress())
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case e.here != nil && !e.here(ip):
+		return errNotHere
 	}
 	for _, p := range w.GetPorts() {
 		fd, err := bind(netip.AddrPortFrom(ip, uint16(p.GetPort()))) //nolint:gosec // a port
