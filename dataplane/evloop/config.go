@@ -21,6 +21,9 @@ type Config struct {
 	// DrainTimeout is how long Run lets exchanges end after it was told to stop.
 	// Default 30 s.
 	DrainTimeout time.Duration
+	// SingleCalls has each read and write made by a system call of its own, also where the
+	// system would let many be made by one (see package ring).
+	SingleCalls bool
 	// MaxClients is how many client connections the node takes; more get 503 at
 	// once. Default, and at most: as many as the descriptors of the process allow.
 	MaxClients int

@@ -26,6 +26,9 @@
 //	a Loop's      owns                                          carried out in
 //	clock         the time of the turn                          everywhere
 //	wheel         deadlines, one for a link                     loop.go: expire
+//	ring          many reads or writes by one call, where the   batch.go, early.go, stage.go
+//	              system lets it
+//	early         what was read of links before their turns     early.go: serveEdges
 //	stage         small pieces to be written together           stage.go: send, flushStage
 //	pipe          the bytes of a splice, while it runs          splice.go
 //	scratch       what is valid for one step, or one read       everywhere
@@ -68,8 +71,8 @@
 //
 // # A turn
 //
-// run waits for events and serves, in this order: the links that have an edge (edge,
-// turn), those that an earlier turn left over and sockets with clients waiting
+// run waits for events and serves, in this order: the links that have an edge (serveEdges,
+// edge, turn), those that an earlier turn left over and sockets with clients waiting
 // (takeTurns), handshakes (readReports), deadlines (expire), kept connections for which a
 // table changes something (sweepOn), want of memory or descriptors (shed), what other
 // goroutines say (readMail). endTurn writes the frames that came together and makes the
@@ -144,6 +147,9 @@
 // no edges for a while (pause.go). Whoever queues bytes goes through send:
 // they are written when all links at hand have had their turns (stage.go), or wait in
 // link.out for the next writable edge: there is no third way.
+//
+// With a ring, links that have edges together are read together, and so are they written
+// (early.go, stage.go; ADR 23). For a link it is as if the call had been made in its turn.
 //
 // # TLS
 //

@@ -38,15 +38,16 @@ type link struct {
 	unheard  bool // and a write has failed: its peer reads no more
 	muted    bool // no edge tells of bytes that come: see pause.go
 
-	// bulk: its peer sends much at a time, so what it sends may be spliced. awaited:
-	// the link that splices to it waits until it is writable.
-	bulk, awaited bool
+	// long: its peer sends more at a time than is read early. bulk: so much that it may be
+	// spliced. awaited: the link that splices to it waits until it is writable.
+	long, bulk, awaited bool
 
 	// Of a link of a tunnel: its peer has ended, and the exchange knows.
 	ended, endTold bool
 
 	closed bool
 	ready  bool  // on the ready list
+	early  uint8 // the number of what was read of it early, from 1; 0: nothing was
 	staged int32 // the number of its piece on the stage, from 1; 0: it has none
 
 	in    queue // read and not yet understood
@@ -79,7 +80,7 @@ func (l *Loop) fill(k *link) (data []byte, n int, state readState) {
 		k.in.room(&l.buffers, minRead)
 		buf = k.in.buf[len(k.in.buf):cap(k.in.buf)]
 	}
-	n, errno := sysRead(k.fd, buf)
+	buf, n, errno := l.receive(k, buf)
 	switch {
 	case errno == unix.EAGAIN:
 		k.readable = false

@@ -12,6 +12,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/poll"
+	"github.com/proxyfleet/proxyfleet/dataplane/ring"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
@@ -46,7 +47,10 @@ type Loop struct {
 	spare []*link // the ready list of the turn before, emptied
 	wheel wheel
 
-	// What is written when the turn ends, or never enters our memory.
+	// What is read before a link's turn, is written when the turn ends, or never enters our
+	// memory.
+	ring   *ring.Ring // makes many calls by one; nil: each is made by itself
+	early  early
 	stage  stage     // what is written when the links at hand have had their turns
 	framed []*frames // connections for which frames were gathered in this turn
 	pipe   pipe
@@ -95,6 +99,7 @@ func newLoop(e *Engine, id int) (*Loop, error) {
 		clock:   newClock(e.base),
 		shaker:  newShaker(e.crew, p),
 		scratch: newScratch(),
+		early:   early{room: make([]byte, earlyMost*earlySize)},
 		stage:   stage{bytes: make([]byte, 0, stageSize)},
 	}
 	l.pipe.descriptors = &l.counts.descriptors
@@ -115,6 +120,7 @@ func (l *Loop) run() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer l.close()
+	l.openRing()
 	l.tick()
 	l.wheel.start(l.now)
 	for {
@@ -128,9 +134,7 @@ func (l *Loop) run() error {
 		}
 		l.tick()
 		started := l.now
-		for i := range events {
-			l.edge(&events[i])
-		}
+		l.serveEdges(events)
 		l.takeTurns()
 		l.readReports()
 		l.expire()
@@ -187,23 +191,31 @@ func (l *Loop) patience() time.Duration {
 
 // edge notes what an event says and gives its link a turn.
 func (l *Loop) edge(ev *poll.Event) {
-	index, gen := uint32(ev.Token), uint32(ev.Token>>32)
-	if index >= socketIndex {
+	if index := uint32(ev.Token); index >= socketIndex {
 		l.sockets.edge(index)
 		return
 	}
-	if int(index) >= len(l.links) {
+	k := l.linkOf(ev)
+	if k == nil {
 		return
-	}
-	k := l.links[index]
-	if k.gen != gen || k.closed {
-		return // of a connection that this turn has closed already
 	}
 	k.readable = k.readable || ev.Readable
 	k.writable = k.writable || ev.Writable
 	k.readHup = k.readHup || ev.ReadHup
 	k.broken = k.broken || ev.Hup
 	l.turn(k)
+}
+
+// linkOf is the link of an event; nil: this turn has closed it already, or it is of a socket.
+func (l *Loop) linkOf(ev *poll.Event) *link {
+	index, gen := uint32(ev.Token), uint32(ev.Token>>32)
+	if uint64(index) >= uint64(len(l.links)) {
+		return nil
+	}
+	if k := l.links[index]; k.gen == gen && !k.closed {
+		return k
+	}
+	return nil
 }
 
 // takeTurns serves what an earlier turn left over. What becomes ready now waits
@@ -339,6 +351,7 @@ func (l *Loop) close() {
 	}
 	l.records.sink.Flush()
 	l.pipe.close()
+	l.closeRing()
 	l.sockets.reserve.close()
 	l.ended.Store(true)
 	l.poller.Close()

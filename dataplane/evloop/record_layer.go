@@ -48,7 +48,7 @@ func (l *Loop) fillRecords(k *link) (data []byte, n int, state readState) {
 	}
 	state = readMore
 	if !rl.ahead {
-		r, errno := sysRead(k.fd, l.cipherBuf)
+		cipher, r, errno := l.receive(k, l.cipherBuf)
 		switch {
 		case errno == unix.EAGAIN:
 			k.readable = false
@@ -58,10 +58,10 @@ func (l *Loop) fillRecords(k *link) (data []byte, n int, state readState) {
 			return k.in.bytes(), 0, readReset
 		case r == 0:
 			rl.conn.FeedEnd()
-		case r < len(l.cipherBuf) && !k.readHup:
+		case r < len(cipher) && !k.readHup:
 			k.readable, state = false, readEmpty
 		}
-		rl.conn.Feed(l.cipherBuf[:r])
+		rl.conn.Feed(cipher[:r])
 	}
 	if rl.ahead && rl.empty == l.now && !k.readHup {
 		k.readable, state = false, readEmpty

@@ -31,6 +31,7 @@ type stage struct {
 type piece struct {
 	to    *link // nil: it was taken out
 	start int
+	out   []byte // as it goes on the wire, while the ring has it
 }
 
 // last says that k's piece is the last, so that bytes can be appended.
@@ -103,19 +104,86 @@ func (l *Loop) unstage(k *link) {
 // flushStage writes what is gathered.
 func (l *Loop) flushStage() {
 	s := &l.stage
-	for i := 0; i < len(s.pieces); i++ {
-		k := s.pieces[i].to
-		if k == nil {
+	if l.ring != nil && len(s.pieces) >= worthARing {
+		l.flushRing()
+	}
+	for i := range s.pieces {
+		k, out := s.pieces[i].to, s.pieces[i].out
+		switch {
+		case k == nil:
 			continue
+		case out != nil: // the ring was lost
+			s.gone(i)
+			l.sendWire(k, out)
+		default:
+			s.gone(i)
+			l.write(k, s.piece(i), nil)
 		}
-		end := len(s.bytes)
-		if i+1 < len(s.pieces) {
-			end = s.pieces[i+1].start
-		}
-		k.staged, s.pieces[i].to = 0, nil
-		l.write(k, s.bytes[s.pieces[i].start:end], nil)
 	}
 	s.pieces, s.bytes = s.pieces[:0], s.bytes[:0]
+}
+
+// flushRing writes by the ring what needs not wait behind other bytes.
+func (l *Loop) flushRing() {
+	s, wire := &l.stage, l.wire[:0]
+	for i := range s.pieces {
+		k := s.pieces[i].to
+		if k == nil || k.closed || k.out.len() > 0 || !k.writable {
+			continue
+		}
+		out := s.piece(i)
+		if k.tls != nil {
+			start := len(wire)
+			wire = l.sealed(k, wire, out, nil)
+			if out = wire[start:]; len(out) == 0 || k.broken {
+				s.gone(i)
+				l.sendWire(k, out)
+				continue
+			}
+		}
+		s.pieces[i].out = out // wire may move: this keeps where it was
+		if l.ring.Full() && !l.enterSends() {
+			break
+		}
+		l.ring.Send(k.fd, out, i)
+	}
+	l.wire = wire[:0]
+	if l.ring != nil {
+		l.enterSends()
+	}
+}
+
+// enterSends has the kernel take what the ring has. It reports whether there still is a
+// ring.
+func (l *Loop) enterSends() bool {
+	s := &l.stage
+	done, err := l.ring.Enter()
+	for i := range done {
+		d := &done[i]
+		k, out := s.pieces[d.Tag].to, s.pieces[d.Tag].out
+		s.gone(d.Tag)
+		l.wrote(k, len(out), d.N, d.Errno)
+		k.out.add2(&l.buffers, out[d.N:], nil)
+	}
+	if err != nil {
+		l.loseRing(err)
+	}
+	return err == nil
+}
+
+// piece is the bytes of piece i.
+func (s *stage) piece(i int) []byte {
+	end := len(s.bytes)
+	if i+1 < len(s.pieces) {
+		end = s.pieces[i+1].start
+	}
+	return s.bytes[s.pieces[i].start:end]
+}
+
+// gone says that piece i is written.
+func (s *stage) gone(i int) {
+	s.pieces[i].to.staged = 0
+	s.pieces[i].to, s.pieces[i].out = nil, nil
 }
 
 // write writes one or two slices by one call, behind what waits; either may be empty.

@@ -54,8 +54,22 @@ func (s *staged) read(t *testing.T, i int) (got []byte) {
 	}
 }
 
+// byRingAndByCalls runs a test with a loop that has a ring, and with one that has none.
+func byRingAndByCalls(t *testing.T, test func(*testing.T, *Loop)) {
+	t.Run("ring", func(t *testing.T) {
+		l := oneLoop(t)
+		withRing(t, l)
+		test(t, l)
+	})
+	t.Run("calls", func(t *testing.T) { test(t, oneLoop(t)) })
+}
+
 func TestSmallPiecesOfAllLinksAreWrittenWhenTheTurnsAreOver(t *testing.T) {
-	s := newStaged(t, oneLoop(t), 3)
+	byRingAndByCalls(t, smallPiecesOfAllLinksAreWrittenWhenTheTurnsAreOver)
+}
+
+func smallPiecesOfAllLinksAreWrittenWhenTheTurnsAreOver(t *testing.T, l *Loop) {
+	s := newStaged(t, l, 3)
 	defer s.close()
 	s.l.send(s.links[0], []byte("a"))
 	s.l.send(s.links[0], []byte("b"))
@@ -77,8 +91,12 @@ func TestSmallPiecesOfAllLinksAreWrittenWhenTheTurnsAreOver(t *testing.T) {
 // TestEachLinkGetsItsBytesInOrder whatever is sent to whom, however much, and what
 // else writes, fills the socket or ends a link meanwhile.
 func TestEachLinkGetsItsBytesInOrder(t *testing.T) {
+	byRingAndByCalls(t, eachLinkGetsItsBytesInOrder)
+}
+
+func eachLinkGetsItsBytesInOrder(t *testing.T, l *Loop) {
 	const links = 4
-	l, random := oneLoop(t), rand.New(rand.NewPCG(1, 2))
+	random := rand.New(rand.NewPCG(1, 2))
 	for range 60 {
 		s := newStaged(t, l, links)
 		var sent, got [links][]byte

@@ -54,7 +54,7 @@ func flagNames() []string {
 		// proxy-controlplane
 		"data-dir", "etcd-endpoints", "seal-key-file", "rest-address", "grpc-address", "insecure", "log-level",
 		// proxy-dataplane
-		"node-id", "control-plane", "resources", "state-dir", "listen-address", "admin-address", "labels", "loops",
+		"node-id", "control-plane", "resources", "state-dir", "listen-address", "admin-address", "labels", "loops", "no-io-uring",
 		"access-log", "access-log-max-size", "access-log-keep", "memory-limit", "drain-timeout",
 		"gossip-address", "gossip-join", "gossip-key-file", "witness",
 		// proxy-dataplane upgrade, and export

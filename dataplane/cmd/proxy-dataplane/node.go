@@ -167,7 +167,7 @@ func (n *node) build() (config admin.Config, err error) {
 	}
 	engine := evloop.Config{
 		Loops: o.loops, NodeAddress: o.listen, DrainTimeout: o.drainTimeout, Stats: n.stats, Permit: n.permit, MayHold: o.mayHold,
-		NewSink: func(int) evloop.Sink { return n.log.Sink() }, Logger: n.logger,
+		SingleCalls: o.noIOURing, NewSink: func(int) evloop.Sink { return n.log.Sink() }, Logger: n.logger,
 	}
 	if n.predecessor != nil {
 		engine.Inherit = n.predecessor.Sockets

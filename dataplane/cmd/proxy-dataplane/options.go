@@ -57,6 +57,7 @@ type options struct {
 	gossipKeyFile string
 	witness       bool
 	logLevel      string
+	noIOURing     bool
 	config        string
 
 	// read from the above by check
@@ -77,6 +78,7 @@ func (o *options) define(f *pflag.FlagSet) {
 	f.StringVar(&o.adminAddress, "admin-address", defaultAdmin, "`HOST:PORT` of health, metrics and the live configuration")
 	f.StringToStringVar(&o.labels, "labels", nil, "labels of the node, `KEY=VALUE,KEY=VALUE`…")
 	f.IntVar(&o.loops, "loops", 0, "how many (`N`) event loops (default: one for each processor that the quota allows)")
+	f.BoolVar(&o.noIOURing, "no-io-uring", false, "make each read and write by a system call of its own, also where the system allows io_uring, by which the loops make many at once")
 	f.StringVar(&o.accessLog, "access-log", accesslog.Stdout, "where the access log goes: stdout, off, or a `FILE`, opened again on SIGHUP")
 	f.StringVar(&o.logMaxSize, "access-log-max-size", defaultLogSize, "`SIZE` at which a file of the access log is rotated to FILE.1; off: never, as where logrotate does it")
 	f.IntVar(&o.logKeep, "access-log-keep", defaultLogKeep, "how many (`N`) rotated files of the access log stay")
