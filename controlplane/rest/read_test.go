@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/proto/api"
@@ -259,21 +261,36 @@ func TestABugFailsOneRequestAndTellsNothing(t *testing.T) {
 }
 
 // silentStore does not answer.
-type silentStore struct{ Store }
+type silentStore struct {
+	Store
+	err error
+}
 
-func (silentStore) Current(context.Context) (store.Configuration, error) {
-	return store.Configuration{}, errors.New("etcd: no leader")
+func (s silentStore) Current(context.Context) (store.Configuration, error) {
+	return store.Configuration{}, s.err
 }
 
 func TestAStoreThatDoesNotAnswerIsUnavailable(t *testing.T) {
-	f := newFleet(t, func(c *Config) {
-		c.Store = silentStore{c.Store}
-		c.Logger = slog.New(slog.DiscardHandler)
-	})
-	for _, path := range []string{api.PathStatus, "/v1/routes", api.PathNodes, api.PathEvents} {
-		if e := refused(t, f.do("GET", path, ""), api.TypeUnavailable); !strings.Contains(e.Detail, "no leader") {
-			t.Errorf("%s: %q", path, e.Detail)
-		}
+	for name, c := range map[string]struct {
+		err  error
+		read string
+	}{
+		"it says why":            {errors.New("etcd: no leader"), "no leader"},
+		"its connection is lost": {status.Error(codes.Unavailable, "keepalive ping failed"), "etcd does not answer the control plane ("},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, func(cfg *Config) {
+				cfg.Store = silentStore{cfg.Store, c.err}
+				cfg.Logger = slog.New(slog.DiscardHandler)
+			})
+			for _, path := range []string{api.PathStatus, "/v1/routes", api.PathNodes, api.PathEvents} {
+				if e := refused(t, f.do("GET", path, ""), api.TypeUnavailable); !strings.Contains(e.Detail, c.read) {
+					t.Errorf("%s: %q", path, e.Detail)
+				}
+			}
+			if e := refused(t, f.do("POST", api.PathApply, ping("a", "")), api.TypeUnavailable); !strings.Contains(e.Detail, "; nothing was changed") {
+				t.Errorf("apply: %q", e.Detail)
+			}
+		})
 	}
-	refused(t, f.do("POST", api.PathApply, ping("a", "")), api.TypeUnavailable)
 }
