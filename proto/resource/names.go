@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -95,7 +94,7 @@ func CheckLabels(labels map[string]string) error {
 	if len(c.values) == 0 {
 		return nil
 	}
-	return errors.New(c.values[0].Message())
+	return fmt.Errorf("%s: %s", c.values[0].Field, c.values[0].Message())
 }
 
 func labelPart(s string) bool {
