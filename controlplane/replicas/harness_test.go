@@ -54,8 +54,10 @@ func newFleet(t *testing.T) *fleet {
 // island is a store that can be cut off from its etcd.
 type island struct {
 	*store.Store
-	cut   atomic.Bool
+	cut   atomic.Bool // nothing passes
+	mute  atomic.Bool // nothing is told
 	lease atomic.Int64
+	kept  atomic.Int64 // how often the lease was
 }
 
 var errCut = errors.New("cut off")
@@ -73,6 +75,7 @@ func (i *island) KeepLease(ctx context.Context, lease int64) error {
 	if i.cut.Load() {
 		return errCut
 	}
+	i.kept.Add(1)
 	return i.Store.KeepLease(ctx, lease)
 }
 
@@ -84,7 +87,7 @@ func (i *island) EndLease(ctx context.Context, lease int64) error {
 }
 
 func (i *island) Tell(ctx context.Context, lease int64, values map[string][]byte) (map[string]int64, error) {
-	if i.cut.Load() {
+	if i.cut.Load() || i.mute.Load() {
 		return nil, errCut
 	}
 	return i.Store.Tell(ctx, lease, values)

@@ -36,11 +36,12 @@ func manyHere(n, vips int) (here []nodes.Here) {
 
 // TestWhatNodesTakeInEtcd is bounded: an etcd that nobody compacts keeps every write.
 func TestWhatNodesTakeInEtcd(t *testing.T) {
+	t.Parallel()
 	var p packer
 	for _, c := range []struct{ nodes, vips, most, mostVIPs int }{
 		{3, 4, 600, 600},
 		{100, 16, 16 << 10, 40 << 10},
-		{1000, 64, 128 << 10, 1 << 20},
+		{1000, 16, 128 << 10, 256 << 10},
 	} {
 		by := map[int][]nodes.Here{}
 		for _, n := range manyHere(c.nodes, c.vips) {
@@ -68,10 +69,11 @@ func TestWhatNodesTakeInEtcd(t *testing.T) {
 // TestTheLargestGroupFitsIntoARecord, with problems that are no two alike: then the nodes
 // themselves, and fewer of these.
 func TestTheLargestGroupFitsIntoARecord(t *testing.T) {
+	t.Parallel()
 	here := manyHere(160, 0)
 	text := func() string {
 		var b strings.Builder
-		for range 100 {
+		for range 160 {
 			b.WriteByte(byte('a' + rand.IntN(26)))
 		}
 		return b.String()
@@ -90,7 +92,13 @@ func TestTheLargestGroupFitsIntoARecord(t *testing.T) {
 	if told, err := readSightings(record, 1); err != nil || len(told) != 160 {
 		t.Errorf("%d nodes, %v", len(told), err)
 	}
-	if _, err := p.reports(manyHere(80, 1024)); err == nil {
+	here = manyHere(80, 64)
+	for _, n := range here {
+		for _, v := range n.VIPs {
+			v.Why = text()
+		}
+	}
+	if _, err := p.reports(here); err == nil {
 		t.Error("a record of virtual IPs is larger than etcd takes")
 	}
 }

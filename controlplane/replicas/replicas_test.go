@@ -118,6 +118,32 @@ func TestAControlPlaneThatIsCutOffIsNotBelieved(t *testing.T) {
 	}
 }
 
+// TestAControlPlaneThatCannotTellDoesNotKeepItsLease: others would believe what is old.
+func TestAControlPlaneThatCannotTellDoesNotKeepItsLease(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	a, b := f.open("a"), f.open("b")
+	a.join("n1", "boot")
+	b.eventually("b knows of a's", b.has("n1", "a"))
+	a.store.mute.Store(true)
+	a.join("n2", "boot")
+	failures := func(more uint64) func() bool {
+		from := a.replicas.Counters().Failures
+		return func() bool { return a.replicas.Counters().Failures >= from+more }
+	}
+	a.eventually("it cannot tell", failures(1))
+	a.ahead.Store(int64(tellWithin))
+	a.eventually("it knows that it cannot", failures(1))
+	kept := a.store.kept.Load()
+	a.eventually("it tried for longer than a lease is not kept", failures(uint64(keepEvery/tellEvery)+1))
+	if now := a.store.kept.Load(); now != kept {
+		t.Errorf("its lease was kept %d times meanwhile", now-kept)
+	}
+	a.store.mute.Store(false)
+	b.eventually("b is told", b.has("n2", "a"))
+	a.eventually("the lease is kept again", func() bool { return a.store.kept.Load() > kept })
+}
+
 // TestWhatIsGoneFromEtcdIsToldAgain, as where that was put back from a backup, without a change
 // of any node.
 func TestWhatIsGoneFromEtcdIsToldAgain(t *testing.T) {

@@ -407,6 +407,34 @@ func TestMetricsAreServed(t *testing.T) {
 	t.Run("the reference names them", func(t *testing.T) { referenceNames(t, string(text)) })
 }
 
+// TestMetricsOfSeveralControlPlanes are those of one, and what they tell each other by.
+func TestMetricsOfSeveralControlPlanes(t *testing.T) {
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	endpoint := freeURL(t)
+	externalEtcd(t, endpoint, freeURL(t))
+	key := filepath.Join(t.TempDir(), "seal.key")
+	if _, err := seal.CreateFile(key); err != nil {
+		t.Fatal(err)
+	}
+	var planes [2]*process
+	for i := range planes {
+		planes[i] = start(t, t.TempDir(), "--etcd-endpoints", endpoint.String(), "--seal-key-file", key)
+	}
+	for _, p := range planes {
+		p.until("told of the other", func() bool {
+			_, text := p.call("GET", api.PathMetrics, "")
+			return strings.Contains(string(text), metricReplicas+" 1\n")
+		})
+	}
+	_, text := planes[0].call("GET", api.PathMetrics, "")
+	for _, line := range []string{metricReplicaWrites, metricReplicaFailures + " 0\n", metricReplicaBytes, metricReplicaHeard, metricConnected + " 0\n"} {
+		if !strings.Contains(string(text), "\n"+line) {
+			t.Errorf("no line %q", line)
+		}
+	}
+	referenceNames(t, string(text))
+}
+
 // referenceNames looks for every metric of ours in the reference, with its text.
 func referenceNames(t *testing.T, metrics string) {
 	t.Helper()
