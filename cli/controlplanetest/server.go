@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -212,9 +213,23 @@ func (s *Server) statusLocked() api.Status {
 		st.Nodes[n.State]++
 		if n.Connected {
 			st.NodesConnected++
+			st.ControlPlanes = withNode(st.ControlPlanes, n.ControlPlane)
 		}
 	}
 	return st
+}
+
+// withNode counts a node of the control plane of that name, if it has one.
+func withNode(planes []api.ControlPlane, name string) []api.ControlPlane {
+	if name == "" {
+		return planes
+	}
+	i := slices.IndexFunc(planes, func(p api.ControlPlane) bool { return p.Name == name })
+	if i < 0 {
+		return append(planes, api.ControlPlane{Name: name, Nodes: 1})
+	}
+	planes[i].Nodes++
+	return planes
 }
 
 func build() api.Build {

@@ -2,6 +2,8 @@ package replicas
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -30,6 +32,7 @@ type hearing struct {
 type plane struct {
 	id      string
 	name    string
+	build   string
 	lease   int64
 	records map[string]record // by name
 }
@@ -77,7 +80,20 @@ func (r *Replicas) look(ctx context.Context) {
 	}
 	r.shown.mu.Lock()
 	r.shown.counters.Others = len(r.hears.planes)
+	if changed {
+		r.shown.others = others(r.hears.planes)
+	}
 	r.shown.mu.Unlock()
+}
+
+// others are control planes as people see them.
+func others(planes map[string]*plane) []Other {
+	list := make([]Other, 0, len(planes))
+	for _, p := range planes {
+		list = append(list, Other{p.name, p.build})
+	}
+	slices.SortFunc(list, func(a, b Other) int { return strings.Compare(a.Name, b.Name) })
+	return list
 }
 
 // bury ends what is left of the process that was here before, if that was killed: it has the
@@ -143,7 +159,7 @@ func (h *hearing) take(told map[string]store.Told, me string, unread func(name s
 			p = &plane{id: id, name: unnamed, records: map[string]record{}}
 			next[id] = p
 			if known {
-				p.name = before.name
+				p.name, p.build = before.name, before.build
 			}
 		}
 		p.lease = value.Lease
@@ -172,7 +188,7 @@ func (p *plane) read(kind string, value store.Told) (of record, err error) {
 	case kindSelf:
 		self := &fleetv1.ReplicaRecord{}
 		if err = proto.Unmarshal(value.Value, self); err == nil {
-			p.name = self.GetName()
+			p.name, p.build = self.GetName(), self.GetBuild()
 		}
 	case kindNodes:
 		of.told, err = readSightings(value.Value, value.Revision)

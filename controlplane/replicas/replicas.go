@@ -99,6 +99,7 @@ type Replicas struct {
 type shown struct {
 	mu       sync.Mutex
 	counters Counters  // guarded by mu
+	others   []Other   // guarded by mu
 	leased   condition // guarded by mu
 	told     condition // guarded by mu
 	heard    condition // guarded by mu
@@ -193,6 +194,20 @@ func (r *Replicas) Counters() Counters {
 	r.shown.mu.Lock()
 	defer r.shown.mu.Unlock()
 	return r.shown.counters
+}
+
+// Other is another control plane.
+type Other struct{ Name, Build string }
+
+// Others are the other control planes that are there, by name; none where nothing is heard of
+// them for a while.
+func (r *Replicas) Others() []Other {
+	r.shown.mu.Lock()
+	defer r.shown.mu.Unlock()
+	if c := r.shown.heard; !c.failed.IsZero() && r.c.Now().Sub(c.failed) >= noticedAfter {
+		return nil
+	}
+	return r.shown.others
 }
 
 // Notices are what people should know of how control planes hear of each other.

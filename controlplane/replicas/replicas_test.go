@@ -31,6 +31,9 @@ func TestEachControlPlaneKnowsTheNodesOfTheOthers(t *testing.T) {
 	second := b.join("n2", "boot")
 	a.eventually("a knows of b's", a.has("n2", "b"))
 	b.eventually("b knows of a's", b.has("n1", "a"))
+	if others := a.replicas.Others(); len(others) != 1 || others[0] != (Other{"b", "test"}) {
+		t.Errorf("a knows of %v", others)
+	}
 	if !a.has("n1", "a")() || !b.has("n2", "b")() || a.replicas.Counters().Others != 1 {
 		t.Errorf("a shows %+v, b shows %+v", a.nodes.Nodes(), b.nodes.Nodes())
 	}
@@ -281,8 +284,8 @@ func TestThatNothingIsToldOrHeardIsSaid(t *testing.T) {
 	r := New(Config{Name: "a", Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})
 	r.noteTold(&r.shown.told, errCut)
 	r.noteHeard(now, errCut)
-	r.shown.counters.Others = 1
-	if got := r.Notices(); len(got) > 0 {
+	r.shown.counters.Others, r.shown.others = 1, []Other{{"b", "test"}}
+	if got := r.Notices(); len(got) > 0 || len(r.Others()) != 1 {
 		t.Errorf("after a moment: %q", got)
 	}
 	now = now.Add(noticedAfter)
@@ -291,6 +294,9 @@ func TestThatNothingIsToldOrHeardIsSaid(t *testing.T) {
 	if got := r.Notices(); len(got) != 2 || !strings.Contains(got[0], "not told of the nodes here for 15s") || !strings.Contains(got[0], "deadline") ||
 		!strings.Contains(got[1], "nothing is heard of other control planes for 15s") {
 		t.Errorf("%q", got)
+	}
+	if len(r.Others()) > 0 {
+		t.Error("others are shown to be there of which nothing is heard")
 	}
 	r.noteTold(&r.shown.told, nil)
 	r.noteHeard(now, nil)

@@ -293,11 +293,20 @@ func (s *Server) fleetStatus(ctx context.Context) (api.Status, error) {
 	for _, state := range api.NodeStates() {
 		status.Nodes[state] = 0
 	}
+	if s.cfg.ControlPlanes != nil {
+		status.ControlPlanes = s.cfg.ControlPlanes()
+	}
 	for _, node := range s.cfg.Nodes.Nodes() {
 		status.NodesTotal++
 		status.Nodes[node.State]++
-		if node.Connected {
-			status.NodesConnected++
+		if !node.Connected {
+			continue
+		}
+		status.NodesConnected++
+		for i, plane := range status.ControlPlanes {
+			if plane.Name == node.ControlPlane {
+				status.ControlPlanes[i].Nodes++
+			}
 		}
 	}
 	return status, nil

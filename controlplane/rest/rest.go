@@ -93,6 +93,9 @@ type Config struct {
 	Certificates func() iter.Seq2[string, *x509.Certificate]
 	// Notices are what people should know of the control plane itself; nil: nothing.
 	Notices func() []string
+	// ControlPlanes are those that are there, this one first, without their nodes; nil: there
+	// can be no other one.
+	ControlPlanes func() []api.ControlPlane
 	// Heads tells when to look for a new head.
 	Heads Watcher
 	// Committed is called after every new revision; it must not block.

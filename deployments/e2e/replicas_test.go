@@ -45,6 +45,11 @@ func TestEachControlPlaneShowsAndWaitsForTheNodesOfTheOther(t *testing.T) {
 	}
 	fleettest.Wait(t, 30*time.Second, "node-3 to be shown", shows("node-3", synced))
 
+	status, err := f.Client.Status(t.Context())
+	if planes := status.ControlPlanes; err != nil || len(planes) != 2 || planes[0].Name != f.GRPC || planes[1].Name != b.GRPC || planes[0].Nodes+planes[1].Nodes != 3 {
+		t.Errorf("control planes are %+v, %v", planes, err)
+	}
+
 	proxyctl := func(want int, args ...string) (text string) {
 		t.Helper()
 		stdout, stderr, status := f.Proxyctl(args...)
@@ -66,7 +71,9 @@ func TestEachControlPlaneShowsAndWaitsForTheNodesOfTheOther(t *testing.T) {
 	if code, body, _ := ask(t, two, "h00000.test", "/"); code != http.StatusOK || body != "0" {
 		t.Errorf("the node at the other control plane answers %d %q", code, body)
 	}
-	proxyctl(0, "status")
+	if text := proxyctl(0, "status"); !strings.Contains(text, b.GRPC+" with ") {
+		t.Error(text)
+	}
 	if text := proxyctl(0, "nodes", "-o", "wide"); !strings.Contains(text, b.GRPC) || !strings.Contains(text, f.GRPC) {
 		t.Error(text)
 	}

@@ -125,9 +125,22 @@ type Status struct {
 	// Nodes counts nodes by state; every state is present.
 	Nodes map[NodeState]int `json:"nodes"`
 	// NodesTotal and NodesConnected count nodes.
-	NodesTotal     int   `json:"nodesTotal"`
-	NodesConnected int   `json:"nodesConnected"`
-	Build          Build `json:"build"`
+	NodesTotal     int `json:"nodesTotal"`
+	NodesConnected int `json:"nodesConnected"`
+	// ControlPlanes are those that are there, as far as the one that answers hears; itself
+	// is the first. Absent where there can be one only, with an etcd of its own.
+	ControlPlanes []ControlPlane `json:"controlPlanes,omitempty"`
+	Build         Build          `json:"build"`
+}
+
+// ControlPlane is one of the control planes of a fleet.
+type ControlPlane struct {
+	// Name is the address that nodes have of it.
+	Name string `json:"name"`
+	// Version is that of its build.
+	Version string `json:"version,omitempty"`
+	// Nodes counts those that are connected to it.
+	Nodes int `json:"nodes"`
 }
 
 // Build says what program answers.

@@ -160,6 +160,9 @@ func (a *app) fleetText(f fleet) string {
 	}
 	fmt.Fprintf(&b, "%s  %s\n", paint(on, bold, "content"), resourceCounts(f.Resources))
 	fmt.Fprintf(&b, "%s    %s\n", paint(on, bold, "nodes"), nodeCounts(f.Items))
+	if len(f.ControlPlanes) > 1 {
+		fmt.Fprintf(&b, "%s   %s\n", paint(on, bold, "planes"), planeCounts(f.ControlPlanes))
+	}
 	writeWarnings(&b, f.Warnings, on)
 	b.WriteByte('\n')
 	if len(f.Items) == 0 {
@@ -273,6 +276,15 @@ func resourceCounts(resources map[string]int) string {
 	}
 	if len(words) == 0 {
 		return "empty"
+	}
+	return strings.Join(words, ", ")
+}
+
+// planeCounts is which control planes there are, and how many nodes each one has.
+func planeCounts(planes []api.ControlPlane) string {
+	var words []string
+	for _, p := range planes {
+		words = append(words, fmt.Sprintf("%s with %s", visible(p.Name), counted(p.Nodes, "node")))
 	}
 	return strings.Join(words, ", ")
 }

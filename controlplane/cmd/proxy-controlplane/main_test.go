@@ -433,6 +433,11 @@ func TestMetricsOfSeveralControlPlanes(t *testing.T) {
 		}
 	}
 	referenceNames(t, string(text))
+	var status api.Status
+	if _, text := planes[0].call("GET", api.PathStatus, ""); json.Unmarshal(text, &status) != nil || len(status.ControlPlanes) != 2 ||
+		!strings.HasSuffix(planes[0].GRPC, status.ControlPlanes[0].Name[strings.LastIndex(status.ControlPlanes[0].Name, ":"):]) {
+		t.Errorf("%+v", status.ControlPlanes)
+	}
 }
 
 // referenceNames looks for every metric of ours in the reference, with its text.

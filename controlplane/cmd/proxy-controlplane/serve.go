@@ -125,7 +125,7 @@ func wire(
 	})
 	p.tickets = tickets.New(tickets.Config{Store: st, Publish: p.nodes.SetTicketKeys, Logger: logger})
 	m.watch(p)
-	server, err := rest.New(rest.Config{
+	c := rest.Config{
 		Bound: addrPort(at.rest),
 		Store: st, Records: st, Epochs: st, Checker: p.publisher, Nodes: p.nodes, Heads: st,
 		Certificates: p.publisher.Certificates,
@@ -135,8 +135,18 @@ func wire(
 		Metrics:      m.handler(),
 		Observe:      m.observe,
 		Build:        build, Now: time.Now, Logger: logger,
-	})
-	p.rest = server
+	}
+	if !alone {
+		c.ControlPlanes = func() []api.ControlPlane {
+			planes := []api.ControlPlane{{Name: name, Version: build.Version}}
+			for _, other := range p.replicas.Others() {
+				planes = append(planes, api.ControlPlane{Name: other.Name, Version: other.Build})
+			}
+			return planes
+		}
+	}
+	var err error
+	p.rest, err = rest.New(c)
 	return p, err
 }
 
