@@ -145,7 +145,7 @@ func (g *Gossip) memberlistConfig(t *transport) *memberlist.Config {
 	}
 
 	c.Delegate, c.Events, c.Conflict = delegate{g}, delegate{g}, delegate{g}
-	c.LogOutput = newLogWriter(g.log)
+	c.LogOutput = newLogWriter(g.log, g.c.NodeID)
 	return c
 }
 

@@ -19,6 +19,8 @@ const (
 // logWriter turns memberlist's lines, "… [WARN] memberlist: text", into records.
 type logWriter struct {
 	log *slog.Logger
+	// farewell is what is said of what this node's process before has left to the others.
+	farewell string
 
 	mu      sync.Mutex
 	begin   time.Time // of the window that is counted
@@ -26,11 +28,16 @@ type logWriter struct {
 	dropped int
 }
 
-func newLogWriter(l *slog.Logger) *logWriter { return &logWriter{log: l} }
+func newLogWriter(l *slog.Logger, nodeID string) *logWriter {
+	return &logWriter{log: l, farewell: "Refuting a dead message (from: " + nodeID + ")"}
+}
 
 // Write implements io.Writer.
 func (w *logWriter) Write(line []byte) (int, error) {
 	level, text := parseLine(line)
+	if text == w.farewell { // each restart has it
+		level = slog.LevelInfo
+	}
 	if !w.log.Enabled(context.Background(), level) {
 		return len(line), nil
 	}

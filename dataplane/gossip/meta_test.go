@@ -96,7 +96,7 @@ func TestLinesBecomeRecords(t *testing.T) {
 }
 
 func TestAFloodOfLinesIsCutShort(t *testing.T) {
-	w := newLogWriter(slog.New(slog.DiscardHandler))
+	w := newLogWriter(slog.New(slog.DiscardHandler), "a")
 	now := time.Unix(0, 0).Add(time.Hour)
 	admitted := 0
 	for range 1000 {
@@ -112,7 +112,7 @@ func TestAFloodOfLinesIsCutShort(t *testing.T) {
 		t.Errorf("%d admitted, then %d dropped, %v", admitted, dropped, ok)
 	}
 	var out bytes.Buffer
-	w = newLogWriter(slog.New(slog.NewTextHandler(&out, nil)))
+	w = newLogWriter(slog.New(slog.NewTextHandler(&out, nil)), "a")
 	if _, err := w.Write([]byte("[WARN] memberlist: hello")); err != nil || !strings.Contains(out.String(), `level=WARN msg="gossip: hello"`) {
 		t.Error(out.String(), err)
 	}
@@ -140,6 +140,23 @@ func TestThePrivateAddressIsAdvertised(t *testing.T) {
 	} {
 		if got := choose(c.have).String(); got != c.want {
 			t.Errorf("of %v %s is chosen, want %s", c.have, got, c.want)
+		}
+	}
+}
+
+// TestWhatEachRestartBringsIsNoWarning, and what others say of a node that is there is one.
+func TestWhatEachRestartBringsIsNoWarning(t *testing.T) {
+	for line, want := range map[string]string{
+		"[WARN] memberlist: Refuting a dead message (from: a)\n": "level=INFO",
+		"[WARN] memberlist: Refuting a dead message (from: b)\n": "level=WARN",
+	} {
+		var out bytes.Buffer
+		w := newLogWriter(slog.New(slog.NewTextHandler(&out, nil)), "a")
+		if _, err := w.Write([]byte(line)); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q became %q", line, out.String())
 		}
 	}
 }
