@@ -116,7 +116,7 @@ func TestWhatIsShownOfACertificateCanBeWrittenBack(t *testing.T) {
 		t.Errorf("the fingerprint of a key that is no longer kept: %+v", e.Problems)
 	}
 	e = refused(t, f.do("POST", api.PathApply, strings.Replace(string(got.body), "name: site", "name: other", 1)), api.TypeInvalid)
-	if len(e.Problems) != 1 || e.Problems[0].Field != "spec.keyFingerprint" {
+	if len(e.Problems) != 1 || e.Problems[0].Field != "spec.keyFingerprint" || !strings.Contains(e.Problems[0].Expected, "proxy-dataplane export") {
 		t.Errorf("the fingerprint of another resource's key: %+v", e.Problems)
 	}
 	e = refused(t, f.do("POST", api.PathApply, "kind: Certificate\nname: x\nspec: {chainFile: a, keyFile: b}\n"), api.TypeInvalid)

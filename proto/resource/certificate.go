@@ -121,7 +121,7 @@ func Restore(r, kept *fleetv1.Resource) (whole *fleetv1.Resource, problem *Probl
 	}
 	key := kept.GetCertificate().GetKey()
 	if key == "" {
-		return tell("the key itself: there is no certificate of this name yet")
+		return tell("the key itself, as keyFile or proxy-dataplane export has it: there is no certificate of this name yet")
 	}
 	signer, fault := certificate.ParseKey(key)
 	if fault != nil {
