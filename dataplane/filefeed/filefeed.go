@@ -50,8 +50,10 @@ type Feed struct {
 	asks wakeup.Signal // Reload was called
 
 	// owned by Run
-	source source
-	result *compile.Result // nil: nothing runs
+	source   source
+	result   *compile.Result // nil: nothing runs
+	missed   string          // what the look before did not find, or ""
+	toldGone bool            // that something is gone
 
 	mu    sync.Mutex
 	state State // guarded by mu
@@ -111,11 +113,28 @@ func (f *Feed) Run(ctx context.Context) error {
 		case <-f.asks:
 			retry = f.apply(ctx)
 		case <-ticker.C:
-			if changed, still := f.source.look(); still && (changed || retry) {
+			changed, still := f.source.look()
+			f.noticeGone()
+			if still && (changed || retry) {
 				retry = f.apply(ctx)
 			}
 		}
 	}
+}
+
+// noticeGone tells of a file that two looks in a row did not find: one may come between
+// the two moves of whoever replaces it. The node goes on, and would not start again.
+func (f *Feed) noticeGone() {
+	gone := f.source.gone
+	switch {
+	case gone != "" && gone == f.missed && !f.toldGone:
+		f.toldGone = true
+		f.log.Warn("a file is gone: what it said stays in force while the node runs", "file", gone)
+	case gone == "" && f.toldGone:
+		f.toldGone = false
+		f.log.Info("no file is missing any more", "file", f.c.Path)
+	}
+	f.missed = gone
 }
 
 // apply reads the file and makes it live. retry says that it may work later
@@ -148,6 +167,9 @@ func (f *Feed) apply(ctx context.Context) (retry bool) {
 func (f *Feed) same() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if len(f.state.Problems) > 0 || f.state.LastError != "" {
+		f.log.Info("the file says again what is in force", "file", f.c.Path, "revision", f.state.Running.Version.Revision)
+	}
 	f.state.Problems, f.state.LastError, f.state.Retrying = nil, "", false
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -80,6 +81,56 @@ func TestTheLastGoodResourcesStayWhateverTheFileSays(t *testing.T) {
 		if n := strings.Count(log.String(), "the port is in use"); n != 1 {
 			t.Errorf("said %d times that the port is in use", n)
 		}
+		if n := strings.Count(log.String(), "the file says again what is in force"); n != 1 {
+			t.Errorf("said %d times that what is wrong is over", n)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAFileThatIsGoneIsToldOnce(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		write := writer(t, dir)
+		var log bytes.Buffer
+		f := New(Config{
+			Path: filepath.Join(dir, "edge.yaml"), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			Apply: func(context.Context, *table.Table) error { return nil },
+		})
+		write("edge.yaml", one)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- f.Run(ctx) }()
+		said := func(gone, again int) {
+			t.Helper()
+			synctest.Wait()
+			if n, m := strings.Count(log.String(), "a file is gone"), strings.Count(log.String(), "no file is missing any more"); n != gone || m != again {
+				t.Errorf("%d and %d lines, want %d and %d:\n%s", n, m, gone, again, log.String())
+			}
+		}
+		time.Sleep(2*lookEvery + lookEvery/2) // between two looks
+		remove := func() {
+			if err := os.Remove(f.c.Path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		remove()
+		time.Sleep(lookEvery) // one look
+		write("edge.yaml", other)
+		time.Sleep(3 * lookEvery)
+		said(0, 0)
+		remove()
+		time.Sleep(5 * lookEvery)
+		said(1, 0)
+		if s := f.State(); s.Running.Version.Revision != 2 || s.Running.Tree.Len() != 1 {
+			t.Errorf("%+v", s)
+		}
+		write("edge.yaml", other)
+		time.Sleep(3 * lookEvery)
+		said(1, 1)
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)

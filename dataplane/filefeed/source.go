@@ -17,6 +17,7 @@ type source struct {
 	path   string
 	seen   map[string]stamp // how each of them looked when it was read
 	looked map[string]stamp // the same at the last look
+	gone   string           // one that was read and not found by the last look, or ""
 }
 
 // stamp is how a file looks from outside.
@@ -78,10 +79,13 @@ func readWhole(path string) (text []byte, seen stamp, err error) {
 // place is done, as far as can be told. The first half of a file is a configuration
 // too, one without the rest. A file that is not there is waited for.
 func (s *source) look() (changed, still bool) {
-	still = true
+	still, s.gone = true, ""
 	for path, seen := range s.seen {
 		now, err := look(path)
 		if err != nil {
+			if seen != (stamp{}) && (s.gone == "" || path < s.gone) {
+				s.gone = path
+			}
 			continue
 		}
 		changed = changed || now != seen
