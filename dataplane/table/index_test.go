@@ -3,6 +3,7 @@ package table
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -211,5 +212,50 @@ func TestTwinIsNamed(t *testing.T) {
 	}
 	if refused := edit.Add(&Route{Name: "three", Hosts: []string{"a.test"}, Priority: 1, Path: PathMatch{Kind: PathExact, Text: "/x"}}); len(refused) > 0 {
 		t.Errorf("another priority is no twin: %v", refused)
+	}
+}
+
+// TestTheDeepestHostsAndPathsAreMatched: a client may send deeper ones than any route has,
+// and what is looked up on the way has room for as many as routes can have.
+func TestTheDeepestHostsAndPathsAreMatched(t *testing.T) {
+	deepest := strings.TrimSuffix(strings.Repeat("a.", MaxWildcardLabels), ".")
+	near := &Route{Name: "near", Hosts: []string{"*.a"}, Path: PathMatch{Kind: PathAny}}
+	far := &Route{Name: "far", Hosts: []string{"*." + deepest}, Path: PathMatch{Kind: PathAny}}
+	hosts := build(t, near, far)
+	for labels, want := range map[int]*Route{1: nil, 2: near, MaxWildcardLabels: near, MaxWildcardLabels + 1: far, 127: far} {
+		host := strings.TrimSuffix(strings.Repeat("a.", labels), ".")
+		if got := hosts.Match(&Query{Host: []byte(host), Path: []byte("/")}); got != want {
+			t.Errorf("of %d labels: %s", labels, describeRoute(got))
+		}
+	}
+	for _, priority := range []int32{0, 1} { // with any, the lists of all that fits are made first
+		var routes []*Route
+		add := func(kind PathKind, text string) {
+			r := &Route{Name: fmt.Sprint(kind, text), Path: PathMatch{Kind: kind, Text: text}, Priority: priority}
+			if kind == PathRegex {
+				r.Path.Regex = regexp.MustCompile(`\A(?:` + text + `)\z`)
+			}
+			routes = append(routes, r)
+		}
+		add(PathPrefix, "/")
+		prefix := ""
+		for range MaxPrefixSegments {
+			prefix += "/a"
+			add(PathPrefix, prefix)
+			add(PathPrefix, prefix+"/")
+		}
+		add(PathExact, prefix+"/b")
+		add(PathRegex, "/.*")
+		add(PathAny, "")
+		paths := build(t, routes...)
+		for path, want := range map[string]string{
+			"/": "1/", "/b": "1/", "/a": "1/a", "/a/": "1/a/", "": "1/",
+			prefix: "1" + prefix, prefix + "/": "1" + prefix + "/", prefix + "/b": "0" + prefix + "/b",
+			prefix + strings.Repeat("/a", 1000): "1" + prefix + "/",
+		} {
+			if got := paths.Match(&Query{Path: []byte(path)}); got == nil || got.Name != want {
+				t.Errorf("priority %d, path %.100q: %s", priority, path, describeRoute(got))
+			}
+		}
 	}
 }
