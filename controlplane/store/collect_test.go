@@ -198,7 +198,7 @@ func TestAWriterThatSleptWritesItsBlobsAgain(t *testing.T) {
 // Writers go back and forth between a few trees, so that blobs become garbage and
 // are needed again, while others collect.
 func TestCollectionsAndCommitsRace(t *testing.T) {
-	const writers, commits, collectors = 4, 40, 2
+	const writers, commits, most, collectors = 4, 40, 400, 2
 	prefix := newPrefix(t)
 	var work, sweeps sync.WaitGroup
 	done, stop := context.WithCancel(t.Context())
@@ -220,7 +220,8 @@ func TestCollectionsAndCommitsRace(t *testing.T) {
 	for w := range writers {
 		s := open(t, prefix, nil)
 		work.Go(func() {
-			for i := range commits {
+			// They go on until the two have met: what is deleted is needed again.
+			for i := 0; i < commits || deleted.Load() == 0 && i < most; i++ {
 				for {
 					base, err := s.Current(t.Context())
 					if err != nil {
