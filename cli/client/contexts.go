@@ -6,10 +6,11 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/proxyfleet/proxyfleet/proto/durable"
 )
 
 // DefaultServer is where a control plane listens when nobody says otherwise.
@@ -65,21 +66,7 @@ func (c Contexts) Write(path string) error {
 	if err != nil {
 		return fmt.Errorf("context file %s: %w", path, err)
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("context file: %w", err)
-	}
-	// CreateTemp makes the file 0600.
-	tmp, err := os.CreateTemp(dir, ".proxyctl-*.tmp")
-	if err != nil {
-		return fmt.Errorf("context file: %w", err)
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }() // renamed by then, if all went well
-	_, err = tmp.Write(data)
-	if err := errors.Join(err, tmp.Close()); err != nil {
-		return fmt.Errorf("context file: %w", err)
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
+	if err := durable.Replace(path, data, nil); err != nil {
 		return fmt.Errorf("context file: %w", err)
 	}
 	return nil

@@ -18,6 +18,8 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+
+	"github.com/proxyfleet/proxyfleet/proto/durable"
 )
 
 const (
@@ -188,23 +190,12 @@ func prepare(dir string, logger *slog.Logger) (first bool, err error) {
 	if err := os.WriteFile(mark, nil, fileutil.PrivateFileMode); err != nil {
 		return false, err
 	}
-	return true, syncDir(dir)
+	return true, durable.SyncDir(dir)
 }
 
 // endFirstStart takes the mark of an unfinished first start away.
 func endFirstStart(dir string) error {
-	if err := os.Remove(filepath.Join(dir, firstStartFile)); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := fileutil.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(fileutil.Fsync(d), d.Close())
+	return durable.Remove(filepath.Join(dir, firstStartFile))
 }
 
 // segments guards etcd's own package variable: it is written once, before the

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/member"
+	"github.com/proxyfleet/proxyfleet/proto/durable"
 )
 
 const (
@@ -95,13 +96,9 @@ func SaveDecision(dir string, d member.Decision, note string) error {
 	if d.Drained {
 		name, other, text = drainedName, undrainedName, []byte(note+"\n")
 	}
-	err := replace(dir, name, appendDecision(text, d), func() error { return nil })
+	err := durable.Replace(filepath.Join(dir, name), appendDecision(text, d), nil)
 	if err == nil {
-		if err = os.Remove(filepath.Join(dir, other)); err == nil {
-			err = syncDir(dir)
-		} else if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
+		err = durable.Remove(filepath.Join(dir, other))
 	}
 	if err != nil {
 		return fmt.Errorf("whether the node is drained: %w", err)

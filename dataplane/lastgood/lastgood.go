@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/proto/durable"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
 	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
@@ -189,7 +190,7 @@ func (f *File) write(s *table.Configuration) error {
 	f.mu.Lock()
 	damaged := f.damaged
 	f.mu.Unlock()
-	return replace(f.dir, fileName, f.encode(s), func() error {
+	return durable.Replace(filepath.Join(f.dir, fileName), f.encode(s), func() error {
 		if damaged {
 			return nil
 		}
@@ -199,39 +200,6 @@ func (f *File) write(s *table.Configuration) error {
 		}
 		return err
 	})
-}
-
-// replace puts a file in place of the one of that name, whole or not at all. before
-// is called when only that is left to do. The directory is made again if it was deleted
-// under the node.
-func replace(dir, name string, text []byte, before func() error) error {
-	temporary, err := os.CreateTemp(dir, name+".*") // mode 0600
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(dir, 0o700); err == nil {
-			temporary, err = os.CreateTemp(dir, name+".*")
-		}
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(temporary.Name()) }() // after the rename there is nothing to remove
-	_, err = temporary.Write(text)
-	if err == nil {
-		err = temporary.Sync()
-	}
-	if closed := temporary.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = before()
-	}
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(temporary.Name(), filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return syncDir(dir)
 }
 
 func (f *File) read(path string) (table.Configuration, time.Time, error) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/member"
+	"github.com/proxyfleet/proxyfleet/proto/durable"
 )
 
 const (
@@ -47,7 +48,7 @@ func LoadList(dir string) (member.List, error) {
 // SaveList keeps a list: when it returns nil, LoadList will return that,
 // whatever happens to the machine.
 func SaveList(dir string, l member.List) error {
-	if err := replace(dir, listName, encodeList(l), func() error { return nil }); err != nil {
+	if err := durable.Replace(filepath.Join(dir, listName), encodeList(l), nil); err != nil {
 		return fmt.Errorf("list of expected members: %w", err)
 	}
 	return nil
@@ -56,14 +57,7 @@ func SaveList(dir string, l member.List) error {
 // ForgetList takes back what SaveList kept: when it returns nil, LoadList finds nothing,
 // whatever happens to the machine.
 func ForgetList(dir string) error {
-	err := os.Remove(filepath.Join(dir, listName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
+	if err := durable.Remove(filepath.Join(dir, listName)); err != nil {
 		return fmt.Errorf("list of expected members: %w", err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/proxyfleet/proxyfleet/proto/durable"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
 )
@@ -72,9 +73,8 @@ func (t *Tickets) Write(keys *fleetv1.TicketKeys) error {
 	if err != nil {
 		return fmt.Errorf("session-ticket keys of revision %d cannot be encoded", keys.GetRevision())
 	}
-	dir := filepath.Dir(t.path)
-	if err := t.key.Keep(filepath.Join(dir, keyName)); err != nil {
+	if err := t.key.Keep(filepath.Join(filepath.Dir(t.path), keyName)); err != nil {
 		return err
 	}
-	return replace(dir, ticketsName, t.key.Seal(plain, []byte(aboutTickets)), func() error { return nil })
+	return durable.Replace(t.path, t.key.Seal(plain, []byte(aboutTickets)), nil)
 }

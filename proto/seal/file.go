@@ -6,8 +6,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
+
+	"github.com/proxyfleet/proxyfleet/proto/durable"
 )
 
 // maxFile is more than a key with some white space.
@@ -48,7 +49,7 @@ func CreateFile(path string) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := write(path, text+"\n"); err != nil {
+	if err := durable.Create(path, []byte(text+"\n")); err != nil {
 		return nil, fmt.Errorf("seal key: %w", err)
 	}
 	return k, nil
@@ -59,7 +60,7 @@ func CreateFile(path string) (*Key, error) {
 func (k *Key) Keep(path string) error {
 	_, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = write(path, k.text+"\n"); errors.Is(err, fs.ErrExist) {
+		if err = durable.Create(path, []byte(k.text+"\n")); errors.Is(err, fs.ErrExist) {
 			return nil // another process was faster
 		}
 	}
@@ -67,55 +68,6 @@ func (k *Key) Keep(path string) error {
 		return fmt.Errorf("seal key: %w", err)
 	}
 	return nil
-}
-
-func write(path, text string) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	_, err = f.WriteString(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return err
-	}
-	// A link, unlike a rename, does not replace a key that another process made.
-	switch err := os.Link(f.Name(), path); {
-	case err == nil:
-		return syncDir(dir)
-	case errors.Is(err, fs.ErrExist):
-		return err
-	}
-	// File systems without links.
-	if _, err := os.Lstat(path); err == nil {
-		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// syncDir makes a new name in a directory last over a power failure.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // which has nothing of the kind
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // OpenFile reads the key of a file, or makes one.

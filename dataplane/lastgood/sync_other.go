@@ -1,6 +1,0 @@
-//go:build !unix
-
-package lastgood
-
-// syncDir has no equivalent here.
-func syncDir(string) error { return nil }
