@@ -242,18 +242,9 @@ func (a *applier) try(ctx context.Context, t *attempt) {
 		a.f.counts.retries.Add(1)
 	}
 	a.f.log.Warn("configuration: not applied, will try again", "version", t.version, "error", err, "retry_in", delay)
-	a.refuse(answer{version: t.version, kind: fleetv1.Nack_LOCAL, problems: problemsOf(err)})
-}
-
-// problemsOf is an error of Apply as the control plane shows it.
-func problemsOf(err error) []resource.Problem {
-	var detailed interface{ Problems() []resource.Problem }
-	if errors.As(err, &detailed) {
-		if ps := detailed.Problems(); len(ps) > 0 {
-			return ps
-		}
-	}
-	return []resource.Problem{{Got: err.Error(), Expected: "to be applied on this node; it tries again by itself"}}
+	a.refuse(answer{version: t.version, kind: fleetv1.Nack_LOCAL, problems: []resource.Problem{{
+		Got: err.Error(), Expected: "to be applied on this node; it tries again by itself",
+	}}})
 }
 
 func (a *applier) acknowledge(v tree.Version) {

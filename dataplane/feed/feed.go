@@ -46,8 +46,7 @@ type Config struct {
 
 	// Apply puts a table into force: it binds what the table needs and swaps.
 	// An error leaves the old table in force; the feed tries again by itself. It
-	// is called by one goroutine at a time. An error that has a method
-	// Problems() []resource.Problem is reported by these.
+	// is called by one goroutine at a time.
 	Apply func(ctx context.Context, next *table.Table) error
 	// Boot is the last known good configuration: it is put into force before any
 	// control plane is asked. nil: there is none.

@@ -313,20 +313,6 @@ func TestHungApplyBecomesALocalNack(t *testing.T) {
 	})
 }
 
-type detailedError struct{ ps []resource.Problem }
-
-func (detailedError) Error() string                  { return "listener front: in use" }
-func (e detailedError) Problems() []resource.Problem { return e.ps }
-
-func TestProblemsOfApplyTravelWithTheirResources(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := start(t)
-		l, _ := n.accept()
-		n.setRefuse(errors.Join(errors.New("apply"), detailedError{[]resource.Problem{{Kind: "Listener", Name: "front", Field: "spec.port", Got: "in use"}}}))
-		n.wantNack(l, l.send(nil, tree.Tree{}, 1, 1), fleetv1.Nack_LOCAL, "Listener/front: spec.port")
-	})
-}
-
 func TestNackIsBounded(t *testing.T) {
 	a := answer{kind: fleetv1.Nack_PERMANENT}
 	for range 1000 {
