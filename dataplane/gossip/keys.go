@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -99,22 +98,4 @@ func ReadKeyFile(name string) (Keys, error) {
 		return Keys{}, fmt.Errorf("gossip key file %s: %w", name, err)
 	}
 	return k, nil
-}
-
-// WriteKeyFile makes a file with one new key. A file that is there stays, and is
-// an error that errors.Is calls fs.ErrExist.
-func WriteKeyFile(name string) error {
-	var key [keySize]byte
-	if _, err := rand.Read(key[:]); err != nil {
-		return fmt.Errorf("gossip key: %w", err)
-	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("gossip key file: %w", err)
-	}
-	_, err = f.WriteString(base64.StdEncoding.EncodeToString(key[:]) + "\n")
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("gossip key file: %w", err)
-	}
-	return nil
 }

@@ -62,19 +62,12 @@ func TestKeysAreNotPrinted(t *testing.T) {
 
 func TestAKeyFileIsItsOwnersAlone(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "gossip.key")
-	if err := WriteKeyFile(name); err != nil {
+	if err := os.WriteFile(name, []byte(key(1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	k, err := ReadKeyFile(name)
 	if err != nil || len(k.list) != 1 {
 		t.Fatal(k, err)
-	}
-	before, _ := os.ReadFile(name)
-	if err := WriteKeyFile(name); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("a second time: %v", err)
-	}
-	if after, _ := os.ReadFile(name); !bytes.Equal(before, after) {
-		t.Error("the key changed")
 	}
 	if runtime.GOOS != "windows" {
 		if err := os.Chmod(name, 0o640); err != nil {
