@@ -113,15 +113,16 @@ func appendBody(head []byte, framing message.Framing, body *string, o *message.O
 }
 
 func TestEveryStatusHasItsLine(t *testing.T) {
-	for status := uint16(100); status < 600; status++ {
+	phrases := map[uint16]string{100: "Continue", 200: "OK", 413: "Content Too Large", 511: "Network Authentication Required", 599: ""}
+	for status := uint16(100); status < 1000; status++ {
 		o := message.Out{Status: status, Minor: 1}
-		wire := http1.AppendResponse(nil, &o)
-		if want := fmt.Sprintf("HTTP/1.1 %d %s\r\n\r\n", status, http1.ReasonPhrase(status)); string(wire) != want {
-			t.Errorf("%q, want %q", wire, want)
+		wire := string(http1.AppendResponse(nil, &o))
+		phrase, ok := strings.CutPrefix(wire, fmt.Sprintf("HTTP/1.1 %d ", status))
+		if phrase, whole := strings.CutSuffix(phrase, "\r\n\r\n"); !ok || !whole || strings.ContainsAny(phrase, "\r\n") {
+			t.Errorf("%d: %q", status, wire)
+		} else if want, known := phrases[status]; known && phrase != want {
+			t.Errorf("%d: %q, want %q", status, phrase, want)
 		}
-	}
-	if http1.ReasonPhrase(999) != "" || http1.ReasonPhrase(404) != "Not Found" {
-		t.Error("phrases")
 	}
 }
 

@@ -1,16 +1,7 @@
 package http1
 
-// ReasonPhrase is the standard phrase of a status code, "" if it has none. The
-// client ignores it (RFC 9112 section 4).
-func ReasonPhrase(status uint16) string {
-	if status >= uint16(len(phrases)) {
-		return ""
-	}
-	return phrases[status]
-}
-
 // phrases is the status code registry of RFC 9110 section 15 and its
-// extensions.
+// extensions. Clients ignore them (RFC 9112 section 4).
 var phrases = [...]string{
 	100: "Continue", 101: "Switching Protocols", 102: "Processing", 103: "Early Hints",
 
