@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
+	"github.com/proxyfleet/proxyfleet/proto/durable"
 	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
@@ -23,17 +23,10 @@ const (
 
 // writeKey makes the key of the nodes' gossip; one of an earlier demo stays.
 func writeKey(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("demo: gossip key: %w", err)
-	}
 	var key [keySize]byte
 	_, _ = rand.Read(key[:]) // never fails: it ends the program instead
-	_, err = f.WriteString(base64.StdEncoding.EncodeToString(key[:]) + "\n")
-	if err := errors.Join(err, f.Close()); err != nil {
+	err := durable.Create(path, []byte(base64.StdEncoding.EncodeToString(key[:])+"\n"))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("demo: gossip key: %w", err)
 	}
 	return nil
