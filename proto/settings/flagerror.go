@@ -11,9 +11,27 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
-// FlagError says in words what pflag found wrong with a command line, and which of the
-// flags was probably meant. Other errors stay as they are.
-func FlagError(f *pflag.FlagSet, err error) error {
+// Command is what WrongFlag looks at of a command of cobra's, which only the mains know.
+type Command interface {
+	Flags() *pflag.FlagSet
+	HasSubCommands() bool
+	ValidateArgs(args []string) error
+}
+
+// WrongFlag says in words what pflag found wrong with a command line, and which of the flags
+// was probably meant. A command that does not exist has no flags, and is what is wrong then:
+// of a command that has others ValidateArgs is to refuse words that name none of them, as
+// NoSuchCommand does. Other errors stay as they are.
+func WrongFlag[C Command](c C, err error) error {
+	if c.HasSubCommands() {
+		if noCommand := c.ValidateArgs(c.Flags().Args()); noCommand != nil {
+			return noCommand
+		}
+	}
+	return flagError(c.Flags(), err)
+}
+
+func flagError(f *pflag.FlagSet, err error) error {
 	var unknown *pflag.NotExistError
 	var empty *pflag.ValueRequiredError
 	var wrong *pflag.InvalidValueError

@@ -109,6 +109,15 @@ func TestAVariableThatNobodyReadsIsToldWithTheNearestOne(t *testing.T) {
 	}
 }
 
+// command has one other command: serve.
+type command struct{ flags *pflag.FlagSet }
+
+func (c command) Flags() *pflag.FlagSet { return c.flags }
+func (command) HasSubCommands() bool    { return true }
+func (command) ValidateArgs(args []string) error {
+	return settings.NoSuchCommand(args, func(string) []string { return []string{"serve"} })
+}
+
 func TestWhatIsWrongWithAFlagIsSaidInWords(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"--node-idd a", "unknown flag: --node-idd (did you mean --node-id?)"},
@@ -121,6 +130,7 @@ func TestWhatIsWrongWithAFlagIsSaidInWords(t *testing.T) {
 		{"--loops 99999999999999999999", `--loops: "99999999999999999999": the number is too large or too small`},
 		{"--insecure=maybe", `--insecure: "maybe": expected true or false`},
 		{"--wait 5", `--wait: "5": expected a duration, such as 30s or 1m30s`},
+		{"srve --loops many", `unknown command "srve" (did you mean "serve"?)`},
 		{"--labels zone", `--labels: "zone": zone must be formatted as key=value`},
 	} {
 		f := pflag.NewFlagSet("test", pflag.ContinueOnError)
@@ -130,7 +140,7 @@ func TestWhatIsWrongWithAFlagIsSaidInWords(t *testing.T) {
 		f.Bool("insecure", false, "")
 		f.Duration("wait", 0, "")
 		f.StringToString("labels", nil, "")
-		if err := settings.FlagError(f, f.Parse(strings.Fields(c.args))); err == nil || err.Error() != c.want {
+		if err := settings.WrongFlag(command{f}, f.Parse(strings.Fields(c.args))); err == nil || err.Error() != c.want {
 			t.Errorf("%s: %v, want %s", c.args, err, c.want)
 		}
 	}

@@ -126,7 +126,7 @@ Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answer
 	}
 	// Files complete where a flag takes one.
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
-	root.SetFlagErrorFunc(wrongFlag)
+	root.SetFlagErrorFunc(settings.WrongFlag)
 	root.SetVersionTemplate("{{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.server, "server", "", "URL of the control plane (default: the current context's, else "+client.DefaultServer+")")
@@ -165,17 +165,6 @@ const (
 
 // showHelp is what a command does that only groups others.
 func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-
-// wrongFlag says what is wrong with a command line's flags. A command that does not exist
-// has none, and is what is wrong then.
-func wrongFlag(cmd *cobra.Command, err error) error {
-	if cmd.HasSubCommands() {
-		if noCommand := cmd.ValidateArgs(cmd.Flags().Args()); noCommand != nil {
-			return noCommand
-		}
-	}
-	return settings.FlagError(cmd.Flags(), err)
-}
 
 // noSuchCommand refuses words that name none of a command's commands.
 func noSuchCommand(cmd *cobra.Command, args []string) error {

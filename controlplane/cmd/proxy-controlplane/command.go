@@ -123,7 +123,7 @@ func newCommand(w world) *cobra.Command {
 	}
 	command.Flags().AddFlagSet(o.flags())
 	command.Flags().SortFlags = false
-	command.SetFlagErrorFunc(wrongFlag)
+	command.SetFlagErrorFunc(settings.WrongFlag)
 	command.SetVersionTemplate("{{.Version}}\n")
 	command.CompletionOptions.DisableDefaultCmd = true
 	command.AddCommand(&cobra.Command{
@@ -150,7 +150,7 @@ func refuseTopics(root *cobra.Command) (refused func() error) {
 			help.Args = func(_ *cobra.Command, topic []string) error {
 				_, rest, err := root.Find(topic)
 				if err == nil {
-					err = noSuchCommand(root, rest)
+					err = root.ValidateArgs(rest)
 				}
 				return err
 			}
@@ -160,24 +160,13 @@ func refuseTopics(root *cobra.Command) (refused func() error) {
 	show := root.HelpFunc()
 	root.SetHelpFunc(func(c *cobra.Command, args []string) {
 		if c == root {
-			if err = noSuchCommand(c, c.Flags().Args()); err != nil {
+			if err = c.ValidateArgs(c.Flags().Args()); err != nil {
 				return
 			}
 		}
 		show(c, args)
 	})
 	return func() error { return err }
-}
-
-// wrongFlag says what is wrong with a command line's flags. A command that does not exist
-// has none, and is what is wrong then.
-func wrongFlag(c *cobra.Command, err error) error {
-	if c.HasSubCommands() {
-		if noCommand := noSuchCommand(c, c.Flags().Args()); noCommand != nil {
-			return noCommand
-		}
-	}
-	return settings.FlagError(c.Flags(), err)
 }
 
 // noSuchCommand refuses words that name no command.

@@ -112,7 +112,7 @@ func newCommand(w world) *cobra.Command {
 		},
 	}
 	o.define(command.Flags())
-	command.SetFlagErrorFunc(wrongFlag)
+	command.SetFlagErrorFunc(settings.WrongFlag)
 	command.SetVersionTemplate("{{.Version}}\n")
 	command.CompletionOptions.DisableDefaultCmd = true
 	command.AddCommand(newUpgradeCommand(w), newExportCommand(w), newAgentCommand(w), newLintCommand(w), newExplainCommand(w))
@@ -138,7 +138,7 @@ func refuseTopics(root *cobra.Command) (refused func() error) {
 			help.Args = func(_ *cobra.Command, topic []string) error {
 				_, rest, err := root.Find(topic)
 				if err == nil {
-					err = noSuchCommand(root, rest)
+					err = root.ValidateArgs(rest)
 				}
 				return err
 			}
@@ -148,7 +148,7 @@ func refuseTopics(root *cobra.Command) (refused func() error) {
 	show := root.HelpFunc()
 	root.SetHelpFunc(func(c *cobra.Command, args []string) {
 		if c == root {
-			if err = noSuchCommand(c, c.Flags().Args()); err != nil {
+			if err = c.ValidateArgs(c.Flags().Args()); err != nil {
 				return
 			}
 		}
@@ -158,17 +158,6 @@ func refuseTopics(root *cobra.Command) (refused func() error) {
 }
 
 const helpName = "help"
-
-// wrongFlag says what is wrong with a command line's flags. A command that does not exist
-// has none, and is what is wrong then.
-func wrongFlag(c *cobra.Command, err error) error {
-	if c.HasSubCommands() {
-		if noCommand := noSuchCommand(c, c.Flags().Args()); noCommand != nil {
-			return noCommand
-		}
-	}
-	return settings.FlagError(c.Flags(), err)
-}
 
 // noSuchCommand refuses words that name no command.
 func noSuchCommand(c *cobra.Command, args []string) error {
