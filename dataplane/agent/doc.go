@@ -122,6 +122,7 @@
 //	                   insist     its memory and its priority
 //	                   scribe     its messages
 //	the main process   supervisor what is wanted, how the agent stands, when the next starts
+//	                   vips       a table's virtual IPs, as the agent is told them
 //	                   life       one agent, from its start to its end
 //	                   copies     the sockets that came from it
 //	both               conn, wire

@@ -235,52 +235,12 @@ func (v *vips) follow(t *table.Table) {
 	v.names = names
 	v.mu.Unlock()
 	if v.supervisor != nil {
-		v.supervisor.SetVIPs(agentVIPs(t))
+		v.supervisor.SetVIPs(agent.VIPs(t))
 		return
 	}
 	if len(names) > 0 && !told {
 		v.logger.Warn("virtual IPs of the configuration are not held by this node: gossip is off", "first", names[0], "number", len(names))
 	}
-}
-
-// agentVIPs are a table's virtual IPs as the agent is told them.
-func agentVIPs(t *table.Table) []*fleetv1.AgentVip {
-	var all []*fleetv1.AgentVip
-	byName := make(map[string]*fleetv1.AgentVip, len(t.VirtualIPs))
-	for i := range t.VirtualIPs {
-		w := agentVIP(&t.VirtualIPs[i])
-		all = append(all, w)
-		byName[w.GetName()] = w
-	}
-	// Each address of each listener once: where listeners name none they have all virtual IPs.
-	for i := range t.Listeners {
-		l := &t.Listeners[i]
-		for _, a := range l.Addresses {
-			if w := byName[a.VIP]; w != nil && a.Kind == table.AddressVIP {
-				w.Ports = append(w.Ports, &fleetv1.AgentPort{Port: uint32(l.Port), Backlog: int32(l.Backlog)}) //nolint:gosec // bounded by the schema
-			}
-		}
-	}
-	return all
-}
-
-// agentVIP is a virtual IP as the agent is told it, without its ports.
-func agentVIP(v *table.VirtualIP) *fleetv1.AgentVip {
-	w := &fleetv1.AgentVip{
-		Name: v.Name, Address: v.IP.String(), Nodes: v.Nodes, Preference: v.Preference, Preempt: v.Preempt,
-		Labels: map[string]string{},
-	}
-	for _, l := range v.Labels {
-		w.Labels[l.Name] = l.Value
-	}
-	switch v.Policy {
-	case table.PartitionMajority:
-		w.Policy = fleetv1.VirtualIP_MAJORITY
-	case table.PartitionAvailability:
-		w.Policy = fleetv1.VirtualIP_AVAILABILITY
-	case table.PartitionDefault:
-	}
-	return w
 }
 
 // resign lets go of what the node holds, to a successor if one is ready in time,
