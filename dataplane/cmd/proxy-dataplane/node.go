@@ -175,8 +175,7 @@ func (n *node) build() (config admin.Config, err error) {
 	if n.engine, err = evloop.New(engine); err != nil {
 		return config, err
 	}
-	n.vips = newVIPs(o, n.engine, n.world.stderr, n.logger)
-	n.vips.begin = n.begins()
+	n.vips = newVIPs(o, n.engine, n.begins(), n.world.stderr, n.logger)
 	n.drainer = fleetstate.NewDrainer(fleetstate.DrainerConfig{
 		NodeID: o.nodeID, Engine: n.engine, Logger: n.logger,
 		Resign:  func(ctx context.Context) { n.vips.resign(ctx, isDrained) },
@@ -294,7 +293,7 @@ func (n *node) remember() (*table.Configuration, error) {
 	if err := n.drainer.Remember(dir, n.predecessor == nil); err != nil {
 		return nil, err
 	}
-	n.vips.remember(dir)
+	n.vips.lists.remember(dir)
 	n.control = control.Open(control.Config{Dir: dir, Upgrade: n.upgrade, DrainTimeout: n.options.drainTimeout, Logger: n.logger})
 	var last *table.Configuration
 	if saved, ok := n.lastGood.Load(); ok {
@@ -341,7 +340,7 @@ func (n *node) apply(ctx context.Context, t *table.Table) error {
 // fleetState takes what the control plane says of nodes. It does not block.
 func (n *node) fleetState(s *fleetv1.FleetState) {
 	n.drainer.Take(s)
-	n.vips.take(s)
+	n.vips.lists.take(s)
 	n.tickets.Take(s)
 }
 

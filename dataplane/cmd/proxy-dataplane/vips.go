@@ -7,21 +7,16 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"slices"
 	"sync"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/admin"
 	"github.com/proxyfleet/proxyfleet/dataplane/agent"
 	"github.com/proxyfleet/proxyfleet/dataplane/evloop"
 	"github.com/proxyfleet/proxyfleet/dataplane/feed"
-	"github.com/proxyfleet/proxyfleet/dataplane/fleetstate"
-	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
-	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -30,48 +25,21 @@ const (
 	noGossip = "gossip is off on this node: it needs --gossip-key-file, --insecure, or a --gossip-address on loopback"
 )
 
-// away is a reason for which the node holds nothing.
-type away uint8
-
-const (
-	isDrained away = iota
-	handsOver
-	leavesForGood
-	reasons
-)
-
-// says is the reason for people.
-func (a away) says(node string) string {
-	switch a {
-	case isDrained:
-		return "it is drained: proxyctl undrain " + node
-	case handsOver:
-		return "it is being upgraded"
-	case leavesForGood:
-		return "it stops"
-	case reasons:
-	}
-	return ""
-}
-
 // vips is the node's part in virtual IPs.
 type vips struct {
+	// immutable
 	options    options
 	logger     *slog.Logger
 	supervisor *agent.Supervisor // nil: gossip is off
-	lists      *fleetstate.Lists
+	lists      *vipLists
 	changed    wakeup.Signal   // a Status should be sent
 	probe      selfProbe       // nil where supervisor is
-	begin      <-chan struct{} // closed when this process is the node's; set before parts start
-	listsDir   string          // where lists are kept; likewise
+	begin      <-chan struct{} // closed when this process is the node's
 
 	// guarded by mu
-	mu           sync.Mutex
-	names        []string // of the virtual IPs of the table
-	reason       [reasons]bool
-	forgot       bool // the list that was kept: see takesNoPart
-	cannotForget bool
-	told         uint64 // the revision of the last list, where the node takes no part
+	mu     sync.Mutex
+	names  []string // of the virtual IPs of the table
+	reason [reasons]bool
 }
 
 // selfProbe asks whether a client would be served.
@@ -81,18 +49,22 @@ type selfProbe interface {
 	Fault() string
 }
 
-func newVIPs(o options, e *evloop.Engine, messages io.Writer, logger *slog.Logger) *vips {
-	v := &vips{options: o, logger: logger, changed: wakeup.NewSignal()}
-	v.lists = fleetstate.NewLists(v.goBy, logger)
-	if o.gossipAddress == "" {
-		if o.resources == "" {
-			logger.Info("gossip is off: this node takes no part in virtual IPs", "on", "--gossip-key-file, --insecure, or a --gossip-address on loopback")
-		}
-		return v
+func newVIPs(o options, e *evloop.Engine, begin <-chan struct{}, messages io.Writer, logger *slog.Logger) *vips {
+	v := &vips{options: o, logger: logger, changed: wakeup.NewSignal(), begin: begin}
+	if o.gossipAddress != "" {
+		v.probe = e.SelfProbe()
+		v.supervisor = agent.New(v.agent(e, messages))
+	} else if o.resources == "" {
+		logger.Info("gossip is off: this node takes no part in virtual IPs", "on", "--gossip-key-file, --insecure, or a --gossip-address on loopback")
 	}
-	pulse := e.Pulse()
-	v.probe = e.SelfProbe()
-	v.supervisor = agent.New(agent.Config{
+	v.lists = newVIPLists(o.nodeID, v.supervisor, begin, v.changed, logger)
+	return v
+}
+
+// agent says how the vip-agent is started, and what it has to do with the engine.
+func (v *vips) agent(e *evloop.Engine, messages io.Writer) agent.Config {
+	o, pulse := &v.options, e.Pulse()
+	return agent.Config{
 		Start: &fleetv1.AgentStart{
 			NodeId: o.nodeID, Labels: o.labels, GossipAddress: o.gossipAddress, GossipJoin: o.gossipJoin,
 			GossipKeyFile: o.gossipKeyFile, Insecure: o.insecure, Witness: o.witness, LogLevel: int32(o.level),
@@ -106,9 +78,8 @@ func newVIPs(o options, e *evloop.Engine, messages io.Writer, logger *slog.Logge
 		Engine:  e,
 		Pulse:   func() (alive, healthy bool) { return pulse.Beat(), v.probe.Fault() == "" },
 		Changed: v.changed.Send,
-		Logger:  logger,
-	})
-	return v
+		Logger:  v.logger,
+	}
 }
 
 // mayHold says whether this node may come to hold a virtual IP.
@@ -117,74 +88,6 @@ func (o *options) mayHold(v *table.VirtualIP) bool {
 		value, ok = o.labels[name]
 		return value, ok
 	})
-}
-
-// remember takes up the list that was kept in a directory, or forgets it.
-func (v *vips) remember(dir string) {
-	v.listsDir = dir
-	if v.takesNoPart() {
-		return
-	}
-	if list := v.lists.Remember(dir); v.supervisor != nil && list.Revision != 0 {
-		v.supervisor.SetList(list.Revision, list.IDs)
-	}
-}
-
-// takesNoPart says that the node grants nothing, by whatever list, and will by none that
-// there was: it does not gossip, and has forgotten the list that it kept when it did. So
-// a fleet that turns gossip on goes by a list of then, whatever became of its machines. In
-// an upgrade the process before may keep lists until this one serves.
-func (v *vips) takesNoPart() bool {
-	if v.supervisor != nil {
-		return false
-	}
-	select {
-	case <-v.begin:
-	default:
-		return false
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.forgot || v.cannotForget {
-		return v.forgot
-	}
-	if v.listsDir != "" {
-		if err := lastgood.ForgetList(v.listsDir); err != nil {
-			v.logger.Error("virtual IPs: this node counts as one that grants", "error", err)
-			v.cannotForget = true
-			return false
-		}
-	}
-	v.forgot = true
-	return true
-}
-
-// take takes the list of expected members, if the node goes by one. One that the control
-// plane has for a node that grants nothing still may not be the latest: the next one tells.
-func (v *vips) take(s *fleetv1.FleetState) {
-	i := slices.IndexFunc(s.GetMembers(), func(m *fleetv1.Member) bool { return m.GetNodeId() == v.options.nodeID })
-	switch {
-	case v.takesNoPart():
-		v.mu.Lock()
-		news := v.told != s.GetListRevision()
-		v.told = s.GetListRevision()
-		v.mu.Unlock()
-		if news { // a control plane of an older build waits for its word
-			v.changed.Send()
-		}
-	case v.supervisor != nil && i >= 0 && s.GetMembers()[i].GetGrantsNothing():
-	default:
-		v.lists.Take(s)
-	}
-}
-
-// goBy goes by a list of expected members from now on.
-func (v *vips) goBy(list member.List) {
-	if v.supervisor != nil {
-		v.supervisor.SetList(list.Revision, list.IDs) // it says when that is in force
-	} else {
-		v.changed.Send()
-	}
 }
 
 // Run takes part from when begin is closed until ctx ends.
@@ -196,12 +99,12 @@ func (v *vips) Run(ctx context.Context) error {
 		return nil
 	case <-v.begin:
 	}
-	if v.takesNoPart() {
+	if v.lists.takesNoPart() {
 		<-ctx.Done()
 		return nil
 	}
-	v.lists.Recall()                         // before the vip-agent grants by the list before
-	wait.Go(func() { _ = v.lists.Run(ctx) }) // it ends with ctx alone
+	v.lists.recall() // before the vip-agent grants by the list before
+	wait.Go(func() { v.lists.run(ctx) })
 	if v.supervisor == nil {
 		<-ctx.Done()
 		return nil
@@ -243,81 +146,20 @@ func (v *vips) follow(t *table.Table) {
 	}
 }
 
-// resign lets go of what the node holds, to a successor if one is ready in time,
-// and takes nothing until the reason is gone.
-func (v *vips) resign(ctx context.Context, why away) {
-	v.mu.Lock()
-	v.reason[why] = true
-	v.mu.Unlock()
-	if v.supervisor != nil {
-		v.supervisor.Resign(ctx)
-	}
-}
-
-// resume takes a reason back.
-func (v *vips) resume(why away) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.reason[why] = false
-	if v.supervisor != nil && v.reason == ([reasons]bool{}) {
-		v.supervisor.Resume()
-	}
-}
-
 // say is what the control plane is told.
 func (v *vips) say() feed.VIPs {
 	v.mu.Lock()
 	names, why := v.names, v.whyAway()
 	v.mu.Unlock()
-	list := v.lists.List()
-	said := feed.VIPs{Kept: list, GrantsBy: list.Revision}
-	if v.takesNoPart() {
-		v.mu.Lock()
-		said = feed.VIPs{GrantsBy: v.told, GrantsNothing: true}
-		v.mu.Unlock()
-	}
+	said := v.lists.say()
 	if v.supervisor != nil {
-		said.GrantsBy, said.Statuses = v.supervisor.ListRevision(), explain(v.supervisor.Statuses(), why)
+		said.Statuses = explain(v.supervisor.Statuses(), why)
 		return said
 	}
 	for _, name := range names {
 		said.Statuses = append(said.Statuses, &fleetv1.VipStatus{Vip: name, State: fleetv1.VipStatus_IDLE, NotEligible: noGossip})
 	}
 	return said
-}
-
-// whyAway is a reason for taking no virtual IP that only the main process knows; empty:
-// there is none. mu is held.
-func (v *vips) whyAway() string {
-	for why := range reasons {
-		if v.reason[why] {
-			return why.says(v.options.nodeID)
-		}
-	}
-	if v.probe != nil && v.probe.Fault() != "" {
-		return "its self-probe fails: " + v.probe.Fault()
-	}
-	return ""
-}
-
-// explain gives the reason to those that have none, or the agent's less telling one of
-// the same. What else the agent says stands: it would keep the node from that virtual
-// IP without this reason too.
-func explain(statuses []*fleetv1.VipStatus, why string) []*fleetv1.VipStatus {
-	if why == "" {
-		return statuses
-	}
-	for i, s := range statuses {
-		switch s.GetNotEligible() {
-		case "", agent.HasResigned, agent.HandsOver, agent.FailsItsSelfProbe:
-		default:
-			continue
-		}
-		s = proto.CloneOf(s) // it is shared
-		s.NotEligible = why
-		statuses[i] = s
-	}
-	return statuses
 }
 
 // state is what the admin address shows.
