@@ -11,9 +11,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 // TestChildrenDieWithAKilledDemo starts a process that starts a child as the
@@ -37,7 +38,7 @@ func TestChildrenDieWithAKilledDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := 0
-	eventually(t, "the child starts", func() bool {
+	waittest.Until(t, "the child starts", func() bool {
 		data, err := os.ReadFile(filepath.Join(dir, "pid"))
 		if err != nil || !strings.HasSuffix(string(data), "\n") {
 			return false
@@ -49,7 +50,7 @@ func TestChildrenDieWithAKilledDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = parent.Wait() // it was killed
-	eventually(t, "the child ends", func() bool {
+	waittest.Until(t, "the child ends", func() bool {
 		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 			return true
 		}
@@ -114,19 +115,6 @@ func TestWhatADeadChildLeftBehindEndsWithTheRest(t *testing.T) {
 	stopChildren([]*child{c}, stopGrace)
 	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("process %d is left: %v", pid, err)
-	}
-}
-
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	late, look := time.After(10*time.Second), time.NewTicker(10*time.Millisecond)
-	defer look.Stop()
-	for !holds() {
-		select {
-		case <-look.C:
-		case <-late:
-			t.Fatalf("not in time: %s", what)
-		}
 	}
 }
 

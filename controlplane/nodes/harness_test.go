@@ -17,6 +17,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -68,11 +69,7 @@ func (r *Registry) statusOf(id string) (api.NodeStatus, bool) {
 // eventually waits for what must become true. It is called in a bubble.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
+	waittest.Until(t, what, ok)
 	synctest.Wait()
 }
 

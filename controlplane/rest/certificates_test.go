@@ -11,6 +11,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	"github.com/proxyfleet/proxyfleet/proto/certificate/certificatetest"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 // certificateBody is a certificate as clients send it.
@@ -201,9 +202,9 @@ func TestCertificatesThatEndSoonAreWarnedOf(t *testing.T) {
 	if len(got) != 2 || got[0] != "soon expires in 5" || !strings.HasPrefix(got[1], "over expired at") {
 		t.Errorf("apply warns of %q", got)
 	}
-	eventually(t, func() (string, bool) {
+	waittest.UntilSo(t, func() (string, bool) {
 		all := f.status().Warnings
-		return "status to warn", len(all) == 2 && all[0].Name == "over" && all[1].Name == "soon"
+		return asJSON(all), len(all) == 2 && all[0].Name == "over" && all[1].Name == "soon"
 	})
 	if again := f.apply(ping("a", "")); len(again.Warnings) > 0 {
 		t.Errorf("an apply that names no certificate warns of %v", again.Warnings)
@@ -213,8 +214,8 @@ func TestCertificatesThatEndSoonAreWarnedOf(t *testing.T) {
 func TestStatusWarnsOfTheControlPlaneItself(t *testing.T) {
 	f := newFleet(t, func(c *Config) { c.Notices = func() []string { return []string{"etcd is short of room"} } })
 	f.apply(certificateBody(t, "soon", until(t, 5)))
-	eventually(t, func() (string, bool) {
+	waittest.UntilSo(t, func() (string, bool) {
 		all := f.status().Warnings
-		return "both warnings", len(all) == 2 && all[0] == api.Warning{Message: "etcd is short of room"} && all[1].Name == "soon"
+		return asJSON(all), len(all) == 2 && all[0] == api.Warning{Message: "etcd is short of room"} && all[1].Name == "soon"
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 func (f *fleet) epoch() api.Epoch {
@@ -80,7 +81,7 @@ func TestNodesThatHoldTheEpochAreListedWithWhatTheyWouldLose(t *testing.T) {
 		}}}
 	})
 	<-asked
-	eventually(t, func() (string, bool) { e := f.epoch(); return asJSON(e), len(e.Held) == 1 })
+	waittest.UntilSo(t, func() (string, bool) { e := f.epoch(); return asJSON(e), len(e.Held) == 1 })
 	h := f.epoch().Held[0]
 	if h.ID != "n1" || h.Loss != (api.Loss{Routes: 50, RoutesLost: 48, VirtualIPs: 1, VirtualIPsLost: 1, Listeners: 2, ListenersLost: 1}) {
 		t.Fatalf("%+v", h)

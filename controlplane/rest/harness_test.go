@@ -222,20 +222,3 @@ func example(t *testing.T, name string) string {
 func ping(name, body string) string {
 	return fmt.Sprintf("kind: Route\nname: %s\nspec:\n  match: {path: {exact: /%s}}\n  respond: {status: 200, body: %q}\n", name, name, body)
 }
-
-// eventually waits until ok, which says what it still waits for.
-func eventually(t *testing.T, ok func() (string, bool)) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		waits, done := ok()
-		if done {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("still: %s", waits)
-		}
-		// A short poll of something that happens elsewhere.
-		<-time.After(5 * time.Millisecond)
-	}
-}

@@ -18,6 +18,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 // fakeNode holds a Sync stream and answers each update as it is told to.
@@ -82,7 +83,7 @@ func (f *fleet) nodeIn(id string, state api.NodeState) api.NodeStatus {
 	f.Helper()
 	head := f.status().Version
 	var n api.NodeStatus
-	eventually(f.T, func() (string, bool) {
+	waittest.UntilSo(f.T, func() (string, bool) {
 		a := f.do("GET", api.NodePath(id), "")
 		if a.status != http.StatusOK {
 			return string(a.body), false

@@ -18,6 +18,7 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 // vipLeaf is a virtual IP as the store has it.
@@ -257,7 +258,7 @@ func TestEventsOfNodesAreToldWhileTheStoreIsAway(t *testing.T) {
 	events := f.events()
 	next(t, events, api.EventStatus)
 	st.away.Store(true)
-	eventually(t, func() (string, bool) { return "nobody asks the store", st.asked.Load() > 0 })
+	waittest.Until(t, "the store is asked", func() bool { return st.asked.Load() > 0 })
 	begin := time.Now()
 	f.join("node-2", resource.SchemaLevel, ack)
 	for next(t, events, api.EventNodeConnected).Node.ID != "node-2" {

@@ -88,7 +88,7 @@ func benchmarkCommit(b *testing.B, routes int) {
 		if ps := p.publisher.Check(b.Context(), head, next); len(ps) > 0 {
 			b.Fatal(ps)
 		}
-		wait(10 * time.Millisecond) // quiet: what is measured is not the pause between two publications
+		time.Sleep(10 * time.Millisecond) // quiet: what is measured is not the pause between two publications
 		begin := time.Now()
 		head = commit(b, st, next)
 		end := time.Now()

@@ -87,7 +87,7 @@ func TestFleetEndsAtTheLastVersionWhateverBreaks(t *testing.T) {
 			base = with(t, base, rng.IntN(40), 1000+rng.IntN(60_000))
 			last = m.commit(base)
 		}
-		wait(time.Duration(rng.IntN(3)) * time.Millisecond)
+		time.Sleep(time.Duration(rng.IntN(3)) * time.Millisecond)
 	}
 	for i, n := range members {
 		n.set(nil)

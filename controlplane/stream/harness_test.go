@@ -26,6 +26,7 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -251,28 +252,10 @@ func (n *member) runs(revision uint64) func() bool {
 	}
 }
 
-// eventually waits for what must become true, on the goroutine of the test.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	if !soon(ok) {
-		t.Fatalf("not within %v: %s", patience, what)
-	}
+	waittest.Until(t, what, is)
 }
-
-// soon waits for what must become true, and says whether it did.
-func soon(ok func() bool) bool {
-	deadline := time.Now().Add(patience)
-	for pause := 100 * time.Microsecond; !ok(); pause = min(2*pause, 20*time.Millisecond) {
-		if time.Now().After(deadline) {
-			return false
-		}
-		wait(pause)
-	}
-	return true
-}
-
-// wait is the pause between two looks of eventually.
-func wait(d time.Duration) { <-time.After(d) }
 
 // config is a tree of n upstreams of which the last has the port.
 func config(t testing.TB, n, port int) tree.Tree {

@@ -16,6 +16,7 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 func TestThreeNodesConvergeOnOneEncoding(t *testing.T) {
@@ -420,7 +421,7 @@ func TestManyNodesComeAndGo(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if !soon(func() bool { return n.live.Load() != nil }) {
+				if !waittest.Soon(func() bool { return n.live.Load() != nil }) {
 					t.Errorf("node %d runs nothing", i)
 				}
 				n.stop()

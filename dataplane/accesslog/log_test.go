@@ -13,7 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 // start runs l; stop ends it, and returns when everything was written.
@@ -40,25 +41,6 @@ func openLog(t *testing.T, o Options) *Log {
 		t.Fatal(err)
 	}
 	return l
-}
-
-// eventually waits for a condition, on the goroutine of the test.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	if !soon(ok) {
-		t.Fatalf("waited in vain for %s", what)
-	}
-}
-
-// soon waits for a condition, and says whether it came.
-func soon(ok func() bool) bool {
-	for deadline := time.Now().Add(10 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			return false
-		}
-		runtime.Gosched()
-	}
-	return true
 }
 
 func linesOf(t *testing.T, path string) int {
@@ -91,7 +73,7 @@ func TestEveryLineArrives(t *testing.T) {
 					s.Flush()
 				}
 			}
-			if !soon(func() bool { s.Flush(); return s.buffer == nil }) {
+			if !waittest.Soon(func() bool { s.Flush(); return s.buffer == nil }) {
 				t.Error("there is no room in the queue")
 			}
 		})
@@ -133,7 +115,7 @@ func TestAStuckDestinationLosesLinesAndHoldsNobodyUp(t *testing.T) {
 		defer close(done)
 		_, _ = io.Copy(&got, r)
 	}()
-	eventually(t, "room in the queue", func() bool { s.Flush(); return s.buffer == nil })
+	waittest.Until(t, "room in the queue", func() bool { s.Flush(); return s.buffer == nil })
 	stop()
 	w.Close()
 	<-done
@@ -241,12 +223,12 @@ func TestReopenFollowsTheName(t *testing.T) {
 	r := sample()
 	s.Finish(&r)
 	s.Flush()
-	eventually(t, "the first line", func() bool { return l.Written() == 1 })
+	waittest.Until(t, "the first line", func() bool { return l.Written() == 1 })
 	if err := os.Rename(path, moved); err != nil {
 		t.Fatal(err)
 	}
 	l.Reopen()
-	eventually(t, "the new file in use", func() bool { return len(l.asks) == 0 })
+	waittest.Until(t, "the new file in use", func() bool { return len(l.asks) == 0 })
 	s.Finish(&r)
 	s.Flush()
 	stop()
@@ -268,7 +250,7 @@ func TestAReopenThatFailsKeepsTheFile(t *testing.T) {
 	var said bytes.Buffer
 	l.options.Logger = slog.New(slog.NewTextHandler(&said, nil))
 	l.Reopen()
-	eventually(t, "the attempt", func() bool { return len(l.asks) == 0 })
+	waittest.Until(t, "the attempt", func() bool { return len(l.asks) == 0 })
 	s := l.Sink()
 	r := sample()
 	s.Finish(&r)
@@ -295,7 +277,7 @@ func TestAFileThatIsMovedTwiceBeforeItIsOpenedAnewIsTheOneThatIsThereThen(t *tes
 		l.Reopen()
 	}
 	stop := start(t, l)
-	eventually(t, "the new file in use", func() bool { return len(l.asks) == 0 })
+	waittest.Until(t, "the new file in use", func() bool { return len(l.asks) == 0 })
 	s := l.Sink()
 	r := sample()
 	s.Finish(&r)
@@ -319,7 +301,7 @@ func TestRotationKeepsSoManyFiles(t *testing.T) {
 	for i := range buffers {
 		s.Finish(&r)
 		s.Flush()
-		eventually(t, "a line", func() bool { return l.Written() == uint64(i+1) })
+		waittest.Until(t, "a line", func() bool { return l.Written() == uint64(i+1) })
 	}
 	stop()
 	files, err := filepath.Glob(path + "*")

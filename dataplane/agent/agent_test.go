@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 // What this test binary is when it is started as another process.
@@ -206,13 +207,7 @@ func (n *node) holds() bool {
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(60 * time.Second); !is(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("did not come: %s", what)
-		}
-	}
+	waittest.Until(t, what, is)
 }
 
 // ask connects to the virtual IP and returns who answers; "": nobody.

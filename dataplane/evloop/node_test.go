@@ -23,6 +23,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 // records keeps what a node's exchanges ended with.
@@ -70,24 +71,9 @@ func (r *records) wait(t *testing.T, n int) exchange.Record {
 	return rec
 }
 
-// eventually asks until the condition holds, on the goroutine of the test.
-func eventually(t *testing.T, what string, condition func() bool) {
+func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	if !soon(condition) {
-		t.Fatalf("did not come: %s", what)
-	}
-}
-
-// soon asks until the condition holds, and says whether it did.
-func soon(condition func() bool) bool {
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); !condition(); <-tick.C {
-		if time.Now().After(deadline) {
-			return false
-		}
-	}
-	return true
+	waittest.Until(t, what, is)
 }
 
 type node struct {

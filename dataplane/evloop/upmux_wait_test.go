@@ -19,6 +19,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 // TestAllThatWaitForAnHTTP2EndpointAreToldThatItIsGone: connecting fails at once, for
@@ -200,7 +201,7 @@ func TestAnIdleHTTP2ConnectionOfAnotherLoopMakesRoom(t *testing.T) {
 			if busy {
 				hold(0)
 				held.Go(func() {
-					if !soon(func() bool { _, _, w := n.engine.EndpointLoad(0); return w == 1 }) {
+					if !waittest.Soon(func() bool { _, _, w := n.engine.EndpointLoad(0); return w == 1 }) {
 						t.Error("no request waits")
 					}
 					close(h.goOn[0])
