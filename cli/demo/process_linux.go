@@ -20,8 +20,8 @@ func childAttributes() *syscall.SysProcAttr {
 }
 
 // adoptOrphans has the kernel make what the children leave behind children of
-// this process: a node that is upgraded ends, and the process that follows it
-// would else be out of reach. undo ends that.
+// this process: a node that is upgraded ends, and otherwise the process that
+// follows it would be out of reach. undo ends that.
 func adoptOrphans() (undo func(), err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("demo: to adopt the processes of upgraded nodes: %w", err)

@@ -17,7 +17,7 @@ const defragFraction = 4
 
 // Reclaim makes room: it forgets the old values of keys at once, writes the file anew
 // if a quarter of it is free then or it came to the quota, and lets a full etcd write again. It
-// returns an error if the file is as large as the quota still: only who deletes keys
+// returns an error if the file is as large as the quota still: only whoever deletes keys
 // helps then, which etcd allows. It must not be called after Close.
 func (e *Etcd) Reclaim(ctx context.Context) error {
 	if err := e.reclaim(ctx); err != nil {

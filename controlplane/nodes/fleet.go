@@ -184,7 +184,7 @@ func (r *Registry) create(ctx context.Context, records []*fleetv1.NodeRecord) bo
 			r.log.Info("node: new", "node", record.GetNodeId(), "labels", record.GetLabels(), "drained", record.GetSpec().GetDrained())
 		}
 		r.mu.Lock()
-		// Who has left says Hello again when it comes back, if it ever does.
+		// A node that has left says Hello again when it comes back, if it ever does.
 		if n := r.nodes[record.GetNodeId()]; err == nil || n == nil || n.current == nil {
 			delete(r.missing, record.GetNodeId())
 		}

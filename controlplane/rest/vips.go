@@ -214,7 +214,7 @@ func vipProblems(v api.VIPStatus) (problems []string) {
 		if n.Conflict != "" {
 			tell("%s sees that %s has it too", n.Node, n.Conflict)
 		}
-		// Who has said nothing since then does not disagree.
+		// A node that has said nothing since then does not disagree.
 		if v.Holder != "" && n.Holder != "" && n.Holder != v.Holder && !n.Stale && !n.Reported.Before(held) {
 			tell("%s takes %s for the holder", n.Node, n.Holder)
 		}

@@ -29,8 +29,8 @@ const (
 	// maxAnswers is how many answers are made at a time; more get 503. Each may
 	// hold some megabytes.
 	maxAnswers = 4
-	// answerTime is how long such an answer may take, with its way to who asked: who
-	// does not read it must not keep others from theirs. Prometheus waits for 10 s.
+	// answerTime is how long such an answer may take, with its way to the client: one
+	// that does not read it must not keep others from theirs. Prometheus waits for 10 s.
 	answerTime = 30 * time.Second
 	// closeTimeout is how long Run waits for answers when it ends.
 	closeTimeout = 2 * time.Second

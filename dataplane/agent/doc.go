@@ -105,7 +105,7 @@
 //
 // # Owners
 //
-// The loop owns Grants, and the sockets with their numbers. Who receives from a
+// The loop owns Grants, and the sockets with their numbers. Whoever receives from a
 // connection owns the descriptors that come. The Supervisor owns the process and
 // its copies; the engine makes copies of its own.
 //

@@ -235,7 +235,7 @@ func (h *holding) fail(now int64, err error) {
 }
 
 // obstacle is why this node cannot have an address now, whoever else has it: that it is
-// not an address of this machine, or not allowed. Who asks for it all the same takes
+// not an address of this machine, or not allowed. Whoever asks for it all the same takes
 // it from one who can, if it is the more preferred one.
 func (e *env) obstacle(w *fleetv1.AgentVip) error {
 	ip, err := netip.ParseAddr(w.GetAddress())

@@ -29,7 +29,7 @@ const (
 	cutAfter = int64(40 * time.Millisecond)
 	// hearLooks is how often a lease is waited for, a millisecond each time, that may
 	// have come and was not read yet, by a process that gets too little of the
-	// processor: who reads waits for its turn as who looks does. hearAfter is how long
+	// processor: whoever reads waits for its turn, as whoever looks does. hearAfter is how long
 	// after its end a lease is past that: it was this process that was stopped.
 	hearLooks = 100
 	hearAfter = int64(time.Second)
@@ -45,7 +45,7 @@ type life struct {
 	sooner wakeup.Signal // a lease is new
 	owing  wakeup.Signal // owed is not empty; closed when it can be no more
 
-	saying sync.Mutex // held by who sends
+	saying sync.Mutex // held by whoever sends
 
 	// guarded by mu
 	mu         sync.Mutex

@@ -160,7 +160,7 @@ func (l *loop) run(ctx context.Context) error {
 }
 
 // receiveWaiting takes what has come of other members, too, but no more than is known
-// to have come: who sends without end must not keep the loop from its other work.
+// to have come: whoever sends without end must not keep the loop from its other work.
 func (l *loop) receiveWaiting() {
 	for range min(len(l.inbox), maxAtOnce-len(l.events)) {
 		l.events = append(l.events, vip.Received{Message: <-l.inbox})

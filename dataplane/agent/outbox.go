@@ -157,7 +157,7 @@ func (o *outbox) run(c *conn, done <-chan struct{}) {
 			}
 		}
 		if err != nil {
-			c.close() // which who receives sees too
+			c.close() // which whoever receives sees too
 			return
 		}
 	}

@@ -189,7 +189,7 @@ func (s *Supervisor) latest() *fleetv1.AgentWanted {
 	return s.wanted
 }
 
-// note changes the state and tells who waits.
+// note changes the state and tells whoever waits.
 func (s *Supervisor) note(change func(*State)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

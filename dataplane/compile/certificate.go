@@ -21,7 +21,7 @@ func (r *Result) Certificates(visit func(name string, pair *certificate.Pair) bo
 }
 
 // compileCertificates reads the certificates that changed, before those that
-// refer to them are compiled. Who refers to one is compiled again, from its own
+// refer to them are compiled. Whatever refers to one is compiled again, from its own
 // leaf, as if it had changed: so it gets the new certificate, or is told that
 // there is none.
 func (c *compiler) compileCertificates() {

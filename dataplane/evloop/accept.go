@@ -67,8 +67,8 @@ func (l *Loop) accept(s *socket) {
 	}
 }
 
-// refuse answers, where requests are spoken, and closes. What the client has sent by now is read first: a
-// socket that is closed with bytes unread sends a reset, which may overtake the
+// refuse answers, where requests are spoken, and closes. What the client has sent by now is
+// read first: a socket that is closed with bytes unread sends a reset, which may overtake the
 // answer.
 func refuse(fd int, s *socket) {
 	var request [4 << 10]byte

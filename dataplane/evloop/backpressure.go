@@ -3,7 +3,7 @@
 package evloop
 
 // This file says what may be read. Bytes go from a client to its endpoint and back;
-// who takes none stops what feeds it, and nothing else.
+// a side that takes none stops what feeds it, and nothing else.
 //
 //	bytes for     are taken while  else they stay                     and go on when
 //	an endpoint   takesRequest     in the client's socket (HTTP/1.1)  turnUp or turnUpMux has sent what

@@ -10,7 +10,7 @@ import (
 // This file moves the bytes of handshakes, on either side, and goes on when one is over.
 
 // admitShake says whether another handshake may begin. Where too many are under way
-// it ends the one that waits for its peer the longest: who begins many and goes on
+// it ends the one that waits for its peer the longest: whoever begins many and goes on
 // with none must not keep others out.
 func (l *Loop) admitShake() bool {
 	if l.shaker.room() {

@@ -10,7 +10,7 @@ import (
 
 // meetBy brings a pool to how its upstream is met: by which version of HTTP, and with
 // which TLS. What there is was opened otherwise: it goes, or ends behind the requests that
-// it has. Both are set before anything goes, since what goes may make room for who waits.
+// it has. Both are set before anything goes, since what goes may make room for whoever waits.
 func (l *Loop) meetBy(p *endpointPool, http2 bool, t *table.UpstreamTLS) {
 	if p.http2 == http2 && (t == nil && p.client == nil || t != nil && p.client != nil && p.client.Of() == t) {
 		return

@@ -187,7 +187,7 @@ func (l *Loop) newLink(fd int, writable bool) *link {
 	return k
 }
 
-// closeLink ends a descriptor. Bytes that wait are lost: who wants them sent
+// closeLink ends a descriptor. Bytes that wait are lost: whoever wants them sent
 // waits for them first.
 func (l *Loop) closeLink(k *link) {
 	if k.closed {

@@ -20,8 +20,8 @@ import (
 )
 
 // maxEvents is how many events of codecs one link may cause in one turn. A body
-// of tiny chunks, or requests sent on end, would else hold the loop for
-// milliseconds. Each of readDown, readUp, readMux and readUpMux begins with a budget
+// of tiny chunks, or requests sent on end, would hold the loop for milliseconds
+// without it. Each of readDown, readUp, readMux and readUpMux begins with a budget
 // of its own, so it does not matter who calls it.
 const maxEvents = 256
 

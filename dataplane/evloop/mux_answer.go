@@ -36,7 +36,9 @@ func (l *Loop) answerSub(s *stream, actions exchange.Actions) {
 		body := s.x.Reply(l.lend(s), &l.out)
 		l.subHead(b, len(body) == 0 && !s.tunnel())
 		l.subBody(b, body)
-		if !s.tunnel() { // a failed call is still there: as of an answer of its own, the last piece did not end the stream
+		if !s.tunnel() {
+			// The call of a failed attempt may still be there. Then subBody, which expects
+			// its trailers, has not ended the stream.
 			s.trailers = nil
 			l.subAnswered(s)
 		}

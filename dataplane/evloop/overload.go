@@ -34,7 +34,7 @@ const (
 	// left alone, too.
 	socketsKept = 32
 	// sharedCopies are those of a virtual IP's socket besides one of each loop: the engine's,
-	// and that of who shares it.
+	// and that of whoever shares it.
 	sharedCopies = 2
 	// upstreamShare is the part of the others that clients may not have: one in so
 	// many. Without it busy clients could leave no descriptor to serve them by.
@@ -51,7 +51,7 @@ type ceilings struct {
 	descriptors int64 // of connections and listening sockets together
 	maxClients  int64 // 0: no such limit
 
-	// of who applies tables
+	// owned by whoever applies tables
 	sockets int64 // that the last one can need
 	kept    int64 // of descriptors, for those
 

@@ -7,7 +7,7 @@ package evloop
 // what it may send of one kind (http2.Conn.Strained) pauses: what comes next is read when
 // the wheel ticks, up to 17 ms later, and all of it at once, in turns of muxFrames as
 // ever. That delays nobody but those who are refused, or on their way to it, and ends
-// nobody: who earns by requests that are answered is read at once again.
+// nobody: whoever earns by requests that are answered is read at once again.
 //
 //	reads ──strained, all read──▶ paused ──tick: goOn──▶ reads ──nothing came──▶ unmuted
 //

@@ -12,7 +12,7 @@ import (
 const (
 	// pipeSize is room for splicePiece in small pieces: a pipe counts in slots of a
 	// page, of which a segment off the network takes one, whatever is in it. It is
-	// also the most that every user may ask for (pipe-max-size). Who has too many pipes
+	// also the most that every user may ask for (pipe-max-size). Whoever has too many pipes
 	// gets less, and copies: with few slots each call moves little.
 	pipeSize = 1 << 20
 	// pipePause is how long a loop that got no pipe copies before it asks again.

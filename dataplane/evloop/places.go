@@ -10,7 +10,7 @@ import "math"
 //
 // Where requests wait on several loops each has a right to its part of the places, or to
 // one. A loop that has less is short; one that has more closes a connection instead of
-// giving it to its own next request, and leaves the place to who is short. Where there are
+// giving it to its own next request, and leaves the place to one that is short. Where there are
 // fewer places than loops, each closes its connection behind one request as long as
 // another is short: they take turns.
 

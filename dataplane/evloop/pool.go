@@ -78,7 +78,7 @@ func (l *Loop) pool(u *table.Upstream, to *table.Endpoint) *endpointPool {
 	p := l.pools.at(to.Slot)
 	if p != nil && p.address != to.Address {
 		// The slot had another owner, whom this loop was not told to let go: what is
-		// kept leads elsewhere. Who waited for it may make the next one's pool at once.
+		// kept leads elsewhere. Whoever waited for it may make the next one's pool at once.
 		l.letGo(l.pools.take(to.Slot))
 		p = l.pools.at(to.Slot)
 	}
@@ -107,7 +107,7 @@ func (l *Loop) retire(r upstream.Retired) {
 
 // letGo ends a pool: idle connections have their time now, and are closed as timers
 // allow, since there may be thousands of them; busy ones are when their exchange
-// has ended, and who waits looks for another endpoint.
+// has ended, and whoever waits looks for another endpoint.
 func (l *Loop) letGo(p *endpointPool) {
 	p.retired = true
 	for id, ok := p.TakeIdle(); ok; id, ok = p.TakeIdle() {

@@ -169,7 +169,7 @@ func (e *Engine) closeShared() {
 	e.released = true // what comes now would never be closed
 }
 
-// shareSockets gives each loop a copy of its own: who owns a descriptor closes it.
+// shareSockets gives each loop a copy of its own: whoever owns a descriptor closes it.
 func shareSockets(b *binding, ls *table.Listener, loops, fd int) error {
 	b.shared = true
 	for range loops {

@@ -19,7 +19,7 @@ const (
 // stage gathers small pieces for links, which are written when the links at hand
 // have had their turns. Pieces for one link go by one call; and the writes of many
 // links go on end, after their reads. A peer that sleeps is then woken once and finds
-// much to do, where it would else sleep again before its next bytes come: waking it
+// much to do; otherwise it would sleep again before its next bytes come, and waking it
 // costs the sender more than a microsecond, and several where a processor of a
 // virtual machine must be told.
 type stage struct {

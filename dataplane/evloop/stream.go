@@ -223,8 +223,8 @@ func (l *Loop) actAfter(s *stream, actions exchange.Actions) {
 	}
 }
 
-// sendLastChunk ends a body that goes in chunks. Trailers go with it: what the
-// other side ends its body with would else be lost (RFC 9110 section 6.5).
+// sendLastChunk ends a body that goes in chunks, with the trailers that the other side ended
+// it with: they have no other place (RFC 9110 section 6.5).
 func (l *Loop) sendLastChunk(k *link, trailers []byte) {
 	l.frame = http1.AppendLastChunk(l.frame[:0], trailers)
 	l.send(k, l.frame)

@@ -61,7 +61,7 @@ func (l *Loop) openedMux(c *upstreamConn) {
 		s.up = nil
 		l.offerCall(s, m, false)
 	}
-	if c.client != p.client || !p.http2 { // opened by other settings: for who asked, and nobody else
+	if c.client != p.client || !p.http2 { // opened by other settings: for the stream that asked, and no other
 		m.leave()
 	}
 	l.serveWaiting(p)

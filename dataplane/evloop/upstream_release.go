@@ -58,7 +58,7 @@ func (l *Loop) passOn(c *upstreamConn) {
 		return
 	}
 	if id, ok := p.FirstWaiting(); ok && l.streams.all[id].x.Fresh() {
-		l.closeUp(c) // who waits longest wants one that served nobody
+		l.closeUp(c) // whoever waits longest wants one that served nobody
 		l.serveWaiting(p)
 		return
 	}
@@ -99,7 +99,7 @@ func (l *Loop) nextWaiting(p *endpointPool) *stream {
 // serveWaiting opens a connection for the stream that waits longest, now that
 // one has closed.
 func (l *Loop) serveWaiting(p *endpointPool) {
-	if p.retired { // who waits is about to be told
+	if p.retired { // whoever waits is about to be told
 		return
 	}
 	if p.http2 {

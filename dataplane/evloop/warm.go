@@ -107,7 +107,7 @@ func (l *Loop) expireWarming(c *upstreamConn) {
 	l.warmLost(c)
 }
 
-// warmLost ends a connection that nobody asked for and that failed. Who waits for it
+// warmLost ends a connection that nobody asked for and that failed. Whoever waits for it
 // meanwhile gets another.
 func (l *Loop) warmLost(c *upstreamConn) {
 	p := c.pool

@@ -144,7 +144,7 @@ func Reasons() []Reason {
 	return out
 }
 
-// RetryClass says what is known of a failed attempt, for who decides whether it
+// RetryClass says what is known of a failed attempt, for whoever decides whether it
 // may be made again.
 type RetryClass uint8
 

@@ -75,7 +75,7 @@ func readWhole(path string) (text []byte, seen stamp, err error) {
 }
 
 // look says that the file, or one that it names, looks different from the one that
-// was read, and that all look as they did at the look before: who writes them in
+// was read, and that all look as they did at the look before: whoever writes them in
 // place is done, as far as can be told. The first half of a file is a configuration
 // too, one without the rest. A file that is not there is waited for.
 func (s *source) look() (changed, still bool) {

@@ -127,7 +127,7 @@ func (g *Gossip) View() member.View {
 	return g.view
 }
 
-// Views gives each new View, but only the latest to who is late. It is for one
+// Views gives each new View, but only the latest to whoever is late. It is for one
 // reader, and is never closed.
 func (g *Gossip) Views() <-chan member.View { return g.views }
 

@@ -40,7 +40,7 @@
 //
 //   - Messages are bounded in size and in descriptors; one that is longer, cut
 //     short or of an unknown kind is an error, and its descriptors are closed.
-//   - Descriptors that arrive are closed on exec, and belong to who receives them.
+//   - Descriptors that arrive are closed on exec, and belong to whoever receives them.
 //   - A socket is shared, not moved: both processes take connections from its
 //     queue, and the queue lives until the last of them closes it.
 //   - Up to Ready the old process can go on, and does, whatever the new one does.
@@ -55,7 +55,7 @@
 //
 // A Conn belongs to the goroutine of Give in the old process, to that of Inherit and then
 // Run in the new one. The sockets of an Estate stay the old node's; those of a Predecessor
-// belong to who takes them from it.
+// belong to whoever takes them from it.
 //
 // OpenSocket and Descriptors are for package agent too, whose two processes pass sockets in
 // a conversation of their own.

@@ -38,7 +38,7 @@ type Engine interface {
 // Predecessor is the old process, as the new one sees it.
 type Predecessor struct {
 	// Served is what it serves, and Sockets are its listening sockets by address; they
-	// belong to who takes them.
+	// belong to whoever takes them.
 	Served  Served
 	Sockets map[netip.AddrPort][]int
 

@@ -94,7 +94,7 @@ func (c *Conn) Waiting() bool { return c.phase < phaseOpen || c.block.stream != 
 
 // Strained tells whether the peer has used up more than half of what it may send of
 // frames that cost it nothing: it is on its way to being ended, unless it does what
-// somebody wants. Who reads from it seldom then has many of them by one call.
+// somebody wants. Whoever reads from it seldom then has many of them by one call.
 func (c *Conn) Strained(now int64) bool { return c.floods.halfSpent(now) }
 
 // Tag attaches a number to a stream, which every later event of it carries. It

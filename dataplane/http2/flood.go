@@ -89,7 +89,7 @@ const strayFrames = DefaultStreamWindow / 64
 // wholeFrame is what the last frame of a piece of a body that we send counts as, at least:
 // gRPC's readers in Go answer each frame by a PING and a WINDOW_UPDATE, and send on for each
 // round trip, however small their messages are. A frame that a window cut counts for what
-// it holds: else who opens windows byte by byte would earn by that.
+// it holds: otherwise whoever opens windows byte by byte would earn by that.
 const wholeFrame = 1 << 10
 
 // second is that in which time is told.

@@ -1,6 +1,6 @@
 package permit
 
-// Crowd shares a semaphore with others that are few. Permits go to who waited the
+// Crowd shares a semaphore with others that are few. Permits go to whoever waited the
 // longest, and a compile gives its permit back every half a millisecond: behind a thousand
 // handshakes it would wait for all of them each time. So the crowd passes a gate: no more of
 // it have or await a permit than there are permits, and the compile waits for these only.

@@ -32,8 +32,8 @@ type candidates struct {
 	unfit subset
 	at    []int32 // by place in the list: the place in the View, or nobody
 
-	// holders are who says to hold what, of several the one with the highest term. They are
-	// made when the first asks.
+	// holders are the members that say they hold a virtual IP, by its name; where several do,
+	// the one with the highest term. The map is made when it is asked for first.
 	holders map[string]holder
 }
 
@@ -81,7 +81,7 @@ func (c *candidates) boot(place int) (boot uint64, ok bool) {
 // update takes a View that differs from the one before in what its members hold only.
 func (c *candidates) update(view member.View) { c.view, c.holders = view, nil }
 
-// holder is who says to hold a virtual IP.
+// holder is the member that says it holds a virtual IP.
 func (c *candidates) holder(list List, vip string) (h holder, ok bool) {
 	if c.holders == nil {
 		c.holders = map[string]holder{}

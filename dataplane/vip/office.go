@@ -245,7 +245,7 @@ func (o *office) fellSilent(h claim, until int64) {
 	o.outNext = min(o.outNext, until)
 }
 
-// vacant takes note that nobody holds any more. Who asks begins anew: what it
+// vacant takes note that nobody holds any more. Whoever asks begins anew: what it
 // could not get until now says nothing.
 func (o *office) vacant(now int64) {
 	o.holder.who = nobody

@@ -119,7 +119,7 @@ func (g *Grants) asked(o *office, from process, id string, it *Item) Item {
 	return answer
 }
 
-// milliseconds rounds up: who asks again after that is not too early.
+// milliseconds rounds up: whoever asks again after that is not too early.
 func milliseconds(d int64) uint16 {
 	const ms = int64(time.Millisecond)
 	return uint16(min(max(0, (d+ms-1)/ms), 0xffff)) //nolint:gosec // bounded

@@ -46,7 +46,7 @@ func WithDefaults(r *fleetv1.Resource) *fleetv1.Resource {
 	return r
 }
 
-// ApplyDefaults is WithDefaults in place, for who owns r and needs it no more as
+// ApplyDefaults is WithDefaults in place, for whoever owns r and needs it no more as
 // the user wrote it. It costs a tenth.
 func ApplyDefaults(r *fleetv1.Resource) {
 	switch s := r.GetSpec().(type) {

@@ -137,7 +137,7 @@ func checkServerName(c *checker, _ *messageSchema, m protoreflect.Message) {
 	}
 }
 
-// checkPrefixes: who replaces the matched prefix must match one.
+// checkPrefixes: a route that replaces the matched prefix must match one.
 func checkPrefixes(c *checker, _ *messageSchema, m protoreflect.Message) {
 	r := m.Interface().(*fleetv1.Route)
 	if r.GetMatch().GetPath().GetPrefix() != "" {

@@ -25,7 +25,7 @@ func Load(root Hash, blob func(Hash) ([]byte, error)) (Tree, error) {
 	})
 }
 
-// LoadFrom is Load for who has a similar tree: what base has at the same place
+// LoadFrom is Load for a caller that has a similar tree: what base has at the same place
 // is taken from it and not fetched. fetch gives the bytes of all the hashes, in
 // their order; it is called once for each level of branches that base lacks and
 // once for all the resources that it lacks.

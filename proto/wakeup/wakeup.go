@@ -5,7 +5,7 @@
 //
 // A Signal never says what happened, only that something has: whoever receives it looks for
 // itself. So one that is sent while nobody waits is received later, those that nobody has
-// received yet are one, and who sends never waits.
+// received yet are one, and whoever sends never waits.
 package wakeup
 
 import (

@@ -268,7 +268,7 @@ func (a *app) target() (string, error) {
 		name = a.context
 	}
 	if name == "" {
-		// Who named a file meant a control plane of it, and not the one of this machine.
+		// Whoever named a file meant a control plane of it, and not the one of this machine.
 		if a.getenv(contextVariable) != "" {
 			if _, err := os.Stat(path); err != nil {
 				return "", wrongUse("%s: %w", contextVariable, err)

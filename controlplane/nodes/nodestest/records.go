@@ -38,7 +38,7 @@ func New() *Records {
 	return &Records{content: Content{Nodes: map[string]*fleetv1.NodeRecord{}}}
 }
 
-// Edit changes the content, as somebody else does, and tells who watches.
+// Edit changes the content, as somebody else does, and tells whoever watches.
 func (r *Records) Edit(change func(*Content)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

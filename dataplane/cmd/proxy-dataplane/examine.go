@@ -23,7 +23,7 @@ func addFiles(command *cobra.Command, files *[]string) {
 	command.Flags().StringArrayVarP(files, "file", "f", nil, "`FILE` or folder of resources, YAML or JSON; - is standard input; may be repeated")
 }
 
-// unread is the error of a command whose files could not be read. Who interrupted it
+// unread is the error of a command whose files could not be read. Whoever interrupted it
 // knows that.
 func unread(command string, err error) error {
 	if errors.Is(err, context.Canceled) {

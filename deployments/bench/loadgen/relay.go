@@ -20,7 +20,7 @@ type RelayOptions struct {
 
 const (
 	relayChunk = 16 << 10
-	// relayChunks bounds what one direction of a connection holds; who sends more
+	// relayChunks bounds what one direction of a connection holds; whoever sends more
 	// waits.
 	relayChunks = 256
 )

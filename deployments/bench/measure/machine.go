@@ -142,7 +142,7 @@ func FindTool(ctx context.Context, t Tool) (Program, error) {
 }
 
 // Room says where configurations and logs of a run go: in memory if there is
-// enough, since a disk that falls behind stops who writes to it.
+// enough, since a disk that falls behind stops whoever writes to it.
 func Room() string {
 	const shared, enough = "/dev/shm", 4 << 30
 	if kind, free := fileSystem(shared); kind == "tmpfs" && free >= enough {

@@ -76,8 +76,8 @@ type Setting struct {
 // Launch is how a proxy is started.
 type Launch struct {
 	Args []string
-	// Stdout is a file for the standard output, which is the access log of who can
-	// log to nothing else; empty: it goes where messages go.
+	// Stdout is a file for the standard output, which is the access log of a proxy that
+	// can log to nothing else; empty: it goes where messages go.
 	Stdout string
 	// LogFile is where the access log is; empty: there is none.
 	LogFile string
