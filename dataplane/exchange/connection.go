@@ -24,11 +24,8 @@ const noAnswer = math.MaxInt64
 
 // connection fills x for a connection that carries no requests.
 func (x *Exchange) connection(env *Env, head *message.Head, in Arrival) {
-	x.head, x.raw, x.requestDone = head, true, true
+	x.arrive(env, head, &in)
+	x.raw, x.requestDone = true, true
 	x.requestDeadline, x.tryDeadline = noAnswer, math.MaxInt64
-	x.peer, x.client = in.Peer, in.Peer
-	x.start, x.startWall = in.Start, in.WallTime
-	x.begun, x.touched = in.Now, in.Now
-	x.listener, x.version = env.Listener.Name, env.Table.Version
 	x.makeID(env)
 }

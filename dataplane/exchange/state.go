@@ -11,15 +11,8 @@ import (
 
 // Begin starts the exchange of a request whose head is complete.
 func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
-	x.head = head
-	x.peer, x.client = in.Peer, in.Peer
-	x.secure, x.cert = in.Secure, in.Certificate
-	x.start, x.startWall = in.Start, in.WallTime
-	x.begun, x.touched = in.Now, in.Now
+	x.arrive(env, head, &in)
 	l := env.Listener
-	x.listener = l.Name
-	x.version = env.Table.Version
-	x.format = l.ErrorFormat
 	x.maxBody = l.Limits.BodyBytes
 	x.streamIdle = int64(l.Timeouts.StreamIdle)
 	x.requestDeadline = in.Now + int64(l.Timeouts.StreamIdle)
@@ -69,14 +62,20 @@ func (x *Exchange) Begin(env *Env, head *message.Head, in Arrival) Actions {
 // BeginFailed starts, and ends, the exchange of a request whose head could not be
 // understood or did not come. The head may be empty.
 func (x *Exchange) BeginFailed(env *Env, head *message.Head, in Arrival, f Failure) Actions {
+	x.arrive(env, head, &in)
+	x.makeID(env)
+	return x.refuse(f)
+}
+
+// arrive notes what came, and when, on which listener of which table.
+func (x *Exchange) arrive(env *Env, head *message.Head, in *Arrival) {
 	x.head = head
 	x.peer, x.client = in.Peer, in.Peer
 	x.secure, x.cert = in.Secure, in.Certificate
-	x.start, x.startWall, x.begun = in.Start, in.WallTime, in.Now
-	x.listener, x.version = env.Listener.Name, env.Table.Version
-	x.format = env.Listener.ErrorFormat
-	x.makeID(env)
-	return x.refuse(f)
+	x.start, x.startWall = in.Start, in.WallTime
+	x.begun, x.touched = in.Now, in.Now
+	x.listener, x.format = env.Listener.Name, env.Listener.ErrorFormat
+	x.version = env.Table.Version
 }
 
 // BeginConnection starts the exchange of a connection that carries no requests:
