@@ -117,19 +117,18 @@ func New(c Config) *Publisher {
 // Run follows the head of the store until ctx ends.
 func (p *Publisher) Run(ctx context.Context) error {
 	events := p.c.Store.Watch(ctx)
-	for first := true; ; first = false {
-		if !first {
-			select {
-			case <-ctx.Done():
-				return nil
-			case _, ok := <-events:
-				if !ok {
-					// Only the end of ctx closes it, but a closed channel must
-					// never spin.
-					events = nil
-				}
-			case <-p.kick:
+	p.Kick() // the first look waits for nothing
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-events:
+			if !ok {
+				// Only the end of ctx closes it, but a closed channel must
+				// never spin.
+				events = nil
 			}
+		case <-p.kick:
 		}
 		pause := minInterval
 		if err := p.Refresh(ctx); err != nil && ctx.Err() == nil {
