@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
@@ -225,21 +226,19 @@ func runningRevision(n api.NodeStatus) uint64 {
 func watchFleet(ctx context.Context, c *client.Client) (looks <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	look := wakeup.NewSignal()
-	ended := make(chan struct{}, 2)
-	go func() {
-		defer func() { ended <- struct{}{} }()
+	var both sync.WaitGroup
+	both.Go(func() {
 		for ctx.Err() == nil {
 			// However the stream ends, the ticks go on; it is tried again.
 			_ = c.Events(ctx, func(api.Event) error { look.Send(); return nil })
 			wakeup.After(ctx, reconnectPause)
 		}
-	}()
-	go func() {
-		defer func() { ended <- struct{}{} }()
+	})
+	both.Go(func() {
 		for ctx.Err() == nil {
 			wakeup.After(ctx, lookInterval)
 			look.Send()
 		}
-	}()
-	return look, func() { cancel(); <-ended; <-ended }
+	})
+	return look, func() { cancel(); both.Wait() }
 }
