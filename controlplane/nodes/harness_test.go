@@ -100,15 +100,6 @@ func join(t *testing.T, r *Registry, hello *fleetv1.Hello) *voter {
 	return &voter{t: t, r: r, link: link}
 }
 
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
 // hear takes the next state, or reports that the test is over or that there is none.
 func (v *voter) hear() bool {
 	for {

@@ -13,6 +13,7 @@ import (
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 func TestSilentNodeIsShownAsDisconnectedAndMayBeReplaced(t *testing.T) {
@@ -42,7 +43,7 @@ func TestSilentNodeIsShownAsDisconnectedAndMayBeReplaced(t *testing.T) {
 		}
 		time.Sleep(silentAfter)
 		second := join(t, r, &fleetv1.Hello{NodeId: "n", BootId: "two"})
-		if !isClosed(first.link.Replaced()) || first.link.Leave() || isClosed(second.link.Replaced()) {
+		if !wakeup.Closed(first.link.Replaced()) || first.link.Leave() || wakeup.Closed(second.link.Replaced()) {
 			t.Error("the second has not taken over")
 		}
 		if s, _ := r.statusOf("n"); !s.Connected {
@@ -66,11 +67,11 @@ func TestANodeIsSentAwayFromAControlPlaneThatIsCutOffOnceInAWhile(t *testing.T) 
 		}
 		join(t, r, &fleetv1.Hello{NodeId: "new"})
 		time.Sleep(awayFor - 2*houseEvery)
-		if isClosed(n.link.Away()) {
+		if wakeup.Closed(n.link.Away()) {
 			t.Error("it is sent round and round")
 		}
 		time.Sleep(3 * houseEvery)
-		if !isClosed(n.link.Away()) {
+		if !wakeup.Closed(n.link.Away()) {
 			t.Error("it does not look for another one")
 		}
 	})
@@ -85,7 +86,7 @@ func TestWhereNoOtherControlPlaneCanBeNodesAreNotSentToOne(t *testing.T) {
 		r := open(t, nodestest.New(), func(c *Config) { c.Publisher, c.Alone = p, true })
 		n := join(t, r, &fleetv1.Hello{NodeId: "n"})
 		time.Sleep(awayFor)
-		if isClosed(n.link.Away()) {
+		if wakeup.Closed(n.link.Away()) {
 			t.Error("it is sent away")
 		}
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 const (
@@ -125,7 +126,7 @@ func (e *encoder) trim() {
 	defer e.mu.Unlock()
 	bytes := 0
 	for i, s := range e.slots {
-		if isClosed(s.ready) {
+		if wakeup.Closed(s.ready) {
 			bytes += s.value.bytes
 		}
 		if i > 0 && (i >= maxEncodings || bytes > maxEncodingBytes) {
@@ -141,7 +142,7 @@ func (e *encoder) forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	limit := e.now().Add(-encodingLife)
-	e.slots = slices.DeleteFunc(e.slots, func(s *slot) bool { return isClosed(s.ready) && s.used.Before(limit) })
+	e.slots = slices.DeleteFunc(e.slots, func(s *slot) bool { return wakeup.Closed(s.ready) && s.used.Before(limit) })
 }
 
 // encode cuts an Update into parts. A nil base makes it a whole configuration.

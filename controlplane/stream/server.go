@@ -16,6 +16,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 const (
@@ -144,7 +145,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	})
 	err := server.Serve(l)
 	cancel()
-	if err != nil && !errors.Is(err, grpc.ErrServerStopped) && !isClosed(s.stopping) {
+	if err != nil && !errors.Is(err, grpc.ErrServerStopped) && !wakeup.Closed(s.stopping) {
 		return fmt.Errorf("sync stream: serve on %s: %w", l.Addr(), err)
 	}
 	return nil
@@ -177,15 +178,6 @@ func (s *Server) stop(server *grpc.Server) {
 		// A stream that is stuck in a send: its peer reads nothing.
 		server.Stop()
 		<-graceful
-	}
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
 	}
 }
 

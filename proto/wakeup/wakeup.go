@@ -25,6 +25,16 @@ func After(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// Closed says whether a channel on which nothing is sent has been closed. It does not wait.
+func Closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
 // Signal is a channel of one, to be received from as any channel.
 type Signal chan struct{}
 

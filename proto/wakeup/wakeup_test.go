@@ -49,3 +49,14 @@ func TestASignalThatIsSentTwiceIsReceivedOnceAndLater(t *testing.T) {
 		t.Errorf("it was received %d times the second time", n)
 	}
 }
+
+func TestThatAChannelIsClosedIsToldWithoutWaiting(t *testing.T) {
+	c := make(chan struct{})
+	if wakeup.Closed(c) {
+		t.Error("it is open")
+	}
+	close(c)
+	if !wakeup.Closed(c) {
+		t.Error("it is closed")
+	}
+}

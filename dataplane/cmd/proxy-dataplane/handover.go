@@ -14,6 +14,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/handover"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 // The node in a hand-over: what package handover has it do as the old process (it is a
@@ -25,10 +26,8 @@ func (n *node) upgrade(ctx context.Context, r control.Request, say func(string, 
 		return 0, errors.New("another upgrade is under way")
 	}
 	defer n.upgrading.Unlock()
-	select {
-	case <-n.handedOver:
+	if wakeup.Closed(n.handedOver) {
 		return 0, errors.New("another process took over already")
-	default:
 	}
 	program := handover.Program{
 		Path: r.Binary, Args: n.world.args, Stdout: n.world.stdout, Stderr: n.world.stderr, Timeout: r.Timeout(),

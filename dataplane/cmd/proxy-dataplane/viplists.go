@@ -64,12 +64,7 @@ func (l *vipLists) run(ctx context.Context) { _ = l.lists.Run(ctx) } // it ends 
 // a fleet that turns gossip on goes by a list of then, whatever became of its machines. In
 // an upgrade the process before may keep lists until this one serves.
 func (l *vipLists) takesNoPart() bool {
-	if l.supervisor != nil {
-		return false
-	}
-	select {
-	case <-l.begin:
-	default:
+	if l.supervisor != nil || !wakeup.Closed(l.begin) {
 		return false
 	}
 	l.mu.Lock()
