@@ -121,20 +121,6 @@ func TestDiffNamesWhatBecameOfEachMember(t *testing.T) {
 	}
 }
 
-func TestTheHolderIsTheLatestToHaveTaken(t *testing.T) {
-	v := NewView(
-		Member{ID: "a", Holdings: []Holding{{VIP: "x", Term: 3}}},
-		Member{ID: "b", Holdings: []Holding{{VIP: "x", Term: 5}, {VIP: "y", Term: 1}}},
-		Member{ID: "c", Holdings: []Holding{{VIP: "x", Term: 5}}},
-	)
-	if m, h, ok := v.Holder("x"); !ok || m.ID != "b" || h.Term != 5 {
-		t.Errorf("holder of x is %q, term %d", m.ID, h.Term)
-	}
-	if _, _, ok := v.Holder("z"); ok {
-		t.Error("something that nobody holds has a holder")
-	}
-}
-
 func TestFlagsReadWell(t *testing.T) {
 	f := Eligible | Draining | 1<<7
 	if got := f.Known().String(); got != "eligible,draining" || f.Known().Has(1<<7) {

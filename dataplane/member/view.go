@@ -72,18 +72,6 @@ func (v View) Without(id string) View {
 	return View{slices.Concat(v.members[:i], v.members[i+1:])}
 }
 
-// Holder returns the member that says it holds vip; of several, the one with the
-// highest term, which is the latest to have taken it.
-func (v View) Holder(vip string) (m Member, h Holding, ok bool) {
-	for _, candidate := range v.members {
-		held, holds := candidate.Holding(vip)
-		if holds && (!ok || held.Term > h.Term) {
-			m, h, ok = candidate, held, true
-		}
-	}
-	return m, h, ok
-}
-
 // Same says whether v and o are one and the same View, at the cost of a
 // comparison of pointers: if not, they may still be Equal.
 func (v View) Same(o View) bool {

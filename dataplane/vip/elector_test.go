@@ -57,20 +57,40 @@ func (c *choice) order() (ids []string) {
 
 // elected are the ids of those that should hold.
 func (e *elector) elected(view member.View, o opinion) (ids []string) {
-	if m, _, ok := view.Holder(e.spec.VIP); ok && o.incumbent == "" {
-		o.incumbent = m.ID
-	}
+	all := newCandidates(e.list, view)
 	incumbent, ok := e.list.Index(o.incumbent)
 	if !ok {
 		incumbent = nobody
+	}
+	if h, ok := all.holder(e.list, e.spec.VIP); ok && o.incumbent == "" {
+		incumbent = h.who
 	}
 	out := newSubset(e.list.Len())
 	if i, ok := e.list.Index(o.out); ok {
 		out.add(i)
 	}
 	var c choice
-	e.choose(&c, newCandidates(e.list, view), incumbent, out)
+	e.choose(&c, all, incumbent, out)
 	return c.order()
+}
+
+func TestTheHolderIsTheLatestToHaveTaken(t *testing.T) {
+	list := NewList(1, "a", "b", "c")
+	all := newCandidates(list, member.NewView(
+		member.Member{ID: "a", Holdings: []member.Holding{{VIP: "x", Term: 3}}},
+		member.Member{ID: "b", Holdings: []member.Holding{{VIP: "x", Term: 5}, {VIP: "y", Term: 1}}},
+		member.Member{ID: "c", Holdings: []member.Holding{{VIP: "x", Term: 5}}},
+		member.Member{ID: "d", Holdings: []member.Holding{{VIP: "w", Term: 1}}},
+	))
+	if h, ok := all.holder(list, "x"); !ok || list.ID(h.who) != "b" || h.term != 5 {
+		t.Errorf("x: %+v, %t", h, ok)
+	}
+	if h, ok := all.holder(list, "w"); !ok || h.who != nobody {
+		t.Errorf("w, which a member holds that the list leaves out: %+v, %t", h, ok)
+	}
+	if h, ok := all.holder(list, "z"); ok {
+		t.Errorf("z, which nobody holds: %+v", h)
+	}
 }
 
 func TestTheElectionIsAFunctionOfTheView(t *testing.T) {
