@@ -2,6 +2,7 @@ package replicas
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -126,15 +127,23 @@ func (r *Replicas) known() map[string]int64 {
 	return known
 }
 
-// checkOwn has told anew what this control plane told, and is not there: etcd was put back.
+// checkOwn has all told anew where what stands in etcd is not what this control plane told:
+// etcd was put back, or a write of which no answer came took place later.
 func (r *Replicas) checkOwn(told map[string]store.Told) {
-	for name, revision := range r.tells.written {
-		if told[name].Revision != revision {
-			r.log.Warn("replicas: what was told is another in etcd, and is told anew", "name", name)
-			r.tellAll()
-			return
+	own := map[string]int64{}
+	for name, value := range told {
+		if id, _, _ := parseName(name); id == r.me {
+			own[name] = value.Revision
 		}
 	}
+	if maps.Equal(own, r.tells.written) {
+		return
+	}
+	if r.tells.lease != 0 {
+		r.log.Info("replicas: what was told is not what stands in etcd, and is told anew")
+	}
+	r.tellAll()
+	r.tells.written = own // so that what is no more is taken back
 }
 
 // unread notes a record that cannot be read.

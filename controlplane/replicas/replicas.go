@@ -147,7 +147,6 @@ func New(c Config) *Replicas {
 		c.Now = time.Now
 	}
 	r := &Replicas{c: c, log: c.Logger, me: rand.Text()}
-	r.tells.written = map[string]int64{}
 	r.hears.planes = map[string]*plane{}
 	return r
 }

@@ -165,6 +165,30 @@ func TestWhatIsGoneFromEtcdIsToldAgain(t *testing.T) {
 	})
 }
 
+// TestWhatWasNotToldIsTakenBack: a write of which no answer came may take place after all, and
+// tell of a node that has left since.
+func TestWhatWasNotToldIsTakenBack(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	a, b := f.open("a"), f.open("b")
+	a.join("n", "boot")
+	b.eventually("b knows of a's", b.has("n", "a"))
+	var p packer
+	ghost := manyHere(1, 0)
+	record, err := p.sightings(ghost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Put(t.Context(), f.prefix+"replicas/"+nameOf(a.replicas.me, kindNodes, groupOf(ghost[0].ID)), string(record)); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("b is not told of what is not there", func() bool {
+		s, _ := b.status(ghost[0].ID)
+		told, err := b.store.AllTold(t.Context(), nil)
+		return err == nil && !s.Connected && len(told) == 3 && b.has("n", "a")()
+	})
+}
+
 // TestTwoControlPlanesOfOneNameAreTwo, as where a machine was copied.
 func TestTwoControlPlanesOfOneNameAreTwo(t *testing.T) {
 	t.Parallel()

@@ -129,6 +129,8 @@ func (r *Replicas) keep(ctx context.Context) {
 		return
 	}
 	t.lease = lease
+	// Others have not known of the connections for a while, which makes them new ones to them.
+	t.first = [groups]firstTold{}
 	r.tellAll()
 }
 
@@ -140,12 +142,10 @@ func (r *Replicas) lost() {
 	r.tells.lease, r.tells.keepDue = 0, time.Time{}
 }
 
-// tellAll has all be told anew. Others have not known of a connection for a while then, which
-// makes it a new one to them.
+// tellAll has all be told anew.
 func (r *Replicas) tellAll() {
 	t, now := &r.tells, r.c.Now()
-	t.self, t.first = false, [groups]firstTold{}
-	clear(t.written)
+	t.self, t.written = false, map[string]int64{}
 	for _, u := range []*untold{&t.nodes, &t.vips} {
 		u.all()
 		u.begin(now)
