@@ -96,10 +96,10 @@ func (l *Loop) takesAnswerEnd(s *stream) bool {
 func (b *call) callTakes() bool { return b.out.len() == 0 && !b.of.congested() }
 
 // flushed writes what is staged for a link, and says whether all that was sent to it has
-// gone.
+// gone. What a write that failed has thrown away has not.
 func (l *Loop) flushed(k *link) bool {
 	l.unstage(k)
-	return k.out.len() == 0
+	return k.out.len() == 0 && !k.unheard
 }
 
 // roomAgain lets the far end of a link go on that stopped since the link's socket

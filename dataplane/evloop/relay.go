@@ -93,6 +93,10 @@ func (l *Loop) pass(s *stream, k *link) {
 		budget -= n
 		switch state {
 		case readEnd:
+			if k.unheard { // a write was told of the reset, and reading is told no more
+				l.tunnelBroken(s, k)
+				return
+			}
 			k.ended = true
 		case readReset:
 			l.tunnelBroken(s, k)

@@ -129,7 +129,7 @@ func (l *Loop) abortUp(s *stream) {
 	if rl := c.link.tls; rl != nil {
 		rl.told = true // a request that is cut has not ended
 	}
-	if s.sub != nil && s.x.CutTunnel() { // RFC 9113 section 8.5: as the stream's end was, so is the connection's
+	if s.x.CutTunnel() { // what one side was cut off from must not look whole to the other (RFC 9113 section 8.5)
 		_ = unix.SetsockoptLinger(c.link.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
 	l.closeUp(c)
