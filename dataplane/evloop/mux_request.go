@@ -216,9 +216,11 @@ func (l *Loop) subReset(b *sub, ev http2.Event) {
 	s := b.s
 	switch {
 	case s == nil:
-	case s.tunnel() && b.sendEnd && ev.Code == http2.NoError && b.in.len() == 0:
-		// The endpoint has said all, and its client says no more: so Go's takes leave.
-		l.step(s, exchange.Event{Kind: exchange.EventRequestEnd})
+	case s.tunnel() && b.sendEnd && ev.Code == http2.NoError && b.of.open <= http2.DefaultStreams:
+		// The endpoint has said all, and its client says no more: so Go's takes leave. What it
+		// has said still goes up. The codec does not count such streams any more.
+		l.subEnd(b, false)
+		return
 	case ev.Reason != http2.NoReason:
 		l.stats.RefusedHTTP2(s.listenerSeries, uint8(ev.Reason))
 		l.step(s, exchange.Event{Kind: exchange.EventRequestFailed, Failure: exchange.Failure{
