@@ -72,7 +72,7 @@
 // # A turn
 //
 // run waits for events and serves, in this order: the links that have an edge (serveEdges,
-// edge, turn), those that an earlier turn left over and sockets with clients waiting
+// edges, turn), those that an earlier turn left over and sockets with clients waiting
 // (takeTurns), handshakes (readReports), deadlines (expire), kept connections for which a
 // table changes something (sweepOn), want of memory or descriptors (shed), what other
 // goroutines say (readMail). endTurn writes the frames that came together and makes the

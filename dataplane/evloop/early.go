@@ -37,6 +37,7 @@ func (e *early) bytes(i int) []byte { return e.room[i*earlySize : (i+1)*earlySiz
 // serveEdges gives the links with edges their turns, many after one call that read of all
 // of them.
 func (l *Loop) serveEdges(events []poll.Event) {
+	l.edges(events)
 	for len(events) > 0 {
 		group := events[:min(len(events), earlyMost)]
 		events = events[len(group):]
@@ -44,7 +45,9 @@ func (l *Loop) serveEdges(events []poll.Event) {
 			l.readEarly(group)
 		}
 		for i := range group {
-			l.edge(&group[i])
+			if k := l.linkOf(&group[i]); k != nil {
+				l.turn(k)
+			}
 		}
 		l.keepEarly()
 	}

@@ -189,21 +189,21 @@ func (l *Loop) patience() time.Duration {
 	return wait
 }
 
-// edge notes what an event says and gives its link a turn.
-func (l *Loop) edge(ev *poll.Event) {
-	if index := uint32(ev.Token); index >= socketIndex {
-		l.sockets.edge(index)
-		return
+// edges notes what all events say, before the first link has its turn: by then it is known of
+// every kept connection to an endpoint whether that has ended it, so no request is given one that
+// has an end, or bytes that nobody asked for, behind it in the same list.
+func (l *Loop) edges(events []poll.Event) {
+	for i := range events {
+		ev := &events[i]
+		if index := uint32(ev.Token); index >= socketIndex {
+			l.sockets.edge(index)
+		} else if k := l.linkOf(ev); k != nil {
+			k.readable = k.readable || ev.Readable
+			k.writable = k.writable || ev.Writable
+			k.readHup = k.readHup || ev.ReadHup
+			k.broken = k.broken || ev.Hup
+		}
 	}
-	k := l.linkOf(ev)
-	if k == nil {
-		return
-	}
-	k.readable = k.readable || ev.Readable
-	k.writable = k.writable || ev.Writable
-	k.readHup = k.readHup || ev.ReadHup
-	k.broken = k.broken || ev.Hup
-	l.turn(k)
 }
 
 // linkOf is the link of an event; nil: this turn has closed it already, or it is of a socket.

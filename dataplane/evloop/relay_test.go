@@ -40,9 +40,7 @@ func handLoop(n *node) *Loop {
 func (l *Loop) handTurn() error {
 	events, err := l.poller.Wait(time.Millisecond)
 	l.tick()
-	for i := range events {
-		l.edge(&events[i])
-	}
+	l.serveEdges(events)
 	l.takeTurns()
 	l.endTurn(l.now)
 	return err

@@ -40,8 +40,10 @@ func (l *Loop) acquireCall(s *stream, p *endpointPool) {
 	l.serveCalls(p) // a connection may have closed between TryOpen and Wait
 }
 
-// takes says that another call may begin.
-func (m *upMux) takes() bool { return !m.leaving && m.conn.Open() }
+// takes says that another call may begin. An end whose turn is still to come counts.
+func (m *upMux) takes() bool {
+	return !m.leaving && m.conn.Open() && !m.link.readHup && !m.link.broken
+}
 
 // anyTakesNone says that the endpoint wants no calls for now, on whatever connection.
 func (p *endpointPool) anyTakesNone() bool {

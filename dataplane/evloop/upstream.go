@@ -62,10 +62,7 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 		return
 	}
 	if !s.x.Fresh() && p.header == table.ProxyHeaderNone {
-		if id, ok := p.TakeIdle(); ok {
-			c := l.links[id].up
-			c.idle = false
-			c.endAging()
+		if c := l.takeIdle(p); c != nil {
 			served := c.served > 0
 			l.assign(s, c)
 			l.warmer.fine(p, l.now)
@@ -84,6 +81,26 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 	}
 	l.pools.want(p)
 	l.serveWaiting(p) // a connection may have closed between tryOpen and Wait
+}
+
+// takeIdle takes a kept connection out of its pool; nil: there is none. One whose turn is still
+// to come since it has ended, or since its endpoint has said what it was not asked, is closed.
+// With TLS bytes may be a session ticket: they are not read here, where the loop's buffer may hold
+// what the client has sent.
+func (l *Loop) takeIdle(p *endpointPool) *upstreamConn {
+	for {
+		id, ok := p.TakeIdle()
+		if !ok {
+			return nil
+		}
+		c := l.links[id].up
+		c.idle = false
+		c.endAging()
+		if k := c.link; !k.broken && !k.readHup && (!k.readable || k.tls != nil) {
+			return c
+		}
+		l.closeUp(c)
+	}
 }
 
 // enqueue has a stream wait for a connection of a pool, or end where too many do.

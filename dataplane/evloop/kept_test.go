@@ -1,0 +1,79 @@
+//go:build linux
+
+package evloop
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const goodbye408 = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+// TestNoRequestGetsAKeptConnectionThatHasEnded as far as the loop has heard of it: the request's
+// edge may stand before that of the end in the list of those that came together. A POST could not
+// be tried again.
+func TestNoRequestGetsAKeptConnectionThatHasEnded(t *testing.T) {
+	for name, end := range map[string]func(net.Conn){
+		"the end": func(c net.Conn) { _ = c.Close() },
+		"a reset": reset,
+		"408":     func(c net.Conn) { _, _ = io.WriteString(c, goodbye408) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			accepting, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer accepting.Close()
+			n := startNode(t, 1)
+			n.apply(nil, forwardAll(newUpstream("u", accepting.Addr().String())))
+			l := handLoop(n)
+			client := l.handTCP(t)
+			answers := bufio.NewReader(client)
+			var last net.Conn
+			ask := func() {
+				t.Helper()
+				if _, err := io.WriteString(client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			answer := func() {
+				t.Helper()
+				l.turns(t, "a connection", func() bool { c := n.up(l); return c != nil && c.connected && c.stream != nil })
+				if last, err = accepting.Accept(); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { last.Close() })
+				_ = last.SetDeadline(time.Now().Add(10 * time.Second))
+				if req, err := http.ReadRequest(bufio.NewReader(last)); err != nil || req.Method != "POST" {
+					t.Fatal(req, err)
+				}
+				_, _ = io.WriteString(last, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+				l.turns(t, "the answer", func() bool { return n.up(l) != nil && n.up(l).idle })
+				if resp, err := http.ReadResponse(answers, nil); err != nil || resp.StatusCode != 200 {
+					t.Fatal(resp, err)
+				} else if _, err := io.ReadAll(resp.Body); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ask()
+			answer()
+			kept := n.up(l)
+			ask()
+			end(last)
+			eventually(t, "what the endpoint has said", func() bool {
+				_, _, err := unix.Recvfrom(kept.link.fd, make([]byte, 1), unix.MSG_PEEK)
+				return err != unix.EAGAIN //nolint:errorlint // it comes as it is
+			})
+			answer()
+			if r := n.records.wait(t, 2); r.Status != 200 || r.Attempts != 1 {
+				t.Errorf("%d %s after %d attempts", r.Status, r.Reason, r.Attempts)
+			}
+		})
+	}
+}
