@@ -4,6 +4,7 @@ package evloop
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -75,5 +76,44 @@ func TestNoRequestGetsAKeptConnectionThatHasEnded(t *testing.T) {
 				t.Errorf("%d %s after %d attempts", r.Status, r.Reason, r.Attempts)
 			}
 		})
+	}
+}
+
+// TestA408ThatCrossedWithTheRequestIsNotItsAnswer: of an idle connection some endpoints take leave
+// so (RFC 9110 section 15.5.9).
+func TestA408ThatCrossedWithTheRequestIsNotItsAnswer(t *testing.T) {
+	n := startNode(t, 1)
+	n.apply(nil, forwardAll(newUpstream("u", rawServer(t, func(c net.Conn) {
+		r := bufio.NewReader(c)
+		if _, err := http.ReadRequest(r); err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		if _, err := r.ReadByte(); err == nil { // the next one is on its way
+			_, _ = io.WriteString(c, goodbye408)
+		}
+	}))))
+	c := n.dial()
+	r := bufio.NewReader(c)
+	ask := func(method string) *http.Response {
+		t.Helper()
+		fmt.Fprintf(c, "%s / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", method)
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadAll(resp.Body)
+		return resp
+	}
+	for i := range 4 {
+		if resp := ask("GET"); resp.StatusCode != 200 {
+			t.Fatalf("request %d: %s", i, resp.Status)
+		}
+	}
+	if rec := n.records.wait(t, 2); rec.Attempts != 2 {
+		t.Errorf("%d attempts", rec.Attempts)
+	}
+	if resp := ask("POST"); resp.StatusCode != 408 { // its client decides
+		t.Errorf("POST: %s", resp.Status)
 	}
 }

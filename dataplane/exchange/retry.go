@@ -97,6 +97,22 @@ func (x *Exchange) mayWait(env *Env, now int64, f Failure) (until int64, ok bool
 // again: within a round trip. What ends later may have worked on the request.
 const keptEnd = int64(time.Second)
 
+// refusal is what an answer with a status of an error says about another attempt.
+func (x *Exchange) refusal(now int64, h *message.Head) Failure {
+	if x.crossed(now, h) {
+		return Failure{Reason: ReasonUpstreamClosed, Retry: RetryUnanswered}
+	}
+	return Failure{Retry: RetryAnswered, Status: h.Status}
+}
+
+// crossed says that an answer was none to this request, but on its way before it came: of a kept
+// connection some endpoints say by 408 that they end it, since no request came in time (RFC 9110
+// section 15.5.9). To one that was sent whole it can hardly be an answer, so soon. HTTP/2 has
+// GOAWAY for that.
+func (x *Exchange) crossed(now int64, h *message.Head) bool {
+	return h.Status == 408 && !h.KeepAlive && x.reused && x.requestDone && !x.viaHTTP2 && now-x.acquired <= keptEnd
+}
+
 // keptEnded says that the attempt met a kept connection that simply ended, as any may at any
 // time (RFC 9112 section 9.3.1). That costs no part of the budget: nobody failed, nor did any
 // work, and an endpoint that restarts ends hundreds of them at a time, whose requests would get

@@ -22,6 +22,8 @@ func status503(r *table.Retry) { r.Statuses.Add(503) }
 func TestTheClassOfTheFailureDecidesWhetherAnAttemptIsFollowedByAnother(t *testing.T) {
 	stream := Event{Kind: EventUpstreamFailed, Failure: Failure{Reason: ReasonUpstreamReset, Retry: RetryRefused}}
 	givenUp := Event{Kind: EventUpstreamFailed, Failure: Failure{Reason: ReasonUpstreamReset, Retry: RetryGivenUp}}
+	late := Event{Kind: EventResponseHead, Head: &message.Head{Status: 408, Minor: 1, Arena: []byte{}}}
+	lateAndKept := Event{Kind: EventResponseHead, Head: &message.Head{Status: 408, Minor: 1, KeepAlive: true, Arena: []byte{}}}
 	malformed := Event{Kind: EventUpstreamFailed, Failure: Failure{Reason: ReasonUpstreamMalformed}}
 	interim := Event{Kind: EventInterim, Head: &message.Head{Status: 103}}
 	data := func(n int) Event { return Event{Kind: EventRequestData, N: n} }
@@ -61,6 +63,13 @@ func TestTheClassOfTheFailureDecidesWhetherAnAttemptIsFollowedByAnother(t *testi
 		{"status", "GET", 0, status503, []Event{gotNew, unwell}, true},
 		{"status, not asked for", "GET", 0, nil, []Event{gotNew, unwell}, false},
 		{"status, POST", "POST", 0, status503, []Event{gotNew, unwell}, false},
+		{"408 that crossed with the request", "GET", 0, none, []Event{gotKept, late}, true},
+		{"408 that crossed with it on a warm connection", "GET", 0, none, []Event{gotWarm, late}, true},
+		{"408 that crossed with a kept body", "PUT", 10, nil, []Event{gotKept, data(10), {Kind: EventRequestEnd}, late}, true},
+		{"408 in the middle of a body", "PUT", 10, nil, []Event{gotKept, data(4), late}, false},
+		{"408 and POST", "POST", 0, nil, []Event{gotKept, late}, false},
+		{"408 on a new connection", "GET", 0, nil, []Event{gotNew, late}, false},
+		{"408 on a connection that stays", "GET", 0, nil, []Event{gotKept, lateAndKept}, false},
 		{"no policy", "GET", 0, func(r *table.Retry) { *r = table.Retry{} }, []Event{refused}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -223,7 +223,7 @@ func (x *Exchange) inSend(env *Env, now int64, ev Event) Actions {
 			return x.fail(env, now, Failure{Reason: ReasonUpgradeFailed})
 		}
 		if ev.Head.Status >= 400 {
-			if retry, ok := x.retry(env, now, Failure{Retry: RetryAnswered, Status: ev.Head.Status}); ok {
+			if retry, ok := x.retry(env, now, x.refusal(now, ev.Head)); ok {
 				return retry
 			}
 		}
