@@ -36,6 +36,7 @@ type downstream struct {
 	answered  bool   // and nothing of an answer is queued
 	counted   bool   // peer's connections are counted, with this one
 	named     bool   // a PROXY header said who peer is
+	doubtful  bool   // its first bytes must not be such a header, and are not read yet
 	chance    uint16 // its part in the spread of maxLifetime
 	lingered  int    // bytes thrown away while lingering
 	unsent    int    // bytes that the kernel had for it at the last look while lingering

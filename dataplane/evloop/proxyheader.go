@@ -13,11 +13,45 @@ import (
 
 // awaitProxy begins a connection whose first bytes are, or may be, a PROXY header.
 func (l *Loop) awaitProxy(d *downstream) {
+	ls := d.socket.listener
+	trusted := ls.Trusts(d.peer.Addr())
+	if !trusted && ls.ProxyProtocol == table.ProxyOptional && ls.Protocol == table.ProtocolTCP {
+		d.doubtful = true
+		l.greet(d)
+		return
+	}
 	d.phase = phaseProxy
 	l.wheel.arm(d.link, d.deadline())
-	if d.socket.listener.ProxyProtocol == table.ProxyRequired && !d.socket.listener.Trusts(d.peer.Addr()) {
+	if ls.ProxyProtocol == table.ProxyRequired && !trusted {
 		l.refuseConnection(d, exchange.ReasonProxyUntrusted, "")
 	}
+}
+
+// readDoubtful reads the first bytes of a client whose header is not taken, of a tunnel that is open:
+// its endpoint may be the one to speak first. False: the tunnel is over, or more bytes must tell
+// whether they are a header.
+func (l *Loop) readDoubtful(s *stream, k *link) (fine bool) {
+	for k.readable {
+		data, _, state := l.fill(k)
+		r := proxyproto.Parse(data)
+		begun := len(data) > 0
+		l.keep(k, data, 0)
+		switch {
+		case begun && r.Status != proxyproto.NeedMore && r.Status != proxyproto.Absent:
+			l.step(s, exchange.Event{Kind: exchange.EventRequestFailed, Failure: exchange.Failure{Reason: exchange.ReasonProxyUntrusted}})
+			return false
+		case state == readReset || state == readEnd && k.unheard:
+			l.tunnelBroken(s, k)
+			return false
+		case state == readEnd:
+			k.readable = true // it is read again, behind what is kept
+		case !begun || r.Status == proxyproto.NeedMore:
+			continue
+		}
+		k.down.doubtful = false
+		return true
+	}
+	return false
 }
 
 // readProxy reads until a PROXY header is there, or cannot come any more.

@@ -5,6 +5,7 @@ package evloop
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -281,4 +282,60 @@ func (p *prefixed) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return len(b), nil
+}
+
+// TestAnEndpointMaySpeakFirstToAClientWhoseHeaderWouldNotBeTaken: nothing is waited for.
+func TestAnEndpointMaySpeakFirstToAClientWhoseHeaderWouldNotBeTaken(t *testing.T) {
+	for _, c := range []struct {
+		name, says, heard string
+		refused           bool
+	}{
+		{"nothing", "", "220 ready\r\ngot 0", false},
+		{"little", "P", "220 ready\r\ngot 1", false},
+		{"much", strings.Repeat("PROXIMITY ", 10_000), "220 ready\r\ngot 100000", false},
+		{"a header", header(t, 1, "192.0.2.7:4711", "198.51.100.1:443") + "hello", "220 ready\r\n", true},
+		{"a header of version 2", header(t, 2, "192.0.2.7:4711", "198.51.100.1:443"), "220 ready\r\n", true},
+		{"a malformed header", "PROXY TCP4 a b c d\r\n", "220 ready\r\n", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := startNode(t, 1)
+			n.apply(func(l *table.Listener) {
+				l.Protocol = table.ProtocolTCP
+				expects(table.ProxyOptional, nobody)(l)
+			}, passes("mail", newUpstream("u", rawServer(t, func(c net.Conn) {
+				fmt.Fprint(c, "220 ready\r\n")
+				all, err := io.ReadAll(c)
+				if err == nil {
+					fmt.Fprintf(c, "got %d", len(all))
+				}
+			}))))
+			conn := n.dialNode()
+			r := bufio.NewReader(conn)
+			first, err := r.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			var told error
+			for _, b := range []byte(c.says[:min(len(c.says), 20)]) { // a header may come byte by byte
+				if _, err := conn.Write([]byte{b}); err != nil {
+					told = err
+				}
+			}
+			if _, err := io.WriteString(conn, c.says[min(len(c.says), 20):]); err != nil {
+				told = err
+			}
+			_ = conn.CloseWrite()
+			rest, err := io.ReadAll(r)
+			if err = errors.Join(told, err); first+string(rest) != c.heard || (err != nil) != c.refused {
+				t.Errorf("%q, %v", first+string(rest), err)
+			}
+			want := exchange.ReasonNone
+			if c.refused {
+				want = exchange.ReasonProxyUntrusted
+			}
+			if rec := n.records.wait(t, 1); rec.Reason != want || !c.refused && rec.BytesIn != uint64(len(c.says)) {
+				t.Errorf("%q, %d bytes", rec.Reason, rec.BytesIn)
+			}
+		})
+	}
 }

@@ -66,6 +66,9 @@ func (s *stream) far(k *link) *link {
 
 // pass moves what can be moved in one direction in one turn, away from k.
 func (l *Loop) pass(s *stream, k *link) {
+	if k.down != nil && k.down.doubtful && !l.readDoubtful(s, k) {
+		return
+	}
 	kind, takes := exchange.EventRequestData, takesRequest
 	if k == s.up.link {
 		kind, takes = exchange.EventResponseData, takesAnswer
