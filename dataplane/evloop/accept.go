@@ -96,14 +96,21 @@ func (l *Loop) exhausted(s *socket) {
 }
 
 // addSocket takes a listening socket under the loop's care. Removed ones in its way, which
-// the kernel would give a part of its connections, are closed.
+// the kernel would give a part of its connections, are closed. So is one that cannot be watched:
+// nothing would tell of its clients, who go to those of other loops then.
 func (l *Loop) addSocket(s *socket) error {
 	l.closeRemoved(func(old *socket) bool { return overlap(old.binding.address, s.binding.address) })
 	l.sockets.add(s)
+	add := l.poller.Add
 	if s.binding.shared {
-		return l.poller.AddShared(s.fd, uint64(s.index))
+		add = l.poller.AddShared
 	}
-	return l.poller.Add(s.fd, uint64(s.index))
+	err := add(s.fd, uint64(s.index))
+	if err != nil {
+		l.sockets.drop(s)
+		s.close()
+	}
+	return err
 }
 
 // removeSocket ends a listening socket. No new connection begins on it; those that had

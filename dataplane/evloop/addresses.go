@@ -3,6 +3,7 @@
 package evloop
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -21,6 +22,7 @@ type addresses struct {
 	inherit    map[netip.AddrPort][]int     // sockets that no table has asked for yet
 	shared     map[netip.AddrPort]int       // our copies of what Share brought
 	clienteles map[string]*clientele        // by the listener's name
+	unsettled  bool                         // some loop has not taken a change, or not all of it
 	drained    bool                         // the node listens nowhere
 	released   bool                         // another process listens instead
 }
@@ -130,11 +132,53 @@ func (a *addresses) replace(t *table.Table, wanted map[netip.AddrPort]*table.Lis
 	return remove
 }
 
+// reopened is a socket in the place of one that its loop could not take up.
+type reopened struct {
+	of     *binding
+	number int // among the binding's sockets
+	socket *socket
+}
+
+// reopen opens the sockets again that loops could not take up, and have closed, at addresses that
+// are still wanted. It asks only where some loop had such trouble, and has said so.
+func (a *addresses) reopen(wanted map[netip.AddrPort]*table.Listener) (again []reopened, err error) {
+	if !a.unsettled {
+		return nil, nil
+	}
+	for address, b := range a.bindings {
+		ls := wanted[address]
+		if _, shared := a.shared[address]; ls == nil || b.shared && !shared {
+			continue
+		}
+		for i, s := range b.sockets {
+			if s.fd >= 0 {
+				continue
+			}
+			fd, err := a.openAgain(b, ls)
+			if err != nil {
+				return again, fmt.Errorf("listener %q: %s: %w", ls.Name, address, err)
+			}
+			again = append(again, reopened{b, i, &socket{fd: fd, binding: b, listener: ls}})
+		}
+	}
+	return again, nil
+}
+
+func (a *addresses) openAgain(b *binding, ls *table.Listener) (fd int, err error) {
+	if b.shared {
+		return copyOf(a.shared[b.address])
+	}
+	return openSocket(b.address, ls, true)
+}
+
 // abandon closes what was opened for a table that is not going live. Inherited
 // sockets are kept for the next try: clients may wait in their queues.
-func (a *addresses) abandon(opened []*binding) {
+func (a *addresses) abandon(opened []*binding, again []reopened) {
 	for _, b := range opened {
 		closeSockets(b.sockets[len(a.inherit[b.address]):])
+	}
+	for _, r := range again {
+		r.socket.close()
 	}
 }
 

@@ -234,27 +234,29 @@ func (e *Engine) SetDrained(ctx context.Context, drained bool) error {
 
 // apply is Apply under mu.
 func (e *Engine) apply(ctx context.Context, t *table.Table) error {
+	if err := e.settle(ctx); err != nil {
+		return err
+	}
 	wanted := e.wanted(t)
-	changes := make([]change, len(e.loops))
 	var opened []*binding
+	again, err := e.reopen(wanted)
 	for address, ls := range wanted {
-		if e.bindings[address] != nil {
-			continue
+		if err != nil {
+			break
 		}
-		b := &binding{address: address, clientele: e.clienteleOf(ls.Name)}
-		if err := e.open(b, ls); err != nil {
-			e.abandon(opened)
-			return err
-		}
-		opened = append(opened, b)
-		for i, s := range b.sockets {
-			c := &changes[i%len(changes)]
-			c.open = append(c.open, s)
+		if e.bindings[address] == nil {
+			b := &binding{address: address, clientele: e.clienteleOf(ls.Name)}
+			if err = e.open(b, ls); err == nil {
+				opened = append(opened, b)
+			}
 		}
 	}
-	retired, err := e.registry.Bind(t)
+	var retired upstream.Retired
+	if err == nil {
+		retired, err = e.registry.Bind(t)
+	}
 	if err != nil {
-		e.abandon(opened)
+		e.abandon(opened, again)
 		return err
 	}
 	bindSeries(e.stats, t)
@@ -264,17 +266,56 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 	e.leaveToSockets(t)
 	rebound := e.rebind(wanted)
 	remove := e.replace(t, wanted, opened)
-	if len(opened) == 0 && len(remove) == 0 && retired.Empty() && !limited && len(warm)+len(rebound) == 0 {
+	if len(opened)+len(again)+len(remove)+len(warm)+len(rebound) == 0 && retired.Empty() && !limited {
+		e.unsettled = false
 		return nil
 	}
+	changes := make([]change, len(e.loops))
+	dealSockets(changes, opened, again)
 	for i := range changes {
 		changes[i].rebound, changes[i].remove, changes[i].retired, changes[i].warm = rebound, remove, retired, warm
 	}
-	return e.deliver(ctx, changes)
+	if err := e.deliver(ctx, changes); err != nil {
+		return err
+	}
+	e.unsettled = false
+	return nil
 }
 
-// deliver hands each loop its part of a change and waits until all have it.
+// dealSockets gives each loop its part of the sockets that were opened.
+func dealSockets(changes []change, opened []*binding, again []reopened) {
+	for _, b := range opened {
+		for i, s := range b.sockets {
+			c := &changes[i%len(changes)]
+			c.open = append(c.open, s)
+		}
+	}
+	for _, r := range again {
+		r.of.sockets[r.number] = r.socket
+		c := &changes[r.number%len(changes)]
+		c.open = append(c.open, r.socket)
+	}
+}
+
+// settle waits, where a loop did not take a change in time, until all have taken what they were
+// told.
+func (e *Engine) settle(ctx context.Context) error {
+	if !e.unsettled {
+		return nil
+	}
+	return e.deliver(ctx, make([]change, len(e.loops)))
+}
+
+// deliver hands each loop its part of a change and waits until all have it. Where it fails loops
+// may take it later: the next table waits for that, and opens what they could not take up.
 func (e *Engine) deliver(ctx context.Context, changes []change) error {
+	err := e.tell(ctx, changes)
+	e.unsettled = e.unsettled || err != nil
+	return err
+}
+
+// tell is deliver, but for what is noted of a failure.
+func (e *Engine) tell(ctx context.Context, changes []change) error {
 	done := make(chan error, len(changes))
 	for i, l := range e.loops {
 		changes[i].done = done

@@ -47,9 +47,11 @@ func (e *Engine) EachSocket(visit func(address netip.AddrPort, fds []int) error)
 		if b.shared {
 			continue
 		}
-		fds := make([]int, len(b.sockets))
-		for i, s := range b.sockets {
-			fds[i] = s.fd
+		fds := make([]int, 0, len(b.sockets))
+		for _, s := range b.sockets {
+			if s.fd >= 0 { // else its loop could not take it up
+				fds = append(fds, s.fd)
+			}
 		}
 		if err := visit(b.address, fds); err != nil {
 			return err

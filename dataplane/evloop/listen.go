@@ -20,7 +20,7 @@ const tcpHandshakeTime = int64(time.Second)
 type binding struct {
 	address netip.AddrPort
 	shared  bool      // its sockets are copies of one that another process opened
-	sockets []*socket // immutable; what their loops own of them is theirs
+	sockets []*socket // immutable, but for those that reopen replaces; what their loops own of them is theirs
 	// clientele counts the connections. It is that of all bindings of the listener: limits
 	// are the listener's, however many addresses it has. Where a table gives the address to
 	// another listener there is another binding, with the same sockets.
