@@ -80,9 +80,15 @@ func (l *Loop) refuseSub(d *downstream, ev http2.Event) {
 	}
 	// The loop keeps the memory of the head, which may have been a large one.
 	arena := l.muxHead.Arena
+	method, name := l.muxHead.Method, l.muxHead.Bytes(l.muxHead.MethodName)
+	if !ev.Answer { // that may be of an earlier one
+		method, name = message.MethodOther, nil
+	}
 	l.muxHead.Reset()
-	l.muxHead.HTTP2, l.muxHead.Minor = true, 1 // all that is known of it
+	l.muxHead.HTTP2, l.muxHead.Minor = true, 1
 	s := l.muxStream(d, ev.Stream)
+	s.arena = append(l.muxHead.Arena[:0], name...)
+	s.head.Arena, s.head.Method, s.head.MethodName = s.arena, method, message.Span{End: uint32(len(name))}
 	l.muxHead.Arena = arena[:0]
 	f := exchange.Failure{Reason: exchange.ReasonMalformedRequest, Detail: ev.Reason.String(), Status: ev.Reason.Status()}
 	l.act(s, s.x.BeginFailed(l.lend(s), &s.head, l.arrival(d), f))

@@ -57,8 +57,14 @@ func (c *Conn) readFields(block []byte, h *message.Head, f *facts, trailers bool
 	size, look := 0, aheadBytes
 	if len(block) > aheadBlock {
 		if reason := c.lookAhead(block, 0, 0); reason != NoReason {
+			problem := hpack.NoProblem
+			if !trailers {
+				block, arena, problem = c.readMethod(block, arena, f)
+			}
 			h.Arena, h.Fields = arena, fields[:0]
-			_, problem := c.decoder.Skip(block, arena, c.mostSkipped())
+			if problem == hpack.NoProblem {
+				_, problem = c.decoder.Skip(block, arena[len(arena):], c.mostSkipped())
+			}
 			return reason, problem
 		}
 	}
@@ -99,6 +105,19 @@ func (c *Conn) readFields(block []byte, h *message.Head, f *facts, trailers bool
 	}
 	h.Arena, h.Fields = arena, fields
 	return NoReason, hpack.NoProblem
+}
+
+// readMethod decodes the beginning of a head that is refused, up to its method, which stands among
+// the first fields.
+func (c *Conn) readMethod(block, arena []byte, f *facts) (rest, grown []byte, problem hpack.Problem) {
+	for i := 0; i < pseudoFields && len(block) > 0 && !f.method.set; i++ {
+		var field message.Field
+		if field, block, arena, problem = c.decoder.Field(block, arena); problem != hpack.NoProblem {
+			break
+		}
+		f.note(arena, &field)
+	}
+	return block, arena, problem
 }
 
 // lookAhead tells whether what is left of a block makes a head too large, before it
@@ -174,7 +193,11 @@ func (f *facts) notePseudo(name, value []byte, at message.Span) Reason {
 func (c *Conn) readHead(block []byte, h *message.Head, end bool, asked message.Method) (Reason, hpack.Problem) {
 	var f facts
 	reason, problem := c.readFields(block, h, &f, false)
-	if reason != NoReason || problem != hpack.NoProblem {
+	if problem != hpack.NoProblem {
+		return reason, problem
+	}
+	if reason != NoReason {
+		f.findMethod(h)
 		return reason, problem
 	}
 	if c.role == Server {
@@ -202,11 +225,9 @@ func (f *facts) finishRequest(h *message.Head, end, extended bool) Reason {
 	if !f.method.set {
 		return MissingPseudo
 	}
-	method := h.Bytes(f.method.Span)
-	if message.TokenLen(method) != len(method) || len(method) == 0 {
+	if !f.findMethod(h) {
 		return BadMethod
 	}
-	h.MethodName, h.Method = f.method.Span, message.LookupMethod(method)
 	if reason := f.findAuthority(h); reason != NoReason {
 		return reason
 	}
@@ -220,6 +241,16 @@ func (f *facts) finishRequest(h *message.Head, end, extended bool) Reason {
 		h.Expect100 = !end
 	}
 	return f.frameRequest(h, end)
+}
+
+// findMethod reads :method, also of a request that is refused: how it is answered depends on it.
+func (f *facts) findMethod(h *message.Head) (ok bool) {
+	method := h.Bytes(f.method.Span)
+	if message.TokenLen(method) != len(method) || len(method) == 0 {
+		return false
+	}
+	h.MethodName, h.Method = f.method.Span, message.LookupMethod(method)
+	return true
 }
 
 // findAuthority reads :authority and host, which must not differ (RFC 9113
