@@ -7,7 +7,6 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
-	"github.com/proxyfleet/proxyfleet/dataplane/message"
 )
 
 // This file carries out what an exchange asks of its endpoint when that speaks
@@ -42,7 +41,7 @@ func (l *Loop) callActions(s *stream, actions exchange.Actions) {
 func (l *Loop) callHead(s *stream, b *call, end bool) {
 	l.wheel.arm(s.down.link, s.x.NextDeadline())
 	s.x.RequestHead(l.lend(s), &l.out)
-	if te, ok := s.head.Value(message.FieldTE); ok && message.EqualFold(te, "trailers") {
+	if s.head.TakesTrailers() {
 		l.out.Add(nameTE, valueTrailers)
 	}
 	m := b.of

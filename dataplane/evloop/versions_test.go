@@ -3,6 +3,7 @@
 package evloop
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -284,5 +285,33 @@ func TestAnErrorAfterAnHTTP2EndpointEndsItsStream(t *testing.T) {
 	defer resp.Body.Close()
 	if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 502 || len(body) == 0 {
 		t.Errorf("%d %q, %v", resp.StatusCode, body, err)
+	}
+}
+
+// TestAnHTTP2EndpointHearsThatItsClientTakesTrailers wherever in TE that stands: gRPC's servers ask for it.
+func TestAnHTTP2EndpointHearsThatItsClientTakesTrailers(t *testing.T) {
+	n := startNode(t, 1)
+	u, _ := h2backend(t, tell)
+	n.apply(nil, forwardAll(u))
+	for te, want := range map[string]string{
+		"TE: trailers\r\n":                       "trailers",
+		"TE: trailers, gzip;q=0.5\r\n":           "trailers",
+		"TE: deflate;q=0.5 ,\tTrailers\r\n":      "trailers",
+		"TE: gzip\r\nTE: trailers\r\n":           "trailers",
+		"TE: gzip;q=0.5\r\n":                     "",
+		"TE: xtrailers, trailers2;q=1\r\n":       "",
+		"":                                       "",
+		"TE: trailers\r\nConnection: close\r\n":  "trailers",
+		"TE: , ,trailers,\r\nConnection: TE\r\n": "trailers",
+	} {
+		c := n.dial()
+		fmt.Fprintf(c, "GET /expect HTTP/1.1\r\nHost: a\r\n%s\r\n", te)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := resp.Header.Get("X-Te"); got != want {
+			t.Errorf("%q: %q", te, got)
+		}
 	}
 }

@@ -92,6 +92,19 @@ func (h *Head) Value(id FieldID) (value []byte, ok bool) {
 	return nil, false
 }
 
+// TakesTrailers tells whether a request says that trailers are not thrown away on its way (RFC 9110
+// section 10.1.4): "trailers" is an element of TE, which has no weight.
+func (h *Head) TakesTrailers() bool {
+	for i := range h.Fields {
+		if f := &h.Fields[i]; f.ID == FieldTE && listHas(h.Bytes(f.Value), trailers) {
+			return true
+		}
+	}
+	return false
+}
+
+var trailers = []byte("trailers")
+
 // NamedByConnection tells whether a field of this name belongs to the
 // connection because Connection says so, and must not be forwarded (RFC 9110
 // section 7.6.1). A peer cannot use that to remove the fields that say who

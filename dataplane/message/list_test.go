@@ -53,3 +53,27 @@ func FuzzList(f *testing.F) {
 		}
 	})
 }
+
+func TestTrailersAreTakenWhereAnElementOfTESaysSo(t *testing.T) {
+	for _, c := range []struct {
+		lines []string
+		takes bool
+	}{
+		{nil, false},
+		{[]string{""}, false},
+		{[]string{"trailers"}, true},
+		{[]string{"gzip;q=0.5, TRAILERS"}, true},
+		{[]string{"gzip", " trailers\t, deflate"}, true},
+		{[]string{"trailer", "xtrailers", "trailers;q=1"}, false},
+	} {
+		var h Head
+		for _, line := range c.lines {
+			start := uint32(len(h.Arena))
+			h.Arena = append(h.Arena, line...)
+			h.Fields = append(h.Fields, Field{Value: Span{Start: start, End: uint32(len(h.Arena))}, ID: FieldTE})
+		}
+		if got := h.TakesTrailers(); got != c.takes {
+			t.Errorf("%q: %t", c.lines, got)
+		}
+	}
+}
