@@ -52,6 +52,14 @@ func takesRequest(s *stream) bool {
 	return s.up != nil && s.up.connected && s.up.link.out.len() <= highWater
 }
 
+// stuck says that bytes of a request wait for an endpoint.
+func stuck(s *stream) bool {
+	if s.call != nil {
+		return !s.call.callTakes()
+	}
+	return s.up != nil && s.up.link.out.len() > 0
+}
+
 // takesEnd says that the end of what the client sends can be told: where bytes of a
 // tunnel wait for the endpoint it would overtake them.
 func (l *Loop) takesEnd(s *stream) bool {

@@ -86,7 +86,7 @@ func (l *Loop) expireDown(d *downstream) bool {
 		l.expireMux(d)
 	case d.stream != nil:
 		k := d.link
-		l.step(d.stream, exchange.Event{Kind: exchange.EventDeadline, Queued: d.stream.wait != nil})
+		l.stepDeadline(d.stream)
 		if !k.closed {
 			l.wheel.arm(k, d.deadline())
 		}

@@ -290,7 +290,7 @@ func (l *Loop) expireMux(d *downstream) {
 		case b == nil || l.now < b.deadline(int64(t.StreamIdle)):
 		case b.s != nil:
 			b.slow = b.out.len() > 0
-			l.step(b.s, exchange.Event{Kind: exchange.EventDeadline, Queued: b.s.wait != nil})
+			l.stepDeadline(b.s)
 			b.slow = false
 		case b.out.len() > 0 || b.outEnd:
 			l.resetSub(b, http2.SlowReader)

@@ -88,6 +88,11 @@ func (l *Loop) step(s *stream, ev exchange.Event) {
 	l.act(s, s.x.Step(l.lend(s), l.now, ev))
 }
 
+// stepDeadline is step for a stream whose time has come.
+func (l *Loop) stepDeadline(s *stream) {
+	l.step(s, exchange.Event{Kind: exchange.EventDeadline, Queued: s.wait != nil, Stuck: stuck(s)})
+}
+
 // actFirst is act for what an exchange asks that has begun.
 func (l *Loop) actFirst(s *stream, actions exchange.Actions) {
 	if r := s.x.Route(); r != nil {

@@ -35,7 +35,7 @@ const (
 	EventResponseEnd                     // Reusable says whether the connection may serve again; of a tunnel: as for the client
 	EventUpstreamFailed                  // Failure: before the answer was complete
 	EventClientGone                      // the client's connection is over
-	EventDeadline                        // NextDeadline has passed; Queued says whether a connection was asked for in vain
+	EventDeadline                        // NextDeadline has passed; Queued and Stuck say what is in the way
 	EventCut                             // Failure: the node ends the exchange now
 )
 
@@ -45,7 +45,8 @@ type Event struct {
 	Reused   bool
 	Served   bool
 	Reusable bool
-	Queued   bool
+	Queued   bool // a connection was asked for in vain
+	Stuck    bool // what came of the request waits for the endpoint
 	N        int
 	Head     *message.Head
 	Failure  Failure

@@ -124,7 +124,7 @@ func (x *Exchange) Step(env *Env, now int64, ev Event) Actions {
 	case EventCut:
 		return x.fail(env, now, ev.Failure)
 	case EventDeadline:
-		return x.deadline(env, now, ev.Queued)
+		return x.deadline(env, now, ev.Queued, ev.Stuck)
 	}
 	if x.state == StateTunnel {
 		return x.inTunnel(now, ev)
@@ -335,7 +335,7 @@ func (x *Exchange) clientGone() Actions {
 	return undo | ActAbortClient | ActFinish
 }
 
-func (x *Exchange) deadline(env *Env, now int64, queued bool) Actions {
+func (x *Exchange) deadline(env *Env, now int64, queued, stuck bool) Actions {
 	if x.state == StateDone || now < x.NextDeadline() {
 		return 0
 	}
@@ -356,7 +356,7 @@ func (x *Exchange) deadline(env *Env, now int64, queued bool) Actions {
 	case x.state == StateAcquire:
 		f = Failure{Reason: ReasonConnectTimeout, Retry: RetryNothingSent}
 		x.timedOut = true
-	case !x.requestDone && !x.headSent:
+	case !x.requestDone && !x.headSent && !stuck:
 		f.Reason = ReasonRequestBodyTimeout
 	}
 	return x.fail(env, now, f)
