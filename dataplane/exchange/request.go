@@ -171,6 +171,9 @@ func (x *Exchange) RequestHead(env *Env, out *message.Out) {
 	}
 	out.Minor = 1
 	out.Framing, out.Length = h.Framing, h.Length
+	if h.HTTP2 && out.Framing == message.FramingNone && expectsContent(h.Method) && !x.viaHTTP2 {
+		out.Framing, out.Length = message.FramingLength, 0
+	}
 	out.Target = x.target(env)
 	out.Authority = h.Bytes(h.Authority)
 	if rw := x.route.Rewrite; rw != nil && len(rw.Host) > 0 {
@@ -218,6 +221,12 @@ func (x *Exchange) RequestHead(env *Env, out *message.Out) {
 		x.addUpgrade(env, out)
 	}
 	addOps(ops, out)
+}
+
+// expectsContent tells whether a request of that method without a body says so in HTTP/1.1 (RFC 9110
+// section 8.6), where some servers answer 411 else. HTTP/2 says it by the end of the stream.
+func expectsContent(m message.Method) bool {
+	return m == message.MethodPost || m == message.MethodPut || m == message.MethodPatch
 }
 
 // dropsUp says which fields of a request never go up as they came: those of the
