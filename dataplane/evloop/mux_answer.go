@@ -15,6 +15,10 @@ import (
 // answerSub carries out the actions that make an answer.
 func (l *Loop) answerSub(s *stream, actions exchange.Actions) {
 	b := s.sub
+	if actions&exchange.ActContinue != 0 && takesInterim(s) {
+		s.x.ContinueHead(&l.out)
+		l.subHead(b, false)
+	}
 	if actions&exchange.ActForwardInterim != 0 && takesInterim(s) {
 		s.x.InterimHead(s.resp, &l.out)
 		l.subHead(b, false)

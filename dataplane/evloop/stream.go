@@ -150,11 +150,15 @@ func (l *Loop) ask(s *stream, actions exchange.Actions) {
 }
 
 // answering are the actions that send something to the client.
-const answering = exchange.ActForwardInterim | exchange.ActForwardHead | exchange.ActForwardResponse |
+const answering = exchange.ActContinue | exchange.ActForwardInterim | exchange.ActForwardHead | exchange.ActForwardResponse |
 	exchange.ActEndResponse | exchange.ActReply
 
 // answer carries them out for a client that speaks HTTP/1.1.
 func (l *Loop) answer(s *stream, actions exchange.Actions) {
+	if actions&exchange.ActContinue != 0 && takesInterim(s) {
+		s.x.ContinueHead(&l.out)
+		l.sendResponse(s.down.link)
+	}
 	if actions&exchange.ActForwardInterim != 0 && takesInterim(s) {
 		s.x.InterimHead(s.resp, &l.out)
 		l.sendResponse(s.down.link)

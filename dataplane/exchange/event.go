@@ -63,6 +63,7 @@ const (
 	ActResend                              // what was kept of the body goes up again, behind the head
 	ActForwardRequest                      // this event's data goes up; it is kept while Keeps says so
 	ActEndRequest                          // the body that went up is complete
+	ActContinue                            // encode ContinueHead
 	ActForwardInterim                      // this event's head goes down as it is
 	ActForwardHead                         // encode ResponseHead with this event's head
 	ActForwardResponse                     // this event's data goes down

@@ -48,7 +48,8 @@ type Exchange struct {
 	raw         bool // it carries no requests
 	secure      bool // it came by TLS
 	trusted     bool // the peer is a proxy whose word counts
-	interim     bool // a 1xx went to the client
+	interim     bool // a 1xx of an endpoint went to the client
+	continued   bool // so did a 100 of our own
 	headSent    bool // the head of an answer went to the client
 	chunkedDown bool // the answer goes down chunked
 	close       bool // the client's connection ends after this answer

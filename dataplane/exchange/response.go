@@ -12,6 +12,7 @@ import (
 var (
 	nameContentType = []byte("content-type")
 	nameDate        = []byte("date")
+	nameExpect      = []byte("expect")
 	nameLocation    = []byte("location")
 	nameProxyStatus = []byte("proxy-status")
 	nameRetryAfter  = []byte("retry-after")
@@ -79,6 +80,24 @@ func (x *Exchange) ResponseHead(env *Env, h *message.Head, out *message.Out) {
 		x.local.options = h.AppendConnection(x.local.options[:0])
 	}
 	x.route, x.upstream = nil, nil
+}
+
+// mustContinue says, once, that the client waits for a 100 that no endpoint will send: the route
+// does not let its expectation go up. Then we are as a proxy whose next server knows of none (RFC
+// 9110 section 10.1.1). It says nothing about the answer, so that other attempts may follow.
+func (x *Exchange) mustContinue() bool {
+	ops := x.route.RequestHeaders
+	if !x.head.Expect100 || x.continued || x.bytesIn > 0 || !ops.Drops(nameExpect, message.FieldExpect) || ops.Writes(message.FieldExpect) {
+		return false
+	}
+	x.continued = true
+	return true
+}
+
+// ContinueHead builds that 100.
+func (x *Exchange) ContinueHead(out *message.Out) {
+	out.Reset()
+	out.Status, out.Minor = 100, x.head.Minor
 }
 
 // InterimHead builds a 1xx head that goes down. What the route removes from answers, or sets

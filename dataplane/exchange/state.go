@@ -171,13 +171,16 @@ func (x *Exchange) inAcquire(env *Env, now int64, ev Event) Actions {
 			x.route, x.upstream = nil, nil
 			return ActJoin
 		}
+		actions := ActSendHead
 		if x.attempts > 1 {
-			return x.resend()
+			actions = x.resend()
+		} else if !x.requestDone {
+			actions |= ActReadRequest
 		}
-		if x.requestDone {
-			return ActSendHead
+		if actions&ActReadRequest != 0 && x.mustContinue() {
+			actions |= ActContinue
 		}
-		return ActSendHead | ActReadRequest
+		return actions
 	case EventAcquireFailed:
 		return x.fail(env, now, ev.Failure)
 	}

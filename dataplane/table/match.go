@@ -194,6 +194,19 @@ func (o *HeaderOps) Drops(name []byte, id message.FieldID) bool {
 	return false
 }
 
+// Writes says that a field of that number is set or added.
+func (o *HeaderOps) Writes(id message.FieldID) bool {
+	if o == nil {
+		return false
+	}
+	for i := range o.Set {
+		if o.Set[i].ID == id {
+			return true
+		}
+	}
+	return o.Adds(id)
+}
+
 // Adds reports whether fields with the given id, which is not 0, come beside those of a head.
 func (o *HeaderOps) Adds(id message.FieldID) bool {
 	if o == nil {
