@@ -24,7 +24,7 @@ func (x *Exchange) TrailerGoesDown(name []byte, id message.FieldID) bool {
 // dropsUp and dropsDown.
 func headAlone(id message.FieldID) bool {
 	switch id {
-	case message.FieldHost, message.FieldExpect,
+	case message.FieldHost, message.FieldExpect, message.FieldTrailer,
 		message.FieldAuthorization, message.FieldCookie, message.FieldSetCookie, message.FieldWWWAuthenticate,
 		message.FieldCacheControl, message.FieldPragma, message.FieldRange, message.FieldVary, message.FieldLocation,
 		message.FieldIfMatch, message.FieldIfNoneMatch, message.FieldIfModifiedSince, message.FieldIfUnmodifiedSince, message.FieldIfRange,

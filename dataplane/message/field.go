@@ -6,8 +6,8 @@ import "encoding/binary"
 type FieldID uint8
 
 // The well-known field names. Those up to FieldUpgrade decide framing and
-// persistence, those up to FieldProxyAuthorization belong to one hop; the
-// order of the others means nothing.
+// persistence, those up to FieldProxyAuthorization belong to one hop, but for
+// FieldTrailer; the order of the others means nothing.
 const (
 	FieldHost FieldID = iota + 1
 	FieldConnection
@@ -302,6 +302,8 @@ func (id FieldID) HopByHop() bool {
 	switch id {
 	case FieldConnection, FieldTransferEncoding, FieldUpgrade:
 		return true
+	case FieldTrailer: // trailers are forwarded, and some receivers show those alone that were announced
+		return false
 	}
 	return id >= FieldKeepAlive && id <= FieldProxyAuthorization
 }

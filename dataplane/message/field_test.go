@@ -93,7 +93,7 @@ func TestEqualFoldAgreesWithStrings(t *testing.T) {
 
 func TestFieldsOfAHopAreKnown(t *testing.T) {
 	want := map[string]bool{
-		"connection": true, "keep-alive": true, "proxy-connection": true, "te": true, "trailer": true, "transfer-encoding": true,
+		"connection": true, "keep-alive": true, "proxy-connection": true, "te": true, "transfer-encoding": true,
 		"upgrade": true, "http2-settings": true, "proxy-authenticate": true, "proxy-authorization": true,
 	}
 	for id := FieldID(0); id < fieldEnd; id++ {
