@@ -12,6 +12,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
 
@@ -262,22 +263,36 @@ func TestCollectionsAndCommitsRace(t *testing.T) {
 }
 
 func TestADamagedHistoryStopsTheCollection(t *testing.T) {
-	prefix := newPrefix(t)
-	writer := open(t, prefix, nil)
-	one := commit(t, writer, current(t, writer), routes(tree.Tree{}, 50, "first"))
-	two := commit(t, writer, one, routes(tree.Tree{}, 50, "second"))
-	abandon(t, writer, two.Tree, routes(tree.Tree{}, 60, "orphan"))
-	if _, err := client.Delete(t.Context(), writer.keys.blob(one.Root())); err != nil {
-		t.Fatal(err)
-	}
-	s := sweeper(t, prefix, nil)
-	s.historyFloor = 100
-	before := countBlobs(t, s)
-	c, err := s.CollectGarbage(t.Context())
-	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), one.Root().String()) {
-		t.Fatalf("the error is %v", err)
-	}
-	if c.Blobs != 0 || countBlobs(t, s) != before {
-		t.Fatalf("%+v", c)
+	for name, damage := range map[string]func(key string) error{
+		"missing": func(key string) error { _, err := client.Delete(t.Context(), key); return err },
+		"no node": func(key string) error {
+			value, err := marshal(&fleetv1.Envelope{Plain: []byte("not a node of a tree")})
+			if err == nil {
+				_, err = client.Put(t.Context(), key, value)
+			}
+			return err
+		},
+		"no envelope": func(key string) error { _, err := client.Put(t.Context(), key, "\xff"); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			prefix := newPrefix(t)
+			writer := open(t, prefix, nil)
+			one := commit(t, writer, current(t, writer), routes(tree.Tree{}, 50, "first"))
+			two := commit(t, writer, one, routes(tree.Tree{}, 50, "second"))
+			abandon(t, writer, two.Tree, routes(tree.Tree{}, 60, "orphan"))
+			if err := damage(writer.keys.blob(one.Root())); err != nil {
+				t.Fatal(err)
+			}
+			s := sweeper(t, prefix, nil)
+			s.historyFloor = 100
+			before := countBlobs(t, s)
+			c, err := s.CollectGarbage(t.Context())
+			if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), one.Root().String()) {
+				t.Fatalf("the error is %v", err)
+			}
+			if c.Blobs != 0 || countBlobs(t, s) != before {
+				t.Fatalf("%+v", c)
+			}
+		})
 	}
 }
