@@ -115,6 +115,7 @@ type player struct {
 	print   []string
 	role    http2.Role
 	failed  bool
+	tags    map[uint32]uint32 // of requests, by stream
 	told    struct {
 		stream uint32
 		n      int
@@ -224,6 +225,9 @@ func (p *player) drain() {
 func (p *player) see(ev http2.Event) {
 	if ev.Kind == http2.Noted {
 		return
+	}
+	if tag, ok := p.tags[ev.Stream]; ok && ev.Kind != http2.GoAway && ev.Tag != tag {
+		p.Errorf("%v of stream %d has the tag %d of another request, its own is %d", ev.Kind, ev.Stream, ev.Tag, tag)
 	}
 	if ev.Kind == http2.Data {
 		if p.told.stream != ev.Stream {
@@ -402,7 +406,14 @@ func (p *player) call(verb string, args []string) {
 		o.Method, o.Target, o.Authority = []byte(args[0]), []byte(args[1]), []byte(args[2])
 		p.outFields(&o, args[3:])
 		var ok bool
-		p.out, id, ok = p.AppendRequest(p.out, &o, end, 0)
+		tag := uint32(1000 + len(p.tags))
+		p.out, id, ok = p.AppendRequest(p.out, &o, end, tag)
+		if ok {
+			if p.tags == nil {
+				p.tags = map[uint32]uint32{}
+			}
+			p.tags[id] = tag
+		}
 		p.println(fmt.Sprintf("opened %d %v", id, ok))
 	case "open":
 		p.println(fmt.Sprintf("open: %v, %d streams, extended connect: %v", p.Open(), p.Streams(), p.ExtendedConnect()))
