@@ -19,6 +19,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "floorstest", Floor: 0},
 			{Dir: "input", Floor: 0},
 			{Dir: "lifecycle", Floor: 0},
+			{Dir: "lifecycle/lifecycletest", Floor: 0},
 			{Dir: "waittest", Floor: 0},
 			{Dir: "wakeup", Floor: 0},
 			{Dir: "seal", Floor: 1},

@@ -1,7 +1,6 @@
 package nodes
 
 import (
-	"context"
 	"log/slog"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/controlplane/publish"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
@@ -45,15 +45,7 @@ func open(t *testing.T, records *nodestest.Records, configure ...func(*Config)) 
 		f(&c)
 	}
 	r := New(c)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- r.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+	lifecycletest.Run(t, r.Run)
 	return r
 }
 

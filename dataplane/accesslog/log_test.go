@@ -14,22 +14,14 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 // start runs l; stop ends it, and returns when everything was written.
 func start(t *testing.T, l *Log) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- l.Run(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(stop)
+	stop = lifecycletest.Run(t, l.Run)
 	return stop
 }
 

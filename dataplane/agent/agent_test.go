@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
@@ -174,16 +175,7 @@ func (p place) node(t *testing.T, id string, list ...string) *node {
 	})
 	n.s.SetList(1, list)
 	n.s.SetVIPs(p.vips())
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- n.s.Run(ctx) }()
-	n.stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(n.stop)
+	n.stop = lifecycletest.Run(t, n.s.Run)
 	return n
 }
 

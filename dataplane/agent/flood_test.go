@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 )
 
 // TestDatagramsOfStrangersTakeAPartOfAProcessor: an agent may have a real-time priority, and
@@ -23,15 +25,7 @@ func TestDatagramsOfStrangersTakeAPartOfAProcessor(t *testing.T) {
 	})
 	s.SetList(1, []string{"1"})
 	s.SetVIPs(p.vips())
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	defer lifecycletest.Run(t, s.Run)()
 	holds := func() bool { v := s.Statuses(); return len(v) == 1 && v[0].GetHolds() }
 	eventually(t, "it to hold", holds)
 	pid := s.State().PID

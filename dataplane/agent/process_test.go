@@ -3,7 +3,6 @@
 package agent
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/vip"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 )
 
 func TestAKilledMainProcessTakesItsAgentWithItAndAnotherHolds(t *testing.T) {
@@ -235,14 +235,9 @@ func TestAnAgentThatSaysWhatIsNoMessageIsReplaced(t *testing.T) {
 		Pulse:  func() (bool, bool) { return true, true },
 		Logger: slog.New(slog.DiscardHandler),
 	})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
+	lifecycletest.Run(t, s.Run)
 	eventually(t, "a second agent", func() bool { return s.State().Restarts > 0 })
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+
 }
 
 func TestMessagesBeyondTheInboxAreLostAndCounted(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/vip"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 )
 
 // noEngine takes no connections.
@@ -179,19 +180,14 @@ func TestAVirtualIPOfThousandsOfPortsIsHeld(t *testing.T) {
 	})
 	s.SetList(1, []string{"1"})
 	s.SetVIPs(v)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
+	stop := lifecycletest.Run(t, s.Run)
 	begun := time.Now()
 	eventually(t, "all ports", func() bool { return e.number() == ports })
 	t.Logf("all are shared after %s", time.Since(begun))
 	if n := s.State().Restarts; n != 0 {
 		t.Errorf("%d agents ended meanwhile", n)
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	stop()
 	if n := e.number(); n != 0 {
 		t.Errorf("%d are shared in the end", n)
 	}

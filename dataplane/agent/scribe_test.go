@@ -3,7 +3,6 @@
 package agent
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 )
 
 // TestAnAgentWhoseMessagesNobodyReadsHolds gives it a pipe that is full.
@@ -42,15 +43,7 @@ func TestAnAgentWhoseMessagesNobodyReadsHolds(t *testing.T) {
 	})
 	s.SetList(1, []string{"1"})
 	s.SetVIPs(p.vips())
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	defer lifecycletest.Run(t, s.Run)()
 	eventually(t, "it to hold", func() bool {
 		v := s.Statuses()
 		return len(v) == 1 && v[0].GetHolds() || s.State().Restarts > 0

@@ -3,7 +3,6 @@
 package agent
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 )
 
 // processorTime is what a process has used so far.
@@ -70,15 +70,7 @@ func TestAnAgentLeavesItsProcessorToOthers(t *testing.T) {
 	})
 	s.SetList(1, []string{"1"})
 	s.SetVIPs(vips)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	defer lifecycletest.Run(t, s.Run)()
 	eventually(t, "it to hold all of them", func() bool {
 		held := 0
 		for _, v := range s.Statuses() {

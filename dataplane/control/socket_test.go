@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 )
 
 // shortListener has no descriptor for the first client that it is asked for.
@@ -41,9 +43,7 @@ func TestASocketThatWasDeletedIsMadeAgain(t *testing.T) {
 	}})
 	s.lookEvery = 5 * time.Millisecond
 	s.Claim()
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
+	stop := lifecycletest.Run(t, s.Run)
 	answers := func() error {
 		a, err := Upgrade(t.Context(), dir, Request{TimeoutMillis: 1000}, func(string) {})
 		if err == nil && a.PID != 7 {
@@ -77,10 +77,7 @@ func TestASocketThatWasDeletedIsMadeAgain(t *testing.T) {
 			t.Errorf("%v, %v", info, err)
 		}
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	stop()
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("%v, %v are left", left, err)
 	}

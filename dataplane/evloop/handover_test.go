@@ -15,6 +15,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,15 +52,7 @@ func (n *node) follow(t *testing.T, loops int, inherit map[netip.AddrPort][]int)
 		t.Fatal(err)
 	}
 	next.engine = e
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	lifecycletest.Run(t, e.Run)
 	return next
 }
 

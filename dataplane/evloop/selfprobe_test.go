@@ -21,6 +21,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/secure/securetest"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 	"golang.org/x/sys/unix"
 )
 
@@ -158,15 +159,7 @@ func TestANodeThatTakesNoConnectionsHasAFaultUntilItDoesAgain(t *testing.T) {
 	n := startNode(t, 2)
 	n.apply(nil, forwardAll(newUpstream("u", startBackend(t, echo))))
 	p := n.engine.SelfProbe()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	defer lifecycletest.Run(t, p.Run)()
 	sockets := n.engine.bindings[netip.MustParseAddrPort(n.address)].sockets
 	for _, s := range sockets {
 		if err := stopSYN(s.fd); errors.Is(err, unix.EPERM) {

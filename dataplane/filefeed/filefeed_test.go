@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 )
 
 const (
@@ -50,9 +51,7 @@ func TestTheLastGoodResourcesStayWhateverTheFileSays(t *testing.T) {
 			t.Errorf("%v, applied revision %d", err, applied.Load())
 		}
 
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- f.Run(ctx) }()
+		lifecycletest.Run(t, f.Run)
 		stands := func(name string, revision uint64, problems int, failed string, retrying bool) {
 			t.Helper()
 			synctest.Wait()
@@ -84,10 +83,6 @@ func TestTheLastGoodResourcesStayWhateverTheFileSays(t *testing.T) {
 		if n := strings.Count(log.String(), "the file says again what is in force"); n != 1 {
 			t.Errorf("said %d times that what is wrong is over", n)
 		}
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
 	})
 }
 
@@ -101,9 +96,7 @@ func TestAFileThatIsGoneIsToldOnce(t *testing.T) {
 			Apply: func(context.Context, *table.Table) error { return nil },
 		})
 		write("edge.yaml", one)
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- f.Run(ctx) }()
+		lifecycletest.Run(t, f.Run)
 		said := func(gone, again int) {
 			t.Helper()
 			synctest.Wait()
@@ -131,9 +124,5 @@ func TestAFileThatIsGoneIsToldOnce(t *testing.T) {
 		write("edge.yaml", other)
 		time.Sleep(3 * lookEvery)
 		said(1, 1)
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 )
 
 // holder holds virtual IPs until it resigned.
@@ -42,12 +43,9 @@ func (e *stuckEngine) SetDrained(context.Context, bool) error {
 
 func TestADrainThatFailedAndIsTakenBackLeavesTheNodeReadyToHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
 		e, h := &stuckEngine{}, &holder{}
 		d := drainer(e, h)
-		ended := make(chan error, 1)
-		go func() { ended <- d.Run(ctx) }()
+		lifecycletest.Run(t, d.Run)
 		say := func(drained bool) {
 			d.Take(&fleetv1.FleetState{Members: []*fleetv1.Member{{NodeId: "n1", Drained: drained}}})
 			synctest.Wait()
@@ -57,10 +55,6 @@ func TestADrainThatFailedAndIsTakenBackLeavesTheNodeReadyToHold(t *testing.T) {
 		}
 		if say(false); h.resigned.Load() {
 			t.Error("it serves, and takes no virtual IP")
-		}
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
 		}
 	})
 }
@@ -77,12 +71,9 @@ func (e *obedientEngine) SetDrained(_ context.Context, drained bool) error {
 // heard of the drain, since etcd does not answer it.
 func TestAReplicaThatLagsUndoesNoDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
 		e := &obedientEngine{}
 		d := drainer(e, &holder{})
-		ended := make(chan error, 1)
-		go func() { ended <- d.Run(ctx) }()
+		lifecycletest.Run(t, d.Run)
 		for _, said := range []struct {
 			revision        uint64
 			drained, drains bool
@@ -101,10 +92,6 @@ func TestAReplicaThatLagsUndoesNoDrain(t *testing.T) {
 			if got := e.drained.Load(); got != said.drains {
 				t.Errorf("after %+v: drained %v", said, got)
 			}
-		}
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
 		}
 	})
 }
@@ -228,14 +215,11 @@ func fullDisk(t *testing.T) (dir string, free func()) {
 func TestBeingDrainedIsNotedWhenTheDiskHasRoomAgain(t *testing.T) {
 	dir, free := fullDisk(t)
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
 		d := drainer(&obedientEngine{}, &holder{})
 		if err := d.Remember(dir, true); err != nil {
 			t.Fatal(err)
 		}
-		ended := make(chan error, 1)
-		go func() { ended <- d.Run(ctx) }()
+		lifecycletest.Run(t, d.Run)
 		say := func(revision uint64, drained bool) {
 			d.Take(&fleetv1.FleetState{Revision: revision, Members: []*fleetv1.Member{{NodeId: "n1", Drained: drained}}})
 			synctest.Wait()
@@ -253,9 +237,5 @@ func TestBeingDrainedIsNotedWhenTheDiskHasRoomAgain(t *testing.T) {
 		noted(true)
 		say(2, false)
 		noted(false)
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
 	})
 }

@@ -2,7 +2,6 @@ package fleetstate
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
 )
 
@@ -66,22 +66,15 @@ func TestTicketKeysAreKeptWhenTheDiskHasRoomAgain(t *testing.T) {
 	}
 	logger := slog.New(slog.DiscardHandler)
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
 		k := NewTicketKeys(func([][TicketKeyBytes]byte) {}, logger)
 		k.Remember(lastgood.OpenTickets(dir, key, logger))
-		ended := make(chan error, 1)
-		go func() { ended <- k.Run(ctx) }()
+		lifecycletest.Run(t, k.Run)
 		k.Take(state(5, 'a', 'b'))
 		synctest.Wait()
 		free()
 		time.Sleep(2 * keepRetry)
 		if kept := lastgood.OpenTickets(dir, key, logger).Load(); kept.GetRevision() != 5 {
 			t.Errorf("kept: revision %d", kept.GetRevision())
-		}
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package lastgood
 
 import (
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/permit/permittest"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
@@ -153,9 +153,7 @@ func TestOfManyOnlyTheNewestIsWritten(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		f := open(t, dir)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- f.Run(ctx) }()
+		stop := lifecycletest.Run(t, f.Run)
 		for _, s := range states {
 			f.Save(s)
 		}
@@ -165,10 +163,7 @@ func TestOfManyOnlyTheNewestIsWritten(t *testing.T) {
 		}
 		// What comes just before the end is written at the end.
 		f.Save(states[4])
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		stop()
 		if got, _ := open(t, dir).Load(); got.Version.Revision != 5 {
 			t.Errorf("%v", got.Version)
 		}
@@ -253,9 +248,7 @@ func TestADiskThatWasFullGetsWhatItDidNotTake(t *testing.T) {
 			t.Fatal(err)
 		}
 		f := open(t, dir)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- f.Run(ctx) }()
+		lifecycletest.Run(t, f.Run)
 		f.Save(first)
 		time.Sleep(2 * Pause)
 		free := fill(t, dir)
@@ -266,10 +259,6 @@ func TestADiskThatWasFullGetsWhatItDidNotTake(t *testing.T) {
 		time.Sleep(2 * retry)
 		if got, ok := open(t, dir).Load(); !ok || got.Version != second.Version {
 			t.Errorf("%v %v", ok, got.Version)
-		}
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
 		}
 	})
 }

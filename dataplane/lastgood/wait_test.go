@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 )
 
 func TestWaitHasTheDiskAskedAgainThatTookNoFile(t *testing.T) {
@@ -15,15 +17,7 @@ func TestWaitHasTheDiskAskedAgainThatTookNoFile(t *testing.T) {
 	}
 	f := open(t, dir)
 	free := fill(t, dir)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- f.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
+	defer lifecycletest.Run(t, f.Run)()
 	s := saved(t, 3, 2)
 	f.Save(s)
 	short, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -46,15 +40,7 @@ func TestWaitWritesAnewWhatWasDeletedUnderTheNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := open(t, dir)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- f.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
+	defer lifecycletest.Run(t, f.Run)()
 	s := saved(t, 3, 2)
 	f.Save(s)
 	for _, gone := range []string{filepath.Join(dir, fileName), filepath.Join(dir, keyName), dir} {

@@ -12,6 +12,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/lastgood"
 	"github.com/proxyfleet/proxyfleet/dataplane/member"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
 	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
@@ -39,9 +40,7 @@ func TestListsGoForwardAcrossAnUpgrade(t *testing.T) {
 		v := newVIPs(options{resources: "none"}, nil, begin, nil, slog.New(slog.DiscardHandler))
 		v.lists.cannotForget = true // so that it goes by lists without an agent
 		v.lists.remember(dir)
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- v.Run(ctx) }()
+		lifecycletest.Run(t, v.Run)
 		v.lists.take(&fleetv1.FleetState{ListLineage: 1, ListRevision: 6})
 		synctest.Wait()
 		if got := kept(); got != 4 {
@@ -52,10 +51,6 @@ func TestListsGoForwardAcrossAnUpgrade(t *testing.T) {
 		synctest.Wait()
 		if by, on := v.say().GrantsBy, kept(); by != 6 || on != 6 {
 			t.Errorf("it goes by %d, and has kept %d", by, on)
-		}
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
 		}
 	})
 }
