@@ -28,10 +28,7 @@ func TestNodeThatContradictsTheStoreMakesANewEpoch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHistory()
-				for i := range 30 {
-					h.commit(config(t, 2, 1000+i))
-				}
+				h := grown(t, 30)
 				p := start(t, h)
 				synctest.Wait()
 				// Many nodes say the same: one new epoch.
@@ -63,13 +60,8 @@ func TestNodeThatContradictsTheStoreMakesANewEpoch(t *testing.T) {
 // at the same time; a change made meanwhile does not wait for all of them.
 func TestOfManyNodesThatWereAwayTheStoreIsAskedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHistory()
-		var old tree.Version
-		for i := range 30 {
-			if v := VersionOf(h.commit(config(t, 2, 1000+i))); i == 4 {
-				old = v
-			}
-		}
+		h := grown(t, 30)
+		old := VersionOf(h.versions[5])
 		p := start(t, h)
 		synctest.Wait()
 		before := h.reads
@@ -99,13 +91,8 @@ func TestOfManyNodesThatWereAwayTheStoreIsAskedOnce(t *testing.T) {
 // TestALaterEpochIsAContradictionWhateverItHolds: its nodes take nothing of this one.
 func TestALaterEpochIsAContradictionWhateverItHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHistory()
-		var same tree.Version
-		for i := range 30 {
-			if v := VersionOf(h.commit(config(t, 2, 1000+i))); i == 4 {
-				same = v
-			}
-		}
+		h := grown(t, 30)
+		same := VersionOf(h.versions[5])
 		p := start(t, h)
 		synctest.Wait()
 		same.Epoch = 7
@@ -121,10 +108,7 @@ func TestANodeFromBeforeTheHistoryIsNoContradiction(t *testing.T) {
 	for name, trimmed := range map[string]uint64{"some of it": 10, "all of it": 30} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHistory()
-				for i := range 30 {
-					h.commit(config(t, 2, 1000+i))
-				}
+				h := grown(t, 30)
 				h.trimmed = trimmed
 				p := start(t, h)
 				synctest.Wait()
@@ -149,10 +133,7 @@ func TestWhatTheStoreCouldNotSayIsAskedAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHistory()
-				for i := range 30 {
-					h.commit(config(t, 2, 1000+i))
-				}
+				h := grown(t, 30)
 				p := start(t, h)
 				synctest.Wait()
 				away := errors.New("no leader")
@@ -171,10 +152,7 @@ func TestWhatTheStoreCouldNotSayIsAskedAgain(t *testing.T) {
 
 func TestReplicaThatLagsIsNoContradiction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHistory()
-		for i := range 30 {
-			h.commit(config(t, 2, 1000+i))
-		}
+		h := grown(t, 30)
 		p := start(t, h)
 		time.Sleep(time.Second)
 		h.set(func() { h.head = &bell.Bell{} }) // events are lost
@@ -200,10 +178,7 @@ func TestReplicaThatLagsIsNoContradiction(t *testing.T) {
 
 func TestHeadThatGoesBackMakesANewEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHistory()
-		for i := range 5 {
-			h.commit(config(t, 2, 1000+i))
-		}
+		h := grown(t, 5)
 		p := start(t, h)
 		time.Sleep(time.Second)
 		h.set(func() { h.versions = h.versions[:3] })
@@ -247,10 +222,7 @@ func TestAHeadThatNoNodeWouldTakeMakesANewEpoch(t *testing.T) {
 // TestANewEpochThatFailsIsTriedAgain: until there is one, no node takes what the head holds.
 func TestANewEpochThatFailsIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHistory()
-		for i := range 5 {
-			h.commit(config(t, 2, 1000+i))
-		}
+		h := grown(t, 5)
 		p := start(t, h)
 		synctest.Wait()
 		h.set(func() { h.versions, h.failNew = h.versions[:3], errors.New("no leader") })
