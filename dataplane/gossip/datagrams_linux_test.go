@@ -3,7 +3,6 @@ package gossip
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -40,20 +39,8 @@ func TestMachinesThatAreSwitchedOffKeepNobodyFromBeingSentTo(t *testing.T) {
 		addr add 10.99.0.1/24 dev here
 		link set here up
 		link set there up`)
-	g, err := New(Config{NodeID: "a", Address: ":0", Insecure: true, Advertise: "10.99.0.1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr, err := g.listen(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tr.Shutdown() }()
-	member, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", tr.port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer member.Close()
+	tr := listening(t, Config{NodeID: "a", Address: ":0", Insecure: true, Advertise: "10.99.0.1"})
+	member := dial(t, "udp", tr)
 	if _, err := member.Write(append(bytes.Clone(tr.sieve.head), "here I am"...)); err != nil {
 		t.Fatal(err)
 	}

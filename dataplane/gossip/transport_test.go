@@ -15,11 +15,10 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// TestADatagramTakesAsMuchMemoryAsItIsLong, and not as the longest: the agent of a node reads
-// thousands a second, beside traffic.
-func TestADatagramTakesAsMuchMemoryAsItIsLong(t *testing.T) {
-	const number, size = 200, 1000
-	g, err := New(Config{NodeID: "a", Address: "127.0.0.1:0"})
+// listening is a transport that listens until the test ends.
+func listening(t *testing.T, c Config) *transport {
+	t.Helper()
+	g, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,12 +26,27 @@ func TestADatagramTakesAsMuchMemoryAsItIsLong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = tr.Shutdown() }()
-	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", tr.port))
+	t.Cleanup(func() { _ = tr.Shutdown() })
+	return tr
+}
+
+// dial connects to a transport, until the test ends.
+func dial(t *testing.T, network string, to *transport) net.Conn {
+	t.Helper()
+	c, err := net.Dial(network, fmt.Sprintf("127.0.0.1:%d", to.port))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// TestADatagramTakesAsMuchMemoryAsItIsLong, and not as the longest: the agent of a node reads
+// thousands a second, beside traffic.
+func TestADatagramTakesAsMuchMemoryAsItIsLong(t *testing.T) {
+	const number, size = 200, 1000
+	tr := listening(t, Config{NodeID: "a", Address: "127.0.0.1:0"})
+	conn := dial(t, "udp", tr)
 	head := tr.sieve.head
 	send := func(fill byte) *memberlist.Packet {
 		t.Helper()
@@ -84,20 +98,8 @@ func sealed(t *testing.T, label string, keys Keys, version byte, text string) []
 func TestDatagramsOfStrangersDoNotReachMemberlist(t *testing.T) {
 	ours, old := mustKeys(t, key(1)+key(2)), mustKeys(t, key(2))
 	var log lockedBuffer
-	g, err := New(Config{NodeID: "a", Address: "127.0.0.1:0", Keys: ours, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr, err := g.listen(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tr.Shutdown() }()
-	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", tr.port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	tr := listening(t, Config{NodeID: "a", Address: "127.0.0.1:0", Keys: ours, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	conn := dial(t, "udp", tr)
 	fleet := label("")
 	good := sealed(t, fleet, ours, 1, "good")
 	forged := bytes.Clone(good)
@@ -127,35 +129,18 @@ func TestDatagramsOfStrangersDoNotReachMemberlist(t *testing.T) {
 }
 
 func TestStreamsBeyondABoundAreEnded(t *testing.T) {
-	g, err := New(Config{NodeID: "a", Address: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr, err := g.listen(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tr.Shutdown() }()
-	dial := func() net.Conn {
-		t.Helper()
-		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", tr.port))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		return c
-	}
+	tr := listening(t, Config{NodeID: "a", Address: "127.0.0.1:0"})
 	var taken []net.Conn
 	for range maxStreams {
-		dial()
+		dial(t, "tcp", tr)
 		taken = append(taken, <-tr.StreamCh())
 	}
-	if n, err := dial().Read(make([]byte, 1)); n > 0 || err == nil {
+	if n, err := dial(t, "tcp", tr).Read(make([]byte, 1)); n > 0 || err == nil {
 		t.Errorf("one more: %d bytes, %v", n, err)
 	}
 	taken[0].Close()
 	taken[0].Close() // nor does that make room for two
-	dial()
+	dial(t, "tcp", tr)
 	(<-tr.StreamCh()).Close()
 	for _, c := range taken[1:] {
 		c.Close()
