@@ -14,6 +14,6 @@
 // as they are until Enter has returned.
 //
 // A system may refuse io_uring: kernel.io_uring_disabled, a container's seccomp rules, or a
-// kernel before 6.1, which lacks what is asked of it. New then says so, and its caller makes
-// one call for each operation.
+// kernel before 6.1, which lacks what is asked of it. It may also grant a ring and refuse what
+// is asked of that. New then says so, and its caller makes one call for each operation.
 package ring

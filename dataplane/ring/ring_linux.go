@@ -36,7 +36,19 @@ type Ring struct {
 // New makes a ring for at most most operations at a time. The thread that calls is the one
 // that must use it.
 func New(most int) (*Ring, error) {
-	p := params{flags: setupSubmitAll | setupSingleIssuer | setupDeferTaskrun}
+	r, err := setUp(most, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.try(); err != nil {
+		r.Close()
+		return nil, fmt.Errorf("io_uring: %w", err)
+	}
+	return r, nil
+}
+
+func setUp(most int, flags uint32) (*Ring, error) {
+	p := params{flags: setupSubmitAll | setupSingleIssuer | setupDeferTaskrun | flags}
 	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, uintptr(most), uintptr(unsafe.Pointer(&p)), 0)
 	if errno != 0 {
 		return nil, fmt.Errorf("io_uring_setup: %w", errno)
@@ -73,6 +85,35 @@ func (r *Ring) share(p *params) error {
 	numbers := unsafe.Slice((*uint32)(at(p.submit.array)), p.submitEntries)
 	for i := range numbers {
 		numbers[i] = uint32(i)
+	}
+	return nil
+}
+
+// try makes an operation of each kind. A system may grant a ring and refuse what is asked of
+// it, which would else look as if each connection had failed.
+func (r *Ring) try() error {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	p := make([]byte, 1<<10)
+	r.Send(fds[0], p[:1], 0)
+	if err := r.tried("send"); err != nil {
+		return err
+	}
+	r.Receive(fds[1], p[:1], 0)
+	return r.tried("receive")
+}
+
+func (r *Ring) tried(what string) error {
+	done, err := r.Enter()
+	if err != nil {
+		return err
+	}
+	if d := done[0]; d.Errno != 0 || d.N != 1 {
+		return fmt.Errorf("%s: %w", what, d.Errno)
 	}
 	return nil
 }

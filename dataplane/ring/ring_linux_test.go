@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -159,6 +160,41 @@ func TestARingThatTheSystemRefusesIsAnError(t *testing.T) {
 	if r, err := New(0); err == nil {
 		r.Close()
 		t.Error("a ring without places")
+	}
+}
+
+// TestARingIsOnlyHadWhereItSendsAndReceives: a system may grant one and refuse that.
+func TestARingIsOnlyHadWhereItSendsAndReceives(t *testing.T) {
+	open(t, 1) // or there is none
+	const (
+		setupDisabled        = 1 << 6
+		registerRestrictions = 11
+		registerEnable       = 12
+		restrictToOperation  = 1
+	)
+	for _, c := range []struct {
+		allowed uint8
+		refused string
+	}{{opReceive, "send"}, {opSend, "receive"}} {
+		r, err := setUp(1, setupDisabled)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		only := struct {
+			kind uint16
+			op   uint8
+			_    [13]uint8
+		}{kind: restrictToOperation, op: c.allowed}
+		if _, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), registerRestrictions, uintptr(unsafe.Pointer(&only)), 1, 0, 0); errno != 0 {
+			t.Fatal(errno)
+		}
+		if _, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), registerEnable, 0, 0, 0, 0); errno != 0 {
+			t.Fatal(errno)
+		}
+		if err := r.try(); !errors.Is(err, unix.EACCES) || !strings.HasPrefix(err.Error(), c.refused) {
+			t.Errorf("only %d is allowed: %v", c.allowed, err)
+		}
 	}
 }
 
