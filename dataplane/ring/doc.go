@@ -10,8 +10,8 @@
 // Enter returns. Nothing is left under way: no descriptor, no memory and no order of bytes is
 // the kernel's concern afterwards, and readiness stays what the poller says.
 //
-// A Ring belongs to the thread that made it. The slices that it was given must stay where and
-// as they are until Enter has returned.
+// A Ring belongs to the thread that made it. The slices that it was given must stay as they
+// are until Enter has returned.
 //
 // A system may refuse io_uring: kernel.io_uring_disabled, a container's seccomp rules, or a
 // kernel before 6.1, which lacks what is asked of it. It may also grant a ring and refuse what

@@ -31,6 +31,9 @@ type Ring struct {
 
 	tail    uint32   // where the next submission goes, without those gathered
 	results []Result // of the operations gathered, as if the kernel had lost them
+	// given is where their bytes are. The kernel has that as numbers, of which the compiler
+	// knows nothing: it would keep short slices on the stack, which moves.
+	given []*byte
 }
 
 // New makes a ring for at most most operations at a time. The thread that calls is the one
@@ -53,7 +56,7 @@ func setUp(most int, flags uint32) (*Ring, error) {
 	if errno != 0 {
 		return nil, fmt.Errorf("io_uring_setup: %w", errno)
 	}
-	r := &Ring{fd: int(fd), results: make([]Result, 0, most)}
+	r := &Ring{fd: int(fd), results: make([]Result, 0, most), given: make([]*byte, 0, most)}
 	if err := r.share(&p); err != nil {
 		r.Close()
 		return nil, fmt.Errorf("io_uring: %w", err)
@@ -98,12 +101,12 @@ func (r *Ring) try() error {
 	}
 	defer unix.Close(fds[0])
 	defer unix.Close(fds[1])
-	p := make([]byte, 1<<10)
-	r.Send(fds[0], p[:1], 0)
+	var p [1]byte
+	r.Send(fds[0], p[:], 0)
 	if err := r.tried("send"); err != nil {
 		return err
 	}
-	r.Receive(fds[1], p[:1], 0)
+	r.Receive(fds[1], p[:], 0)
 	return r.tried("receive")
 }
 
@@ -145,6 +148,7 @@ func (r *Ring) gather(s submission, p []byte, tag int) {
 	i := len(r.results)
 	// A number and no pointer: the collector must not look at memory that the kernel shares.
 	s.bytes, s.size, s.number = uint64(uintptr(unsafe.Pointer(&p[0]))), uint32(len(p)), uint64(i)
+	r.given = append(r.given, &p[0])
 	r.submissions[(r.tail+uint32(i))&uint32(len(r.submissions)-1)] = s
 	r.results = append(r.results, Result{Tag: tag, Errno: unix.EIO})
 }
@@ -154,7 +158,7 @@ func (r *Ring) gather(s submission, p []byte, tag int) {
 // Results are valid until the next operation is gathered.
 func (r *Ring) Enter() ([]Result, error) {
 	done := r.results
-	r.results = r.results[:0]
+	r.results, r.given = r.results[:0], r.given[:0]
 	if len(done) == 0 {
 		return nil, nil
 	}

@@ -280,3 +280,44 @@ func BenchmarkSend(b *testing.B) {
 		}
 	}
 }
+
+// TestASliceOnAMovedStackIsReadInto: the kernel has its address as a number, which nothing
+// puts right when a stack grows.
+func TestASliceOnAMovedStackIsReadInto(t *testing.T) {
+	near, far := pairs(t, 1)
+	if _, err := unix.Write(far[0], []byte("xyz")); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan string)
+	go func() { // a new stack is small
+		defer close(got)
+		runtime.LockOSThread()
+		r, err := New(1)
+		if err != nil {
+			return
+		}
+		defer r.Close()
+		var p [3]byte
+		r.Receive(near[0], p[:], 0)
+		deep(1000)
+		if done, err := r.Enter(); err != nil || len(done) != 1 || done[0].N != len(p) {
+			t.Error(done, err)
+		}
+		got <- fmt.Sprintf("%s", p)
+	}()
+	if s, ok := <-got; !ok {
+		t.Skip("this system refuses io_uring")
+	} else if s != "xyz" {
+		t.Errorf("read %q", s)
+	}
+}
+
+// deep needs much of a stack.
+//
+//go:noinline
+func deep(n int) int {
+	if n == 0 {
+		return 0
+	}
+	return 1 + deep(n-1)
+}
