@@ -147,10 +147,10 @@ func (l *Loop) flushRing() {
 		}
 		l.ring.Send(k.fd, out, i)
 	}
-	l.wire = wire[:0]
-	if l.ring != nil {
-		l.enterSends()
+	if l.ring == nil || !l.enterSends() {
+		wire = nil // what a lost ring did not take stays there until it is written
 	}
+	l.wire = wire[:0]
 }
 
 // enterSends has the kernel take what the ring has. It reports whether there still is a

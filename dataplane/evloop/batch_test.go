@@ -1,0 +1,108 @@
+//go:build linux
+
+package evloop
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/permit"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure/securetest"
+	"golang.org/x/sys/unix"
+)
+
+// newSecured are links with TLS whose handshakes are over, and their peers.
+func newSecured(t *testing.T, l *Loop, n int) (*staged, []*tls.Conn) {
+	t.Helper()
+	ca := securetest.New(t)
+	server := secure.NewServer(securetest.Listener(ca.Certificate(securetest.Config{Names: []string{shop}})), l.engine.tickets, secure.HTTP1)
+	s := newStaged(t, l, n)
+	var peers []*tls.Conn
+	for i, k := range s.links {
+		file := os.NewFile(uintptr(s.peers[i]), "peer")
+		raw, err := net.FileConn(file) // a descriptor of its own
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.peers[i], err = unix.Dup(s.peers[i]); err != nil {
+			t.Fatal(err)
+		}
+		file.Close()
+		peer := tls.Client(raw, &tls.Config{RootCAs: ca.Pool(), ServerName: shop})
+		t.Cleanup(func() { peer.Close() })
+		_ = peer.SetDeadline(time.Now().Add(20 * time.Second))
+		shaken := make(chan error, 1)
+		go func() { shaken <- peer.Handshake() }()
+		k.tls = &recordLayer{conn: shake(t, k.fd, server.Conn())}
+		if err := <-shaken; err != nil {
+			t.Fatal(err)
+		}
+		peers = append(peers, peer)
+	}
+	return s, peers
+}
+
+// shake is the server's handshake on a socket.
+func shake(t *testing.T, fd int, conn *secure.Conn) *secure.Conn {
+	t.Helper()
+	reports := make(chan struct{}, 1)
+	go conn.Handshake(permit.New(1), func() { reports <- struct{}{} })
+	buf := make([]byte, 16<<10)
+	for {
+		select {
+		case <-reports:
+		case <-time.After(20 * time.Second):
+			t.Fatal("no report of the handshake")
+		}
+		if out := conn.TakeOut(); len(out) > 0 {
+			if _, err := unix.Write(fd, out); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !conn.Waiting() {
+			if err := conn.Failed(); err != nil {
+				t.Fatal(err)
+			}
+			return conn
+		}
+		n := 0
+		eventually(t, "the peer's part of the handshake", func() bool { n, _ = unix.Read(fd, buf); return n > 0 })
+		conn.Feed(buf[:n])
+		conn.Resume()
+	}
+}
+
+// TestALostRingLosesNoRecords: what was encrypted for it goes as it is, also where another
+// link's bytes are encrypted behind it.
+func TestALostRingLosesNoRecords(t *testing.T) {
+	l := oneLoop(t)
+	withForeignRing(t, l)
+	s, peers := newSecured(t, l, 4)
+	defer s.close()
+	l.wire = make([]byte, 0, 1<<10) // as it is after some turns
+	const full = 1                  // its socket: what is sent to it waits
+	s.links[full].writable = false
+	var want [][]byte
+	for i, k := range s.links {
+		want = append(want, bytes.Repeat([]byte{'a' + byte(i)}, 100*(1+i)))
+		l.send(k, want[i])
+	}
+	l.flushStage()
+	if l.ring != nil {
+		t.Fatal("the ring is still used")
+	}
+	s.links[full].writable = true
+	l.flushOut(s.links[full])
+	for i, peer := range peers {
+		got := make([]byte, len(want[i]))
+		if _, err := io.ReadFull(peer, got); err != nil || !bytes.Equal(got, want[i]) {
+			t.Errorf("link %d: %v, %.10q", i, err, got)
+		}
+	}
+}
