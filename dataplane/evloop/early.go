@@ -101,6 +101,9 @@ func (k *link) readsNext() bool {
 func (l *Loop) receive(k *link, buf []byte) (got []byte, n int, errno unix.Errno) {
 	if k.early == 0 {
 		n, errno = sysRead(k.fd, buf)
+		if n == 0 && errno == 0 && k.reset {
+			errno = unix.ECONNRESET
+		}
 		k.long = n > earlySize
 		return buf, n, errno
 	}
@@ -112,7 +115,8 @@ func (l *Loop) receive(k *link, buf []byte) (got []byte, n int, errno unix.Errno
 }
 
 // keepEarly keeps what links did not take in their turns, since something stopped them or
-// another link's turn did. The end of a stream is there to be read again; an error is not.
+// another link's turn did. The end of a stream is there to be read again; an error is not,
+// and an answer that lasts until the end must not be taken for a whole one.
 func (l *Loop) keepEarly() {
 	e := &l.early
 	for i := range e.n {
@@ -125,7 +129,7 @@ func (l *Loop) keepEarly() {
 			data, _, _ := l.fill(k)
 			l.keep(k, data, 0)
 		case r.errno != 0 && r.errno != unix.EAGAIN:
-			k.broken = true
+			k.broken, k.reset = true, true
 		}
 		k.early = 0
 	}

@@ -124,6 +124,11 @@ func TestAResetThatWasSeenEarlyIsNotTakenForAnEnd(t *testing.T) {
 		if !k.broken {
 			t.Errorf("with a turn %t: nothing says that it is broken", turn)
 		}
+		if k.readable = true; !turn { // the edge of the reset, which the socket has told already
+			if _, _, state := l.fill(k); state != readReset {
+				t.Errorf("in its next turn: state %d", state)
+			}
+		}
 		l.closeLink(k)
 	}
 }

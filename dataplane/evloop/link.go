@@ -36,6 +36,7 @@ type link struct {
 	readHup  bool // the peer sends no more
 	broken   bool // reset, an error is pending, or both directions are over
 	unheard  bool // and a write has failed: its peer reads no more
+	reset    bool // as an early read has told: the socket says no more than that it has ended
 	muted    bool // no edge tells of bytes that come: see pause.go
 
 	// long: its peer sends more at a time than is read early. bulk: so much that it may be
