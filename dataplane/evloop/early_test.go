@@ -160,6 +160,46 @@ func TestLinksThatSendMuchAreNotReadEarly(t *testing.T) {
 	}
 }
 
+// TestAReadAsLongAsItAskedForIsNoWordTooMuch: behind an answer of just that size the
+// connection serves again, and not with a byte more.
+func TestAReadAsLongAsItAskedForIsNoWordTooMuch(t *testing.T) {
+	l := oneLoop(t)
+	withRing(t, l)
+	s := newClients(t, l, 1)
+	defer s.close()
+	k := s.links[0]
+	for _, c := range []struct {
+		more    string
+		nothing bool
+	}{{"", true}, {"x", false}} {
+		s.write(t, 0, make([]byte, earlySize))
+		l.readEarly(s.edges())
+		s.write(t, 0, []byte(c.more))
+		if _, n, state := l.fill(k); n != earlySize || state != readMore {
+			t.Fatalf("%d bytes, %d", n, state)
+		}
+		if nothing := l.readsNothing(k); nothing != c.nothing {
+			t.Errorf("with %q behind: nothing has come %t", c.more, nothing)
+		}
+	}
+}
+
+// TestAWordTooMuchThatWasReadEarlyIsOne also before the link's turn tells of it.
+func TestAWordTooMuchThatWasReadEarlyIsOne(t *testing.T) {
+	l := oneLoop(t)
+	withRing(t, l)
+	s := newClients(t, l, 2)
+	defer s.close()
+	s.write(t, 0, []byte("x"))
+	l.readEarly(s.edges())
+	for i, nothing := range []bool{false, true} {
+		k := s.links[i]
+		if k.readable = false; l.readsNothing(k) != nothing {
+			t.Errorf("link %d: nothing has come %t", i, !nothing)
+		}
+	}
+}
+
 // TestALostRingLosesNothing: what it did not take is read and written by calls, once.
 func TestALostRingLosesNothing(t *testing.T) {
 	l := oneLoop(t)

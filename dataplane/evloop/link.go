@@ -120,12 +120,12 @@ func (l *Loop) keep(k *link, data []byte, consumed int) {
 	}
 }
 
-// readsNothing says that nothing has come on a connection without an exchange. With TLS
-// it reads what there is: that may be no word of the peer's to us, but a session
-// ticket or a new key.
+// readsNothing says that nothing has come on a connection without an exchange. It reads
+// what there is. With TLS that may be no word of the peer's to us, but a session ticket or
+// a new key; and behind a read that got as much as it asked for there may be nothing.
 func (l *Loop) readsNothing(k *link) bool {
-	if !k.readable || k.tls == nil {
-		return !k.readable
+	if !k.readable && k.early == 0 {
+		return true
 	}
 	_, n, state := l.fill(k)
 	return n == 0 && state == readEmpty
