@@ -20,9 +20,9 @@ func (l *Loop) openRing() {
 	}
 	r, err := ring.New(ringMost)
 	if err != nil {
-		if l.id == 0 {
+		l.engine.ringless.Do(func() {
 			l.log.Info("each read and write is a system call of its own", "reason", err)
-		}
+		})
 		return
 	}
 	l.ring = r

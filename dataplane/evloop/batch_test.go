@@ -6,8 +6,11 @@ import (
 	"bytes"
 	"crypto/tls"
 	"io"
+	"log/slog"
 	"net"
 	"os"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -104,5 +107,29 @@ func TestALostRingLosesNoRecords(t *testing.T) {
 		if _, err := io.ReadFull(peer, got); err != nil || !bytes.Equal(got, want[i]) {
 			t.Errorf("link %d: %v, %.10q", i, err, got)
 		}
+	}
+}
+
+// TestALoopWithoutARingIsToldOfOnce, whichever loop it is: some may have got theirs before
+// what the system allows was used up.
+func TestALoopWithoutARingIsToldOfOnce(t *testing.T) {
+	l := oneLoop(t)
+	var said bytes.Buffer
+	l.id, l.log = 3, slog.New(slog.NewTextHandler(&said, nil))
+	l.engine.ringless = sync.Once{}
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	l.openRing()
+	l.openRing()
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if l.ring != nil || strings.Count(said.String(), "\n") != 1 || !strings.Contains(said.String(), "reason=") {
+		t.Errorf("ring %v; said %q", l.ring != nil, said.String())
 	}
 }

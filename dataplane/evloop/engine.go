@@ -36,6 +36,7 @@ type Engine struct {
 	live     table.Live                // the table in force: loops look at it with each new exchange
 	pressure atomic.Uint32             // a pressure.Level
 	probing  atomic.Pointer[probeMark] // the self-probe that waits for an answer; nil: none
+	ringless sync.Once                 // says why a loop has no ring: mostly none has
 
 	changing  chan struct{} // holds a token during Apply and SetDrained, or while these are suspended; put in before mu is locked
 	mu        sync.Mutex    // one Apply at a time
