@@ -205,7 +205,11 @@ func (n *node) break2(client *http.Client, rnd *rand.Rand) {
 // left, neither memory nor places nor parts of the retry budget.
 func TestNothingIsKeptOfWhatBreaksOff(t *testing.T) {
 	const seed, clients, each = 1, 8, 20
-	n := startNode(t, 2)
+	n := startChanged(t, 2, func(e *Engine) {
+		for i, l := range e.loops {
+			meddle(l, seed+uint64(i))
+		}
+	})
 	u1, u2 := newUpstream("u1", breaker1(t, seed), breaker1(t, seed+1)), newUpstream("u2", breaker2(t, seed), breaker2(t, seed+1))
 	u2.HTTP2 = true
 	inEveryPair(func(version, endpoint int) {

@@ -130,8 +130,11 @@ func (p *plan) answer1(rnd *rand.Rand) []byte {
 }
 
 // planner1 carries plans out in HTTP/1.1.
-func planner1(t *testing.T, seed uint64) string {
-	return rawServer(t, func(c net.Conn) {
+func planner1(t *testing.T, seed uint64) string { return rawServer(t, carryOut1(t, seed)) }
+
+// carryOut1 is planner1 on one connection.
+func carryOut1(t *testing.T, seed uint64) func(net.Conn) {
+	return func(c net.Conn) {
 		rnd := rand.New(rand.NewPCG(seed, 7))
 		var r http1.Reader
 		r.Init(http1.Server, http1.Limits{})
@@ -159,7 +162,7 @@ func planner1(t *testing.T, seed uint64) string {
 			case http1.Head:
 				p, got = parsePlan(string(head.Bytes(head.MethodName)), string(head.Bytes(head.Query))), nil
 				if p.early && !send() {
-					_ = c.(*net.TCPConn).CloseWrite()
+					_ = c.(interface{ CloseWrite() error }).CloseWrite()
 					_, _ = io.CopyN(io.Discard, c, 1<<20)
 					return
 				}
@@ -178,7 +181,7 @@ func planner1(t *testing.T, seed uint64) string {
 			}
 			in = in[ev.N:]
 		}
-	})
+	}
 }
 
 // planner2 carries plans out in HTTP/2.
