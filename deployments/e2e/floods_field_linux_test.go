@@ -81,8 +81,7 @@ type floodField struct {
 	big    atomic.Int64 // bytes of bodies that came to an endpoint
 	rows   []string
 
-	apart bool     // the node has a processor of its own
-	quiet sighting // the last without an attack
+	apart bool // the node has a processor of its own
 }
 
 // sighting is what others waited and were answered, and the node used, while something
@@ -95,9 +94,9 @@ type sighting struct {
 
 func newFloodField(t *testing.T) *floodField {
 	f := &floodField{Fleet: fleettest.New(t, fleettest.Options{Nodes: 1}), frames: floodFrames, rate: floodRateShort}
-	rate := 100.0
+	rate, warmup := 100.0, time.Duration(0)
 	if n, err := strconv.ParseInt(os.Getenv("FLOODS"), 10, 64); err == nil {
-		f.frames, f.long, f.rate, rate = n, true, floodRate, 1000
+		f.frames, f.long, f.rate, rate, warmup = n, true, floodRate, 1000, floodWarmup
 	}
 	f.node = f.Nodes[0]
 	big := f.Backend(9102, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -116,24 +115,22 @@ func newFloodField(t *testing.T) *floodField {
 	f.WaitNodes()
 	f.others = newOthers(t, othersOptions{Backends: endpoints, Load: load.Options{
 		Targets: []string{f.node.Address + ":8080"}, Shapes: []load.Shape{{Host: "load.test", Path: "/a", Answer: 1 << 10}},
-		Workers: 16, Rate: rate, Timeout: 20 * time.Second, Seed: 7, Duration: 24 * time.Hour,
+		Workers: 16, Rate: rate, Timeout: 20 * time.Second, Seed: 7, Duration: 24 * time.Hour, Warmup: warmup,
 	}})
 	if f.long {
 		f.apart = separate(t, f.node, f.others)
-		f.quiet = f.look(t, floodQuiet) // connections begin here
-		f.quiet = f.look(t, floodQuiet)
+		f.quiet(t) // the first is another than those that follow
 	}
 	return f
 }
 
-// look is how it is without an attack.
-func (f *floodField) look(t *testing.T, d time.Duration) sighting {
-	return f.see(t, func() { wakeup.After(t.Context(), d) })
-}
-
-// see has others ask while something runs.
-func (f *floodField) see(t *testing.T, run func()) (s sighting) {
-	r := f.others.beside(t, func() { s.used = f.watch(run) })
+// see has others ask while something runs. What the node uses is watched for a while more.
+func (f *floodField) see(t *testing.T, more time.Duration, run func()) (s sighting) {
+	var r *load.Result
+	s.used = f.watch(func() {
+		r = f.others.beside(t, run)
+		wakeup.After(t.Context(), more)
+	})
 	s.p99, s.answered = time.Duration(r.Latency.P99)*time.Microsecond, float64(r.Succeeded)
 	return s
 }

@@ -38,51 +38,48 @@ const (
 	// nobody waits in a short one, beside which the generator and other tests run.
 	floodLate = 1.2
 	floodWait = time.Second
-	// floodTries is how often an attack is made where others waited: of three the
+	// floodTries is how often a short attack is made where others waited: of three the
 	// middle one counts, as a machine may stand still for a moment.
 	floodTries = 3
-	// floodQuiet is how long others are watched without an attack, before and after
-	// each.
-	floodQuiet = 3 * time.Second
+	// floodMost bounds an attack with its turns.
+	floodMost = 5 * time.Minute
 )
 
-// flood makes one attack and looks at everything. Where others waited it is made
-// again, and the middle one of three counts for them; what the target tells, counts and
+// flood makes one attack and looks at everything. Where others waited in a short one it is
+// made again, and the middle one of three counts for them; what the target tells, counts and
 // uses is looked at each time.
 func (f *floodField) flood(t *testing.T, kind string, a *attack.Attack, o attack.Options) {
 	t.Helper()
 	o.Frames, o.Rate = f.frames, f.rate
-	if !f.long {
-		o.Workers = 1 // each connection then has enough frames to be ended
+	if f.long {
+		try := f.attack(t, kind, a, o)
+		f.rows = append(f.rows, try.row)
+		if try.slower.least > floodLate && !a.Want.Work {
+			t.Errorf("others' p99 was %s times that without", try.slower)
+		}
+		return
 	}
+	o.Workers = 1 // each connection then has enough frames to be ended
 	var tries []floodTry
-	limit := floodLate
-	if !f.long {
-		limit = floodWait.Seconds()
-	}
 	for len(tries) < floodTries {
 		try := f.attack(t, kind, a, o)
-		if tries = append(tries, try); a.Want.Work || len(tries) == 1 && try.wait <= limit {
+		if tries = append(tries, try); a.Want.Work || len(tries) == 1 && try.p99 <= floodWait {
 			break
 		}
 	}
-	slices.SortFunc(tries, func(a, b floodTry) int { return cmp.Compare(a.wait, b.wait) })
+	slices.SortFunc(tries, func(a, b floodTry) int { return cmp.Compare(a.p99, b.p99) })
 	middle := tries[len(tries)/2]
 	f.rows = append(f.rows, middle.row)
-	switch {
-	case middle.wait <= limit || a.Want.Work:
-	case f.long:
-		t.Errorf("others' p99 was %.2f times that without", middle.wait)
-	default:
-		t.Errorf("others waited for %.1f s", middle.wait)
+	if middle.p99 > floodWait && !a.Want.Work {
+		t.Errorf("others waited for %s", middle.p99)
 	}
 }
 
-// floodTry is one attack as it went. wait is what others waited: in a long run as many
-// times what they wait without, else in seconds.
+// floodTry is one attack as it went.
 type floodTry struct {
-	wait float64
-	row  string // of the table
+	p99    time.Duration // what others waited
+	slower ratios        // as many times what they wait without, in a long run
+	row    string        // of the table
 }
 
 // attack makes one try.
@@ -94,24 +91,23 @@ func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attac
 	arrived := f.big.Load()
 	var outcome attack.Outcome
 	var err error
-	busy := f.see(t, func() {
-		ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+	run := func() {
+		ctx, stop := context.WithTimeout(t.Context(), floodMost)
 		defer stop()
 		outcome, err = a.Run(ctx, o)
-	})
+	}
+	var busy sighting
+	var slower ratios
+	if f.long {
+		o.Turns = attack.NewTurns()
+		busy, slower = f.inTurns(t, o.Turns, run)
+	} else {
+		busy = f.see(t, 0, run)
+	}
 	if err != nil {
 		t.Error(err)
 	}
-	per := float64(busy.cpu)
-	wait := busy.p99.Seconds()
-	if f.long {
-		before := f.quiet
-		f.quiet = f.look(t, floodQuiet)
-		others := float64(before.cpu+f.quiet.cpu) / (before.answered + f.quiet.answered) // for a request
-		per -= others * busy.answered
-		wait = 2 * float64(busy.p99) / float64(before.p99+f.quiet.p99)
-	}
-	per = per / float64(outcome.Frames) * 1e5
+	per := float64(busy.cpu) / float64(outcome.Frames) * 1e5
 	f.judge(t, a, &outcome)
 	ended := float64(outcome.Ended)
 	if want.Ending != "" {
@@ -137,9 +133,9 @@ func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attac
 		t.Errorf("the node grew by %d MiB", busy.grew>>20)
 	}
 	row := fmt.Sprintf("| %s | %s | %d | %d | %.2f | %.1f | %s | %.0f | %.2f | %s |", kind, a.Name, outcome.Frames, outcome.Connections,
-		per/1e9, float64(busy.grew)/(1<<20), told(&outcome), n, milliseconds(busy.p99), f.times(wait))
+		per/1e9, float64(busy.grew)/(1<<20), told(&outcome), n, milliseconds(busy.p99), slower)
 	t.Log(row)
-	return floodTry{wait, row}
+	return floodTry{busy.p99, slower, row}
 }
 
 // mostCPU is what 100,000 frames may cost.
@@ -148,14 +144,6 @@ func (f *floodField) mostCPU() time.Duration {
 		return floodCPU
 	}
 	return floodCPU * floodSlack
-}
-
-// times is a ratio to how it is without an attack, where that is known.
-func (f *floodField) times(wait float64) string {
-	if !f.long {
-		return ""
-	}
-	return fmt.Sprintf("%.2f", wait)
 }
 
 // counts is the value of a series; of no name, 0.

@@ -73,6 +73,8 @@ type Options struct {
 	Workers int
 	// Rate is in frames per second; 0: as many as the target takes.
 	Rate float64
+	// Turns has it pause between them; the rate is that of the turns. nil: it goes on.
+	Turns *Turns
 	// Patience is how long a connection waits for its end when all is sent; default
 	// 10 s.
 	Patience time.Duration
@@ -138,6 +140,9 @@ func (a *Attack) Run(ctx context.Context, o Options) (Outcome, error) {
 
 // connection makes one connection, to its end.
 func (r *run) connection(ctx context.Context) error {
+	if r.o.Turns != nil {
+		r.o.Turns.wait(ctx, nil)
+	}
 	c, err := r.o.Dial(ctx)
 	if err != nil {
 		return err
@@ -261,13 +266,19 @@ func (a *Attack) opening() (frames int) {
 	return max(frames-1, 0)
 }
 
-// pace keeps the run below its rate.
+// pace keeps the run below its rate, and within its turns.
 func (r *run) pace(ctx context.Context, l *listener) {
-	if r.o.Rate <= 0 {
-		return
+	elapsed := time.Since(r.begin)
+	if r.o.Turns != nil {
+		elapsed = r.o.Turns.elapsed()
 	}
-	due := time.Duration(float64(r.frames.Load()) / r.o.Rate * float64(time.Second))
-	sleep(ctx, due-time.Since(r.begin), l)
+	if r.o.Rate > 0 {
+		due := time.Duration(float64(r.frames.Load()) / r.o.Rate * float64(time.Second))
+		sleep(ctx, due-elapsed, l)
+	}
+	if r.o.Turns != nil {
+		r.o.Turns.wait(ctx, l)
+	}
 }
 
 // sleep waits. False: it was told to stop.
