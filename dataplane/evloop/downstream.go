@@ -271,7 +271,7 @@ func (l *Loop) consumeDown(d *downstream, data []byte) {
 func (l *Loop) eventDown(d *downstream, ev http1.Event, in []byte) {
 	switch ev.Kind {
 	case http1.Head:
-		l.beginExchange(d, in[:ev.N])
+		l.beginExchange(d, in[:ev.N], in[ev.N:])
 	case http1.Data:
 		s := d.stream
 		s.body = in[ev.Start:ev.End]
@@ -290,8 +290,9 @@ func (l *Loop) eventDown(d *downstream, ev http1.Event, in []byte) {
 	}
 }
 
-// beginExchange starts the exchange of the head in l.head, whose bytes are head.
-func (l *Loop) beginExchange(d *downstream, head []byte) {
+// beginExchange starts the exchange of the head in l.head, whose bytes are head. rest is what
+// came behind it.
+func (l *Loop) beginExchange(d *downstream, head, rest []byte) {
 	if l.overloaded() {
 		l.failHead(d, exchange.Failure{Reason: exchange.ReasonOverload}, head)
 		return
@@ -309,8 +310,32 @@ func (l *Loop) beginExchange(d *downstream, head []byte) {
 		// The codec's End is still to come, and says nothing new.
 		d.reader.Next(nil, &l.head)
 		d.phase = phaseAnswer
+	} else if l.failsAtOnce(d, rest) {
+		l.refuseBody(d, actions, rest)
+		return
 	}
 	l.actFirst(s, actions)
+}
+
+// failsAtOnce says that a request's body is malformed in the bytes that came with its head.
+func (l *Loop) failsAtOnce(d *downstream, rest []byte) bool {
+	if len(rest) == 0 {
+		return false
+	}
+	ahead := d.reader // a copy, which is thrown away
+	return ahead.Next(rest, &l.head).Kind == http1.Failed
+}
+
+// refuseBody begins and ends the exchange of such a request. No connection to an endpoint is
+// opened for it, or taken and lost; what answers without one has answered already.
+func (l *Loop) refuseBody(d *downstream, actions exchange.Actions, rest []byte) {
+	s := d.stream
+	l.postponed.doomed = true
+	l.actFirst(s, actions)
+	l.postponed.doomed = false
+	if d.stream == s && s.at != nil {
+		l.refusedDown(d, d.reader.Next(rest, &l.head).Reason, rest)
+	}
 }
 
 // newStream makes the stream of the next exchange on d.

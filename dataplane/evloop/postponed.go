@@ -6,6 +6,9 @@ package evloop
 type postponed struct {
 	subs []*sub
 	on   bool // frames of a read are being handled
+	// doomed: the request at hand, of HTTP/1.1, turns out to be malformed by what came with it,
+	// and ends when its exchange has begun.
+	doomed bool
 }
 
 // add puts the attempt of a request off until the frames that came with it are
@@ -13,7 +16,10 @@ type postponed struct {
 // a connection to an endpoint each time (CVE-2023-44487). What is counted at the
 // endpoint is counted already.
 func (ps *postponed) add(s *stream) bool {
-	if !ps.on || s.sub == nil {
+	switch {
+	case ps.doomed && s.sub == nil:
+		return true
+	case !ps.on || s.sub == nil:
 		return false
 	}
 	s.sub.waits = true

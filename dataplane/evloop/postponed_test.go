@@ -18,4 +18,8 @@ func TestAnAttemptIsPutOffWhileFramesAreHandled(t *testing.T) {
 	if !ps.add(s) || !s.sub.waits || len(ps.subs) != 1 {
 		t.Errorf("%d are put off", len(ps.subs))
 	}
+	ps.on, ps.doomed = false, true
+	if ps.add(s) || !ps.add(new(stream)) || len(ps.subs) != 1 {
+		t.Errorf("of a request of HTTP/1.1 that ends at once: %d are put off", len(ps.subs))
+	}
 }
