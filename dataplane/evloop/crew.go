@@ -19,9 +19,9 @@ const (
 )
 
 // crew are the goroutines that shake hands, for all loops. Each has one handshake at a
-// time, and holds one of the node's permits while that computes.
+// time, and holds one of the node's permits while that computes. Clients take turns.
 type crew struct {
-	permits permit.Crowd    // immutable
+	permits *permit.Crowd   // immutable
 	all     sync.WaitGroup  // the goroutines
 	idle    atomic.Int32    // those that wait for a handshake
 	offered chan *handshake // to one that waits
@@ -49,7 +49,7 @@ func (c *crew) shakeHands(h *handshake) {
 	patience := time.NewTimer(shakerPatience)
 	defer patience.Stop()
 	for h != nil {
-		h.conn.Handshake(c.permits, h.report)
+		h.conn.Handshake(c.permits.Member(h.client), h.report)
 		h = c.next(patience)
 	}
 }

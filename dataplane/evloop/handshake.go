@@ -9,23 +9,28 @@ import (
 
 // This file moves the bytes of handshakes, on either side, and goes on when one is over.
 
-// admitShake says whether another handshake may begin. Where too many are under way
+// admitShake says whether a link's handshake may begin. Where too many are under way
 // it ends the one that waits for its peer the longest: whoever begins many and goes on
-// with none must not keep others out.
-func (l *Loop) admitShake() bool {
-	if l.shaker.room() {
+// with none must not keep others out. Where too many of its client are, it is one of these.
+func (l *Loop) admitShake(k *link) bool {
+	var h *handshake
+	switch s := &l.shaker; {
+	case !s.fair(k):
+		h = s.longestOf(shakesFor(k))
+	case s.room():
 		return true
+	default:
+		h = s.longest()
 	}
-	h := l.shaker.longest()
 	if h == nil {
 		return false
 	}
-	k := h.link
-	l.countHandshake(k, secure.ResultShed)
-	if k.down != nil {
-		l.closeDown(k.down)
+	over := h.link
+	l.countHandshake(over, secure.ResultShed)
+	if over.down != nil {
+		l.closeDown(over.down)
 	} else {
-		l.shakeFailed(k.up, secure.ResultShed.String())
+		l.shakeFailed(over.up, secure.ResultShed.String())
 	}
 	return true
 }

@@ -89,7 +89,7 @@ func peekHello(data []byte) (why secure.Result, whole bool) {
 // beginShake starts the handshake whose ClientHello stands in data.
 func (l *Loop) beginShake(d *downstream, data []byte) {
 	k := d.link
-	if l.overloaded() || !l.admitShake() {
+	if l.overloaded() || !l.admitShake(k) {
 		l.refuseHello(d, secure.ResultRefused, alertRefused)
 		return
 	}

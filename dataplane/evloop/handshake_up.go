@@ -33,7 +33,7 @@ func (l *Loop) meetBy(p *endpointPool, http2 bool, t *table.UpstreamTLS) {
 func (l *Loop) beginShakeUp(c *upstreamConn) {
 	// One that only keeps the pool warm must not push out another handshake.
 	unasked := c.stream == nil && c.pool.Queued() == 0
-	if unasked && !l.shaker.room() || !l.admitShake() {
+	if unasked && !l.shaker.room() || !l.admitShake(c.link) {
 		l.countHandshake(c.link, secure.ResultRefused)
 		l.shakeFailed(c, secure.ResultRefused.String())
 		return

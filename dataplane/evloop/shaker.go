@@ -12,6 +12,11 @@ const (
 	// a goroutine, 20 to 30 KiB in all. In the processor time that one takes it is
 	// what one permit gets done in a second.
 	maxHandshakes = 4096
+	// maxHandshakesEach is how many of them are one client's: who begins thousands leaves room
+	// for others.
+	maxHandshakesEach = maxHandshakes / 2
+	// maxLooked bounds the search for one of a client's that waits.
+	maxLooked = 64
 	// maxShedding bounds those that were given up and are not over yet.
 	maxShedding = 1024
 )
@@ -23,18 +28,20 @@ type shaker struct {
 	poller   *poll.Poller    // immutable; of the loop, woken for each report
 	reports  chan *handshake // from the crew
 	underWay int             // given up ones too
+	clients  map[uint64]int  // of those under way, by for whom
 	waiting  shakeQueue      // those that wait for bytes of their peers
 }
 
 func newShaker(c *crew, p *poll.Poller) shaker {
-	return shaker{crew: c, poller: p, reports: make(chan *handshake, maxHandshakes+maxShedding)}
+	return shaker{crew: c, poller: p, reports: make(chan *handshake, maxHandshakes+maxShedding), clients: map[uint64]int{}}
 }
 
 // handshake is one that is under way. Its goroutine has the connection, or the
 // loop has: see secure.Conn.
 type handshake struct {
-	of   *shaker
-	conn *secure.Conn
+	of     *shaker
+	conn   *secure.Conn
+	client uint64 // for whom it is: see shakesFor
 	// owned by the loop
 	link    *link // nil: nobody waits for it any more
 	waiting bool  // for bytes of the peer; otherwise the goroutine has conn
@@ -45,6 +52,24 @@ type handshake struct {
 // room says that another handshake may begin.
 func (s *shaker) room() bool { return s.underWay < maxHandshakes }
 
+// fair says that a link's client does not have too many already. A trusted proxy is many
+// clients, unless a PROXY header says whose a connection is.
+func (s *shaker) fair(k *link) bool {
+	d := k.down
+	if d == nil || !d.named && d.socket.listener.Trusts(d.peer.Addr()) {
+		return true
+	}
+	return s.clients[shakesFor(k)] < maxHandshakesEach
+}
+
+// shakesFor is for whom a link's handshake is: a client, or 0 for this node, with an endpoint.
+func shakesFor(k *link) uint64 {
+	if k.down == nil {
+		return 0
+	}
+	return clientKey(k.down.peer.Addr())
+}
+
 // longest is the handshake that waits for its peer the longest, to be given up for another
 // one; nil: there is none, or too many that were given up are not over yet.
 func (s *shaker) longest() *handshake {
@@ -54,10 +79,25 @@ func (s *shaker) longest() *handshake {
 	return s.waiting.first
 }
 
+// longestOf is the same of a client's; nil also where none is among those that wait longest.
+func (s *shaker) longestOf(client uint64) *handshake {
+	if s.clients[client] >= maxHandshakesEach+maxShedding/2 {
+		return nil
+	}
+	h := s.waiting.first
+	for i := 0; h != nil && h.client != client; i++ {
+		if h = h.behind; i == maxLooked {
+			return nil
+		}
+	}
+	return h
+}
+
 // begin begins a handshake on a link.
 func (s *shaker) begin(k *link, conn *secure.Conn) {
 	s.underWay++
-	h := &handshake{of: s, conn: conn, link: k}
+	h := &handshake{of: s, conn: conn, client: shakesFor(k), link: k}
+	s.clients[h.client]++
 	k.shake = h
 	s.crew.begin(h)
 }
@@ -75,6 +115,9 @@ func (s *shaker) take() *handshake {
 	switch {
 	case !h.conn.Waiting():
 		s.underWay--
+		if s.clients[h.client]--; s.clients[h.client] == 0 {
+			delete(s.clients, h.client)
+		}
 	case h.link == nil:
 		h.conn.Abort()
 	default:

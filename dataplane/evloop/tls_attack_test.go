@@ -102,8 +102,8 @@ func TestHandshakesThatNobodyGoesOnWithKeepNobodyOut(t *testing.T) {
 		t.Skipf("it needs %d descriptors", 3*maxHandshakes)
 	}
 	hello := helloBytes()
-	for range maxHandshakes + more {
-		conn := n.raw()
+	for i := range maxHandshakes + more {
+		conn := n.from(fmt.Sprintf("127.0.0.%d", 2+i%4)) // none has a client's share
 		_, _ = conn.Write(hello)
 	}
 	n.ask(n.dial(n.config()))

@@ -1,0 +1,52 @@
+//go:build linux
+
+package evloop
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+// TestHandshakesTakeTurnsByClient: the crowd that they are of is told whose each is.
+func TestHandshakesTakeTurnsByClient(t *testing.T) {
+	offered := make(chan *handshake, 1)
+	s := newShaker(&crew{offered: offered}, nil)
+	client := func(k *link) uint64 {
+		s.begin(k, nil)
+		return (<-offered).client
+	}
+	from := func(address string) *link {
+		k := &link{}
+		k.down = &downstream{link: k, peer: netip.MustParseAddrPort(address), socket: &socket{listener: &table.Listener{}}}
+		return k
+	}
+	one := client(from("192.0.2.1:1000"))
+	if one == 0 || client(from("192.0.2.1:2000")) != one || client(from("192.0.2.2:1000")) == one {
+		t.Errorf("%x, %x, %x", one, client(from("192.0.2.1:2000")), client(from("192.0.2.2:1000")))
+	}
+	endpoint := &link{up: &upstreamConn{}}
+	if own := client(endpoint); own != 0 {
+		t.Errorf("one with an endpoint is for %x", own)
+	}
+
+	k := from("192.0.2.1:1000")
+	for s.underWay < maxHandshakes-1 && s.fair(k) {
+		client(k)
+	}
+	if s.clients[one] != maxHandshakesEach || !s.fair(from("192.0.2.9:1")) || !s.fair(endpoint) {
+		t.Errorf("of %d handshakes under way %d are one client's", s.underWay, s.clients[one])
+	}
+
+	other, own := &handshake{client: one + 1}, &handshake{client: one}
+	if s.waiting.add(other); s.longestOf(one) != nil {
+		t.Error("another's makes room for one of this client")
+	}
+	if s.waiting.add(own); s.longestOf(one) != own {
+		t.Error("none of its own makes room for one of this client")
+	}
+	if s.clients[one] += maxShedding / 2; s.longestOf(one) != nil {
+		t.Error("however many were given up and are not over")
+	}
+}
