@@ -108,9 +108,17 @@ func (a *app) contextDeleteCommand() *cobra.Command {
 		Args:              takes(1, 1),
 		ValidArgsFunction: first(a.completeContexts),
 		RunE: runner(func(_ context.Context, args []string) error {
-			return a.changeContexts(func(c *client.Contexts) (string, error) {
+			adrift := false
+			err := a.changeContexts(func(c *client.Contexts) (string, error) {
+				// Who has others hardly means the control plane of this machine.
+				adrift = c.Current == args[0] && len(c.Contexts) > 1
 				return fmt.Sprintf("context %s deleted", args[0]), c.Delete(args[0])
 			})
+			if err == nil && adrift {
+				a.note("%s none is current now: commands go to %s until proxyctl context use names another one",
+					paint(a.colours(a.stderr), yellow, "warning:"), client.DefaultServer)
+			}
+			return err
 		}),
 	}
 }

@@ -265,7 +265,9 @@ func TestTheContextInUseSaysWhichServerIsAsked(t *testing.T) {
 	sh.must("context", "use", "other")
 	contains(t, sh.must("context", "list"), "*   other")
 	sh.must("status", "--context", "test")
-	sh.must("context", "delete", "other")
+	if r := sh.run("context", "delete", "other"); r.status != statusDone || !strings.Contains(r.stderr, "none is current now: commands go to http://127.0.0.1:7400") {
+		t.Errorf("%+v", r)
+	}
 	contains(t, sh.must("context", "show"), "(none)", "http://127.0.0.1:7400")
 	contains(t, sh.fails(statusFailed, "context", "use", "other"), "no such context")
 }
