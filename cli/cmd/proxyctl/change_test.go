@@ -199,6 +199,22 @@ func TestAnEditorThatFailsLeavesAFileOnlyWhereItChangedIt(t *testing.T) {
 	}
 }
 
+func TestADryRunKeepsTheTextThatItTried(t *testing.T) {
+	sh := withFleet(t)
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	sh.editor = func(text string) string { return strings.Replace(text, "status: 301", "status: 308", 1) }
+	r := sh.run("edit", "route/old-home", "--dry-run")
+	_, path, ok := strings.Cut(r.stderr, "the text is in ")
+	text, err := os.ReadFile(strings.TrimSpace(path))
+	if r.status != statusDone || !ok || err != nil || !strings.Contains(string(text), "status: 308") || !strings.Contains(r.stdout, "dry run") {
+		t.Errorf("%+v: %q, %v", r, text, err)
+	}
+	if sh.server.Revision() != 1 {
+		t.Errorf("revision %d, want 1", sh.server.Revision())
+	}
+}
+
 // TestATextThatWasAppliedIsNotKept, though some node does not come to run it.
 func TestATextThatWasAppliedIsNotKept(t *testing.T) {
 	sh := withFleet(t)

@@ -82,6 +82,9 @@ func (a *app) edit(ctx context.Context, c *client.Client, o object, flags writeF
 		last = edited
 		report, err := a.putText(ctx, c, o, edited, flags)
 		switch {
+		case err == nil && flags.DryRun:
+			a.note("%s: the text is in %s", o, file)
+			return report()
 		case err == nil:
 			return errors.Join(os.Remove(file), report())
 		case errors.As(err, &refused) && (refused.Type == api.TypeInvalid || refused.Type == api.TypeMalformed):
