@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/gin-gonic/gin"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
 	"github.com/proxyfleet/proxyfleet/proto/api"
@@ -71,7 +69,7 @@ func classify(err error, changes bool) *api.Error {
 		return api.NewError(api.TypeTimeout, "etcd does not answer the control plane%s (%v)", untouched, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return api.NewError(api.TypeTimeout, "it took too long%s (%v)", untouched, err)
-	case status.Code(err) == codes.Unavailable && errors.Is(err, errStore):
+	case store.Unreachable(err) && errors.Is(err, errStore):
 		return api.NewError(api.TypeUnavailable, "etcd does not answer the control plane%s (%v)", untouched, err)
 	case errors.Is(err, errStore) && !errors.Is(err, store.ErrDamaged):
 		return api.NewError(api.TypeUnavailable, "%v%s", err, untouched)

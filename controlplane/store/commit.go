@@ -189,6 +189,9 @@ func (s *Store) swap(ctx context.Context, c *candidate, at position) (won bool, 
 	return false, h.at, err
 }
 
+// Unreachable says that an error is etcd's, whose connection is not there or broke.
+func Unreachable(err error) bool { return code(err) == codes.Unavailable }
+
 // code is the gRPC code of an error of etcd's client, which has types of its
 // own.
 func code(err error) codes.Code {
