@@ -75,7 +75,7 @@ func New(c Config) (*Engine, error) {
 		stopped:  make(chan struct{}),
 		crew:     newCrew(c.Permit),
 	}
-	e.ceilings.begin(c.MaxClients)
+	e.ceilings.begin(c.MaxClients, c.Loops)
 	e.addresses = newAddresses(&e.config)
 	e.live.Store(&table.Table{})
 	for i := range c.Loops {

@@ -27,9 +27,12 @@ import (
 
 const (
 	// descriptorsKept are for the process itself: its log, its state, its admin
-	// address, the control plane, epoll and some listening sockets. Connections to
+	// address, the control plane, four loops and some listening sockets. Connections to
 	// clients and endpoints leave them alone.
 	descriptorsKept = 64
+	// descriptorsOfLoop are those of each further loop: its epoll instance, its wake-up,
+	// its ring, and the reserve of its sockets.
+	descriptorsOfLoop = 4
 	// socketsKept of them are for listening sockets. Where a table can need more, those are
 	// left alone, too.
 	socketsKept = 32
@@ -62,12 +65,13 @@ type ceilings struct {
 
 // begin makes the ceilings what the process's descriptors allow, and at most so many
 // clients; 0: no such limit.
-func (c *ceilings) begin(maxClients int) {
+func (c *ceilings) begin(maxClients, loops int) {
 	var limit unix.Rlimit
 	c.descriptors, c.maxClients = 1<<30, int64(maxClients)
 	// Where the limit is not told, accepting fails where it is reached.
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil {
-		c.descriptors = max(int64(min(limit.Cur, 1<<30))-descriptorsKept, 2)
+		kept := descriptorsKept + descriptorsOfLoop*int64(max(loops-4, 0))
+		c.descriptors = max(int64(min(limit.Cur, 1<<30))-kept, 2)
 	}
 	c.keep(0)
 }

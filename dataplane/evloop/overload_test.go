@@ -230,3 +230,14 @@ func TestClientsLeaveRoomForVirtualIPs(t *testing.T) {
 		t.Errorf("%d are left to sockets", left)
 	}
 }
+
+// TestDescriptorsAreLeftToEachLoop: a machine with many processors has many loops, and perhaps
+// a low limit.
+func TestDescriptorsAreLeftToEachLoop(t *testing.T) {
+	var few, many ceilings
+	few.begin(0, 4)
+	many.begin(0, 36)
+	if left := few.descriptors - many.descriptors; left != 32*descriptorsOfLoop {
+		t.Errorf("for 32 loops more %d descriptors less", left)
+	}
+}
