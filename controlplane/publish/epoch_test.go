@@ -228,7 +228,9 @@ func TestANewEpochThatFailsIsTriedAgain(t *testing.T) {
 		h.set(func() { h.versions, h.failNew = h.versions[:3], errors.New("no leader") })
 		p.Kick()
 		time.Sleep(10 * time.Second)
-		if n := len(h.epochs); n < 10 || n > 30 || p.Wanted().Revision != 5 {
+		var n int
+		h.set(func() { n = len(h.epochs) })
+		if n < 10 || n > 30 || p.Wanted().Revision != 5 {
 			t.Errorf("asked %d times in 10 s, revision %d is wanted", n, p.Wanted().Revision)
 		}
 		h.set(func() { h.failNew = nil })
