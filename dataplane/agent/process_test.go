@@ -237,7 +237,6 @@ func TestAnAgentThatSaysWhatIsNoMessageIsReplaced(t *testing.T) {
 	})
 	lifecycletest.Run(t, s.Run)
 	eventually(t, "a second agent", func() bool { return s.State().Restarts > 0 })
-
 }
 
 func TestMessagesBeyondTheInboxAreLostAndCounted(t *testing.T) {

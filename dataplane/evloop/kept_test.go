@@ -69,7 +69,7 @@ func TestNoRequestGetsAKeptConnectionThatHasEnded(t *testing.T) {
 			end(last)
 			eventually(t, "what the endpoint has said", func() bool {
 				_, _, err := unix.Recvfrom(kept.link.fd, make([]byte, 1), unix.MSG_PEEK)
-				return err != unix.EAGAIN //nolint:errorlint // it comes as it is
+				return err != unix.EAGAIN
 			})
 			answer()
 			if r := n.records.wait(t, 2); r.Status != 200 || r.Attempts != 1 {

@@ -37,8 +37,10 @@ func TestAResetOfOneSideIsOneOfTheOther(t *testing.T) {
 		agree string
 	}{
 		{"TCP", func(u *table.Upstream) *table.Route { return passes("db", u) }, speaks(table.ProtocolTCP), "", ""},
-		{"CONNECT", func(u *table.Upstream) *table.Route { return connects(u, table.ConnectTarget{Host: "a", Port: 1}) }, nil,
-			"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", ""},
+		{
+			"CONNECT", func(u *table.Upstream) *table.Route { return connects(u, table.ConnectTarget{Host: "a", Port: 1}) }, nil,
+			"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", "",
+		},
 		{"WebSocket", tunnels, nil, websocket, fmt.Sprintf(switching, "websocket")},
 	} {
 		for _, clientFirst := range []bool{true, false} {

@@ -230,7 +230,9 @@ func (d *datagrams) send(b []byte, to netip.AddrPort) error {
 // waiting is how much of the room is taken.
 func (d *datagrams) waiting(fd int) int {
 	var n int32
-	unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQ, uintptr(unsafe.Pointer(&n)))
+	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQ, uintptr(unsafe.Pointer(&n))); errno != 0 {
+		return 0 // whoever is sent to next finds out
+	}
 	return int(n)
 }
 

@@ -105,7 +105,9 @@ func TestDatagramsOfStrangersDoNotReachMemberlist(t *testing.T) {
 	forged := bytes.Clone(good)
 	forged[len(forged)-1] ^= 1
 	strangers := [][]byte{
-		{}, {labelMark}, good[:len(fleet)+2], good[:len(fleet)+3], good[:len(good)-1], forged, good[len(fleet)+2:],
+		{},
+		{labelMark},
+		good[:len(fleet)+2], good[:len(fleet)+3], good[:len(good)-1], forged, good[len(fleet)+2:],
 		[]byte("anything"), bytes.Repeat([]byte{labelMark}, 1400),
 		sealed(t, fleet, mustKeys(t, key(3)), 1, "of another key"),
 		sealed(t, label("other"), ours, 1, "of another fleet"),

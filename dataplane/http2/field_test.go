@@ -18,7 +18,7 @@ func TestNoControlByteHidesInALongValue(t *testing.T) {
 				for c := range 256 {
 					value[at] = byte(c)
 					edge := at == 0 || at == length-1
-					want := message.IsValueByte(byte(c)) && !(edge && (c == ' ' || c == '\t'))
+					want := message.IsValueByte(byte(c)) && (!edge || c != ' ' && c != '\t')
 					if got := validValue(value); got != want {
 						t.Fatalf("%q: %v, want %v", value, got, want)
 					}

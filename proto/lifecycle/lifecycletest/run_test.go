@@ -3,6 +3,7 @@ package lifecycletest_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
@@ -49,7 +50,7 @@ func TestAPartThatFailsFailsItsTest(t *testing.T) {
 	n := &noting{T: t}
 	failed := errors.New("failed")
 	lifecycletest.Run(n, func(context.Context) error { return failed })()
-	if len(n.errors) != 1 || n.errors[0] != failed {
+	if !slices.Equal(n.errors, []any{failed}) {
 		t.Errorf("%v", n.errors)
 	}
 }
