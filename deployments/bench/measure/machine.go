@@ -113,7 +113,7 @@ func version(ctx context.Context, path, argument string, find *regexp.Regexp) (s
 	if m := find.FindSubmatch(out); m != nil {
 		return string(m[1]), nil
 	}
-	return "", errors.Join(fmt.Errorf("%s %s: no version in %.200q", path, argument, out), err)
+	return "", errors.Join(fmt.Errorf("%s %s: no version in %.200q", path, argument, out), err, ctx.Err())
 }
 
 // Tool is a program that makes load.

@@ -1,7 +1,10 @@
 package measure
 
 import (
+	"context"
+	"errors"
 	"math"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -268,5 +271,14 @@ func TestARoundIsMadeOfTurnsUnlessItsConnectionsTakeLongToBegin(t *testing.T) {
 		if got := c.turns(tt.connections); got != tt.want {
 			t.Errorf("turns of %v with %d connections: %d, want %d", tt.turn, tt.connections, got, tt.want)
 		}
+	}
+}
+
+// TestAProgramThatIsCutShortHasNoVersion: that the run has ended is what is told.
+func TestAProgramThatIsCutShortHasNoVersion(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := version(ctx, "/bin/sleep", "60", regexp.MustCompile(`v(\d)`)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
 	}
 }
