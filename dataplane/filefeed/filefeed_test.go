@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/lifecycle/lifecycletest"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 const (
@@ -87,29 +87,11 @@ func TestTheLastGoodResourcesStayWhateverTheFileSays(t *testing.T) {
 	})
 }
 
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func TestAFileThatIsGoneIsToldOnce(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		write := writer(t, dir)
-		var log lockedBuffer
+		var log waittest.Log
 		f := New(Config{
 			Path: filepath.Join(dir, "edge.yaml"), Logger: slog.New(slog.NewTextHandler(&log, nil)),
 			Apply: func(context.Context, *table.Table) error { return nil },

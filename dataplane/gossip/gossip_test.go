@@ -1,17 +1,16 @@
 package gossip
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/member"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 // quick is for tests: everything ten times as often.
@@ -261,7 +260,7 @@ func TestANodeComesBackUnderItsName(t *testing.T) {
 func TestASecondNodeOfANameIsNotLetIn(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	var log lockedBuffer
+	var log waittest.Log
 	a, b, c := trio(f, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	config := f.config("c", a, b)
 	config.Address = "127.0.77.99:0"
@@ -276,24 +275,6 @@ func TestASecondNodeOfANameIsNotLetIn(t *testing.T) {
 		}
 	}
 	f.eventually("the conflict is logged", func() bool { return strings.Contains(log.String(), "two nodes with one id") })
-}
-
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func TestWhatCannotBeRunIsRefused(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 // listening is a transport that listens until the test ends.
@@ -97,7 +98,7 @@ func sealed(t *testing.T, label string, keys Keys, version byte, text string) []
 // are, and tells of each.
 func TestDatagramsOfStrangersDoNotReachMemberlist(t *testing.T) {
 	ours, old := mustKeys(t, key(1)+key(2)), mustKeys(t, key(2))
-	var log lockedBuffer
+	var log waittest.Log
 	tr := listening(t, Config{NodeID: "a", Address: "127.0.0.1:0", Keys: ours, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	conn := dial(t, "udp", tr)
 	fleet := label("")

@@ -1,5 +1,5 @@
 // Package waittest has tests wait for what becomes true elsewhere: in another goroutine,
-// another process, the kernel.
+// another process, the kernel; and has them read what is written there meanwhile.
 package waittest
 
 import (

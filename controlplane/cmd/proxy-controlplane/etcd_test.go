@@ -24,6 +24,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/controlplane/embedded"
 	"github.com/proxyfleet/proxyfleet/proto/seal"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 func TestAnEtcdThatDoesNotAnswerIsToldByWhatItsEndpointsSay(t *testing.T) {
@@ -44,7 +45,7 @@ func TestAnEtcdThatDoesNotAnswerIsToldByWhatItsEndpointsSay(t *testing.T) {
 // TestAnEtcdThatStartsSlowlyIsToldOfAndNotGivenUp: it would be as slow the next time.
 func TestAnEtcdThatStartsSlowlyIsToldOfAndNotGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var text syncBuffer
+		var text waittest.Log
 		ready := errors.New("ready")
 		_, err := patiently(t.Context(), slog.New(slog.NewTextHandler(&text, nil)), func(ctx context.Context) (*embedded.Etcd, error) {
 			select {

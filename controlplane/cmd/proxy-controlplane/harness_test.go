@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -10,13 +9,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,33 +26,15 @@ type process struct {
 	stop   context.CancelFunc
 	done   chan struct{}
 	code   int // after done
-	stderr *syncBuffer
+	stderr *waittest.Log
 	addresses
-}
-
-// syncBuffer is written by the program and read by the test.
-type syncBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // launch starts the program on free ports and does not wait for it.
 func launch(t *testing.T, args ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &process{T: t, stop: cancel, done: make(chan struct{}), stderr: &syncBuffer{}}
+	p := &process{T: t, stop: cancel, done: make(chan struct{}), stderr: &waittest.Log{}}
 	args = append([]string{"--rest-address", "127.0.0.1:0", "--grpc-address", "127.0.0.1:0"}, args...)
 	w := world{getenv: noEnv, stdout: io.Discard, stderr: p.stderr, waits: defaultWaits()}
 	if slices.Contains(args, "--etcd-endpoints") { // which is asked again
