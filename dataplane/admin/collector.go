@@ -101,7 +101,7 @@ var described = []description{
 	{metricLoopTurns, "Turns of the loops.", nil},
 	{metricHandedOver, "Connections given to a loop that had fewer.", nil},
 	{metricAcceptExhausted, "Accepts that failed for want of descriptors.", nil},
-	{metricRefusedClients, "Connections refused before a request was read, by the limit that was reached: of the listener, the node, or one client.", []string{"limit"}},
+	{metricRefusedClients, "Connections refused before a request was read, by the limit that was reached: of the listener, the node, one client, or the faults of one client.", []string{"limit"}},
 	{metricShed, "Idle connections of clients closed for want of memory or descriptors.", nil},
 	{metricSplicedBytes, "Bytes that went from socket to socket by splice(2), without being read.", nil},
 	{metricPressure, "Want of memory: 0 none, 1 idle connections are closed, 2 requests are refused too.", nil},
@@ -225,6 +225,7 @@ func (s *scrape) node() {
 	s.counter(metricRefusedClients, s.set.Counter(stats.ClientsOverLimit), "listener")
 	s.counter(metricRefusedClients, s.set.Counter(stats.ClientsOverCeiling), "node")
 	s.counter(metricRefusedClients, s.set.Counter(stats.ClientsOverShare), "client")
+	s.counter(metricRefusedClients, s.set.Counter(stats.ClientsAtFault), "faults")
 	s.counter(metricShed, s.set.Counter(stats.ClientsShed))
 	s.counter(metricSplicedBytes, s.set.Counter(stats.SplicedBytes))
 	s.state()

@@ -26,6 +26,7 @@ func TestMetricsShowWhatWasCounted(t *testing.T) {
 	l.ClientOpened(web)
 	l.Refused(web, 3)
 	l.Add(stats.ClientsOverCeiling, 3)
+	l.Add(stats.ClientsAtFault, 4)
 	l.Add(stats.ClientsShed, 2)
 	l.Add(stats.SplicedBytes, 7)
 	l.Finished(&stats.Finish{
@@ -58,6 +59,7 @@ func TestMetricsShowWhatWasCounted(t *testing.T) {
 		`proxyfleet_drained 1`,
 		`proxyfleet_last_known_good_age_seconds 60`,
 		`proxyfleet_connections_refused_total{limit="node"} 3`,
+		`proxyfleet_connections_refused_total{limit="faults"} 4`,
 		`proxyfleet_connections_shed_total 2`,
 		`proxyfleet_spliced_bytes_total 7`,
 		`proxyfleet_config_revision 42`,

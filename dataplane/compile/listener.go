@@ -67,6 +67,7 @@ func (c *compiler) listener(key tree.Key, d *fleetv1.Listener) (l table.Listener
 			Connections:  int(d.GetLimits().GetConnections()),
 
 			ConnectionsPerClient: int(d.GetLimits().GetConnectionsPerClient()),
+			FaultsPerClient:      int(d.GetLimits().GetFaultsPerClient()),
 		},
 		Timeouts: table.ListenerTimeouts{
 			RequestHead: time.Duration(d.GetTimeouts().GetRequestHead()),

@@ -13,14 +13,14 @@ name: l
 spec:
   port: 8080
   protocol: HTTP
-  limits: {header: 8KiB, headerFields: 50, body: 1MiB, connections: 1000, connectionsPerClient: 20}
+  limits: {header: 8KiB, headerFields: 50, body: 1MiB, connections: 1000, connectionsPerClient: 20, faultsPerClient: 100}
 ---
 kind: Listener
 name: standard
 spec: {port: 8081, protocol: HTTP}
 `))
 	for name, want := range map[string]table.Limits{
-		"l":        {HeaderBytes: 8 << 10, HeaderFields: 50, BodyBytes: 1 << 20, Connections: 1000, ConnectionsPerClient: 20},
+		"l":        {HeaderBytes: 8 << 10, HeaderFields: 50, BodyBytes: 1 << 20, Connections: 1000, ConnectionsPerClient: 20, FaultsPerClient: 100},
 		"standard": {HeaderBytes: 64 << 10, HeaderFields: 100, BodyBytes: -1},
 	} {
 		if got := r.Table.Listener(name).Limits; got != want {

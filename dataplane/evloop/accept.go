@@ -48,6 +48,10 @@ func (l *Loop) accept(s *socket) {
 		if l.answerProbe(fd, peer) {
 			continue
 		}
+		if s.refusesPeer(peer.Addr(), l.now) {
+			l.refuseFaulty(fd)
+			continue
+		}
 		if limit := s.listener.Limits.Connections; limit > 0 && s.binding.clientele.open.Load() >= int64(limit) {
 			l.stats.Add(stats.ClientsOverLimit, 1)
 			refuse(fd, s)

@@ -12,9 +12,10 @@ import (
 // clientele counts the open connections of one listener, on all its addresses and all
 // loops; and those of each client, while the listener has a limit for them. An entry
 // lives as long as a connection of its client, so there are never more than the node
-// has connections.
+// has connections. Beside that it has the faults of clients.
 type clientele struct {
 	open   atomic.Int64 // connections
+	faults faults
 	shards [clienteleShards]clienteleShard
 }
 

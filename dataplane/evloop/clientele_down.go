@@ -34,14 +34,19 @@ func (s *socket) enter(peer netip.Addr) (counted, ok bool) {
 // it was refused.
 func (l *Loop) enterNamed(d *downstream) bool {
 	d.named = true
-	most := d.socket.listener.Limits.ConnectionsPerClient
-	if most == 0 || d.counted {
+	limits := &d.socket.listener.Limits
+	switch {
+	case d.clientele.faults.refuses(clientKey(d.peer.Addr()), l.now, limits.FaultsPerClient):
+		// The proxy that opened the connection is told: a reset would look like our fault.
+		l.stats.Add(stats.ClientsAtFault, 1)
+	case limits.ConnectionsPerClient == 0 || d.counted:
 		return true
+	default:
+		if d.counted = d.clientele.enter(d.peer.Addr(), limits.ConnectionsPerClient); d.counted {
+			return true
+		}
+		l.stats.Add(stats.ClientsOverShare, 1)
 	}
-	if d.counted = d.clientele.enter(d.peer.Addr(), most); d.counted {
-		return true
-	}
-	l.stats.Add(stats.ClientsOverShare, 1)
 	l.sendWire(d.link, []byte(refusalOf(d.socket.listener)))
 	d.refused = true
 	l.closeDownAfter(d)

@@ -20,8 +20,8 @@
 //	                                                            handover.go
 //	crew          the goroutines that shake hands               shaker.go
 //	ceilings      how many connections the node takes           accept.go, dial.go
-//	clientele     the connections of a listener and of its      clientele_down.go
-//	              clients
+//	clientele     the connections of a listener and of its      clientele_down.go,
+//	              clients, and the clients' faults              faults_down.go
 //
 //	a Loop's      owns                                          carried out in
 //	clock         the time of the turn                          everywhere
@@ -128,7 +128,7 @@
 //	a request waits for one     places.go: which loop has the places, and who tells whom?
 //	descriptors grow            newLink, closeLink and the pipe count in Loop.counts
 //	memory grows                buffers.used; queue.release is where bytes are given back
-//	a client is refused         accept; overloaded; ceilings.leave; clientele_down.go
+//	a client is refused         accept; overloaded; ceilings.leave; clientele_down.go; faults_down.go
 //
 // # A descriptor
 //

@@ -32,6 +32,7 @@ type downstream struct {
 	headStart int64  // first byte of the head at hand; 0: none came
 	fresh     bool   // no byte came, so it may turn out to be HTTP/2
 	refused   bool   // the codec gave up: what follows is not understood
+	faulty    bool   // it ends by its client's fault, and that is counted
 	closing   bool   // closes when everything queued has gone
 	answered  bool   // and nothing of an answer is queued
 	counted   bool   // peer's connections are counted, with this one
@@ -376,6 +377,7 @@ func (d *downstream) shown() []byte {
 // that does.
 func (l *Loop) refusedDown(d *downstream, reason http1.Reason, in []byte) {
 	l.stats.Refused(d.socket.listener.Series, uint8(reason))
+	l.fault(d)
 	f := exchange.Failure{Reason: exchange.ReasonMalformedRequest, Detail: reason.String(), Status: reason.Status()}
 	if d.stream != nil {
 		d.refused = true

@@ -108,6 +108,10 @@ func (l *Loop) shaken(h *handshake) {
 	}
 }
 
+// countHandshake counts how a handshake ended, or TLS behind it.
 func (l *Loop) countHandshake(k *link, result secure.Result) {
 	l.stats.Handshake(k.up != nil, uint8(result))
+	if k.down != nil && isFault(result) {
+		l.fault(k.down)
+	}
 }

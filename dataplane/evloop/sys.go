@@ -199,6 +199,14 @@ func errnoOf(err error) unix.Errno {
 	return unix.EIO
 }
 
+// sysReset ends a connection by a reset, so that nothing of it is kept.
+func sysReset(fd int) {
+	linger := unix.Linger{Onoff: 1}
+	_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER,
+		uintptr(unsafe.Pointer(&linger)), unsafe.Sizeof(linger), 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
+}
+
 // sysUnsent is how many bytes a peer has not confirmed yet.
 func sysUnsent(fd int) int {
 	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)

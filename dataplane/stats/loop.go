@@ -23,10 +23,12 @@ const (
 	AcceptExhausted
 	// ClientsOverLimit counts connections refused for the listener's limit,
 	// ClientsOverCeiling those refused for the node's, ClientsOverShare those refused
-	// since their client has as many as one may have.
+	// since their client has as many as one may have, ClientsAtFault those refused since too
+	// many of their client's had ended by its fault.
 	ClientsOverLimit
 	ClientsOverCeiling
 	ClientsOverShare
+	ClientsAtFault
 	// ClientsShed counts idle connections closed for want of memory or descriptors.
 	ClientsShed
 	// SplicedBytes counts bytes of bodies and relays that passed without a copy.

@@ -176,6 +176,9 @@ func checkConnectionListener(c *checker, ms *messageSchema, m protoreflect.Messa
 		refuse("header", limits.Header != nil)
 		refuse("headerFields", limits.HeaderFields != nil)
 		refuse("body", limits.Body != nil)
+		if l.GetProtocol() == fleetv1.Listener_TCP && limits.FaultsPerClient != nil {
+			c.tellAt("faultsPerClient", fmt.Sprint(*limits.FaultsPerClient), "to be left out: a TCP listener reads nothing by which a client is at fault", "")
+		}
 		c.pop()
 	}
 	if timeouts := l.GetTimeouts(); timeouts != nil {

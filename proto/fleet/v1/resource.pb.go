@@ -1159,8 +1159,16 @@ type Limits struct {
 	// IPv6. More: 503 and the end. Default: no limit. A trusted proxy is no client: its
 	// connections are not counted, unless a PROXY header says for whom they are.
 	ConnectionsPerClient *uint32 `protobuf:"varint,5,opt,name=connections_per_client,json=connectionsPerClient" json:"connections_per_client,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// Connections that may end by the fault of one client, on one node: so many at once, and
+	// each second a tenth as many. More: what it opens next is reset before a byte is read,
+	// until that is so again, for 30 seconds at most. Faults are floods, requests that are
+	// malformed or too large, and what is no handshake; a listener of protocol TCP has none.
+	// Default: no limit. Who is a client is as for connectionsPerClient: not to be set where
+	// many share an address that is not their own, as behind a load balancer that neither is
+	// trusted nor sends PROXY headers.
+	FaultsPerClient *uint32 `protobuf:"varint,6,opt,name=faults_per_client,json=faultsPerClient" json:"faults_per_client,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Limits) Reset() {
@@ -1224,6 +1232,13 @@ func (x *Limits) GetConnections() uint32 {
 func (x *Limits) GetConnectionsPerClient() uint32 {
 	if x != nil && x.ConnectionsPerClient != nil {
 		return *x.ConnectionsPerClient
+	}
+	return 0
+}
+
+func (x *Limits) GetFaultsPerClient() uint32 {
+	if x != nil && x.FaultsPerClient != nil {
+		return *x.FaultsPerClient
 	}
 	return 0
 }
@@ -4621,14 +4636,15 @@ const file_fleet_v1_resource_proto_rawDesc = "" +
 	"\aVersion\x12\x17\n" +
 	"\x13VERSION_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\x06TLS1_2\x10\x01\x1a\x04\xc8\xf3\x18\x01\x12\x10\n" +
-	"\x06TLS1_3\x10\x02\x1a\x04\xc8\xf3\x18\x01\"\x81\x02\n" +
+	"\x06TLS1_3\x10\x02\x1a\x04\xc8\xf3\x18\x01\"\xbd\x02\n" +
 	"\x06Limits\x12+\n" +
 	"\x06header\x18\x01 \x01(\x04B\x13\xc8\xf3\x18\x01\xd0\xf3\x18\x02\xe0\xf3\x18\x80\b\xe8\xf3\x18\x80\x80@R\x06header\x122\n" +
 	"\rheader_fields\x18\x02 \x01(\rB\r\xc8\xf3\x18\x01\xe0\xf3\x18\n" +
 	"\xe8\xf3\x18\xe8\aR\fheaderFields\x12\x1c\n" +
 	"\x04body\x18\x03 \x01(\x04B\b\xc8\xf3\x18\x01\xd0\xf3\x18\x02R\x04body\x121\n" +
 	"\vconnections\x18\x04 \x01(\rB\x0f\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\x80\xad\xe2\x04R\vconnections\x12E\n" +
-	"\x16connections_per_client\x18\x05 \x01(\rB\x0f\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\x80\xad\xe2\x04R\x14connectionsPerClient\"\xf7\x01\n" +
+	"\x16connections_per_client\x18\x05 \x01(\rB\x0f\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\x80\xad\xe2\x04R\x14connectionsPerClient\x12:\n" +
+	"\x11faults_per_client\x18\x06 \x01(\rB\x0e\xc8\xf3\x18\x01\xe0\xf3\x18\x01\xe8\xf3\x18\xa0\x8d\x06R\x0ffaultsPerClient\"\xf7\x01\n" +
 	"\x10ListenerTimeouts\x12:\n" +
 	"\frequest_head\x18\x01 \x01(\x03B\x17\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\xc0\xe2\x85\xe3hR\vrequestHead\x12,\n" +
 	"\x04idle\x18\x02 \x01(\x03B\x18\xc8\xf3\x18\x01\xd0\xf3\x18\x01\xe0\xf3\x18\xc0\x84=\xe8\xf3\x18\x80\x80\xbc\x8a\xc9\xd2\x13R\x04idle\x129\n" +

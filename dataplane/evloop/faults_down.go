@@ -1,0 +1,58 @@
+//go:build linux
+
+package evloop
+
+import (
+	"net/netip"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
+	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+)
+
+// This file holds clients to limits.faultsPerClient. What ends a connection by its client's
+// fault costs the client next to nothing, and the node an accept, often a handshake, and an
+// end: thousands of such connections cost more than what came on them. Whoever has them
+// again and again is refused before any of that, for as long as it takes to pay.
+//
+// A fault is what no client does by being slow, by leaving, or by speaking another version:
+// only what the codecs refuse counts, and what is no handshake. Who is a client is as for
+// limits.connectionsPerClient (clientele_down.go).
+
+// refusesPeer says that a new connection is not to be begun, since too many of its client's
+// ended by its fault.
+func (s *socket) refusesPeer(peer netip.Addr, now int64) bool {
+	most := s.listener.Limits.FaultsPerClient
+	return most > 0 && s.binding.clientele.faults.refuses(clientKey(peer), now, most) && !s.listener.Trusts(peer)
+}
+
+// fault notes that a connection ends by its client's fault, whatever it did.
+func (l *Loop) fault(d *downstream) {
+	ls := d.socket.listener
+	most := ls.Limits.FaultsPerClient
+	if most == 0 || d.faulty || !d.named && ls.Trusts(d.peer.Addr()) {
+		return
+	}
+	d.faulty = true
+	f := &d.clientele.faults
+	if f.add(clientKey(d.peer.Addr()), l.now, most) && f.tell(l.now) {
+		l.log.Warn("a client is refused for a while: too many of its connections ended by its fault",
+			"listener", ls.Name, "client", d.peer.Addr().String(), "faults_per_client", most)
+	}
+}
+
+// isFault says that a handshake ended by its client's fault. Who speaks another version, does
+// not believe our certificate or has none, is only told so.
+func isFault(r secure.Result) bool {
+	switch r {
+	case secure.ResultPlain, secure.ResultNotTLS, secure.ResultHelloTooLarge, secure.ResultMalformed, secure.ResultBadRecord:
+		return true
+	}
+	return false
+}
+
+// refuseFaulty ends a connection at once, without a word and without what TCP keeps of one
+// that has ended.
+func (l *Loop) refuseFaulty(fd int) {
+	l.stats.Add(stats.ClientsAtFault, 1)
+	sysReset(fd)
+}

@@ -1,0 +1,325 @@
+//go:build linux
+
+package evloop
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+	"github.com/proxyfleet/proxyfleet/dataplane/secure"
+	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
+)
+
+func TestAClientHasSoManyFaultsAtOnceAndATenthOfThatASecond(t *testing.T) {
+	const client, start = 7, int64(time.Hour)
+	for _, most := range []int{1, 2, 3, 7, 100, 99_999, 100_000} {
+		f, now := new(faults), start
+		fill := func(want int) {
+			for n := 1; ; n++ {
+				if f.refuses(client, now, most) {
+					t.Errorf("%d a window: refused after %d faults, want %d", most, n-1, want)
+					return
+				}
+				if refused := f.add(client, now, most); refused != f.refuses(client, now, most) {
+					t.Errorf("%d a window: of fault %d it says that the client is refused: %t", most, n, refused)
+				} else if refused {
+					if n != want {
+						t.Errorf("%d a window: refused after %d faults, want %d", most, n, want)
+					}
+					return
+				}
+			}
+		}
+		fill(most)
+		if f.refuses(client+1, now, most) {
+			t.Errorf("%d a window: another client is refused", most)
+		}
+		now += faultWindow / int64(most) / 2
+		if !f.refuses(client, now, most) {
+			t.Errorf("%d a window: not refused any more before a fault is paid", most)
+		}
+		now = start + faultWindow/int64(most)*int64(max(most/10, 1))
+		fill(max(most/10, 1))
+		now += 2 * faultWindow
+		fill(most) // all is paid
+	}
+}
+
+func TestWhoOwesALotIsRefusedForABoundedTime(t *testing.T) {
+	const client, most = 7, 10
+	f := new(faults)
+	for range 10_000 {
+		f.add(client, 0, most)
+	}
+	end := faultLongest - (faultWindow - faultWindow/most)
+	if !f.refuses(client, end-1, most) || f.refuses(client, end, most) {
+		t.Errorf("refused just before %s: %t, then: %t", time.Duration(end), f.refuses(client, end-1, most), f.refuses(client, end, most))
+	}
+	if f.refuses(client, 0, 0) {
+		t.Error("refused where there is no limit")
+	}
+}
+
+// TestFaultsAreThoseOfEachClient holds it against a map without bounds, with as many clients
+// as there is certainly room for.
+func TestFaultsAreThoseOfEachClient(t *testing.T) {
+	const most = 5
+	rnd := rand.New(rand.NewPCG(1, 2))
+	f, model, now := new(faults), map[uint64]int64{}, int64(0)
+	var clients [faultWays]uint64
+	for i := range clients {
+		clients[i] = rnd.Uint64()
+	}
+	clients[0] = 0 // ::/64, and what an empty entry has
+	refused := 0
+	for range 100_000 {
+		now += rnd.Int64N(int64(time.Second) / 2)
+		client := clients[rnd.IntN(len(clients))]
+		if rnd.IntN(2) == 0 {
+			f.add(client, now, most)
+			model[client] = min(max(model[client], now)+faultWindow/most, now+faultLongest)
+		}
+		want := spent(model[client], now, most)
+		if got := f.refuses(client, now, most); got != want {
+			t.Fatalf("client %x is refused: %t, want %t", client, got, want)
+		}
+		if want {
+			refused++
+		}
+	}
+	if refused < 100 {
+		t.Errorf("%d were refused: not much was tried", refused)
+	}
+}
+
+// TestManyClientsAtFaultDoNotForgiveWhoOwesTheMost has more clients than there is room for.
+func TestManyClientsAtFaultDoNotForgiveWhoOwesTheMost(t *testing.T) {
+	const worst, most = 7, 100
+	f := new(faults)
+	for range most {
+		f.add(worst, 0, most)
+	}
+	for n := range uint64(100_000) {
+		f.add(1<<20+n, 0, most)
+	}
+	if !f.refuses(worst, 0, most) {
+		t.Error("the one who owes the most is not refused any more")
+	}
+}
+
+func TestLoopsCountFaultsTogether(t *testing.T) {
+	const loops, clients, most = 4, 50, 100
+	f := new(faults)
+	var refused atomic.Int32
+	var wg sync.WaitGroup
+	for range loops {
+		wg.Go(func() {
+			for n := range most / loops * clients {
+				if f.add(uint64(n%clients), 0, most) {
+					refused.Add(1)
+				}
+				f.refuses(uint64(n%clients), 0, most)
+			}
+		})
+	}
+	wg.Wait()
+	if got := refused.Load(); got != clients {
+		t.Errorf("%d times a client was refused that was not before, want %d", got, clients)
+	}
+}
+
+// wantReset says that a client's next connection is ended without a word. That may be before
+// the client knows that it is there.
+func (n *node) wantReset(what, client string) {
+	n.t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(client)}}
+	var got []byte
+	c, err := d.Dial("tcp", n.address)
+	if err == nil {
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		got, err = io.ReadAll(c)
+	}
+	if len(got) > 0 || !errors.Is(err, syscall.ECONNRESET) {
+		n.t.Errorf("%s: %q and %v, want a reset", what, got, err)
+	}
+}
+
+// respondsTo says that a client is served on a new connection.
+func (n *node) respondsTo(what, client string) {
+	n.t.Helper()
+	n.wantStatus(what, n.from(client), "", 200)
+}
+
+func (n *node) atFault() uint64 { return n.engine.stats.Counter(stats.ClientsAtFault) }
+
+const malformed = "GET / HTTP/1.1\r\nHost : a\r\n\r\n"
+
+// TestAClientWhoseConnectionsKeepEndingByItsFaultIsReset changes the limit while some are kept.
+func TestAClientWhoseConnectionsKeepEndingByItsFaultIsReset(t *testing.T) {
+	const most = 3
+	n := startNode(t, 2)
+	limit := func(most int) {
+		n.apply(func(l *table.Listener) { l.Limits.FaultsPerClient = most }, respondAll())
+	}
+	fault := func() {
+		c := n.from("127.0.0.1")
+		if _, err := io.WriteString(c, malformed); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 400 ") {
+			t.Fatalf("%q %v", got, err)
+		}
+	}
+	limit(0)
+	for range 2 * most {
+		fault()
+	}
+	limit(most)
+	kept := n.from("127.0.0.1")
+	n.wantStatus("before any fault that counts", kept, "", 200)
+	for range most {
+		n.respondsTo("within the limit", "127.0.0.1")
+		fault()
+	}
+	for range 3 {
+		n.wantReset("beyond the limit", "127.0.0.1")
+	}
+	if got := n.atFault(); got != 3 {
+		t.Errorf("%d were counted as refused", got)
+	}
+	n.wantStatus("a connection that was there", kept, "", 200)
+	n.respondsTo("another client", "127.0.0.2")
+	limit(100 * most)
+	n.respondsTo("within a higher limit", "127.0.0.1")
+	limit(0)
+	n.respondsTo("without a limit", "127.0.0.1")
+}
+
+// TestFaultsAreWhatEndsAConnectionByItsClientsDoing has one of each kind, and of what is none.
+func TestFaultsAreWhatEndsAConnectionByItsClientsDoing(t *testing.T) {
+	n := startTLS(t, 1)
+	say := func(n *node, text string) {
+		c := n.from("127.0.0.1")
+		_, _ = io.WriteString(c, text)
+		_, _ = io.ReadAll(c)
+	}
+	shake := func(change func(*tls.Config)) {
+		config := n.config()
+		change(config)
+		c := tls.Client(n.from("127.0.0.1"), config)
+		_ = c.Handshake()
+		c.Close()
+	}
+	plain, u := startNode(t, 1), newUpstream("u", startBackend(t, echo))
+	kinds := []struct {
+		name   string
+		of     *node
+		do     func()
+		result secure.Result // by which a handshake has to end; ResultFull: none
+		fault  bool
+	}{
+		{"a malformed request", plain, func() { say(plain, malformed) }, 0, true},
+		{"a target that is too long", plain, func() { say(plain, "GET /"+strings.Repeat("a", 20<<10)) }, 0, true},
+		{"a malformed body", plain, func() { say(plain, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n") }, 0, true},
+		{"frames before SETTINGS", plain, func() { say(plain, http2.Preface+"\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678") }, 0, true},
+		{"half a head", plain, func() { say(plain, "GET / HTTP/1.1\r\n") }, 0, false},
+		{"half a frame", plain, func() { say(plain, http2.Preface+"\x00\x00\x08") }, 0, false},
+		{"nothing", plain, func() { plain.from("127.0.0.1").Close() }, 0, false},
+		{"no handshake", n.node, func() { say(n.node, "\x00\x01\x02\x03") }, secure.ResultNotTLS, true},
+		{"a request without TLS", n.node, func() { say(n.node, "GET / HTTP/1.1\r\nHost: a\r\n\r\n") }, secure.ResultPlain, true},
+		{"a hello that is too large", n.node, func() { say(n.node, "\x16\x03\x01\x00\x04\x01\x00\x50\x00") }, secure.ResultHelloTooLarge, true},
+		{"a malformed hello", n.node, func() { say(n.node, "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x07") }, secure.ResultMalformed, true},
+		{"half a hello", n.node, func() { say(n.node, "\x16\x03\x01\x02\x00\x01\x00") }, secure.ResultTimeout, false},
+		{"a certificate that is not believed", n.node, func() { shake(func(c *tls.Config) { c.RootCAs = nil }) }, secure.ResultPeerAlert, false},
+		{"an old version", n.node, func() { shake(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }) }, secure.ResultVersion, false},
+	}
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			limits := func(l *table.Listener) {
+				l.Limits.FaultsPerClient = 1
+				if strings.HasPrefix(kind.name, "half ") {
+					l.Timeouts.RequestHead = 300 * time.Millisecond
+				}
+				l.Name = strings.ReplaceAll(kind.name, " ", "-") // with faults of its own
+			}
+			if kind.of == plain {
+				plain.apply(limits, forwardAll(u))
+			} else {
+				n.serve(limits, respondAll())
+			}
+			shaken := kind.of.engine.stats.Handshakes(false, uint8(kind.result))
+			kind.do()
+			eventually(t, "it to have ended", func() bool { return clientsOpen(kind.of) == 0 })
+			if kind.result != 0 {
+				kind.of.handshakes(kind.result, shaken+1)
+			}
+			if kind.fault {
+				kind.of.wantReset("the next", "127.0.0.1")
+				return
+			}
+			refused := kind.of.atFault()
+			c := kind.of.from("127.0.0.1")
+			_ = c.(*net.TCPConn).CloseWrite()
+			_, _ = io.ReadAll(c)
+			if got := kind.of.atFault(); got != refused {
+				t.Error("the next is refused")
+			}
+		})
+	}
+}
+
+// TestAFloodIsAFault: a client of HTTP/2 that is ended by GOAWAY.
+func TestAFloodIsAFault(t *testing.T) {
+	n := startNode(t, 1)
+	n.apply(func(l *table.Listener) { l.Limits.FaultsPerClient = 1 }, respondAll())
+	_, f := n.framesTo()
+	for range 1000 {
+		if f.WriteSettings() != nil {
+			break // it was told to stop
+		}
+	}
+	if code, _, err := endOf(f); code != int(http2.EnhanceYourCalm) || err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("GOAWAY %d, %v", code, err)
+	}
+	n.wantReset("the next", "127.0.0.1")
+}
+
+// TestFaultsBehindATrustedProxyAreThoseOfWhomItNames by a PROXY header, and nobody's without one.
+func TestFaultsBehindATrustedProxyAreThoseOfWhomItNames(t *testing.T) {
+	n := startNode(t, 1)
+	n.apply(func(l *table.Listener) {
+		l.Limits.FaultsPerClient = 1
+		l.ProxyProtocol = table.ProxyOptional
+		l.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	}, respondAll())
+	named := func(client string) string { return fmt.Sprintf("PROXY TCP4 %s 127.0.0.1 1000 80\r\n", client) }
+	for _, before := range []string{"", "", named("192.0.2.1")} {
+		c := n.from("127.0.0.1")
+		if _, err := io.WriteString(c, before+malformed); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 400 ") {
+			t.Fatalf("%q %v", got, err)
+		}
+	}
+	n.wantStatus("of who is at fault, another", n.from("127.0.0.1"), named("192.0.2.1"), 503)
+	n.wantStatus("of another client", n.from("127.0.0.1"), named("192.0.2.2"), 200)
+	n.wantStatus("of nobody", n.from("127.0.0.1"), "", 200)
+	if got := n.atFault(); got != 1 {
+		t.Errorf("%d were counted as refused", got)
+	}
+}
