@@ -26,11 +26,11 @@ import (
 const floodDocuments = `
 kind: Listener
 name: web
-spec: {port: 8080, protocol: HTTP}
+spec: {port: 8080, protocol: HTTP, limits: {faultsPerClient: 100}}
 ---
 kind: Listener
 name: https
-spec: {port: 8443, protocol: HTTPS, tls: {certificates: [site]}}
+spec: {port: 8443, protocol: HTTPS, tls: {certificates: [site]}, limits: {faultsPerClient: 100}}
 ---
 kind: Listener
 name: short
@@ -81,7 +81,8 @@ type floodField struct {
 	big    atomic.Int64 // bytes of bodies that came to an endpoint
 	rows   []string
 
-	apart bool // the node has a processor of its own
+	attacker int  // the number of the attack: each comes from an address of its own
+	apart    bool // the node has a processor of its own
 }
 
 // sighting is what others waited and were answered, and the node used, while something
@@ -153,15 +154,21 @@ func silent(t *testing.T, address string) string {
 	return serveEach(t, address, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 }
 
+// source is where an attack comes from: what clients do is held against their addresses, and
+// neither others nor the next attack have its.
+func (f *floodField) source() *net.TCPAddr {
+	return &net.TCPAddr{IP: net.ParseIP(fmt.Sprintf("%s.%d", f.Net, 100+f.attacker%150))}
+}
+
 // dial opens connections to one port, with TLS or not.
 func (f *floodField) dial(port int, secure bool, protocol string) func(context.Context) (net.Conn, error) {
 	address := fmt.Sprintf("%s:%d", f.node.Address, port)
 	sessions := tls.NewLRUClientSessionCache(8)
 	return func(ctx context.Context) (net.Conn, error) {
 		if !secure {
-			return new(net.Dialer).DialContext(ctx, "tcp", address)
+			return (&net.Dialer{LocalAddr: f.source()}).DialContext(ctx, "tcp", address)
 		}
-		d := tls.Dialer{Config: &tls.Config{
+		d := tls.Dialer{NetDialer: &net.Dialer{LocalAddr: f.source()}, Config: &tls.Config{
 			ServerName: attack.Host, NextProtos: []string{protocol}, ClientSessionCache: sessions, MinVersion: tls.VersionTLS13,
 			InsecureSkipVerify: true,
 		}}

@@ -88,7 +88,9 @@ func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attac
 	want := &a.Want
 	counted := f.counts(t, want.Counter)
 	ending := f.counts(t, want.Ending)
+	refused := f.counts(t, refusedForFaults)
 	arrived := f.big.Load()
+	f.attacker++
 	var outcome attack.Outcome
 	var err error
 	run := func() {
@@ -109,6 +111,7 @@ func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attac
 	}
 	per := float64(busy.cpu) / float64(outcome.Frames) * 1e5
 	f.judge(t, a, &outcome)
+	f.grows(t, refusedForFaults, refused, float64(outcome.Refused), float64(outcome.Refused))
 	ended := float64(outcome.Ended)
 	if want.Ending != "" {
 		f.grows(t, want.Ending, ending, ended, float64(outcome.Connections))
@@ -132,8 +135,8 @@ func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attac
 	if busy.grew > floodMemory {
 		t.Errorf("the node grew by %d MiB", busy.grew>>20)
 	}
-	row := fmt.Sprintf("| %s | %s | %d | %d | %.2f | %.1f | %s | %.0f | %.2f | %s |", kind, a.Name, outcome.Frames, outcome.Connections,
-		per/1e9, float64(busy.grew)/(1<<20), told(&outcome), n, milliseconds(busy.p99), slower)
+	row := fmt.Sprintf("| %s | %s | %d | %d | %d | %.2f | %.1f | %s | %.0f | %.2f | %s |", kind, a.Name, outcome.Frames, outcome.Connections,
+		outcome.Refused, per/1e9, float64(busy.grew)/(1<<20), told(&outcome), n, milliseconds(busy.p99), slower)
 	t.Log(row)
 	return floodTry{busy.p99, slower, row}
 }
@@ -197,8 +200,8 @@ func (f *floodField) judge(t *testing.T, a *attack.Attack, o *attack.Outcome) {
 	want := a.Want
 	switch {
 	case a.Shake != nil || a.Deaf:
-	case o.Ended+o.Spared != o.Connections:
-		t.Errorf("%d connections, %d were ended and %d not: %s", o.Connections, o.Ended, o.Spared, told(o))
+	case o.Ended+o.Refused+o.Spared != o.Connections:
+		t.Errorf("%d connections, %d were ended, %d refused and %d neither: %s", o.Connections, o.Ended, o.Refused, o.Spared, told(o))
 	case want.Ends && (o.Ended == 0 || o.Spared > int64(f.workers())):
 		t.Errorf("%d connections were not ended: %s", o.Spared, told(o))
 	case !want.Ends && o.Ended > 0:
@@ -290,7 +293,11 @@ func (f *floodField) each(t *testing.T, kind string, attacks []*attack.Attack, o
 	})
 }
 
-const floodHead = "| by | attack | frames | connections | CPU s per 100,000 | MiB more | told | counted | others' p99 ms | times without |\n|---|---|---|---|---|---|---|---|---|---|"
+const floodHead = "| by | attack | frames | connections | refused | CPU s per 100,000 | MiB more | told | counted | others' p99 ms | times without |\n|---|---|---|---|---|---|---|---|---|---|---|"
+
+// refusedForFaults is the series that counts connections of clients whose connections kept
+// ending by their fault.
+const refusedForFaults = `proxyfleet_connections_refused_total{limit="faults"}`
 
 // TestConnectionsBeyondAClientsShareAreRefusedAndCounted holds as many as one client
 // may have, and opens others beside them.

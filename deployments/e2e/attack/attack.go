@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -85,8 +86,10 @@ type Outcome struct {
 	Frames, Connections int64
 	// Ended are the connections that the target ended, Spared those that it did not
 	// before all was sent, and Stalled those of which it read no more; Codes, Resets
-	// and Statuses count what it told.
+	// and Statuses count what it told. Refused are those that it reset without a word:
+	// each counts as a frame, where none could be sent on it.
 	Ended    int64
+	Refused  int64
 	Spared   int64
 	Stalled  int64
 	Codes    map[uint32]int
@@ -144,6 +147,11 @@ func (r *run) connection(ctx context.Context) error {
 		r.o.Turns.wait(ctx, nil)
 	}
 	c, err := r.o.Dial(ctx)
+	if isReset(err) {
+		r.count(func(o *Outcome) { o.Connections++ })
+		r.refused(ctx, 0)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -153,11 +161,13 @@ func (r *run) connection(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	r.mu.Lock()
-	r.outcome.Connections++
-	r.mu.Unlock()
+	r.count(func(o *Outcome) { o.Connections++ })
 	if r.Shake != nil {
 		n, err := r.Shake(ctx, c)
+		if isReset(err) {
+			r.refused(ctx, 0)
+			return nil
+		}
 		r.frames.Add(int64(n))
 		r.pace(ctx, nil)
 		return err
@@ -166,10 +176,9 @@ func (r *run) connection(ctx context.Context) error {
 	if !r.Deaf {
 		go l.listen(c)
 	}
-	if stalled := r.send(ctx, c, l); stalled {
-		r.mu.Lock()
-		r.outcome.Stalled++
-		r.mu.Unlock()
+	sent, stalled, reset := r.send(ctx, c, l)
+	if stalled {
+		r.count(func(o *Outcome) { o.Stalled++ })
 	}
 	if r.Every == 0 && !l.hasTold() {
 		sleep(ctx, settle, l) // what was sent is still to be looked at
@@ -183,10 +192,34 @@ func (r *run) connection(ctx context.Context) error {
 	}
 	_ = c.SetReadDeadline(time.Now().Add(r.o.Patience))
 	<-l.ended
+	if r.Every == 0 && !l.heard && (reset || l.reset) { // else it is ended for its slowness
+		r.refused(ctx, sent)
+		return nil
+	}
+	r.count(l.add)
+	return nil
+}
+
+// count changes the outcome.
+func (r *run) count(change func(*Outcome)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l.add(&r.outcome)
-	return nil
+	change(&r.outcome)
+}
+
+// refused counts a connection that the target reset without a word, on which that many frames
+// were sent.
+func (r *run) refused(ctx context.Context, sent int64) {
+	r.count(func(o *Outcome) { o.Refused++ })
+	if sent == 0 {
+		r.frames.Add(1)
+		r.pace(ctx, nil)
+	}
+}
+
+// isReset says that the target ended a connection without a word.
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // squeeze has the kernel take little of what is not read.
@@ -210,26 +243,29 @@ const batch = 2 << 10
 // stall is how long a deaf attack waits for the target to read on.
 const stall = 2 * time.Second
 
-// send writes what the attack has, until the target tells that it has had enough.
-// stalled: of a deaf attack it reads no more.
-func (r *run) send(ctx context.Context, c net.Conn, l *listener) (stalled bool) {
+// send writes what the attack has, until the target tells that it has had enough, and says
+// how many frames that was. stalled: of a deaf attack it reads no more; reset: it has reset
+// the connection, which is told once, to who writes or to who reads.
+func (r *run) send(ctx context.Context, c net.Conn, l *listener) (sent int64, stalled, reset bool) {
 	buf := append([]byte(nil), r.Open...)
 	frames := r.opening()
 	if r.Piece == nil {
-		_, _ = c.Write(buf)
-		r.frames.Add(int64(max(frames, 1)))
+		_, err := c.Write(buf)
+		sent = int64(max(frames, 1))
+		r.frames.Add(sent)
 		r.pace(ctx, l)
-		return false
+		return sent, false, isReset(err)
 	}
 	flush := func() bool {
 		if r.Deaf {
 			_ = c.SetWriteDeadline(time.Now().Add(stall))
 		}
 		if _, err := c.Write(buf); err != nil {
-			stalled = errors.Is(err, os.ErrDeadlineExceeded)
+			stalled, reset = errors.Is(err, os.ErrDeadlineExceeded), isReset(err)
 			return false
 		}
 		r.frames.Add(int64(frames))
+		sent += int64(frames)
 		buf, frames = buf[:0], 0
 		r.pace(ctx, l)
 		return ctx.Err() == nil && !l.hasTold()
@@ -242,14 +278,14 @@ func (r *run) send(ctx context.Context, c net.Conn, l *listener) (stalled bool) 
 			continue
 		}
 		if !flush() || more == 0 {
-			return stalled
+			return sent, stalled, reset
 		}
 		if r.Every > 0 && !sleep(ctx, r.Every, l) {
-			return stalled
+			return sent, stalled, reset
 		}
 	}
 	flush()
-	return stalled
+	return sent, stalled, reset
 }
 
 // opening is how many frames there are in Open, but for the SETTINGS that every client

@@ -23,7 +23,9 @@ type listener struct {
 
 	// Owned by listen, until ended is closed.
 	once     sync.Once
+	heard    bool // something came
 	closed   bool // by the target
+	reset    bool // by a reset
 	code     uint32
 	hasCode  bool
 	resets   map[uint32]int
@@ -48,7 +50,7 @@ func (l *listener) listen(c net.Conn) {
 	defer close(l.ended)
 	defer l.tell()
 	l.resets, l.statuses = map[uint32]int{}, map[int]int{}
-	r := bufio.NewReaderSize(c, 16<<10)
+	r := bufio.NewReaderSize(hearing{c, &l.heard}, 16<<10)
 	read := l.readAnswer
 	if l.http2 {
 		read = l.readFrame
@@ -58,6 +60,7 @@ func (l *listener) listen(c net.Conn) {
 		if err == nil {
 			continue
 		}
+		l.reset = isReset(err)
 		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) { // such as a record of TLS
 			_, err = io.Copy(io.Discard, r)
 		}
@@ -65,6 +68,18 @@ func (l *listener) listen(c net.Conn) {
 		l.closed = !l.left.Load() && !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded)
 		return
 	}
+}
+
+// hearing notes that something came.
+type hearing struct {
+	io.Reader
+	heard *bool
+}
+
+func (h hearing) Read(p []byte) (int, error) {
+	n, err := h.Reader.Read(p)
+	*h.heard = *h.heard || n > 0
+	return n, err
 }
 
 // readFrame reads one frame of HTTP/2.
