@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/member"
 )
@@ -66,23 +67,71 @@ func benchmarkBeat(b *testing.B, number int) {
 // which it holds none.
 func largeFleet(tb testing.TB, members int) (g *Grants, view member.View, next List) {
 	tb.Helper()
+	g, view = largeList(tb, members)
+	g.Step(0, view, allVIPs())
+	return g, view, NewList(2, g.list.ids[:members-1]...)
+}
+
+// largeList is a node of a fleet of many members, without any virtual IP.
+func largeList(tb testing.TB, members int) (g *Grants, view member.View) {
+	tb.Helper()
 	var ids []string
 	var all []member.Member
 	for i := range members {
 		ids = append(ids, fmt.Sprintf("node-%04d.example", i))
 		all = append(all, member.Member{ID: ids[i], Boot: uint64(i) + 1, Flags: member.Eligible | member.Healthy}) //nolint:gosec // small
 	}
+	g, err := New(Config{Self: ids[0], Boot: 1, List: NewList(1, ids...)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return g, member.NewView(all...)
+}
+
+func allVIPs() Configured {
 	var specs []Spec
 	for i := range MaxVIPs {
 		specs = append(specs, Spec{VIP: fmt.Sprintf("192.0.%d.%d", i/256, i%256)})
 	}
-	g, err := New(Config{Self: ids[0], Boot: 1, List: NewList(1, ids...), Specs: specs})
-	if err != nil {
-		tb.Fatal(err)
+	return Configured{specs}
+}
+
+// How long all else waits when the first configuration comes, with as many virtual IPs as there
+// can be, all of which want a holder.
+func BenchmarkNewVIPs(b *testing.B) {
+	all := allVIPs()
+	for b.Loop() {
+		b.StopTimer()
+		g, view := largeList(b, 256)
+		g.Step(int64(GrantFor), view)
+		b.StartTimer()
+		g.Step(int64(GrantFor), view, all)
 	}
-	view = member.NewView(all...)
-	g.Step(0, view)
-	return g, view, NewList(2, ids[:members-1]...)
+}
+
+// TestNewVIPsAreNotWeighedForAllMembers: a turn that lasts as long as a lease ends what is held.
+// To know that it is not first takes a node few weights.
+func TestNewVIPsAreNotWeighedForAllMembers(t *testing.T) {
+	const members, each = 256, 16
+	g, view := largeList(t, members)
+	now, weighed := int64(GrantFor), 0
+	for range 20 {
+		g.Step(now, view, allVIPs())
+		before := weighed
+		weighed = 0
+		for _, o := range g.offices {
+			for _, w := range o.elector.weight {
+				if w != 0 {
+					weighed++
+				}
+			}
+		}
+		if weighed-before > each*MaxVIPs {
+			t.Errorf("%v after the start: %d weights at once, want at most %d", time.Duration(now), weighed-before, each*MaxVIPs)
+		}
+		now += g.t.slot
+	}
+	t.Logf("%d weights of %d in the end", weighed, members*MaxVIPs)
 }
 
 // How long all else waits when a member comes, goes, or says that it is not healthy.

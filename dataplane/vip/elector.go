@@ -62,21 +62,21 @@ func (s *Spec) equal(o *Spec) bool {
 		slices.Equal(s.Nodes, o.Nodes) && slices.Equal(s.Labels, o.Labels) && slices.Equal(s.Preference, o.Preference)
 }
 
-// elector orders the members that may hold one virtual IP. It is immutable. Of each member
-// of the list it keeps the weight, and more only where the Spec says more: a fleet has as
-// many electors as virtual IPs.
+// elector orders the members that may hold one virtual IP. It is immutable, but for the weights
+// that it has worked out. Of each member of the list it keeps the weight, and more only where the
+// Spec says more: a fleet has as many electors as virtual IPs.
 type elector struct {
 	spec Spec
 	list List
 	// By the members' place in the list.
 	named  subset   // by Spec.Nodes; nil: all
 	prefer []uint32 // place in Spec.Preference, its length for those that it leaves out; nil: alike
-	weight []uint64
+	weight []uint64 // 0: nobody asked for it yet
 }
 
 // newElector returns the elector of a virtual IP among the members of a list. before is
-// another one of the same virtual IP, or nil: the weights of members that are in both lists,
-// which moved says the places of, are taken from it.
+// another one of the same virtual IP, or nil: the weights that it has of members that are in
+// both lists, which moved says the places of, are taken from it.
 func newElector(spec Spec, list List, before *elector, moved *move) *elector {
 	e := &elector{spec: spec, list: list, weight: make([]uint64, list.Len())}
 	nodes, preference := places(spec.Nodes), places(spec.Preference)
@@ -102,8 +102,6 @@ func newElector(spec Spec, list List, before *elector, moved *move) *elector {
 		}
 		if was := moved.from(i); before != nil && was != nobody {
 			e.weight[i] = before.weight[was]
-		} else {
-			e.weight[i] = weight(spec.VIP, id)
 		}
 	}
 	return e
@@ -135,6 +133,16 @@ func weight(vip, id string) uint64 {
 	return binary.BigEndian.Uint64(sum[:])
 }
 
+// weigh returns the weight of a member. A thousand virtual IPs that come at one time would keep
+// what is held from being renewed if each weighed all members, and few weights are ever asked
+// for: see ahead.
+func (e *elector) weigh(i int) uint64 {
+	if e.weight[i] == 0 {
+		e.weight[i] = weight(e.spec.VIP, e.list.ID(i))
+	}
+	return e.weight[i]
+}
+
 // choice is who should hold one virtual IP, and in which order: the expected members that
 // are in the View, may hold it, can, are not draining and are healthy, and are not out. If
 // none of them is healthy, health is ignored, and the incumbent comes first in any case: what
@@ -145,11 +153,14 @@ type choice struct {
 	in        subset
 	incumbent int // the place of who holds, or nobody
 	healthy   bool
+
+	// How far ahead has come: of whom, up to which place, and how many it found.
+	of, next, found int
 }
 
 // choose makes c the choice among candidates, without those that are out.
 func (e *elector) choose(c *choice, all *candidates, incumbent int, out subset) {
-	c.by, c.incumbent, c.healthy = e, incumbent, true
+	c.by, c.incumbent, c.healthy, c.of = e, incumbent, true, nobody
 	if c.in = e.among(c.in, all, all.fit, out); c.in.empty() {
 		c.in, c.healthy = e.among(c.in, all, all.unfit, out), false
 	}
@@ -192,7 +203,10 @@ func (c *choice) before(a, b int) bool {
 			return c < 0
 		}
 	}
-	return cmp.Or(c.by.byPreference(a, b), cmp.Compare(first(a), first(b)), c.by.byWeight(a, b)) < 0
+	if r := cmp.Or(c.by.byPreference(a, b), cmp.Compare(first(a), first(b))); r != 0 {
+		return r < 0
+	}
+	return c.by.byWeight(a, b) < 0
 }
 
 // precedes says whether a is chosen, and stands before b if b is too.
@@ -200,17 +214,20 @@ func (c *choice) precedes(a, b int) bool {
 	return c.in.has(a) && (!c.in.has(b) || c.before(a, b))
 }
 
-// rank is how many stand before a member, or nobody if it is not chosen.
-func (c *choice) rank(of int) (rank int) {
-	if !c.in.has(of) {
-		return nobody
+// ahead is how many are known to stand before a member that is chosen, which is all that do if
+// it is fewer than limit. It looks at no more members than it takes to say so, and goes on there
+// when it is asked again: with weights that is some ten members for the first, however many there
+// are, since most members have many before them.
+func (c *choice) ahead(of, limit int) int {
+	if c.of != of {
+		c.of, c.next, c.found = of, 0, 0
 	}
-	for i := range c.by.list.Len() {
-		if i != of && c.in.has(i) && c.before(i, of) {
-			rank++
+	for ; c.found < limit && c.next < c.by.list.Len(); c.next++ {
+		if c.next != of && c.in.has(c.next) && c.before(c.next, of) {
+			c.found++
 		}
 	}
-	return rank
+	return c.found
 }
 
 // able says whether member i, of which m is known, can hold the virtual IP at
@@ -242,13 +259,16 @@ func (e *elector) byPreference(a, b int) int {
 }
 
 func (e *elector) byWeight(a, b int) int {
-	return cmp.Or(cmp.Compare(e.weight[b], e.weight[a]), cmp.Compare(a, b))
+	return cmp.Or(cmp.Compare(e.weigh(b), e.weigh(a)), cmp.Compare(a, b))
 }
 
 // outranks says whether a comes before b whatever their state: which of two
 // holders stays.
 func (e *elector) outranks(a, b int) bool {
-	return cmp.Or(e.byPreference(a, b), e.byWeight(a, b)) < 0
+	if r := e.byPreference(a, b); r != 0 {
+		return r < 0
+	}
+	return e.byWeight(a, b) < 0
 }
 
 // policy is the one in force, and why if it is not what the Spec says.

@@ -48,8 +48,8 @@ func (c *choice) order() (ids []string) {
 	}
 	ids = make([]string, c.by.list.Len())
 	for i := range c.by.list.Len() {
-		if at := c.rank(i); at != nobody {
-			ids[at] = c.by.list.ID(i)
+		if c.in.has(i) {
+			ids[c.ahead(i, c.by.list.Len())] = c.by.list.ID(i)
 		}
 	}
 	return slices.DeleteFunc(ids, func(id string) bool { return id == "" })
@@ -171,6 +171,46 @@ func TestOfTwoMembersExactlyOneOutranksTheOther(t *testing.T) {
 			for b := range a {
 				if e.outranks(a, b) == e.outranks(b, a) {
 					t.Fatalf("%+v: %d and %d", spec, a, b)
+				}
+			}
+		}
+	}
+}
+
+// Whoever asks for how many stand before a member learns either that, or that they are as many
+// as he asked for, whatever he asked for before.
+func TestAheadCountsAsFarAsItIsAsked(t *testing.T) {
+	var ids []string
+	for i := range 100 {
+		ids = append(ids, fmt.Sprintf("%02d", i))
+	}
+	list := NewList(1, ids...)
+	rnd := rand.New(rand.NewPCG(3, 3))
+	for i := range 100 {
+		var c choice
+		in := newSubset(list.Len())
+		for j := range list.Len() {
+			if rnd.IntN(4) > 0 {
+				in.add(j)
+			}
+		}
+		spec := Spec{VIP: fmt.Sprint(i), Preempt: rnd.IntN(2) == 0}
+		for range rnd.IntN(3) {
+			spec.Preference = append(spec.Preference, ids[rnd.IntN(len(ids))])
+		}
+		newElector(spec, list, nil, nil).choose(&c, &candidates{fit: in}, rnd.IntN(list.Len()+1)-1, nil)
+		for range 5 {
+			of := rnd.IntN(list.Len())
+			all := 0
+			for j := range list.Len() {
+				if in.has(j) && j != of && c.before(j, of) {
+					all++
+				}
+			}
+			for range 5 {
+				limit := rnd.IntN(list.Len())
+				if got := c.ahead(of, limit); got > all || got < min(limit, all) {
+					t.Fatalf("case %d: at least %d are before %d, and %d are: got %d", i, limit, of, all, got)
 				}
 			}
 		}

@@ -57,7 +57,6 @@ type office struct {
 
 	// Who should hold: elect writes these.
 	choice choice
-	rank   int  // this node's place in it, or nobody
 	stale  bool // it is out of date: whoever changes what it follows from says so
 
 	outNext int64 // when the first peer is not left out any more; then lapse has it elected anew
@@ -150,7 +149,7 @@ func newOffice(vip string, now int64) *office {
 	o.clearAnswers()
 	o.granted.to.who, o.lastTo.who = nobody, nobody
 	o.holder.who, o.rival.who, o.ready.who = nobody, nobody, nobody
-	o.rank, o.conflict, o.stale = nobody, nobody, true
+	o.conflict, o.stale = nobody, true
 	o.outNext = math.MaxInt64
 	return o
 }

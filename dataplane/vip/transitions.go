@@ -24,7 +24,7 @@ func (g *Grants) advance(o *office) {
 		g.elect(o)
 		switch o.state {
 		case Idle:
-			if o.rank != nobody {
+			if g.chosen(o) {
 				g.enter(o, Waiting)
 			}
 		case Waiting:
@@ -82,7 +82,6 @@ func (g *Grants) elect(o *office) {
 	}
 	o.stale = false
 	o.choice.none()
-	o.rank = nobody
 	if o.elector == nil || g.me == nobody {
 		return
 	}
@@ -97,8 +96,10 @@ func (g *Grants) elect(o *office) {
 		}
 	}
 	o.elector.choose(&o.choice, g.among(), incumbent, g.leftOut(o))
-	o.rank = o.choice.rank(g.me)
 }
+
+// chosen says whether this node is one of those that should hold, the first of them or not.
+func (g *Grants) chosen(o *office) bool { return o.choice.in.has(g.me) }
 
 // leftOut are the members that are left out, valid until the next call; nil: none.
 func (g *Grants) leftOut(o *office) subset {
@@ -133,9 +134,11 @@ func (g *Grants) held(o *office) bool {
 	return o.holder.live(g.now) && o.holder.who != g.me && o.choice.precedes(o.holder.who, g.me)
 }
 
-// start is when a waiting candidate may ask, and whether that is known.
+// start is when a waiting candidate may ask, and whether that is known. What is later than now
+// may turn out to be later still: who stands before this node is counted only as far as it keeps
+// it from asking now.
 func (g *Grants) start(o *office) (at int64, known bool) {
-	if o.rank == nobody || g.held(o) {
+	if !g.chosen(o) || g.held(o) {
 		return 0, false
 	}
 	base := o.free
@@ -145,12 +148,17 @@ func (g *Grants) start(o *office) (at int64, known bool) {
 	case o.granted.live(g.now) && o.granted.to.who != g.me:
 		return 0, false // another asks: its turn
 	}
-	return max(max(base, g.quiet)+int64(o.rank)*g.t.slot, o.pause), true
+	base = max(base, g.quiet)
+	slots := 0 // that have begun
+	if g.now >= base {
+		slots = int((g.now-base)/g.t.slot) + 1
+	}
+	return max(base+int64(o.choice.ahead(g.me, slots))*g.t.slot, o.pause), true
 }
 
 // wait begins to ask when the time has come.
 func (g *Grants) wait(o *office) {
-	if o.rank == nobody {
+	if !g.chosen(o) {
 		g.enter(o, Idle)
 		return
 	}
@@ -175,7 +183,7 @@ func (g *Grants) ask(o *office) {
 	policy := g.policy(o)
 	asked := g.now - o.began
 	switch {
-	case o.rank == nobody:
+	case !g.chosen(o):
 		g.letGo(o, Resigned)
 	case o.heldUntil > g.now:
 		g.claim(o)
@@ -288,7 +296,7 @@ func (g *Grants) letGo(o *office, why Op) {
 // answered, while nobody holds, met another candidate: chance parts the two. One
 // that no majority answers cannot hold, and stands aside for those who can.
 func (g *Grants) backoff(o *office) int64 {
-	chance := int64(scramble(g.boot^o.elector.weight[g.me]+uint64(o.tries)) % uint64(g.t.slot)) //nolint:gosec // below slot
+	chance := int64(scramble(g.boot^o.elector.weigh(g.me)+uint64(o.tries)) % uint64(g.t.slot)) //nolint:gosec // below slot
 	if g.heardByMajority(o) && !o.holder.live(g.now) {
 		return chance
 	}
