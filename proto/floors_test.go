@@ -22,6 +22,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "lifecycle/lifecycletest", Floor: 0},
 			{Dir: "waittest", Floor: 0},
 			{Dir: "wakeup", Floor: 0},
+			{Dir: "scribe", Floor: 1},
 			{Dir: "seal", Floor: 1},
 			{Dir: "tree", Floor: 1, Pure: true},
 			{Dir: "resource", Floor: 2, Pure: true},

@@ -84,6 +84,7 @@ type NodeState struct {
 	MemoryLimit uint64 // bytes; 0: no limit
 	BufferBytes int64
 	Drained     bool
+	Unwritten   uint64    // messages of the process that could not be written
 	LastGood    time.Time // when the last known good configuration was written; zero: never
 }
 

@@ -91,7 +91,7 @@ func newFixture(t *testing.T) *fixture {
 		Resources: func() tree.Tree { return f.tree },
 		Feed:      func() feed.Counters { return feed.Counters{Acks: 9} },
 		Node: func() NodeState {
-			return NodeState{Pressure: pressure.High, MemoryLimit: 1 << 30, BufferBytes: 4096, Drained: true, LastGood: time.Now().Add(-time.Minute)}
+			return NodeState{Pressure: pressure.High, MemoryLimit: 1 << 30, BufferBytes: 4096, Drained: true, Unwritten: 11, LastGood: time.Now().Add(-time.Minute)}
 		},
 		VIPs: func() VIPState {
 			return VIPState{

@@ -109,6 +109,7 @@ var described = []description{
 	{metricBufferBytes, "Bytes that connections hold in buffers.", nil},
 	{metricDrained, "1 while the node is drained.", nil},
 	{metricLogLines, "Lines of the access log, by what became of them.", []string{"result"}},
+	{metricUnwritten, "Messages of the process that were left out, since standard error did not take them.", nil},
 
 	{metricConfigRevision, "Revision in force.", nil},
 	{metricConfigWanted, "Revision that arrived last.", nil},
@@ -247,6 +248,7 @@ func (s *scrape) state() {
 	}
 	s.gauge(metricBufferBytes, float64(n.BufferBytes))
 	s.flag(metricDrained, n.Drained)
+	s.counter(metricUnwritten, n.Unwritten)
 	if !n.LastGood.IsZero() {
 		s.gauge(metricLastGoodAge, time.Since(n.LastGood).Seconds())
 	}

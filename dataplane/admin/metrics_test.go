@@ -53,6 +53,7 @@ func TestMetricsShowWhatWasCounted(t *testing.T) {
 		`proxyfleet_answers_by_reason_total{reason="no_route"} 0`,
 		`proxyfleet_codec_refusals_total{reason="bad_target"} 1`,
 		`proxyfleet_access_log_lines_total{result="dropped"} 2`,
+		`proxyfleet_messages_dropped_total 11`,
 		`proxyfleet_memory_pressure 1`,
 		`proxyfleet_memory_limit_bytes 1.073741824e+09`,
 		`proxyfleet_buffer_bytes 4096`,

@@ -61,6 +61,7 @@ const (
 	metricBufferBytes     = namespace + "buffer_bytes"
 	metricDrained         = namespace + "drained"
 	metricLogLines        = namespace + "access_log_lines_total"
+	metricUnwritten       = namespace + "messages_dropped_total"
 
 	// The configuration.
 	metricConfigRevision    = namespace + "config_revision"

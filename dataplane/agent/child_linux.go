@@ -16,6 +16,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/gossip"
 	"github.com/proxyfleet/proxyfleet/dataplane/vip"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
+	"github.com/proxyfleet/proxyfleet/proto/scribe"
 )
 
 const (
@@ -50,8 +51,8 @@ func run(ctx context.Context, messages io.Writer, open openFunc) error {
 	if err != nil {
 		return err
 	}
-	out := newScribe(messages)
-	defer out.close()
+	out := scribe.Start(messages) // who waits for whoever reads that lets go of virtual IPs
+	defer out.Close()
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.Level(start.GetLogLevel())})).With("process", "vip-agent")
 	insist(log)
 	err = live(ctx, main, pipe, start, log, open)

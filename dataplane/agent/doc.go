@@ -100,8 +100,8 @@
 // tried again every 50 ms, for 2 s likewise; what is held besides goes on. If the virtual
 // IP comes back, the others could not have all of it either: the node then keeps the ports
 // that it can have, tries the rest each second, and tells of the conflict. An agent that
-// says nothing for 5 s is killed; the next starts after 50 ms to 5 s. Of its messages 256
-// wait for whoever reads them, and more are left out.
+// says nothing for 5 s is killed; the next starts after 50 ms to 5 s. What it logs waits for
+// nobody (package scribe).
 //
 // # Owners
 //
@@ -120,7 +120,6 @@
 //	                   here       whether an address is this machine's
 //	                   report     what the main process is told, by outbox
 //	                   insist     its memory and its priority
-//	                   scribe     its messages
 //	the main process   supervisor what is wanted, how the agent stands, when the next starts
 //	                   vips       a table's virtual IPs, as the agent is told them
 //	                   life       one agent, from its start to its end

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/scribe"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
 )
 
@@ -38,7 +39,8 @@ Each flag is also an environment variable (--data-dir: PROXYFLEET_DATA_DIR) and 
 key of the configuration file (data-dir: …). A flag wins over a variable, a
 variable over the file. Lists are written with commas, or as lists in the file.
 
-Messages go to standard error. The addresses in use are also written to
+Messages go to standard error; nothing waits for whoever reads them: what finds no
+room is left out and counted. The addresses in use are also written to
 addresses.json in the data directory, once both answer.`
 
 const examples = `  # A control plane of its own, for this machine only:
@@ -110,11 +112,13 @@ func newCommand(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			logger := slog.New(slog.NewTextHandler(w.stderr, &slog.HandlerOptions{Level: level}))
+			messages := scribe.Start(w.stderr)
+			defer messages.Close()
+			logger := slog.New(slog.NewTextHandler(messages, &slog.HandlerOptions{Level: level}))
 			for _, text := range settings.Stray(w.environment) {
 				logger.Warn(text)
 			}
-			if err := serve(c.Context(), o, w.waits, key, logger); err != nil {
+			if err := serve(c.Context(), o, w.waits, key, messages.Lost, logger); err != nil {
 				logger.Error("proxy-controlplane failed", "error", err)
 				return errFailed
 			}

@@ -33,10 +33,19 @@ type process struct {
 // launch starts the program on free ports and does not wait for it.
 func launch(t *testing.T, args ...string) *process {
 	t.Helper()
+	log := &waittest.Log{}
+	p := launchWith(t, log, args...)
+	p.stderr = log
+	return p
+}
+
+// launchWith has it write its messages there.
+func launchWith(t *testing.T, stderr io.Writer, args ...string) *process {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{T: t, stop: cancel, done: make(chan struct{}), stderr: &waittest.Log{}}
 	args = append([]string{"--rest-address", "127.0.0.1:0", "--grpc-address", "127.0.0.1:0"}, args...)
-	w := world{getenv: noEnv, stdout: io.Discard, stderr: p.stderr, waits: defaultWaits()}
+	w := world{getenv: noEnv, stdout: io.Discard, stderr: stderr, waits: defaultWaits()}
 	if slices.Contains(args, "--etcd-endpoints") { // which is asked again
 		w.waits = waits{open: 300 * time.Millisecond, retry: 50 * time.Millisecond}
 	}

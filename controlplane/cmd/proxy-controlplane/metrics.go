@@ -24,6 +24,7 @@ import (
 // Names of the metrics of the control plane. Units are suffixes.
 const (
 	metricBuildInfo = "proxyfleet_controlplane_build_info"
+	metricUnwritten = "proxyfleet_controlplane_messages_dropped_total"
 
 	metricEpoch       = "proxyfleet_controlplane_wanted_epoch"
 	metricRevision    = "proxyfleet_controlplane_wanted_revision"
@@ -80,6 +81,7 @@ const (
 // metrics is the registry of the process. What packages count themselves is read
 // at scrape.
 type metrics struct {
+	build    api.Build
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -93,6 +95,7 @@ type metrics struct {
 
 func newMetrics(build api.Build) *metrics {
 	m := &metrics{
+		build:    build,
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricRequests, Help: "REST requests finished, by operation and status."}, []string{"operation", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -118,6 +121,14 @@ func newMetrics(build api.Build) *metrics {
 		m.etcdFile, m.etcdInUse, m.etcdQuota, m.etcdFull,
 	)
 	return m
+}
+
+// messages adds how many of the process's could not be written.
+func (m *metrics) messages(unwritten func() uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(
+		prometheus.CounterOpts{Name: metricUnwritten, Help: "Messages of the process that were left out, since standard error did not take them."},
+		func() float64 { return float64(unwritten()) },
+	))
 }
 
 // watch adds what the parts count.

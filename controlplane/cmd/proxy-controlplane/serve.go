@@ -32,7 +32,7 @@ const addressesFile = "addresses.json"
 // serve wires the parts, runs them until ctx ends or one of them fails, and
 // stops them: REST first, so that no change is taken that nobody hears of; then
 // the nodes' streams; then the publisher; etcd last.
-func serve(ctx context.Context, o options, w waits, key *seal.Key, logger *slog.Logger) error {
+func serve(ctx context.Context, o options, w waits, key *seal.Key, unwritten func() uint64, logger *slog.Logger) error {
 	begin := time.Now()
 	running := lifecycle.New(logger)
 	defer running.Stop()
@@ -57,7 +57,9 @@ func serve(ctx context.Context, o options, w waits, key *seal.Key, logger *slog.
 		return err
 	}
 	build := api.NewBuild(version, commit)
-	p, err := wire(o, st, reclaim, at, build, logger)
+	m := newMetrics(build)
+	m.messages(unwritten)
+	p, err := wire(o, st, reclaim, at, m, logger)
 	if err != nil {
 		return errors.Join(err, at.rest.Close(), at.grpc.Close())
 	}
@@ -110,9 +112,9 @@ type parts struct {
 
 // wire makes the parts and starts nothing.
 func wire(
-	o options, st *store.Store, reclaim func(context.Context) error, at listeners, build api.Build, logger *slog.Logger,
+	o options, st *store.Store, reclaim func(context.Context) error, at listeners, m *metrics, logger *slog.Logger,
 ) (*parts, error) {
-	m := newMetrics(build)
+	build := m.build
 	p := &parts{room: &room{store: st, reclaim: reclaim, metrics: m, logger: logger}}
 	p.publisher = publish.New(publish.Config{Store: st, Epochs: st, Logger: logger})
 	name, alone := planeName(at.grpc), len(o.etcdEndpoints) == 0

@@ -10,6 +10,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/handover"
 	"github.com/proxyfleet/proxyfleet/proto/api"
+	"github.com/proxyfleet/proxyfleet/proto/scribe"
 	"github.com/proxyfleet/proxyfleet/proto/settings"
 	"github.com/spf13/cobra"
 )
@@ -28,6 +29,7 @@ type world struct {
 	environment    []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	unwritten      func() uint64 // how many messages could not be written to stderr
 	reload         <-chan os.Signal
 }
 
@@ -39,7 +41,8 @@ key of the configuration file (node-id: …). A flag wins over a variable, a
 variable over the file. Lists and pairs are written with commas, or as lists and
 maps in the file.
 
-Messages go to standard error, the access log to standard output. On SIGHUP the
+Messages go to standard error, the access log to standard output; nothing waits
+for whoever reads them: what finds no room is left out and counted. On SIGHUP the
 access log's file is opened again and --resources is read again.`
 
 const examples = `  # A node of the fleet of a control plane on this machine:
@@ -98,7 +101,10 @@ func newCommand(w world) *cobra.Command {
 			if err := o.check(c.Flags()); err != nil {
 				return err
 			}
-			logger := slog.New(slog.NewTextHandler(w.stderr, &slog.HandlerOptions{Level: o.level}))
+			messages := scribe.Start(w.stderr)
+			defer messages.Close()
+			w.unwritten = messages.Lost
+			logger := slog.New(slog.NewTextHandler(messages, &slog.HandlerOptions{Level: o.level}))
 			for _, text := range settings.Stray(w.environment, handover.Variable) {
 				logger.Warn(text)
 			}

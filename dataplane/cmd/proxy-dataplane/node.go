@@ -365,7 +365,7 @@ func (n *node) numbers() feed.Numbers {
 func (n *node) state() admin.NodeState {
 	s := admin.NodeState{
 		Pressure: n.engine.Pressure(), MemoryLimit: n.options.memory,
-		BufferBytes: n.engine.BufferBytes(), Drained: n.drainer.Drained(),
+		BufferBytes: n.engine.BufferBytes(), Drained: n.drainer.Drained(), Unwritten: n.world.unwritten(),
 	}
 	if n.lastGood != nil {
 		s.LastGood = n.lastGood.Written()

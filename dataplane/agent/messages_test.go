@@ -3,12 +3,9 @@
 package agent
 
 import (
-	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
-	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -50,38 +47,5 @@ func TestAnAgentWhoseMessagesNobodyReadsHolds(t *testing.T) {
 	})
 	if n := s.State().Restarts; n > 0 {
 		t.Errorf("it was replaced %d times: %s", n, s.State().Problem)
-	}
-}
-
-// stuckWriter takes nothing until it is let go.
-type stuckWriter struct {
-	free chan struct{}
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (w *stuckWriter) Write(b []byte) (int, error) {
-	<-w.free
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.Write(b)
-}
-
-func TestLinesThatFindNoRoomAreCounted(t *testing.T) {
-	const more = 10
-	w := &stuckWriter{free: make(chan struct{})}
-	s := newScribe(w)
-	for i := range 1 + maxLines + more { // one may be on its way
-		fmt.Fprintf(s, "line %d\n", i)
-	}
-	s.close() // which does not wait for ever
-	close(w.free)
-	s.close()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	text := w.text.String()
-	lines := strings.Count(text, "line ")
-	if lines < maxLines || lines > maxLines+1 || !strings.Contains(text, fmt.Sprintf("lines=%d\n", 1+maxLines+more-lines)) {
-		t.Errorf("%d lines, and at the end %q", lines, text[max(0, len(text)-200):])
 	}
 }
