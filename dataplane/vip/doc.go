@@ -25,6 +25,12 @@
 // reorders, and whichever nodes can hear each other. That is [Majority].
 // [Availability] gives it up on purpose; see there.
 //
+// Who has heard members may repeat to others what they said, at any time: a grant remembers the
+// request by which it was given, and nothing older ends it or takes its place. What a process says
+// that another of its member has followed, as Views showed, gets it nothing that it has not got.
+// Where no View has shown the older of the two it does, as long as it is repeated: nobody else may
+// hold then, and never two.
+//
 // Members are told apart by their ids. A process that follows another of its id has
 // another boot, and waits as anybody does. Two that run at one time are one member that
 // grants twice, which nothing here can find out: the control plane refuses the second

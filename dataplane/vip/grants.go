@@ -103,7 +103,8 @@ type Grants struct {
 	me     int      // this node's place in the list, or nobody
 	others []string // the list without this node; replaced, never changed
 	view   member.View
-	all    *candidates // of list and view; nil: not looked for since these changed
+	lives  map[string]*lives // by id, of view and those before
+	all    *candidates       // of list and view; nil: not looked for since these changed
 
 	now     int64
 	quiet   int64 // nothing is granted before
@@ -137,7 +138,7 @@ func New(c Config) (*Grants, error) {
 func newGrants(c Config, t timing) *Grants {
 	g := &Grants{
 		self: c.Self, boot: c.Boot, t: t,
-		now: c.Now, quiet: c.Now + t.grant, sent: make([]stamp, sentKept),
+		now: c.Now, quiet: c.Now + t.grant, sent: make([]stamp, sentKept), lives: map[string]*lives{},
 	}
 	g.setList(c.List)
 	g.configure(c.Specs)
@@ -180,6 +181,9 @@ func (g *Grants) see(view member.View) {
 	}
 	changes := member.Diff(g.view, view)
 	g.view = view
+	for i := range changes {
+		g.sawProcess(changes[i].New) // none of who left
+	}
 	if slices.ContainsFunc(changes, concernsAll) {
 		g.all = nil
 		for _, o := range g.offices {

@@ -97,6 +97,17 @@ func TestAMemberGrantsToOneProcessAtATime(t *testing.T) {
 			{310, "a", 9, 1, 1, Resigned, ""},
 			{320, "c", 3, 1, 3, Ask, "taken by a 230, who holds"},
 		}},
+		{"also where what another process of that node said has come between", []request{
+			{300, "a", 1, 1, 1, Ask, "granted"},
+			{310, "a", 1, 2, 1, GaveUp, ""},
+			{320, "a", 1, 3, 2, Ask, "granted"},
+			{330, "a", 9, 7, 1, Ask, "taken by a 240"},
+			{340, "a", 1, 1, 1, Ask, ""},
+			{350, "a", 1, 2, 1, GaveUp, ""},
+			{360, "a", 9, 7, 1, Ask, ""},
+			{370, "c", 3, 1, 3, Ask, "taken by a 200"},
+			{380, "a", 1, 4, 2, Renew, "granted"},
+		}},
 		{"another process of the same node waits like anybody", []request{
 			{300, "a", 1, 1, 1, Renew, "granted"},
 			{310, "a", 9, 1, 2, Ask, "taken by a 240, who holds"},

@@ -106,6 +106,9 @@ type grant struct {
 	term  uint64
 	until int64
 	holds bool
+	// seq is the request that it was given by last. What to's process said before does not end
+	// it, whoever that member was heard as meanwhile.
+	seq uint64
 }
 
 func (g *grant) live(now int64) bool { return g.id != "" && g.until > now }
@@ -135,7 +138,7 @@ type reply struct {
 // peer is what is known of a member that had a part in a virtual IP.
 type peer struct {
 	who  int
-	seen source // the last request; later ones count
+	seen source // the last request; later ones of its process count, and those of another
 	gone source // process and term of what it gave back last; answers that name it as holder are old
 
 	// elect leaves it out until then; 0: not.

@@ -59,9 +59,12 @@ func (g *Grants) requested(from int, m *Message, it *Item) (Item, bool) {
 		answer.Verdict = Full
 		return answer, !it.Op.releases()
 	}
-	p := o.peer(from)
-	if p.seen.boot == m.Boot && m.Seq <= p.seen.n {
+	p, has := o.peer(from), o.granted.to == process{from, m.Boot}
+	switch {
+	case p.seen.boot == m.Boot && m.Seq <= p.seen.n, has && m.Seq <= o.granted.seq:
 		return answer, false // late or repeated
+	case g.isOver(m.From, m.Boot) && (!has || !o.granted.live(g.now)):
+		return answer, false // likewise, or a View that is late itself: who holds goes on
 	}
 	p.seen = source{m.Boot, m.Seq}
 	o.touched, o.turn = g.now, never
@@ -72,7 +75,11 @@ func (g *Grants) requested(from int, m *Message, it *Item) (Item, bool) {
 		g.released(o, from, m.Boot, it)
 		return answer, false
 	}
-	return g.asked(o, process{from, m.Boot}, g.list.ID(from), it), true
+	answer = g.asked(o, process{from, m.Boot}, g.list.ID(from), it)
+	if answer.Verdict == Granted {
+		o.granted.seq = m.Seq
+	}
+	return answer, true
 }
 
 // asked decides on a request for a grant.

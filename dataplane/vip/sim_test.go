@@ -257,6 +257,25 @@ func TestNeverTwoHoldersWhateverHappens(t *testing.T) {
 	t.Logf("%d claims and drops; both held after the last fault after: %s", claims, spread(took))
 }
 
+// Whoever has recorded what members say may send it again, at any time and in any order.
+func TestNeverTwoHoldersWhateverIsSentAgain(t *testing.T) {
+	claims := 0
+	for seed := range seeds(120) {
+		w, rnd := wild(seed, defaultTiming(), Majority)
+		w.c.again = 0.5
+		w.run(rnd.Int64N(600 * ms))
+		chaos(w, rnd, 25)
+		claims += len(w.claims)
+		for _, f := range w.faults {
+			t.Errorf("seed %d: %s", seed, f)
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d claims and drops", claims)
+}
+
 // What keeps two nodes from holding is taken away, one thing at a time: the
 // simulation must see two holders. So it can fail, and each of these is needed.
 func TestTheSimulationFindsWhatIsMissing(t *testing.T) {

@@ -139,6 +139,7 @@ func (w *world) send(from, to int, data []byte) {
 	if !w.links[from][to] || w.chance(w.c.loss) {
 		return
 	}
+	w.sendAgain(from, to, data)
 	times := 1
 	if w.chance(w.c.repeat) {
 		times = 2
@@ -149,6 +150,24 @@ func (w *world) send(from, to int, data []byte) {
 			delay = w.rnd.Int64N(w.c.slowest)
 		}
 		w.push(simEvent{at: w.now + delay, kind: evMessage, node: to, from: from, data: data})
+	}
+}
+
+// sendAgain has somebody who listens send what he has heard at any time before.
+func (w *world) sendAgain(from, to int, data []byte) {
+	if w.c.again == 0 {
+		return
+	}
+	if w.old == nil {
+		w.old = make([][]sent, len(w.nodes))
+	}
+	w.old[to] = append(w.old[to], sent{from, data})
+	for w.chance(w.c.again) {
+		// Some that followed one another, in their order.
+		at := w.rnd.IntN(len(w.old[to]))
+		for i, s := range w.old[to][at:min(at+1+w.rnd.IntN(4), len(w.old[to]))] {
+			w.push(simEvent{at: w.now + w.between(w.c.delay) + int64(i), kind: evMessage, node: to, from: s.from, data: s.data})
+		}
 	}
 }
 

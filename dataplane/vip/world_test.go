@@ -29,6 +29,7 @@ type conditions struct {
 	viewLag      [2]int64
 	downLag      [2]int64 // until gossip has lost a node
 	wildViews    bool     // gossip says anything
+	again        float64  // part of the messages behind which an old one comes again, whoever sent that
 }
 
 var calm = conditions{delay: [2]int64{1 * ms, 1 * ms}, viewLag: [2]int64{100 * ms, 100 * ms}, downLag: [2]int64{1500 * ms, 1500 * ms}}
@@ -99,9 +100,16 @@ type world struct {
 	msgs   bool
 	faults []string // violations
 	sent   int      // datagrams
+	old    [][]sent // those to each node, where they may come again
 	claims []claimed
 	strict bool        // two holders are a violation
 	poke   func(i int) // changes a node before it steps, to break it
+}
+
+// sent is a datagram.
+type sent struct {
+	from int
+	data []byte
 }
 
 type claimed struct {
