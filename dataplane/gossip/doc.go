@@ -11,11 +11,13 @@
 // name as a label: members of two fleets that meet do not mix. Without keys it
 // speaks on loopback only, unless told otherwise.
 //
-// Anybody can send to where gossip listens. Datagrams that are not of the fleet are dropped as
-// they are read, before memberlist, which takes much longer to find that out: that is a third of
+// Anybody can send to where gossip listens. Datagrams that are not of the fleet, or are some that
+// came a while ago, are dropped as they are read, before memberlist, which takes much longer to find that out: that is a third of
 // one processor at most, since package agent may run this at a real-time priority. Those that
 // come faster are lost, and members' among them. Streams are bounded in number, rate and length,
-// since they are read before it is known who sends.
+// since they are read before it is known who sends. What was recorded long ago and is sent again
+// is taken for a member's, by memberlist too: it may tell of members as they were once, until they
+// say otherwise. So nothing that must be true follows from a View (package member).
 //
 // Nobody waits to send. What the kernel has no room for is lost: it keeps what is for a machine
 // of this network that is switched off, and members that were heard lately have half of the room

@@ -167,7 +167,7 @@ func (s *strangers) tell(log *slog.Logger, now time.Time) {
 	if s.number == 0 || !s.told.IsZero() && now.Sub(s.told) < strangersEach {
 		return
 	}
-	log.Warn("gossip: datagrams that are not of this fleet are dropped", "number", s.number, "last_from", s.from, "why", s.why)
+	log.Warn("gossip: datagrams that are not of this fleet, or came before, are dropped", "number", s.number, "last_from", s.from, "why", s.why)
 	s.number, s.told = 0, now
 }
 

@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -90,6 +91,7 @@ func sealed(t *testing.T, label string, keys Keys, version byte, text string) []
 		t.Fatal(err)
 	}
 	nonce := make([]byte, s.keys[0].NonceSize())
+	_, _ = rand.Read(nonce)
 	b := append(append(bytes.Clone(s.head), version), nonce...)
 	return s.keys[0].Seal(b, nonce, []byte(text), []byte(label))
 }
@@ -128,6 +130,25 @@ func TestDatagramsOfStrangersDoNotReachMemberlist(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "not of this fleet"); n != 1 {
 		t.Errorf("%d lines of %d strangers:\n%s", n, 3*len(strangers), log.String())
+	}
+}
+
+// TestADatagramIsTakenOnce: whoever has recorded some of the fleet's can send them again as fast
+// as he likes.
+func TestADatagramIsTakenOnce(t *testing.T) {
+	keys := mustKeys(t, key(1))
+	tr := listening(t, Config{NodeID: "a", Address: "127.0.0.1:0", Keys: keys})
+	conn := dial(t, "udp", tr)
+	for i := range 100 {
+		want := sealed(t, label(""), keys, 1, fmt.Sprint(i))
+		for range 3 {
+			if _, err := conn.Write(want); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := <-tr.PacketCh(); !bytes.Equal(got.Buf, want) {
+			t.Fatalf("datagram %d: memberlist gets %q", i, got.Buf)
+		}
 	}
 }
 
