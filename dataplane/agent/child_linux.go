@@ -84,7 +84,7 @@ func live(ctx context.Context, main *conn, pipe *os.File, start *fleetv1.AgentSt
 	l := &loop{
 		log: log, clock: boottime, witness: start.GetWitness(), node: start.GetNodeId(), labels: start.GetLabels(),
 		inbox: make(chan vip.Message, inboxSize), orders: make(chan *fleetv1.AgentWanted, 1), refused: make(chan uint64), pulses: make(chan pulse, 1),
-		gone: make(chan struct{}), look: newOnlooker(os.Getppid()).look,
+		gone: make(chan struct{}), failed: make(chan error, 1), look: newOnlooker(os.Getppid()).look,
 		held: map[string]*holding{}, benched: map[string]bench{}, left: map[string]int64{}, conflicts: map[string]conflict{},
 	}
 	l.out = newOutbox()
@@ -133,11 +133,21 @@ func gossiping(ctx context.Context, start *fleetv1.AgentStart, l *loop, log *slo
 		go func() { ended <- g.Run(running) }()
 		select {
 		case <-g.Ready():
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				err := <-ended
+				switch {
+				case err == nil:
+				case running.Err() != nil:
+					log.Debug("vip-agent: goodbye", "error", err)
+				default: // the next agent begins anew
+					l.failed <- err
+				}
+			}()
 			return g, cancel, func() {
 				cancel()
-				if err := <-ended; err != nil {
-					log.Debug("vip-agent: goodbye", "error", err)
-				}
+				<-done
 			}, nil
 		case err = <-ended:
 			cancel()

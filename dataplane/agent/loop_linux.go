@@ -58,6 +58,7 @@ type loop struct {
 	refused chan uint64 // numbers of sockets that the main process could not take
 	pulses  chan pulse
 	gone    chan struct{} // closed when the main process is
+	failed  chan error    // why gossip has ended by itself
 	// look says what the main process does: see onlooker.
 	look func(now int64) (stopped, starved bool)
 
@@ -139,6 +140,8 @@ func (l *loop) run(ctx context.Context) error {
 			l.endSocket(number)
 		case <-l.gossip.Views():
 			l.reportAt = 0
+		case err := <-l.failed:
+			return err
 		case <-timer.C:
 		}
 		l.receiveWaiting()

@@ -50,9 +50,11 @@ type Config struct {
 	Logger  *slog.Logger // nil: slog.Default()
 
 	// For tests: cut says which addresses cannot be reached, deadGossip how long
-	// the dead are gossiped to, if not as long as memberlist does by default.
+	// the dead are gossiped to, if not as long as memberlist does by default, here which
+	// addresses this machine has.
 	cut        func(address string) bool
 	deadGossip time.Duration
+	here       func() ([]net.Addr, error)
 }
 
 // Self is what a node says of itself, and may change.
@@ -114,9 +116,6 @@ func (t Timing) withDefaults() Timing {
 // kilobytes, between machines that are milliseconds apart.
 const tcpTimeout = 2 * time.Second
 
-// routeFor bounds the search for the address that leads to others.
-const routeFor = 2 * time.Second
-
 // memberlistConfig is what memberlist is told.
 func (g *Gossip) memberlistConfig(t *transport) *memberlist.Config {
 	c := memberlist.DefaultLANConfig()
@@ -177,63 +176,14 @@ func parseAddress(address string) (netip.AddrPort, error) {
 
 // checkPeer refuses an element of Config.Join that leads to nobody whatever happens: it
 // would be tried for as long as the node runs.
-func checkPeer(peer string) error {
+func (g *Gossip) checkPeer(peer string) error {
 	host, port, err := net.SplitHostPort(peer)
 	n, notPort := strconv.ParseUint(port, 10, 16)
 	if err != nil || notPort != nil || n == 0 || host == "" {
 		return fmt.Errorf("gossip: join %q: expected host:port, such as 10.0.0.11:7946, with a port from 1 to 65535", peer)
 	}
+	if ip, err := netip.ParseAddr(host); err == nil && !g.reaches(ip) {
+		return fmt.Errorf("gossip: join %q: this node gossips at %s, which is of the other family of addresses; with [::]:PORT it gossips by both", peer, g.address)
+	}
 	return nil
-}
-
-// advertised is the ip by which others reach this node.
-func (g *Gossip) advertised() (net.IP, error) {
-	if g.c.Advertise != "" {
-		return net.ParseIP(g.c.Advertise), nil
-	}
-	if !g.address.Addr().IsUnspecified() {
-		return g.address.Addr().AsSlice(), nil
-	}
-	// Where names cannot be resolved each takes its time, and a node must begin all the
-	// same: its main process does not wait for it for long.
-	end := time.Now().Add(routeFor)
-	for _, peer := range g.c.Join {
-		left := time.Until(end)
-		if left <= 0 {
-			break
-		}
-		// Connecting a UDP socket sends nothing: the kernel looks up the route.
-		c, err := net.DialTimeout("udp", peer, min(left, time.Second))
-		if err != nil {
-			continue
-		}
-		ip := c.LocalAddr().(*net.UDPAddr).IP
-		_ = c.Close()
-		return ip, nil
-	}
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, fmt.Errorf("gossip: addresses of this machine: %w", err)
-	}
-	return choose(all), nil
-}
-
-// choose takes the first private address, else the first that is not on
-// loopback or link-local, else loopback.
-func choose(all []net.Addr) net.IP {
-	var other net.IP
-	for _, a := range all {
-		n, ok := a.(*net.IPNet)
-		switch {
-		case !ok || !n.IP.IsGlobalUnicast():
-		case n.IP.IsPrivate():
-			return n.IP
-		case other == nil:
-			other = n.IP
-		}
-	}
-	if other == nil {
-		return net.IPv4(127, 0, 0, 1)
-	}
-	return other
 }

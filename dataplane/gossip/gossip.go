@@ -72,11 +72,6 @@ func New(c Config) (*Gossip, error) {
 	if c.Advertise != "" && net.ParseIP(c.Advertise) == nil {
 		return nil, fmt.Errorf("gossip: advertised address %q is no ip", c.Advertise)
 	}
-	for _, peer := range c.Join {
-		if err := checkPeer(peer); err != nil {
-			return nil, err
-		}
-	}
 	if l := label(c.Fleet); len(l) > memberlist.LabelMaxSize {
 		return nil, fmt.Errorf("gossip: fleet name of %d bytes is too long", len(c.Fleet))
 	}
@@ -94,6 +89,9 @@ func New(c Config) (*Gossip, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	if c.here == nil {
+		c.here = net.InterfaceAddrs
+	}
 	if c.Receive == nil {
 		c.Receive = func([]byte) {}
 	}
@@ -102,6 +100,11 @@ func New(c Config) (*Gossip, error) {
 		c: c, log: c.Logger, address: address, labels: labels, self: c.Self,
 		ready: make(chan struct{}), views: make(chan member.View, 1), changed: wakeup.NewSignal(),
 		known: map[string]place{},
+	}
+	for _, peer := range c.Join {
+		if err := g.checkPeer(peer); err != nil {
+			return nil, err
+		}
 	}
 	g.publish()
 	return g, nil
@@ -164,8 +167,8 @@ func (g *Gossip) Send(to string, message []byte) error {
 	return nil
 }
 
-// Run takes part until ctx ends, then leaves; Send works until it has. It can be
-// called once.
+// Run takes part until ctx ends, or until the node should advertise another address (ErrMoved),
+// then leaves; Send works until it has. It can be called once.
 func (g *Gossip) Run(ctx context.Context) error {
 	g.mu.Lock()
 	again := g.ran
@@ -183,9 +186,17 @@ func (g *Gossip) Run(ctx context.Context) error {
 	close(g.ready)
 
 	var wait sync.WaitGroup
-	wait.Go(func() { g.tell(ctx, list) })
-	wait.Go(func() { g.find(ctx, list) })
-	<-ctx.Done()
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	moved := make(chan error, 1)
+	wait.Go(func() { g.tell(running, list) })
+	wait.Go(func() { moved <- g.find(running, list) })
+	var why error
+	select {
+	case <-ctx.Done(): // find may be in the middle of something
+	case why = <-moved:
+	}
+	stop()
 	if err := list.Leave(g.c.Timing.Leave); err != nil {
 		g.log.Debug("gossip: leaving was not heard by anybody", "error", err)
 	}
@@ -200,7 +211,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gossip: shut down: %w", err)
 	}
-	return nil
+	return why
 }
 
 // start opens the sockets and has memberlist run.

@@ -52,13 +52,17 @@ func (g *Gossip) forgetOldest() {
 }
 
 // find looks for members that are not there, for as long as ctx lasts: at first
-// those of Config.Join, later all that were ever there.
-func (g *Gossip) find(ctx context.Context, list *memberlist.Memberlist) {
+// those of Config.Join, later all that were ever there. It ends with ErrMoved where these could
+// not answer.
+func (g *Gossip) find(ctx context.Context, list *memberlist.Memberlist) error {
 	delay := min(firstRejoin, g.c.Timing.Rejoin)
 	for {
+		if err := g.stay(); err != nil {
+			return err
+		}
 		for _, address := range g.attempts(ctx) {
 			if ctx.Err() != nil {
-				return
+				return nil
 			}
 			if _, err := list.Join([]string{address}); err != nil && ctx.Err() == nil {
 				g.cannotJoin(address, err)
@@ -71,7 +75,7 @@ func (g *Gossip) find(ctx context.Context, list *memberlist.Memberlist) {
 		}
 		// ± 25 %: halves that look for each other do not do it in step.
 		if !wakeup.After(ctx, delay*3/4+rand.N(delay/2+1)) {
-			return
+			return nil
 		}
 	}
 }
@@ -141,7 +145,7 @@ func (g *Gossip) resolveAll(ctx context.Context) [][]string {
 	for i, peer := range g.c.Join {
 		wait.Go(func() {
 			var err error
-			if found[i], err = resolve(ctx, peer); err != nil && ctx.Err() == nil {
+			if found[i], err = g.resolve(ctx, peer); err != nil && ctx.Err() == nil {
 				g.cannotJoin(peer, err)
 			}
 		})
@@ -151,7 +155,7 @@ func (g *Gossip) resolveAll(ctx context.Context) [][]string {
 }
 
 // resolve turns host:port into ip:port, of which there may be several.
-func resolve(ctx context.Context, peer string) ([]string, error) {
+func (g *Gossip) resolve(ctx context.Context, peer string) ([]string, error) {
 	host, port, err := net.SplitHostPort(peer)
 	if err != nil {
 		return nil, err
@@ -161,7 +165,7 @@ func resolve(ctx context.Context, peer string) ([]string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, tcpTimeout)
 	defer cancel()
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, g.network("ip"), host)
 	if err != nil {
 		return nil, err
 	}
