@@ -3,6 +3,7 @@ package gossip
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 
@@ -52,7 +53,9 @@ func (d delegate) update(n *memberlist.Node) {
 	if err := parseMeta(n.Meta, &m); err != nil {
 		// It is there, and can do nothing.
 		m = member.Member{ID: m.ID, Address: m.Address}
-		g.log.Warn("gossip: a member says what cannot be read", "member", n.Name, "address", m.Address)
+		if g.mayComplain(n.Name, time.Now()) {
+			g.log.Warn("gossip: a member says what cannot be read", "member", n.Name, "address", m.Address)
+		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -72,6 +75,27 @@ func (d delegate) NotifyLeave(n *memberlist.Node) {
 
 // NotifyConflict implements memberlist.ConflictDelegate.
 func (d delegate) NotifyConflict(existing, other *memberlist.Node) {
+	if !d.g.mayComplain(existing.Name, time.Now()) {
+		return
+	}
 	d.g.log.Error("gossip: two nodes with one id: the second is not let in",
 		"member", existing.Name, "address", existing.Address(), "other", other.Address())
+}
+
+// complainEach is between two words on what is wrong with one member: it stays so, and all the
+// others repeat it.
+const complainEach = time.Minute
+
+// mayComplain says whether to tell of a member again.
+func (g *Gossip) mayComplain(id string, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if at, told := g.complained[id]; told && now.Sub(at) < complainEach {
+		return false
+	}
+	if len(g.complained) >= maxKnown {
+		clear(g.complained)
+	}
+	g.complained[id] = now
+	return true
 }

@@ -55,6 +55,8 @@ type Gossip struct {
 	self  Self
 	view  member.View
 	known map[string]place
+	// complained is when something that is wrong with a member was told last.
+	complained map[string]time.Time
 }
 
 // New checks c. It starts nothing.
@@ -99,7 +101,7 @@ func New(c Config) (*Gossip, error) {
 	g := &Gossip{
 		c: c, log: c.Logger, address: address, labels: labels, self: c.Self,
 		ready: make(chan struct{}), views: make(chan member.View, 1), changed: wakeup.NewSignal(),
-		known: map[string]place{},
+		known: map[string]place{}, complained: map[string]time.Time{},
 	}
 	for _, peer := range c.Join {
 		if err := g.checkPeer(peer); err != nil {
