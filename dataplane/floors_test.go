@@ -39,6 +39,7 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 			{Dir: "lastgood", Floor: 3},
 			{Dir: "gossip", Floor: 3},
 			{Dir: "accesslog", Floor: 4},
+			{Dir: "explain", Floor: 4, Pure: true},
 			{Dir: "agent", Floor: 4},
 			{Dir: "control", Floor: 4},
 			{Dir: "handover", Floor: 3},

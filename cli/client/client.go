@@ -150,7 +150,7 @@ type call struct {
 
 // changes reports whether the call, answered or not, may have changed the fleet.
 func (q call) changes() bool {
-	return q.method != http.MethodGet && q.path != api.PathDiff && !q.query.Has(api.QueryDryRun)
+	return !api.Reads(q.method, q.path) && !q.query.Has(api.QueryDryRun)
 }
 
 // answer is what came back, read whole.

@@ -94,6 +94,15 @@ func (c *Client) AcceptEpoch(ctx context.Context, epoch uint64) (api.Epoch, erro
 	return read[api.Epoch](ctx, c, call{method: http.MethodPost, path: api.PathAccept, media: api.MediaJSON, body: body})
 }
 
+// Explain returns which routes a request gets.
+func (c *Client) Explain(ctx context.Context, r api.ExplainRequest) (api.Explanation, error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return api.Explanation{}, err
+	}
+	return read[api.Explanation](ctx, c, call{method: http.MethodPost, path: api.PathExplain, media: api.MediaJSON, body: body})
+}
+
 // Events reads the stream of events and hands each to report, until report
 // returns an error, which is then returned, the stream ends (io.EOF) or breaks
 // (ErrNoServer), or the context ends.

@@ -4,5 +4,5 @@
 // It decodes with package resource and keeps package tree's trees, as the real
 // one does, so that digests, problems and lines are real. It does not compile:
 // it refuses what decoding refuses and references that lead nowhere. It has no
-// nodes but those that a test sets.
+// nodes, and explains nothing, but what a test sets.
 package controlplanetest

@@ -39,6 +39,8 @@ type Server struct {
 	asOf     *time.Time // the store is away since; nil: it is there
 	streams  map[chan api.Event]struct{}
 	before   func(r *http.Request) *api.Error
+	// explainer answers /v1/explain; nil: there is no listener.
+	explainer func(api.ExplainRequest) ([]api.ExplainedListener, error)
 }
 
 // state is one revision.
@@ -84,6 +86,7 @@ func (s *Server) routes() http.Handler {
 	handle("POST /v1/restore", s.restore)
 	handle("POST /v1/diff", s.diffBody)
 	handle("GET /v1/diff", s.diffRevisions)
+	handle("POST /v1/explain", s.explain)
 	handle("GET /v1/history", s.listHistory)
 	handle("GET /v1/history/{revision}", s.showChange)
 	handle("POST /v1/rollback", s.rollback)

@@ -25,6 +25,7 @@ type compiler struct {
 	// guarded by mu
 	mu      sync.Mutex
 	wanted  *compile.Result
+	version tree.Version      // of wanted
 	results []*compile.Result // last used first, at most keptResults
 }
 
@@ -50,7 +51,7 @@ func (c *compiler) check(ctx context.Context, base tree.Hash, next tree.Tree, v 
 	}
 	prev := c.find(base)
 	if prev == nil {
-		prev = c.current()
+		prev, _ = c.current()
 	}
 	c.ran.Add(1)
 	result, problems := compile.Compile(nil, prev, next, table.Version{Epoch: v.Epoch, Revision: v.Revision})
@@ -81,10 +82,11 @@ func (c *compiler) index(root tree.Hash) int {
 	return slices.IndexFunc(c.results, func(r *compile.Result) bool { return r.Tree.Root() == root })
 }
 
-func (c *compiler) current() *compile.Result {
+// current is what is wanted; nil before anything was.
+func (c *compiler) current() (*compile.Result, tree.Version) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.wanted
+	return c.wanted, c.version
 }
 
 func (c *compiler) put(r *compile.Result) {
@@ -96,12 +98,15 @@ func (c *compiler) put(r *compile.Result) {
 	c.results = slices.Insert(c.results, 0, r)
 }
 
-// keepWanted keeps the result of the wanted root for as long as it is wanted.
-func (c *compiler) keepWanted(root tree.Hash) {
+// keepWanted keeps the result of the wanted version for as long as it is wanted.
+func (c *compiler) keepWanted(v tree.Version) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if i := c.index(root); i >= 0 {
+	if i := c.index(v.Root); i >= 0 {
 		c.wanted = c.results[i]
 		c.results = slices.Delete(c.results, i, i+1)
+	}
+	if c.wanted != nil && c.wanted.Tree.Root() == v.Root { // else it fell out of the results
+		c.version = v
 	}
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/controlplane/bell"
 	"github.com/proxyfleet/proxyfleet/controlplane/store"
+	"github.com/proxyfleet/proxyfleet/dataplane/explain"
+	"github.com/proxyfleet/proxyfleet/proto/api"
 	"github.com/proxyfleet/proxyfleet/proto/certificate"
 	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -24,6 +26,8 @@ const (
 	minInterval = 5 * time.Millisecond
 	// retryInterval is the pause after the store could not be read.
 	retryInterval = 500 * time.Millisecond
+	// lookTimeout is how long somebody who asks waits for a look at the head.
+	lookTimeout = time.Second
 	// keptVersions are kept as bases of deltas; a node that is further behind
 	// gets the whole configuration.
 	keptVersions = 16
@@ -227,7 +231,7 @@ func (p *Publisher) refuse(v tree.Version, problems []resource.Problem) {
 }
 
 func (p *Publisher) publish(next Published, begin time.Time) {
-	p.compiler.keepWanted(next.Root)
+	p.compiler.keepWanted(next.Version)
 	p.mu.Lock()
 	p.wanted, p.unpublished = next, nil
 	k := newKept(next.Version)
@@ -294,13 +298,34 @@ func (p *Publisher) Watch(ctx context.Context) <-chan struct{} { return p.news.L
 
 // Certificates are those of what is wanted, by name.
 func (p *Publisher) Certificates() iter.Seq2[string, *x509.Certificate] {
-	wanted := p.compiler.current()
+	wanted, _ := p.compiler.current()
 	return func(yield func(string, *x509.Certificate) bool) {
 		if wanted == nil {
 			return
 		}
 		wanted.Certificates(func(name string, pair *certificate.Pair) bool { return yield(name, pair.Leaf) })
 	}
+}
+
+// Explain says which routes of what is wanted a request gets. It looks at the head first, so
+// that who has made a change is told of that; where the store does not answer it goes by what
+// was wanted last. Its error is an *api.Error: the request is none, or nothing is wanted yet.
+func (p *Publisher) Explain(ctx context.Context, r api.ExplainRequest) (api.Explanation, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	_ = p.Refresh(ctx) // Run says it if the head cannot be read
+	wanted, v := p.compiler.current()
+	if wanted == nil {
+		return api.Explanation{}, api.NewError(api.TypeUnavailable, "no version is wanted yet: ask again")
+	}
+	listeners, err := explain.Listeners(wanted.Table, r)
+	if err != nil {
+		return api.Explanation{}, api.NewError(api.TypeMalformed, "%v", err)
+	}
+	return api.Explanation{
+		Version:   api.Version{Epoch: v.Epoch, Revision: v.Revision, Digest: v.Root.String()},
+		Listeners: listeners,
+	}, nil
 }
 
 // Check compiles a candidate, incrementally from its base, and returns what is

@@ -20,9 +20,6 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
-// maxRollbackBody bounds the one JSON body that is no resource.
-const maxRollbackBody = 64 << 10
-
 // submission is what a body holds: resources, those that can be stored with
 // their canonical bytes, and all that is wrong with them so far.
 type submission struct {
@@ -238,6 +235,23 @@ func pathValue(c *gin.Context, name string) (string, error) {
 		return "", api.NewError(api.TypeMalformed, "path %q: %s cannot be read", c.Request.URL.EscapedPath(), name)
 	}
 	return value, nil
+}
+
+// maxShape bounds a JSON body that is no resource: the longest has a message, or the head of
+// a request.
+const maxShape = 64 << 10
+
+// readShape reads a JSON body that is no resource.
+func (s *Server) readShape(c *gin.Context, v any) error {
+	if f, err := bodyForm(c.GetHeader("Content-Type")); err != nil || f != formJSON {
+		return api.NewError(api.TypeMediaType, "content type %q: expected %s", c.GetHeader("Content-Type"), api.MediaJSON)
+	}
+	data, done, err := s.readBody(c, maxShape)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return strictJSON(data, v)
 }
 
 // strictJSON decodes a small JSON body whose every field must be known.

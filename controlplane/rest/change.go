@@ -297,16 +297,8 @@ func (s *Server) rollback(c *gin.Context) error {
 	if ch.revision, err = readTags(c.Request.Header["If-Match"]); err != nil {
 		return err
 	}
-	if f, err := bodyForm(c.GetHeader("Content-Type")); err != nil || f != formJSON {
-		return api.NewError(api.TypeMediaType, "content type %q: expected %s", c.GetHeader("Content-Type"), api.MediaJSON)
-	}
-	data, done, err := s.readBody(c, maxRollbackBody)
-	if err != nil {
-		return err
-	}
-	defer done()
 	var request api.RollbackRequest
-	if err := strictJSON(data, &request); err != nil {
+	if err := s.readShape(c, &request); err != nil {
 		return err
 	}
 	if request.Revision == 0 {

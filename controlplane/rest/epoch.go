@@ -21,9 +21,6 @@ type Epochs interface {
 	AcceptEpoch(ctx context.Context, epoch uint64) (store.Epoch, error)
 }
 
-// maxAcceptBody bounds a body that holds one number.
-const maxAcceptBody = 4 << 10
-
 // epochOperations are about the life of the store.
 func (s *Server) epochOperations() []operation {
 	return []operation{
@@ -129,16 +126,8 @@ func (s *Server) askedEpoch(c *gin.Context) (uint64, error) {
 	if c.Request.ContentLength == 0 {
 		return 0, nil
 	}
-	if f, err := bodyForm(c.GetHeader("Content-Type")); err != nil || f != formJSON {
-		return 0, api.NewError(api.TypeMediaType, "content type %q: expected %s", c.GetHeader("Content-Type"), api.MediaJSON)
-	}
-	data, done, err := s.readBody(c, maxAcceptBody)
-	if err != nil {
-		return 0, err
-	}
-	defer done()
 	var request api.AcceptRequest
-	if err := strictJSON(data, &request); err != nil {
+	if err := s.readShape(c, &request); err != nil {
 		return 0, err
 	}
 	if request.Epoch == 0 {

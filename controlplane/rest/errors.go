@@ -35,7 +35,7 @@ func (s *Server) fail(client context.Context, c *gin.Context, err error) {
 		c.Status(http.StatusServiceUnavailable)
 		return
 	}
-	problem := classify(err, c.Request.Method != http.MethodGet && c.Request.URL.Path != api.PathDiff)
+	problem := classify(err, !api.Reads(c.Request.Method, c.Request.URL.Path))
 	if problem.Status >= http.StatusInternalServerError {
 		s.cfg.Logger.Error("rest: request failed", "method", c.Request.Method, "path", c.Request.URL.Path, "status", problem.Status, "error", err)
 	}

@@ -76,7 +76,7 @@ func newFleet(t *testing.T, change ...func(*Config)) *fleet {
 	f.url, f.grpc = "http://"+rest.Addr().String(), sync.Addr().String()
 	cfg := Config{
 		Bound: netip.MustParseAddrPort(rest.Addr().String()),
-		Store: st, Records: st, Epochs: st, Checker: publisher, Nodes: known, Heads: st,
+		Store: st, Records: st, Epochs: st, Checker: publisher, Explainer: publisher, Nodes: known, Heads: st,
 		Certificates: publisher.Certificates,
 		Committed:    publisher.Kick,
 		Ready:        []Check{{Name: "store", Run: func(ctx context.Context) error { _, err := st.Current(ctx); return err }}},

@@ -165,6 +165,14 @@ func (s *Server) historyOperations() []operation {
 			errors:  []api.ErrorType{api.TypeInvalid, api.TypeTooLarge, api.TypeMediaType},
 			handle:  s.diffApply,
 		},
+		{
+			method: http.MethodPost, path: api.PathExplain, id: "explain",
+			summary: "Which route of what is wanted of the nodes a request gets, and why no other.",
+			body:    &body{shape: api.ExplainRequest{}},
+			answers: []answer{{status: http.StatusOK, shape: api.Explanation{}}},
+			errors:  []api.ErrorType{api.TypeTooLarge, api.TypeMediaType},
+			handle:  s.explain,
+		},
 	}
 }
 

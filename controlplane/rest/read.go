@@ -257,6 +257,19 @@ func (s *Server) diffApply(c *gin.Context) error {
 	return answerJSON(c, http.StatusOK, d)
 }
 
+// explain answers with the route that a request gets.
+func (s *Server) explain(c *gin.Context) error {
+	var request api.ExplainRequest
+	if err := s.readShape(c, &request); err != nil {
+		return err
+	}
+	explanation, err := s.cfg.Explainer.Explain(c.Request.Context(), request)
+	if err != nil {
+		return err
+	}
+	return answerJSON(c, http.StatusOK, explanation)
+}
+
 // status answers with the fleet at a glance.
 func (s *Server) status(c *gin.Context) error {
 	status, err := s.fleetStatus(c.Request.Context())

@@ -218,7 +218,7 @@ func TestBodiesAreBounded(t *testing.T) {
 	f := newFleet(t)
 	body := "# " + strings.Repeat("x", api.MaxBody) + "\n"
 	refused(t, f.do("POST", api.PathApply, body), api.TypeTooLarge)
-	refused(t, f.do("POST", api.PathRollback, `{"message": "`+strings.Repeat("x", maxRollbackBody)+`"}`, header("Content-Type", api.MediaJSON)), api.TypeTooLarge)
+	refused(t, f.do("POST", api.PathRollback, `{"message": "`+strings.Repeat("x", maxShape)+`"}`, header("Content-Type", api.MediaJSON)), api.TypeTooLarge)
 }
 
 func TestReadinessSaysWhatIsMissing(t *testing.T) {

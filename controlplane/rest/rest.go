@@ -73,6 +73,11 @@ type Checker interface {
 	Problems() []resource.Problem
 }
 
+// Explainer says which routes a request gets. Its errors are *api.Error.
+type Explainer interface {
+	Explain(ctx context.Context, r api.ExplainRequest) (api.Explanation, error)
+}
+
 // Check is one thing that readiness needs.
 type Check struct {
 	Name string
@@ -88,7 +93,9 @@ type Config struct {
 	Records Records
 	Epochs  Epochs
 	Checker Checker
-	Nodes   Nodes
+	// Explainer is asked by what is wanted of the nodes.
+	Explainer Explainer
+	Nodes     Nodes
 	// Certificates are those in force, by name; nil: none are known.
 	Certificates func() iter.Seq2[string, *x509.Certificate]
 	// Notices are what people should know of the control plane itself; nil: nothing.

@@ -31,6 +31,10 @@ func TestShapesKeepTheirFieldNames(t *testing.T) {
 			NodeStatus{ID: "n1", State: Synced, Wanted: v},
 			`{"id":"n1","expected":false,"cordoned":false,"drained":false,"connected":false,"state":"SYNCED","wanted":{"epoch":7,"revision":3,"digest":"ab"},"requests":0,"connections":0,"errors":0}`,
 		},
+		{
+			Explanation{Version: v, Listeners: []ExplainedListener{{Name: "web", Status: 404, Steps: []ExplainedStep{{Hosts: "a.test"}}}}},
+			`{"epoch":7,"revision":3,"digest":"ab","listeners":[{"name":"web","status":404,"steps":[{"hosts":"a.test"}]}]}`,
+		},
 		{Event{ID: 1, Type: EventChange, Time: at}, `{"id":1,"type":"change","time":"2026-11-02T10:00:00Z"}`},
 		{
 			Problem{Document: 1, Line: 2, Kind: "Route", Name: "r", Field: "spec.hots", Got: "hots", Expected: "a field", Suggestion: "hosts"},

@@ -29,6 +29,7 @@
 //	GET    /v1/history/<revision>                                          → 200 HistoryDetail
 //	GET    /v1/diff from= [to]                                             → 200 Diff of two revisions; to defaults to the current one
 //	POST   /v1/diff                                     resources          → 200 Diff: what apply would change
+//	POST   /v1/explain                                  ExplainRequest     → 200 Explanation: which route a request gets
 //	POST   /v1/rollback [dryRun] [allowShrink]          RollbackRequest    → 200 ApplyResult
 //	POST   /v1/restore [dryRun] [message] [allowShrink] resources          → 200 ApplyResult
 //	GET    /v1/nodes                                                       → 200 NodeList, or YAML documents of kind Node

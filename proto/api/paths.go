@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"net/url"
 	"strconv"
 )
@@ -11,6 +12,7 @@ const (
 	PathApply    = "/v1/apply"
 	PathHistory  = "/v1/history"
 	PathDiff     = "/v1/diff"
+	PathExplain  = "/v1/explain"
 	PathRollback = "/v1/rollback"
 	PathRestore  = "/v1/restore"
 	PathNodes    = "/v1/nodes"
@@ -43,6 +45,12 @@ func VIPPath(name string) string { return PathVIPs + "/" + url.PathEscape(name) 
 // RevisionPath is the path of one entry of the history.
 func RevisionPath(revision uint64) string {
 	return PathHistory + "/" + strconv.FormatUint(revision, 10)
+}
+
+// Reads tells whether a request of the method for the path changes nothing, whatever
+// becomes of it.
+func Reads(method, path string) bool {
+	return method == http.MethodGet || path == PathDiff || path == PathExplain
 }
 
 // Query parameters.

@@ -149,7 +149,7 @@ Exit status: 0 done, 1 failed or refused, 2 wrong use, 4 no control plane answer
 	}
 	add(groupConfiguration,
 		a.applyCommand(), a.createCommand(), a.editCommand(), a.setCommand(), a.getCommand(),
-		a.describeCommand(), a.deleteCommand(), a.diffCommand(), a.historyCommand(), a.restoreCommand(), a.rollbackCommand())
+		a.describeCommand(), a.deleteCommand(), a.diffCommand(), a.explainCommand(), a.historyCommand(), a.restoreCommand(), a.rollbackCommand())
 	add(groupFleet, a.statusCommand(), a.nodesCommand(), a.vipCommand(), a.drainCommand(), a.undrainCommand(), a.epochCommand(), a.demoCommand())
 	add(groupSelf, a.contextCommand(), a.completionCommand(), a.versionCommand())
 	a.refuseTopics(root)
@@ -168,7 +168,7 @@ func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
 // noSuchCommand refuses words that name none of a command's commands.
 func noSuchCommand(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 && !cmd.HasParent() && slices.Contains([]string{"lint", "explain", "upgrade", "export"}, args[0]) {
+	if len(args) > 0 && !cmd.HasParent() && slices.Contains([]string{"lint", "upgrade", "export"}, args[0]) {
 		return fmt.Errorf("unknown command %q: it is one of proxy-dataplane's", args[0])
 	}
 	cmd.SuggestionsMinimumDistance = 2 // two letters wrong are still near

@@ -129,7 +129,7 @@ func wire(
 	m.watch(p)
 	c := rest.Config{
 		Bound: addrPort(at.rest),
-		Store: st, Records: st, Epochs: st, Checker: p.publisher, Nodes: p.nodes, Heads: st,
+		Store: st, Records: st, Epochs: st, Checker: p.publisher, Explainer: p.publisher, Nodes: p.nodes, Heads: st,
 		Certificates: p.publisher.Certificates,
 		Notices:      p.notices,
 		Committed:    p.publisher.Kick,

@@ -68,10 +68,10 @@ func (v *vips) whyAway() string {
 	return ""
 }
 
-// explain gives the reason to those that have none, or the agent's less telling one of
+// withReason gives the reason to those that have none, or the agent's less telling one of
 // the same. What else the agent says stands: it would keep the node from that virtual
 // IP without this reason too.
-func explain(statuses []*fleetv1.VipStatus, why string) []*fleetv1.VipStatus {
+func withReason(statuses []*fleetv1.VipStatus, why string) []*fleetv1.VipStatus {
 	if why == "" {
 		return statuses
 	}

@@ -47,21 +47,21 @@ func TestExplainSaysWhichRouteARequestGetsAndWhyNoOther(t *testing.T) {
 		{
 			"taken", []string{"--listener", "web", "-X", "POST", "-H", "X-Other: 1", "http://Shop.test/x/../cart"}, exitDone, `Listener/web
   shop.test: Route/beta does not fit by match.headers: x-beta
-  shop.test: Route/cart is taken
+  shop.test: Route/cart is taken: respond 204
 `,
 		},
 		{
 			"by the next class of hosts", []string{"--listener", "web", "--client", "192.0.2.7", "-H", "X-Beta: yes", "-H", "X-Other: 1", "http://shop.test/cart"}, exitDone, `Listener/web
   shop.test: Route/beta does not fit by match.query: full
   shop.test: Route/cart does not fit by match.methods
-  *.test: Route/inside is taken
+  *.test: Route/inside is taken: respond 204
 `,
 		},
 		{
 			"for the client that a trusted proxy names", []string{"--listener", "web", "--client", "10.0.0.1", "-H", "X-Forwarded-For: 192.0.2.7", "http://shop.test/"}, exitDone, `Listener/web
   shop.test: Route/beta does not fit by match.path
   shop.test: Route/cart does not fit by match.path
-  *.test: Route/inside is taken
+  *.test: Route/inside is taken: respond 204
 `,
 		},
 		{
@@ -75,7 +75,7 @@ func TestExplainSaysWhichRouteARequestGetsAndWhyNoOther(t *testing.T) {
 		},
 		{
 			"nowhere on one of two", []string{"http://other.test/a"}, exitFailed, `Listener/strict
-  any host: Route/all is taken
+  any host: Route/all is taken: respond 204
 Listener/web
   other.test: no route
   *.test: Route/inside does not fit by match.clientCIDRs

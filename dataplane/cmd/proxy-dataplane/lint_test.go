@@ -134,7 +134,7 @@ func TestResourcesCanComeFromStandardInput(t *testing.T) {
 		{"lint -f -", strings.Replace(text, "prefix", "prefx", 1), exitFailed, "1 problem in stdin\n  stdin:7:"},
 		{"lint -f -", "", exitFailed, "1 problem in stdin\n"},
 		{"explain -f - http://shop.test/", text, exitDone, "Route/a is taken"},
-		{"explain -f - --listener x http://shop.test/", text, exitUsage, `stdin has no HTTP or HTTPS listener "x"`},
+		{"explain -f - --listener x http://shop.test/", text, exitUsage, `listener "x": there is none of that name that speaks HTTP or HTTPS`},
 	} {
 		status, out, errs := ofStdin(t.Context(), strings.NewReader(c.text), strings.Fields(c.args)...)
 		if status != c.status || !strings.Contains(out+errs, c.says) || c.says == "" && out+errs != "" {

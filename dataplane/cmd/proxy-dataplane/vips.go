@@ -153,7 +153,7 @@ func (v *vips) say() feed.VIPs {
 	v.mu.Unlock()
 	said := v.lists.say()
 	if v.supervisor != nil {
-		said.Statuses = explain(v.supervisor.Statuses(), why)
+		said.Statuses = withReason(v.supervisor.Statuses(), why)
 		return said
 	}
 	for _, name := range names {

@@ -44,11 +44,11 @@ func TestWhyANodeTakesNoVirtualIPIsSaidByTheMostTellingReason(t *testing.T) {
 
 func TestAReasonIsAddedWithoutChangingWhatIsShared(t *testing.T) {
 	shared := &fleetv1.VipStatus{Vip: "shop", NotEligible: "it has resigned"}
-	got := explain([]*fleetv1.VipStatus{shared}, "it stops")
+	got := withReason([]*fleetv1.VipStatus{shared}, "it stops")
 	if got[0].GetNotEligible() != "it stops" || shared.GetNotEligible() != "it has resigned" {
 		t.Errorf("%v, shared %v", got[0], shared)
 	}
-	if got := explain([]*fleetv1.VipStatus{shared}, ""); got[0] != shared {
+	if got := withReason([]*fleetv1.VipStatus{shared}, ""); got[0] != shared {
 		t.Errorf("%v", got[0])
 	}
 }
@@ -67,7 +67,7 @@ func TestTheAgentsOwnReasonsStand(t *testing.T) {
 		"this node cannot have the address: in use":         "this node cannot have the address: in use",
 		"the vip-agent is silent: nothing listens any more": "the vip-agent is silent: nothing listens any more",
 	} {
-		if got := explain([]*fleetv1.VipStatus{{NotEligible: agents}}, why)[0].GetNotEligible(); got != said {
+		if got := withReason([]*fleetv1.VipStatus{{NotEligible: agents}}, why)[0].GetNotEligible(); got != said {
 			t.Errorf("%q became %q, expected %q", agents, got, said)
 		}
 	}
