@@ -2,7 +2,6 @@ package rest
 
 import (
 	"crypto/x509"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -12,10 +11,6 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 	"github.com/proxyfleet/proxyfleet/proto/tree"
 )
-
-// expirySoon is how long before its end a certificate is warned of: renewal tools
-// renew at 30 days, so that one with less was forgotten.
-const expirySoon = 14 * 24 * time.Hour
 
 // maxWarnings bounds the warnings of one answer.
 const maxWarnings = 100
@@ -89,7 +84,7 @@ func keptProblems(kept []api.KeptCertificate) []resource.Problem {
 	return problems
 }
 
-// warnings tell of the certificates among the changed ones that end soon.
+// warnings tell of the certificates among the changed ones that end soon, or are not valid yet.
 func (s *Server) warnings(next tree.Tree, changed []api.Changed) []api.Warning {
 	var list []api.Warning
 	for _, c := range changed {
@@ -105,7 +100,7 @@ func (s *Server) warnings(next tree.Tree, changed []api.Changed) []api.Warning {
 }
 
 // allWarnings tell of the control plane itself, and then of the certificates in force
-// that end soon, the soonest first.
+// that end soon, or are not valid yet, by their ends.
 func (s *Server) allWarnings() []api.Warning {
 	var list []api.Warning
 	if s.cfg.Notices != nil {
@@ -120,39 +115,29 @@ func (s *Server) allWarnings() []api.Warning {
 		name string
 		leaf *x509.Certificate
 	}
-	var soon []one
-	limit := s.cfg.Now().Add(expirySoon)
+	var doubtful []one
+	now := s.cfg.Now()
 	for name, leaf := range s.cfg.Certificates() {
-		if leaf.NotAfter.Before(limit) {
-			soon = append(soon, one{name, leaf})
+		if certificate.Doubt(leaf, now) != "" {
+			doubtful = append(doubtful, one{name, leaf})
 		}
 	}
-	slices.SortFunc(soon, func(a, b one) int {
+	slices.SortFunc(doubtful, func(a, b one) int {
 		if c := a.leaf.NotAfter.Compare(b.leaf.NotAfter); c != 0 {
 			return c
 		}
 		return strings.Compare(a.name, b.name)
 	})
-	for _, o := range soon {
+	for _, o := range doubtful {
 		list = s.warnOf(list, o.name, o.leaf)
 	}
 	return list
 }
 
 func (s *Server) warnOf(list []api.Warning, name string, leaf *x509.Certificate) []api.Warning {
-	left := leaf.NotAfter.Sub(s.cfg.Now())
-	if left >= expirySoon || len(list) == maxWarnings {
+	message := certificate.Doubt(leaf, s.cfg.Now())
+	if message == "" || len(list) == maxWarnings {
 		return list
-	}
-	at := leaf.NotAfter.UTC().Format(time.RFC3339)
-	message := fmt.Sprintf("expires in %d days, at %s", int(left/(24*time.Hour)), at)
-	switch {
-	case left < 0:
-		message = "expired at " + at
-	case left < 24*time.Hour:
-		message = "expires in less than a day, at " + at
-	case s.cfg.Now().Before(leaf.NotBefore):
-		message = "is not valid before " + leaf.NotBefore.UTC().Format(time.RFC3339)
 	}
 	return append(list, api.Warning{Kind: resource.Certificate, Name: name, Message: message})
 }

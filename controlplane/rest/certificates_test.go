@@ -192,6 +192,21 @@ func TestARollbackDoesNotBringBackExpiredOrOlderCertificates(t *testing.T) {
 	}
 }
 
+func TestCertificatesThatAreNotValidYetAreWarnedOf(t *testing.T) {
+	f := newFleet(t)
+	early := certificatetest.SelfSigned(t, certificatetest.Options{
+		Names: []string{"shop.test"}, NotBefore: time.Now().AddDate(0, 0, 1), NotAfter: time.Now().AddDate(1, 0, 0),
+	})
+	r := f.apply(certificateBody(t, "early", early))
+	if len(r.Warnings) != 1 || r.Warnings[0].Name != "early" || !strings.HasPrefix(r.Warnings[0].Message, "is not valid before ") {
+		t.Errorf("apply warns of %+v", r.Warnings)
+	}
+	waittest.UntilSo(t, func() (string, bool) {
+		all := f.status().Warnings
+		return asJSON(all), len(all) == 1 && all[0] == r.Warnings[0]
+	})
+}
+
 func TestCertificatesThatEndSoonAreWarnedOf(t *testing.T) {
 	f := newFleet(t)
 	r := f.apply(certificateBody(t, "soon", until(t, 5)) + "\n" + certificateBody(t, "later", until(t, 15)) + "\n" + certificateBody(t, "over", until(t, -2)))

@@ -45,6 +45,28 @@ func Describe(leaf *x509.Certificate) Info {
 	return i
 }
 
+// Soon is how long before its end a certificate is warned of: renewal tools renew at 30
+// days, so that one with less was forgotten.
+const Soon = 14 * 24 * time.Hour
+
+// Doubt is what is wrong at a time with when a certificate is good, after its name: that it
+// has expired, is not valid yet, or ends within [Soon]. Empty: nothing.
+func Doubt(leaf *x509.Certificate, now time.Time) string {
+	left, end := leaf.NotAfter.Sub(now), leaf.NotAfter.UTC().Format(time.RFC3339)
+	switch {
+	case left < 0:
+		return "expired at " + end
+	case now.Before(leaf.NotBefore):
+		return "is not valid before " + leaf.NotBefore.UTC().Format(time.RFC3339)
+	case left < 24*time.Hour:
+		return "expires in less than a day, at " + end
+	case left < Soon:
+		return fmt.Sprintf("expires in %d days, at %s", int(left/(24*time.Hour)), end)
+	default:
+		return ""
+	}
+}
+
 // Older says whether a is to be taken for older than b: it began earlier, or at the
 // same time and ends earlier. A certificate begins when it is issued, give or take the
 // hour that authorities date it back; its end says more of whose it is: one of 90 days

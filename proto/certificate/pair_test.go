@@ -191,3 +191,25 @@ func TestOlderGoesByTheBeginningAndThenByTheEnd(t *testing.T) {
 		}
 	}
 }
+
+func TestDoubtIsOfTheEndThatComesAndOfTheBeginningThatHasNotCome(t *testing.T) {
+	begin := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	end := begin.AddDate(0, 0, 30)
+	leaf := certificatetest.SelfSigned(t, certificatetest.Options{NotBefore: begin, NotAfter: end}).Certificate
+	for _, c := range []struct {
+		now  time.Time
+		want string
+	}{
+		{begin.Add(-time.Second), "is not valid before 2026-03-01T12:00:00Z"},
+		{begin, ""},
+		{end.Add(-certificate.Soon), ""},
+		{end.Add(-certificate.Soon + time.Second), "expires in 13 days, at 2026-03-31T12:00:00Z"},
+		{end.Add(-time.Hour), "expires in less than a day, at 2026-03-31T12:00:00Z"},
+		{end, "expires in less than a day, at 2026-03-31T12:00:00Z"},
+		{end.Add(time.Second), "expired at 2026-03-31T12:00:00Z"},
+	} {
+		if got := certificate.Doubt(leaf, c.now); got != c.want {
+			t.Errorf("at %v: %q, want %q", c.now, got, c.want)
+		}
+	}
+}
