@@ -6,8 +6,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/proto/certificate"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
@@ -27,10 +29,11 @@ func (w Warning) String() string {
 const maxWarnings = 1000
 
 // Lint tells which routes can never get a request (the cases that cost little to
-// find), which pairs of routes are told apart by their names alone, and which
-// upstreams get no requests. It looks at everything, so it belongs behind a
+// find), which pairs of routes are told apart by their names alone, which hosts no
+// certificate of an HTTPS listener has, which certificates are not good now or end soon,
+// and which upstreams get no requests. It looks at everything, so it belongs behind a
 // command rather than into the way of a change.
-func Lint(r *Result) []Warning {
+func Lint(r *Result, now time.Time) []Warning {
 	l := linter{said: map[string]bool{}}
 	for i := range r.Table.Listeners {
 		listener := &r.Table.Listeners[i]
@@ -38,9 +41,15 @@ func Lint(r *Result) []Warning {
 			where := table.HostText(class) + " of listener " + listener.Name
 			l.unreachable(class, where, routes)
 			l.ties(class, where, routes)
+			l.uncovered(class, listener, routes)
 			if listener.Path.MergeSlashes {
 				l.doubleSlashes(listener.Name, routes)
 			}
+		}
+	}
+	for name, pair := range r.certificates.All() {
+		if doubt := certificate.Doubt(pair.Leaf, now); doubt != "" {
+			l.say(resource.Certificate, name, "spec.chain", "time", doubt)
 		}
 	}
 	for _, u := range r.Table.Upstreams {
@@ -168,6 +177,24 @@ func valuesApart(a, b []table.ValueMatch) bool {
 	}
 	return false
 }
+
+// uncovered finds a host class whose clients are shown a certificate of other names.
+func (l *linter) uncovered(class string, listener *table.Listener, routes []*table.Route) {
+	if listener.TLS == nil || class == "" || listener.TLS.Covers(class) {
+		return
+	}
+	first := listener.TLS.Certificates[0]
+	names := slices.Clone(first.Names)
+	if len(names) > maxNames {
+		names = append(names[:maxNames], "…")
+	}
+	l.say(resource.Route, routes[0].Name, "spec.hosts", "certificate "+class+" "+listener.Name, fmt.Sprintf(
+		"no certificate of listener %s is for %s: clients are shown Certificate/%s, which is for %s",
+		listener.Name, table.HostText(class), first.Name, strings.Join(names, ", ")))
+}
+
+// maxNames bounds how many names of a certificate a warning has.
+const maxNames = 3
 
 func (l *linter) doubleSlashes(listener string, routes []*table.Route) {
 	for _, r := range routes {

@@ -4,8 +4,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"github.com/proxyfleet/proxyfleet/proto/certificate/certificatetest"
+	fleetv1 "github.com/proxyfleet/proxyfleet/proto/fleet/v1"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
 )
 
@@ -36,7 +39,7 @@ func TestLintTellsWhatWasHardlyMeant(t *testing.T) {
 {kind: Route, name: slashes, spec: {hosts: [e.test], match: {path: {prefix: /a//b}}, respond: {status: 200}}}
 `))
 	var got []string
-	for _, w := range Lint(r) {
+	for _, w := range Lint(r, time.Now()) {
 		got = append(got, w.String())
 	}
 	want := []string{
@@ -45,6 +48,45 @@ func TestLintTellsWhatWasHardlyMeant(t *testing.T) {
 		"Route/tie-2: spec.match: may fit the same requests on host c.test of listener web as Route/tie-1, which comes first by its name alone: a priority says what is meant",
 		"Route/under: spec.match: never gets a request on host b.test of listener web: Route/over comes before it and takes them all",
 		"Upstream/idle: spec.endpoints: all weights are 0: every request is answered with 503",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestLintTellsOfHostsThatNoCertificateHasAndOfCertificatesThatAreNotGood(t *testing.T) {
+	now := time.Now()
+	shown := certificatetest.SelfSigned(t, certificatetest.Options{Names: []string{"shop.test", "*.wild.test", "c.test", "d.test"}})
+	other := certificatetest.SelfSigned(t, certificatetest.Options{Names: []string{"other.test"}})
+	over := certificatetest.SelfSigned(t, certificatetest.Options{Names: []string{"over.test"}, NotAfter: now.Add(-time.Minute)})
+	resources := treeOf(t, `
+{kind: Listener, name: plain, spec: {port: 8080, protocol: HTTP}}
+---
+{kind: Route, name: named, spec: {hosts: [shop.test, a.wild.test, "*.wild.test", other.test, over.test], respond: {status: 200}}}
+---
+{kind: Route, name: any, spec: {respond: {status: 200}}}
+---
+{kind: Route, name: without, spec: {hosts: ["*.shop.test"], respond: {status: 200}}}
+---
+{kind: Route, name: deep, spec: {hosts: [a.b.wild.test], listeners: [https], respond: {status: 200}}}
+---
+{kind: Route, name: elsewhere, spec: {hosts: [plain.test], listeners: [plain], respond: {status: 200}}}
+`)
+	for _, r := range []*fleetv1.Resource{
+		certificateOf("site", shown.Chain, shown.Key), certificateOf("other", other.Chain, other.Key), certificateOf("over", over.Chain, over.Key),
+		httpsListener(t, "site", "other", "over"),
+	} {
+		resources = set(t, resources, r)
+	}
+	var got []string
+	for _, w := range Lint(mustCompile(t, nil, resources), now) {
+		got = append(got, w.String())
+	}
+	const shownInstead = ": clients are shown Certificate/site, which is for shop.test, *.wild.test, c.test, …"
+	want := []string{
+		"Certificate/over: spec.chain: expired at " + over.Certificate.NotAfter.UTC().Format(time.RFC3339),
+		"Route/deep: spec.hosts: no certificate of listener https is for host a.b.wild.test" + shownInstead,
+		"Route/without: spec.hosts: no certificate of listener https is for host *.shop.test" + shownInstead,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -70,7 +112,7 @@ func TestLintIsRightAboutUnreachableRoutes(t *testing.T) {
 		if len(problems) > 0 {
 			continue
 		}
-		for _, w := range Lint(result) {
+		for _, w := range Lint(result, time.Now()) {
 			at, found := strings.CutPrefix(w.Text, "never gets a request on host ")
 			if !found {
 				continue

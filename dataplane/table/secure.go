@@ -73,19 +73,26 @@ func sameNames(a, b []string) bool {
 // the latter too.
 func (t *ListenerTLS) Pick(name string) []*tls.Certificate {
 	name = strings.TrimSuffix(strings.ToLower(name), ".")
-	if name == "" {
-		return t.first
+	if of := t.named(name); of != nil {
+		return of
 	}
+	return t.first
+}
+
+// named are the certificates that have the name, in lower case, or a wildcard for it.
+func (t *ListenerTLS) named(name string) []*tls.Certificate {
 	if of := t.byName[name]; of != nil {
 		return of
 	}
 	if dot := strings.IndexByte(name, '.'); dot > 0 {
-		if of := t.byName["*"+name[dot:]]; of != nil {
-			return of
-		}
+		return t.byName["*"+name[dot:]]
 	}
-	return t.first
+	return nil
 }
+
+// Covers tells whether clients who ask for a host, in lower case, or for any right below a
+// wildcard, are shown a certificate that has the name.
+func (t *ListenerTLS) Covers(host string) bool { return t.named(host) != nil }
 
 // UpstreamTLS is how an upstream's endpoints are met. Immutable.
 type UpstreamTLS struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/compile"
 	"github.com/proxyfleet/proxyfleet/proto/resource"
@@ -12,8 +13,9 @@ import (
 
 const lintHelp = `Compiles resources as a node would, without serving them, and tells what is wrong
 with them and what is allowed and was hardly meant: routes that can never get a
-request, routes that are told apart by their names alone, upstreams that get no
-requests. Several files are one configuration, and a folder stands for its *.yaml,
+request, routes that are told apart by their names alone, hosts that no certificate of
+their listener has, certificates that have expired, are not valid yet or end within 14
+days, upstreams that get no requests. Several files are one configuration, and a folder stands for its *.yaml,
 *.yml and *.json, sorted by name. What the resources refer to must be among them; a
 key may be its fingerprint, as where what runs is shown. Nothing is asked of a
 control plane.
@@ -60,7 +62,7 @@ func lint(ctx context.Context, files []string, w world) (clean bool, err error) 
 	if c == nil || err != nil {
 		return false, err
 	}
-	warnings := compile.Lint(c.result)
+	warnings := compile.Lint(c.result, time.Now())
 	for _, warning := range warnings {
 		at := c.decoded.Locate([]resource.Problem{{Kind: warning.Kind, Name: warning.Name, Field: warning.Field}})[0]
 		if _, err := fmt.Fprintf(w.stdout, "%s:%d: warning: %s\n", at.File, at.Line, warning); err != nil {
