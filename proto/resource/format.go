@@ -33,7 +33,7 @@ func describeFormat(f fleetv1.Format) string {
 	case fleetv1.Format_PERCENT:
 		return "a percentage such as 5%"
 	case fleetv1.Format_ENDPOINT_ADDRESS:
-		return "an address and a port from 1 to 65535: 10.0.0.1:80, [2001:db8::1]:80, name:80 or unix:/path"
+		return "an IP address and a port from 1 to 65535: 10.0.0.1:80, [2001:db8::1]:80; or unix:/path"
 	case fleetv1.Format_CIDR:
 		return "an address or a prefix: 10.0.0.0/8, 2001:db8::/32"
 	case fleetv1.Format_REGEX:
