@@ -127,9 +127,9 @@ func TestAFailedRequestIsSentWholeToAnotherEndpoint(t *testing.T) {
 	}
 }
 
-// TestKeptConnectionsThatEndAtOnceCostNoBudget: an endpoint ends all of them when they are used
-// again, as one that restarts does, and none of the requests that met that fails.
-func TestKeptConnectionsThatEndAtOnceCostNoBudget(t *testing.T) {
+// TestKeptConnectionsThatEndAtOnceCostNoAttemptAndNoBudget: an endpoint ends all of them when they
+// are used again, as one that restarts does, and none of the requests that met that fails.
+func TestKeptConnectionsThatEndAtOnceCostNoAttemptAndNoBudget(t *testing.T) {
 	const clients = 8 // more retries than are always allowed
 	n := startNode(t, 1)
 	both := [2]*gathering{newGathering(clients), newGathering(clients)} // of first requests, and of second attempts
@@ -143,7 +143,7 @@ func TestKeptConnectionsThatEndAtOnceCostNoBudget(t *testing.T) {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
 		_, _ = http.ReadRequest(r) // which is not answered
 	})))
-	route.Retry.Budget = 0
+	route.Retry.Attempts, route.Retry.Budget = 1, 0
 	n.apply(nil, route)
 	for range both {
 		var wg sync.WaitGroup

@@ -153,6 +153,7 @@ func (l *Loop) beginCall(s *stream, m *upMux, reused bool) {
 	*b = call{tag: m.calls.add(b), of: m, s: s, begun: l.now, trailers: b.trailers[:0], lines: b.lines[:0]}
 	m.open++
 	c := m.of
+	served := c.served > 0 && m.open == 1
 	c.endAging()
 	s.up, s.call, s.wait = c, b, nil
 	c.served++
@@ -166,5 +167,5 @@ func (l *Loop) beginCall(s *stream, m *upMux, reused bool) {
 	if reused {
 		l.stats.EndpointReused(c.series)
 	}
-	l.step(s, exchange.Event{Kind: exchange.EventAcquired, Reused: reused})
+	l.step(s, exchange.Event{Kind: exchange.EventAcquired, Reused: reused, Served: served})
 }

@@ -220,6 +220,8 @@ func (l *Loop) callReset(b *call, ev http2.Event) {
 	switch {
 	case ev.Reason != http2.NoReason:
 		f = exchange.Failure{Reason: exchange.ReasonUpstreamMalformed, Detail: ev.Reason.String()}
+	case ev.Unserved:
+		f.Retry = exchange.RetryDeparted
 	case ev.Code == http2.RefusedStream:
 		f.Retry = exchange.RetryRefused
 	case ev.Code == http2.InternalError: // where an endpoint of HTTP/1.1 closes its connection

@@ -35,5 +35,6 @@
 // decision until the head of an answer went down or the exchange is over; those behind
 // attempts that cost nobody any work hold none. What was
 // sent of a body is sent again from what the driver keeps while Keeps says so;
-// once something was sent that is not kept, there is no retry.
+// once something was sent that is not kept, there is no retry. A request that met a kept
+// connection which had ended is sent anew, once, which is no attempt that a route counts.
 package exchange

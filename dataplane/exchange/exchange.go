@@ -56,8 +56,9 @@ type Exchange struct {
 
 	// The attempt at hand, and those before it.
 	attempts   uint8
+	anew       bool // one of them was made anew, since a kept connection had ended
 	reused     bool // it runs on a connection that was kept
-	served     bool // which has served a request
+	served     bool // which has served a request, and had none on its way
 	fresh      bool // the next one wants a new connection
 	viaHTTP2   bool // its endpoint speaks HTTP/2
 	timedOut   bool // it got no connection in time

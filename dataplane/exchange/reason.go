@@ -153,6 +153,7 @@ const (
 	RetryNever       RetryClass = iota
 	RetryNothingSent            // the endpoint saw no byte of the request
 	RetryRefused                // the endpoint says that it did nothing (RFC 9113 section 8.7)
+	RetryDeparted               // likewise, and it takes leave of the connection (RFC 9113 section 6.8)
 	RetryUnanswered             // the connection ended before a byte of the answer
 	RetryGivenUp                // so did the request's stream, by an error of the endpoint's; its connection goes on
 	RetryTimedOut               // no answer in the time of one attempt

@@ -20,12 +20,12 @@ type RetryBudget interface {
 const maxBackoff = 10
 
 // keepsBody tells whether the body, which there is, may have to be sent again, and could be.
+// That may be where the route allows one attempt only, too: see keptEnded.
 func (x *Exchange) keepsBody() bool {
 	r, h := x.route.Retry, x.head
 	// An endpoint of HTTP/2 may say, when it leaves, that it did nothing (RFC 9113
 	// section 6.8): then any request can be sent again.
-	return r != nil && r.Attempts > 1 && x.tunnel == tunnelNone &&
-		(x.repeatable(r) || x.upstream.HTTP2 && r.On&table.RetryOnRefusedStream != 0) &&
+	return r != nil && (x.repeatable(r) || x.upstream.HTTP2) &&
 		(h.Framing != message.FramingLength || h.Length <= int64(r.Buffer))
 }
 
@@ -35,14 +35,12 @@ func (x *Exchange) repeatable(r *table.Retry) bool {
 	return r.NonIdempotent || x.Method().Idempotent()
 }
 
-// mayRetry tells whether the route lets a failed attempt be followed by another,
-// by the class of the failure. Nothing of an answer has gone down.
-func (x *Exchange) mayRetry(f Failure) bool {
-	if x.route == nil || x.upstream == nil || x.interim || x.spent {
-		return false
-	}
+// mayRetry tells whether the route lets a failed attempt be followed by another, by the class of
+// the failure. Nothing of an answer has gone down. anew says that the attempt is made anew, and
+// does not count.
+func (x *Exchange) mayRetry(f Failure, anew bool) bool {
 	r := x.route.Retry
-	if r == nil || x.attempts >= r.Attempts {
+	if r == nil || x.interim || x.spent || !anew && x.counted() >= r.Attempts {
 		return false
 	}
 	switch f.Retry {
@@ -56,9 +54,10 @@ func (x *Exchange) mayRetry(f Failure) bool {
 		return r.On&table.RetryOnConnectFailure != 0
 	case RetryRefused:
 		return r.On&table.RetryOnRefusedStream != 0
+	case RetryDeparted:
+		return anew || r.On&table.RetryOnRefusedStream != 0
 	case RetryUnanswered:
-		// RFC 9112 section 9.3.1: a kept connection may end at any time.
-		return (x.reused || r.On&table.RetryOnReset != 0) && x.repeatable(r)
+		return (anew || r.On&table.RetryOnReset != 0) && x.repeatable(r)
 	case RetryGivenUp:
 		return r.On&table.RetryOnReset != 0 && x.repeatable(r)
 	case RetryTimedOut:
@@ -71,26 +70,38 @@ func (x *Exchange) mayRetry(f Failure) bool {
 
 // mayWait tells whether the node's budget allows the retry and the request's time
 // the wait before it. From there on the exchange holds its part of the budget.
-func (x *Exchange) mayWait(env *Env, now int64, f Failure) (until int64, ok bool) {
+func (x *Exchange) mayWait(env *Env, now int64, f Failure, anew bool) (until int64, ok bool) {
 	u := env.Table.Upstream(x.upstream.Name)
 	if u == nil {
 		return 0, false
 	}
 	r := x.route.Retry
-	until = now + x.wait(env, r, f)
+	until = now
+	if !anew {
+		until += x.wait(env, r, f)
+	}
 	if until >= x.requestDeadline {
 		return 0, false
 	}
-	// An attempt that sent nothing has cost the upstream no work, and with one of
-	// two endpoints down every second request needs another.
-	if x.budgeted == nil && f.Retry != RetryNothingSent && !x.keptEnded(now, f) {
+	if x.budgeted == nil && !x.costsNothing(f, anew) {
 		if x.budgeted, ok = env.Budget.TryRetry(u, r.Budget); !ok {
 			x.budgeted, x.overBudget = nil, true
 			return 0, false
 		}
 	}
 	x.fresh = x.tunnel == tunnelConnect || x.tunnel == tunnelConnection || f.Retry == RetryUnanswered || f.Retry == RetryTimedOut
+	x.anew = x.anew || anew
 	return until, true
+}
+
+// costsNothing says that a retry takes no part of the budget. An attempt that sent nothing has cost
+// the upstream no work, and with one of two endpoints down every second request needs another.
+// Nor has one that met a kept connection which had ended: an endpoint that restarts ends hundreds
+// of them at a time, whose requests would get 502 for it. Such retries make no storm: each costs
+// a connection that has served a request before, so that an upstream which answers nothing has
+// none left. Where it has served none, as a warm one, the endpoint may be like that.
+func (x *Exchange) costsNothing(f Failure, anew bool) bool {
+	return f.Retry == RetryNothingSent || anew && (x.served || f.Retry == RetryDeparted)
 }
 
 // keptEnd is how soon the end of a kept connection comes that was on its way when it was used
@@ -113,23 +124,37 @@ func (x *Exchange) crossed(now int64, h *message.Head) bool {
 	return h.Status == 408 && !h.KeepAlive && x.reused && x.requestDone && !x.viaHTTP2 && now-x.acquired <= keptEnd
 }
 
-// keptEnded says that the attempt met a kept connection that simply ended, as any may at any
-// time (RFC 9112 section 9.3.1). That costs no part of the budget: nobody failed, nor did any
-// work, and an endpoint that restarts ends hundreds of them at a time, whose requests would get
-// 502 for it. Such retries make no storm: each costs a connection that has served a request
-// before, so that an upstream which answers nothing has none left. A connection of HTTP/2 was
-// in use, and says itself what it did not do.
+// keptEnded says that the attempt met a kept connection which had ended, as any may at any time
+// (RFC 9112 section 9.3.1). Nobody failed, nor did any work: the request is sent anew on another
+// connection, which is no attempt that the route counts. That happens once: it has a connection of
+// its own then. HTTP/2 says by GOAWAY what was not worked on (RFC 9113 section 6.8); an end without
+// it is that of an idle connection only where no other request was on its way.
 func (x *Exchange) keptEnded(now int64, f Failure) bool {
-	return f.Retry == RetryUnanswered && x.served && !x.viaHTTP2 && now-x.acquired <= keptEnd
+	switch f.Retry {
+	case RetryDeparted:
+		return x.reused
+	case RetryUnanswered:
+		return x.reused && (x.served || !x.viaHTTP2) && now-x.acquired <= keptEnd
+	}
+	return false
+}
+
+// counted is how many attempts there were, but for one that was made anew.
+func (x *Exchange) counted() uint8 {
+	if x.anew {
+		return x.attempts - 1
+	}
+	return x.attempts
 }
 
 // wait is how long the next attempt waits: random from 0, so that clients that
 // failed together do not come back together.
 func (x *Exchange) wait(env *Env, r *table.Retry, f Failure) int64 {
-	if x.attempts == 1 && (f.Retry == RetryNothingSent && len(x.upstream.Endpoints) > 1 || f.Retry == RetryUnanswered && x.reused) {
-		return 0 // waiting would do no good: it goes elsewhere, or nobody failed
+	made := x.counted()
+	if made == 1 && f.Retry == RetryNothingSent && len(x.upstream.Endpoints) > 1 {
+		return 0 // waiting would do no good: it goes elsewhere
 	}
-	most := min(int64(r.Backoff)<<(x.attempts-1), int64(r.Backoff)*maxBackoff)
+	most := min(int64(r.Backoff)<<(made-1), int64(r.Backoff)*maxBackoff)
 	if most <= 0 {
 		return 0
 	}

@@ -40,12 +40,14 @@ func TestTheClassOfTheFailureDecidesWhetherAnAttemptIsFollowedByAnother(t *testi
 		{"connect failure, not asked for", "GET", 0, none, []Event{refused}, false},
 		{"kept connection", "GET", 0, nil, []Event{gotKept, died}, true},
 		{"kept connection, not asked for: nobody failed", "GET", 0, none, []Event{gotKept, died}, true},
-		{"kept connection, one attempt", "GET", 0, func(r *table.Retry) { r.Attempts = 1 }, []Event{gotKept, died}, false},
+		{"kept connection, one attempt", "GET", 0, func(r *table.Retry) { r.Attempts = 1 }, []Event{gotKept, died}, true},
+		{"new connection, one attempt", "GET", 0, func(r *table.Retry) { r.Attempts = 1 }, []Event{gotNew, died}, false},
 		{"reset", "GET", 0, nil, []Event{gotNew, died}, true},
 		{"reset, not asked for", "GET", 0, none, []Event{gotNew, died}, false},
 		{"reset, POST", "POST", 0, nil, []Event{gotKept, died}, false},
 		{"reset, POST, told", "POST", 0, func(r *table.Retry) { r.NonIdempotent = true }, []Event{gotNew, died}, true},
 		{"reset, kept body", "PUT", 10, nil, []Event{gotNew, data(10), died}, true},
+		{"reset, the longest body that is kept", "PUT", 100, nil, []Event{gotNew, data(100), died}, true},
 		{"reset, kept part of a body", "PUT", 10, nil, []Event{gotNew, data(4), died}, true},
 		{"reset, body too long to keep, nothing sent of it", "PUT", 101, nil, []Event{gotNew, died}, true},
 		{"reset, body too long to keep", "PUT", 101, nil, []Event{gotNew, data(1), died}, false},
@@ -103,9 +105,17 @@ func TestTheClassOfTheFailureDecidesWhetherAnAttemptIsFollowedByAnother(t *testi
 			if last&ActAcquire == 0 || x.endpoint != 1 {
 				t.Errorf("actions %b, endpoint %d", last, x.endpoint)
 			}
-			// A second failure always ends it.
-			if again := x.Step(env, x.NextDeadline()-1, refused); again&ActFinish == 0 {
-				t.Errorf("a third attempt: %b", again)
+			// More failures end it, in the end.
+			x.route.Retry.On |= table.RetryOnConnectFailure
+			most := x.route.Retry.Attempts
+			if x.anew {
+				most++
+			}
+			for again := ActAcquire; again&ActFinish == 0 && x.attempts <= most; {
+				again = x.Step(env, x.NextDeadline()-1, refused) | pass(x, env)
+			}
+			if x.attempts != most {
+				t.Errorf("%d attempts, want %d", x.attempts, most)
 			}
 		})
 	}
@@ -188,7 +198,8 @@ func TestTheBudgetDoesNotStopTheRetryOfAKeptConnectionThatSimplyEnded(t *testing
 		{"kept, and ended late", false, gotKept, keptEnd + 1, false},
 		{"new", false, gotNew, 0, false},
 		{"kept warm, and never used", false, gotWarm, 0, false},
-		{"of HTTP/2, in use", true, gotKept, 0, false},
+		{"of HTTP/2, in use", true, Event{Kind: EventAcquired, Reused: true}, 0, false},
+		{"of HTTP/2, and idle", true, gotKept, keptEnd, true},
 	} {
 		env := testEnv(t, func(_ *table.Listener, r *table.Route) {
 			r.Retry.Attempts, r.Targets[0].Upstream.HTTP2 = 3, c.http2
@@ -368,5 +379,19 @@ func TestARetryAllocatesNothing(t *testing.T) {
 	run()
 	if n := testing.AllocsPerRun(100, run); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestARouteWithoutRetryKeepsNothing(t *testing.T) {
+	env := testEnv(t, func(_ *table.Listener, r *table.Route) { r.Retry = nil })
+	h := request("PUT", "/")
+	h.Framing, h.Length = message.FramingLength, 10
+	x, _ := begin(env, h)
+	x.Step(env, 20, gotKept)
+	if x.Step(env, 20, Event{Kind: EventRequestData, N: 10}); x.Keeps() {
+		t.Error("the body is kept")
+	}
+	if got := x.Step(env, 20, died); got&ActReply == 0 {
+		t.Errorf("actions %b", got)
 	}
 }

@@ -335,7 +335,7 @@ func (c *Conn) sweep() Event {
 	for i := range c.streams.slots {
 		s := &c.streams.slots[i]
 		if s.id > c.lastPeers {
-			ev := Event{Kind: Reset, Stream: s.id, Tag: s.tag, Code: RefusedStream}
+			ev := Event{Kind: Reset, Stream: s.id, Tag: s.tag, Code: RefusedStream, Unserved: true}
 			c.forget(s, endPeer)
 			return ev
 		}

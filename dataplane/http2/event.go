@@ -51,6 +51,7 @@ type Event struct {
 	Trailers   bool   // of End
 	Answer     bool   // of Refused: the stream waits for an answer of Reason.Status; else it was reset
 	Code       Code   // of Reset and GoAway
+	Unserved   bool   // of Reset: by GOAWAY
 	Stream     uint32
 	Tag        uint32 // what the caller attached to Stream
 	N          int    // bytes consumed

@@ -2491,9 +2491,11 @@ func (x *RouteTimeouts) GetTunnelIdle() int64 {
 
 // Retry says which attempts at an endpoint are followed by another one, at another
 // endpoint where there is one. Nothing is tried again once a byte of the answer
-// went to the client, nor when a part of the body that was sent is not kept. A kept
-// connection that turns out to have ended counts as RESET, listed or not (RFC 9112
-// section 9.3.1). timeouts.request bounds all attempts and waits together.
+// went to the client, nor when a part of the body that was sent is not kept. A request
+// that meets a kept connection which had ended is sent anew on another one, once, and
+// whatever attempts and on say: if its method is idempotent, or nonIdempotent is set (RFC
+// 9112 section 9.3.1), or if an HTTP/2 endpoint says by GOAWAY that it did nothing.
+// timeouts.request bounds all attempts and waits together.
 type Retry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Attempts at most, with the first: 1 means no retry. Default 2.
@@ -2506,13 +2508,13 @@ type Retry struct {
 	On []string `protobuf:"bytes,2,rep,name=on" json:"on,omitempty"`
 	// Before the n-th retry a random time up to backoff × 2^(n-1) is waited, at most
 	// up to 10 × backoff. The first retry is made at once if nothing was sent and there
-	// is another endpoint, or if a kept connection had ended. Default 25ms.
+	// is another endpoint, and what is sent anew always. Default 25ms.
 	Backoff *int64 `protobuf:"varint,3,opt,name=backoff" json:"backoff,omitempty"`
 	// Retries to one upstream at a time, on one node, waiting ones included: at most
 	// this share of the requests under way to it that are no retries, but always 3.
 	// A failed attempt that sent nothing does not count: it cost the upstream no work.
-	// Nor does one on a kept connection of HTTP/1.1 that ended within a second: it had
-	// ended already. Default 20%.
+	// Nor does what is sent anew, from a connection that has served a request before: it
+	// had ended already if it ends within a second. Default 20%.
 	Budget *float64 `protobuf:"fixed64,4,opt,name=budget" json:"budget,omitempty"`
 	// A body is kept up to this, if the request may be tried again after it was sent.
 	// A longer one is not tried again once more than that was sent. Default 64KiB.
