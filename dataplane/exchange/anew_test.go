@@ -100,6 +100,21 @@ func TestARequestSentAnewHasAllItsAttempts(t *testing.T) {
 	if most := 25 * time.Millisecond; longest > most || longest < most*8/10 {
 		t.Errorf("300 waits are up to %v", longest)
 	}
+	env = testEnv(t, func(_ *table.Listener, r *table.Route) { status503(r.Retry); r.Retry.Attempts = 3 })
+	x, _ := begin(env, request("GET", "/"))
+	x.Step(env, 20, gotKept)
+	x.Step(env, 20, died)
+	last := Actions(0)
+	for now := int64(20); last&ActForwardHead == 0; {
+		x.Step(env, now, gotNew)
+		if last = x.Step(env, now, unwell); last&ActWait != 0 {
+			now = x.NextDeadline()
+			pass(x, env)
+		}
+	}
+	if x.attempts != 4 {
+		t.Errorf("%d attempts, and one that does not count", x.attempts-1)
+	}
 }
 
 // TestTheBudgetStopsWhatIsSentAnewFromAConnectionThatServedNobody: an upstream that ends every
@@ -125,6 +140,28 @@ func TestTheBudgetStopsWhatIsSentAnewFromAConnectionThatServedNobody(t *testing.
 		var r Record
 		if x.Record(30, &r); r.OverBudget == c.anew {
 			t.Errorf("%s: over budget %t", c.name, r.OverBudget)
+		}
+	}
+}
+
+// TestA408IsTheAnswerWhereItCannotHaveCrossedWithTheRequest on the way.
+func TestA408IsTheAnswerWhereItCannotHaveCrossedWithTheRequest(t *testing.T) {
+	late := Event{Kind: EventResponseHead, Head: &message.Head{Status: 408, Minor: 1, Arena: []byte{}}}
+	for _, c := range []struct {
+		name  string
+		http2 bool
+		after int64
+		anew  bool
+	}{
+		{"soon", false, keptEnd, true},
+		{"late", false, keptEnd + 1, false},
+		{"HTTP/2, which has GOAWAY", true, 0, false},
+	} {
+		env := testEnv(t, func(_ *table.Listener, r *table.Route) { r.Targets[0].Upstream.HTTP2 = c.http2 })
+		x, _ := begin(env, request("GET", "/"))
+		x.Step(env, 20, gotKept)
+		if got := x.Step(env, 20+c.after, late); got&ActAcquire != 0 != c.anew {
+			t.Errorf("%s: actions %b", c.name, got)
 		}
 	}
 }

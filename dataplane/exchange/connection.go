@@ -22,7 +22,7 @@ func (x *Exchange) BeginConnection(env *Env, head *message.Head, in Arrival, nam
 		return x.refuse(Failure{Reason: ReasonNoRoute})
 	}
 	x.route, x.routeName = route, route.Name
-	x.tunnel, x.fresh = tunnelConnection, true
+	x.tunnel = tunnelConnection
 	x.streamIdle, x.tunnelIdle = int64(env.Listener.Timeouts.StreamIdle), int64(route.Tunnel.Idle)
 	return x.forward(env, in.Now)
 }

@@ -178,8 +178,11 @@ func (x *Exchange) Upstream() (*table.Upstream, *table.Endpoint) {
 // Route is the route of the request, until the head of the answer was sent.
 func (x *Exchange) Route() *table.Route { return x.route }
 
-// Fresh says that the attempt at hand must not use a kept connection.
-func (x *Exchange) Fresh() bool { return x.fresh }
+// Fresh says that the attempt at hand must not use a kept connection. A tunnel's never may, unless
+// it is asked for by a request.
+func (x *Exchange) Fresh() bool {
+	return x.fresh || x.tunnel == tunnelConnect || x.tunnel == tunnelConnection
+}
 
 // Keeps says that what goes up of the body is to be kept for ActResend. Once it is
 // false it stays so, and what was kept is of no use any more.

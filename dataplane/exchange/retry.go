@@ -89,7 +89,7 @@ func (x *Exchange) mayWait(env *Env, now int64, f Failure, anew bool) (until int
 			return 0, false
 		}
 	}
-	x.fresh = x.tunnel == tunnelConnect || x.tunnel == tunnelConnection || f.Retry == RetryUnanswered || f.Retry == RetryTimedOut
+	x.fresh = f.Retry == RetryUnanswered || f.Retry == RetryTimedOut
 	x.anew = x.anew || anew
 	return until, true
 }
@@ -155,10 +155,7 @@ func (x *Exchange) wait(env *Env, r *table.Retry, f Failure) int64 {
 		return 0 // waiting would do no good: it goes elsewhere
 	}
 	most := min(int64(r.Backoff)<<(made-1), int64(r.Backoff)*maxBackoff)
-	if most <= 0 {
-		return 0
-	}
-	return int64(env.Random.Uint64() % uint64(most))
+	return int64(env.Random.Uint64() % uint64(max(most, 1)))
 }
 
 // endRetry gives back the exchange's part of the budget.

@@ -154,19 +154,31 @@ func TestAWaitIsRandomAndBounded(t *testing.T) {
 func TestARetryAtOnceIsForWhatNeedsNoWait(t *testing.T) {
 	for _, c := range []struct {
 		name   string
+		alone  bool // the endpoint is
 		events []Event
 		waits  bool
 	}{
-		{"another endpoint, nothing sent", []Event{refused}, false},
-		{"a kept connection ended", []Event{gotKept, died}, false},
-		{"a new connection ended", []Event{gotNew, died}, true},
-		{"the second failure", []Event{refused, refused}, true},
+		{"another endpoint, nothing sent", false, []Event{refused}, false},
+		{"no other endpoint, nothing sent", true, []Event{refused}, true},
+		{"a kept connection ended", true, []Event{gotKept, died}, false},
+		{"a kept connection ended, behind a failure", true, []Event{refused, {Kind: EventDeadline}, gotKept, died}, false},
+		{"a new connection ended", false, []Event{gotNew, died}, true},
+		{"the second failure", false, []Event{refused, refused}, true},
 	} {
-		env := testEnv(t, func(_ *table.Listener, r *table.Route) { r.Retry.Attempts = 3; r.Retry.Backoff = time.Second })
+		env := testEnv(t, func(_ *table.Listener, r *table.Route) {
+			r.Retry.Attempts, r.Retry.Backoff = 3, time.Second
+			if u := r.Targets[0].Upstream; c.alone {
+				u.Endpoints = u.Endpoints[:1]
+			}
+		})
 		x, _ := begin(env, request("GET", "/"))
 		var last Actions
+		now := int64(20)
 		for _, ev := range c.events {
-			last = x.Step(env, 20, ev)
+			if ev.Kind == EventDeadline {
+				now = x.NextDeadline()
+			}
+			last = x.Step(env, now, ev)
 		}
 		if last&ActWait != 0 != c.waits || last&ActAcquire != 0 == c.waits {
 			t.Errorf("%s: actions %b", c.name, last)
@@ -329,6 +341,50 @@ func TestTheRequestsTimeBoundsAttemptsAndWaits(t *testing.T) {
 	}
 	if ended != 100 {
 		t.Errorf("%d of 100 gave the answer that they had", ended)
+	}
+}
+
+// chance gives the same bits each time.
+type chance uint64
+
+func (c chance) Uint64() uint64 { return uint64(c) }
+
+func TestNothingWaitsUntilItsTimeIsOver(t *testing.T) {
+	env := testEnv(t, func(_ *table.Listener, r *table.Route) {
+		status503(r.Retry)
+		r.Timeout, r.Retry.Backoff = time.Second, 10*time.Second
+	})
+	for early, waits := range map[int64]bool{1: true, 0: false} {
+		env.Random = chance(0)
+		x, _ := begin(env, request("GET", "/"))
+		x.Step(env, 20, gotNew)
+		env.Random = chance(x.requestDeadline - 20 - early)
+		if got := x.Step(env, 20, unwell); got&ActWait != 0 != waits || !waits && got != ActForwardHead {
+			t.Errorf("until %d ns before: actions %b", early, got)
+		}
+	}
+}
+
+// TestAnUpstreamThatHasLeftIsNotTriedAgain: what came of the attempt is the answer.
+func TestAnUpstreamThatHasLeftIsNotTriedAgain(t *testing.T) {
+	for _, c := range []struct {
+		got    Event
+		want   Actions
+		status uint16
+		reason Reason
+	}{
+		{unwell, ActForwardHead, 503, ReasonNone},
+		{died, ActAbortUpstream | ActReply | ActFinish, 502, ReasonUpstreamClosed},
+	} {
+		env := testEnv(t, func(_ *table.Listener, r *table.Route) { status503(r.Retry) })
+		x, _ := begin(env, request("GET", "/"))
+		x.Step(env, 20, gotNew)
+		env.Table = &table.Table{}
+		got := x.Step(env, 20, c.got)
+		var r Record
+		if x.Record(20, &r); got != c.want || r.Status != c.status || r.Reason != c.reason {
+			t.Errorf("actions %b, the record says %d, %s", got, r.Status, r.Reason)
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ func (x *Exchange) seekConnect(t *table.Tunnel) bool {
 	if t == nil || !t.AllowsConnect(x.local.host, port(x.head.Bytes(x.head.Authority))) {
 		return false
 	}
-	x.tunnel, x.tunnelIdle, x.fresh = tunnelConnect, int64(t.Idle), true
+	x.tunnel, x.tunnelIdle = tunnelConnect, int64(t.Idle)
 	return true
 }
 

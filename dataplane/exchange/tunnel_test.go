@@ -329,3 +329,26 @@ func TestThePortOfAnAuthority(t *testing.T) {
 		}
 	}
 }
+
+// TestATunnelNeverUsesAConnectionOfRequests at whichever attempt, but for one that a request asks for.
+func TestATunnelNeverUsesAConnectionOfRequests(t *testing.T) {
+	env := tunnels(t)
+	connect, _ := begin(env, request("CONNECT", ""))
+	whole := new(Exchange)
+	whole.BeginConnection(env, new(message.Head), Arrival{Peer: peer, Start: 5, Now: 10}, nil)
+	websocket := request("GET", "/", "Upgrade: websocket")
+	websocket.Upgrade = true
+	asked, _ := begin(env, websocket)
+	for name, c := range map[string]struct {
+		x     *Exchange
+		fresh bool
+	}{"CONNECT": {connect, true}, "a connection": {whole, true}, "a WebSocket": {asked, false}} {
+		for range 2 {
+			if c.x.State() != StateAcquire || c.x.Fresh() != c.fresh {
+				t.Errorf("%s: attempt %d wants a new connection: %t", name, c.x.attempts, c.x.Fresh())
+			}
+			c.x.Step(env, 20, refused)
+			pass(c.x, env)
+		}
+	}
+}
