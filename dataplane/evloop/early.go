@@ -99,19 +99,21 @@ func (k *link) readsNext() bool {
 // receive reads once: what was read early, or into buf. got is where the bytes are; less
 // than all of it: there was no more.
 func (l *Loop) receive(k *link, buf []byte) (got []byte, n int, errno unix.Errno) {
-	if k.early == 0 {
-		n, errno = sysRead(k.fd, buf)
-		if n == 0 && errno == 0 && k.reset {
-			errno = unix.ECONNRESET
+	if k.early > 0 {
+		i := int(k.early) - 1
+		k.early = 0
+		r := &l.early.reads[i]
+		if r.errno != unix.EAGAIN || !k.broken { // else something has come since
+			k.long = r.n == earlySize
+			return l.early.bytes(i), r.n, r.errno
 		}
-		k.long = n > earlySize
-		return buf, n, errno
 	}
-	i := int(k.early) - 1
-	k.early = 0
-	r := &l.early.reads[i]
-	k.long = r.n == earlySize
-	return l.early.bytes(i), r.n, r.errno
+	n, errno = sysRead(k.fd, buf)
+	if n == 0 && errno == 0 && k.reset {
+		errno = unix.ECONNRESET
+	}
+	k.long = n > earlySize
+	return buf, n, errno
 }
 
 // keepEarly keeps what links did not take in their turns, since something stopped them or

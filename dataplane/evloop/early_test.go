@@ -234,3 +234,24 @@ func TestALostRingLosesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatCameBehindAnEarlyReadAndBeforeAResetIsRead: a write was told of the reset.
+func TestWhatCameBehindAnEarlyReadAndBeforeAResetIsRead(t *testing.T) {
+	l := oneLoop(t)
+	withRing(t, l)
+	s := newClients(t, l, 1)
+	defer s.close()
+	k := s.links[0]
+	l.readEarly(s.edges())
+	s.write(t, 0, []byte("the last word"))
+	l.wrote(k, 1, 0, unix.ECONNRESET)
+	if data, n, state := l.fill(k); string(data) != "the last word" || state == readReset {
+		t.Errorf("%q, %d, %d", data, n, state)
+	}
+	if unix.Shutdown(s.peers[0], unix.SHUT_WR); k.readable {
+		t.Error("the read has emptied the socket")
+	}
+	if _, _, state := l.fill(k); state != readReset {
+		t.Errorf("then: %d", state)
+	}
+}

@@ -36,7 +36,7 @@ type link struct {
 	readHup  bool // the peer sends no more
 	broken   bool // reset, an error is pending, or both directions are over
 	unheard  bool // and a write has failed: its peer reads no more
-	reset    bool // as an early read has told: the socket says no more than that it has ended
+	reset    bool // as a write or an early read has told: the socket says no more than that it has ended
 	muted    bool // no edge tells of bytes that come: see pause.go
 
 	// long: its peer sends more at a time than is read early. bulk: so much that it may be
@@ -138,6 +138,9 @@ func (l *Loop) wrote(k *link, asked, n int, errno unix.Errno) {
 	case errno == unix.EAGAIN || (errno == 0 && n < asked):
 		k.writable = false
 	case errno != 0:
+		// By EPIPE the kernel says that the peer had ended before it was reset, or that the
+		// error is still there to be read. Any other is told once.
+		k.reset = k.reset || errno != unix.EPIPE
 		l.writeFailed(k)
 	}
 }

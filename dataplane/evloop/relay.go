@@ -96,7 +96,7 @@ func (l *Loop) pass(s *stream, k *link) {
 		budget -= n
 		switch state {
 		case readEnd:
-			if k.unheard { // a write was told of the reset, and reading is told no more
+			if k.unheard { // it was reset behind its end: there is nobody to hear the other side
 				l.tunnelBroken(s, k)
 				return
 			}

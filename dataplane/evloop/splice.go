@@ -96,6 +96,9 @@ func (k *link) spliced(got int, errno unix.Errno) readState {
 	case errno != 0:
 		k.readable, k.broken = false, true
 		return readReset
+	case got == 0 && k.reset:
+		k.readable = false
+		return readReset
 	case got == 0:
 		k.readable, k.readHup = false, true
 		return readEnd

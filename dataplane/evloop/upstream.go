@@ -267,12 +267,8 @@ func (l *Loop) endUp(c *upstreamConn, state readState) {
 	}
 	switch ev := c.reader.EOF(); ev.Kind {
 	case http1.End:
-		switch {
-		case c.link.truncated():
+		if c.link.truncated() {
 			l.failUp(c, exchange.ReasonUpstreamTruncated, "no_close_notify")
-			return
-		case c.link.unheard: // a write was told of the reset, and reading is told no more
-			l.failUp(c, exchange.ReasonUpstreamTruncated, "reset")
 			return
 		}
 		c.stream.trailers = nil
