@@ -117,6 +117,72 @@ func TestALoopWithoutARingIsToldOfOnce(t *testing.T) {
 	var said bytes.Buffer
 	l.id, l.log = 3, slog.New(slog.NewTextHandler(&said, nil))
 	l.engine.ringless = sync.Once{}
+	withoutDescriptors(t, func() {
+		l.openRing()
+		l.openRing()
+	})
+	if l.ring != nil || strings.Count(said.String(), "\n") != 1 || !strings.Contains(said.String(), "reason=") {
+		t.Errorf("ring %v; said %q", l.ring != nil, said.String())
+	}
+}
+
+// TestALostRingIsReplacedInTime, and each time later while that fails.
+func TestALostRingIsReplacedInTime(t *testing.T) {
+	l := oneLoop(t)
+	withForeignRing(t, l)
+	var said bytes.Buffer
+	l.log = slog.New(slog.NewTextHandler(&said, nil))
+	s := newStaged(t, l, 2)
+	defer s.close()
+	flush := func() {
+		for _, k := range s.links {
+			l.send(k, []byte("x"))
+		}
+		l.flushStage()
+	}
+	if flush(); l.ring != nil {
+		t.Fatal("the ring is still used")
+	}
+	lost := l.now
+	withoutDescriptors(t, func() {
+		for _, pause := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+			l.now = lost + int64(pause*time.Second) - 1
+			l.endTurn(l.now)
+			if at := l.ringless.at; at != l.now+1 {
+				t.Fatalf("the next try is %s later, want %d s", time.Duration(at-lost), pause)
+			}
+			l.now++
+			l.endTurn(l.now)
+			lost = l.now
+		}
+	})
+	l.now = l.ringless.at
+	l.endTurn(l.now)
+	if l.ring == nil || l.ringless.at != 0 || strings.Count(said.String(), "\n") != 2 {
+		t.Fatalf("ring %t; said %q", l.ring != nil, said.String())
+	}
+	if flush(); l.ring == nil {
+		t.Error("the new one is lost too")
+	}
+}
+
+// TestARingThatIsLostSoonIsReplacedLater than one that was good for long.
+func TestARingThatIsLostSoonIsReplacedLater(t *testing.T) {
+	var r ringless
+	for _, c := range []struct{ after, want int64 }{{ringLast + 1, ringFirst}, {1, 2 * ringFirst}, {ringLast, 4 * ringFirst}, {ringLast + 1, ringFirst}} {
+		now := r.since + c.after
+		if r.begin(now); r.at != now+c.want || r.over(r.at-1) || !r.over(r.at) {
+			t.Errorf("lost after %s: replaced after %s", time.Duration(c.after), time.Duration(r.at-now))
+		}
+		if r.end(r.at); r.over(r.since) {
+			t.Error("it is tried although there is one")
+		}
+	}
+}
+
+// withoutDescriptors does something while the process gets none, and so no rings.
+func withoutDescriptors(t *testing.T, do func()) {
+	t.Helper()
 	var before unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
 		t.Fatal(err)
@@ -124,12 +190,10 @@ func TestALoopWithoutARingIsToldOfOnce(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1, Max: before.Max}); err != nil {
 		t.Fatal(err)
 	}
-	l.openRing()
-	l.openRing()
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
-		t.Fatal(err)
-	}
-	if l.ring != nil || strings.Count(said.String(), "\n") != 1 || !strings.Contains(said.String(), "reason=") {
-		t.Errorf("ring %v; said %q", l.ring != nil, said.String())
-	}
+	defer func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+			t.Error(err)
+		}
+	}()
+	do()
 }

@@ -28,6 +28,7 @@
 //	wheel         deadlines, one for a link                     loop.go: expire
 //	ring          many reads or writes by one call, where the   batch.go, early.go, stage.go
 //	              system lets it
+//	ringless      when one that was lost is replaced            batch.go
 //	early         what was read of links before their turns     early.go: serveEdges
 //	stage         small pieces to be written together           stage.go: send, flushStage
 //	pipe          the bytes of a splice, while it runs          splice.go

@@ -49,11 +49,12 @@ type Loop struct {
 
 	// What is read before a link's turn, is written when the turn ends, or never enters our
 	// memory.
-	ring   *ring.Ring // makes many calls by one; nil: each is made by itself
-	early  early
-	stage  stage     // what is written when the links at hand have had their turns
-	framed []*frames // connections for which frames were gathered in this turn
-	pipe   pipe
+	ring     *ring.Ring // makes many calls by one; nil: each is made by itself
+	ringless ringless
+	early    early
+	stage    stage     // what is written when the links at hand have had their turns
+	framed   []*frames // connections for which frames were gathered in this turn
+	pipe     pipe
 
 	// Exchanges, and the memory of what has ended.
 	streams   streamPool
@@ -285,6 +286,9 @@ func (l *Loop) endTurn(started int64) {
 	l.askOthers()
 	l.flushStage()
 	l.flushFramed()
+	if l.ringless.over(l.now) {
+		l.replaceRing()
+	}
 	l.old.turn()
 	l.records.flushDue(l.now)
 	l.counts.publish(l.buffers.used)
