@@ -258,11 +258,11 @@ func (l *Loop) idleMux(c *upstreamConn) {
 		return
 	}
 	m.pinged = 0
-	m.idleUntil = l.now + int64(c.pool.config.IdleTimeout)
+	m.idleUntil = l.now + c.idleTime()
 	if c.expires > 0 {
 		m.idleUntil = min(m.idleUntil, c.expires)
 	}
-	l.wheel.arm(c.link, m.idleUntil-c.pool.lead())
+	l.wheel.arm(c.link, m.idleUntil-c.pool.lead(c.idleTime()))
 }
 
 // expireUpMux closes a connection that had no calls for long enough.
@@ -278,7 +278,7 @@ func (l *Loop) expireUpMux(c *upstreamConn) {
 			l.wheel.arm(c.link, m.pingDeadline(c.pool.ping))
 		}
 	case l.now < m.idleUntil:
-		l.warmer.beginAging(c, m.idleUntil, l.now)
+		l.warmer.beginAging(c, m.idleUntil-c.pool.lead(c.idleTime()), l.now)
 		l.wheel.arm(c.link, m.idleUntil)
 	default:
 		l.closeUpMux(c)

@@ -3,6 +3,8 @@
 package evloop
 
 import (
+	"time"
+
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
@@ -32,6 +34,7 @@ type upstreamConn struct {
 	private   bool  // it belongs to one client, whom its PROXY header named
 	expires   int64 // when it is not used again; 0: never
 	served    int   // requests
+	idleFor   int64 // after so long without a request the endpoint ends it, as its last answer said; 0: it did not
 	series    stats.Slot
 	idleUntil int64 // while idle; while warming, when the attempt is over
 }
@@ -84,7 +87,8 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 }
 
 // takeIdle takes a kept connection out of its pool; nil: there is none. One whose turn is still
-// to come since it has ended, or since its endpoint has said what it was not asked, is closed.
+// to come since it has ended, since its endpoint has said what it was not asked, or since its time
+// is over, is closed.
 // With TLS bytes may be a session ticket: they are not read here, where the loop's buffer may hold
 // what the client has sent.
 func (l *Loop) takeIdle(p *endpointPool) *upstreamConn {
@@ -96,7 +100,7 @@ func (l *Loop) takeIdle(p *endpointPool) *upstreamConn {
 		c := l.links[id].up
 		c.idle = false
 		c.endAging()
-		if k := c.link; !k.broken && !k.readHup && (!k.readable || k.tls != nil) {
+		if k := c.link; !k.broken && !k.readHup && (!k.readable || k.tls != nil) && l.now < c.idleUntil {
 			return c
 		}
 		l.closeUp(c)
@@ -243,6 +247,7 @@ func (l *Loop) eventUp(c *upstreamConn, ev http1.Event, in []byte, rest int) {
 		l.step(s, exchange.Event{Kind: exchange.EventInterim, Head: s.resp})
 	case http1.Head:
 		s.resp = &l.head
+		c.idleFor = int64(l.head.IdleFor) * int64(time.Second)
 		l.step(s, exchange.Event{Kind: exchange.EventResponseHead, Head: s.resp})
 	case http1.Data:
 		s.body = in[ev.Start:ev.End]

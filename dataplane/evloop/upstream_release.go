@@ -3,6 +3,8 @@
 package evloop
 
 import (
+	"time"
+
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/dataplane/upstream"
@@ -77,11 +79,24 @@ func (l *Loop) passOn(c *upstreamConn) {
 		return
 	}
 	c.idle = true
-	c.idleUntil = l.now + int64(p.config.IdleTimeout)
+	c.idleUntil = l.now + c.idleTime()
 	if c.expires > 0 {
 		c.idleUntil = min(c.idleUntil, c.expires)
 	}
-	l.wheel.arm(c.link, c.idleUntil-p.lead())
+	l.wheel.arm(c.link, c.idleUntil-p.lead(c.idleTime()))
+}
+
+// idleMargin is how long before its endpoint an idle connection is ended, at most half of the time
+// that there is: what the endpoint ended meanwhile would be found by a request.
+const idleMargin = int64(time.Second)
+
+// idleTime is how long a connection may be idle.
+func (c *upstreamConn) idleTime() int64 {
+	most := int64(c.pool.config.IdleTimeout)
+	if c.idleFor == 0 {
+		return most
+	}
+	return min(most, c.idleFor-min(idleMargin, c.idleFor/2))
 }
 
 func (l *Loop) nextWaiting(p *endpointPool) *stream {
@@ -207,7 +222,7 @@ func (l *Loop) expireUp(c *upstreamConn) {
 		return // the exchange's deadline is armed on the client's link
 	}
 	if l.now < c.idleUntil {
-		l.warmer.beginAging(c, c.idleUntil, l.now)
+		l.warmer.beginAging(c, c.idleUntil-c.pool.lead(c.idleTime()), l.now)
 		l.wheel.arm(c.link, c.idleUntil)
 		return
 	}

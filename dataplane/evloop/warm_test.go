@@ -199,7 +199,7 @@ func TestAConnectionIsReplacedBeforeItsTimeIsOver(t *testing.T) {
 	if !c.idle || p.lacks() != 0 {
 		t.Fatalf("idle %t, %d are lacking", c.idle, p.lacks())
 	}
-	l.now = c.idleUntil - p.lead() - 1
+	l.now = c.idleUntil - p.lead(c.idleTime()) - 1
 	if l.expireUp(c); p.lacks() != 0 {
 		t.Error("replaced too early")
 	}

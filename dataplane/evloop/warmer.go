@@ -15,7 +15,7 @@ const (
 	warmFirst = int64(250 * time.Millisecond)
 	warmMost  = int64(30 * time.Second)
 	// warmShare and warmLead are how long before its time a connection is replaced: one
-	// in so many of the idle timeout, at most a second.
+	// in so many of the time that it may be idle, at most a second.
 	warmShare = 8
 	warmLead  = int64(time.Second)
 )
@@ -40,12 +40,12 @@ func (p *endpointPool) lacks() int {
 	return min(p.config.MinIdle, p.config.MaxIdle) - (p.Idle() - p.warm.aging + p.warm.opening)
 }
 
-// lead is how long before its time an idle connection is replaced.
-func (p *endpointPool) lead() int64 {
+// lead is how long before its time a connection is replaced that may be idle for so long.
+func (p *endpointPool) lead(idle int64) int64 {
 	if p.config.MinIdle == 0 {
 		return 0
 	}
-	return min(int64(p.config.IdleTimeout)/warmShare, warmLead)
+	return min(idle/warmShare, warmLead)
 }
 
 // warmer knows which pools of a loop lack connections, and when the first of them may have
@@ -90,10 +90,10 @@ func (w *warmer) fine(p *endpointPool, now int64) {
 	}
 }
 
-// beginAging notes that an idle connection ends soon, so that another is opened.
-func (w *warmer) beginAging(c *upstreamConn, until, now int64) {
+// beginAging notes that an idle connection ends soon, from a time on, so that another is opened.
+func (w *warmer) beginAging(c *upstreamConn, from, now int64) {
 	p := c.pool
-	if !c.aging && p.config.MinIdle > 0 && now >= until-p.lead() {
+	if !c.aging && p.config.MinIdle > 0 && now >= from {
 		c.aging = true
 		p.warm.aging++
 		w.list(p, now)

@@ -259,9 +259,36 @@ func (r *Reader) finishResponse(h *message.Head, f *facts) Reason {
 		if r.interim++; r.interim > MaxInterim {
 			return TooManyInterim
 		}
+	case f.keepAlives > 0:
+		keepFor(h, h.Bytes(f.keepAlive))
 	}
 	return NoReason
 }
+
+// keepFor heeds Keep-Alive: timeout=5, by which a server says after how many seconds it ends an idle
+// connection (RFC 2068 section 19.7.1.1; no later one defines it, and servers send it by default).
+// Who says 0 ends it within a second, since those who count in milliseconds round down: it is not
+// used again. What is no number says nothing.
+func keepFor(h *message.Head, parameters []byte) {
+	for len(parameters) > 0 {
+		var parameter []byte
+		parameter, parameters = message.NextElement(parameters)
+		if len(parameter) <= len(timeout) || !message.EqualFold(parameter[:len(timeout)], timeout) {
+			continue
+		}
+		seconds, reason := parseLength(parameter[len(timeout):])
+		switch {
+		case reason != NoReason:
+		case seconds == 0:
+			h.KeepAlive = false
+		default:
+			h.IdleFor = uint16(min(seconds, math.MaxUint16))
+		}
+		return
+	}
+}
+
+const timeout = "timeout="
 
 // emitHead consumes a head that ends at n and turns to what follows it.
 func (r *Reader) emitHead(n int, h *message.Head) Event {

@@ -10,9 +10,9 @@ import (
 // facts is what the field lines of a head say about framing and persistence,
 // collected in passing and judged when the head is complete.
 type facts struct {
-	host, length, encoding, connection, expect      message.Span // the last of each
-	hosts, lengths, encodings, connections, expects uint16       // how many
-	upgrades                                        uint16
+	host, length, encoding, connection, expect, keepAlive message.Span // the last of each
+	hosts, lengths, encodings, connections, expects       uint16       // how many
+	upgrades, keepAlives                                  uint16
 }
 
 // note records a field that facts are made of.
@@ -35,6 +35,9 @@ func (f *facts) note(field message.Field) {
 		f.expects++
 	case message.FieldUpgrade:
 		f.upgrades++
+	case message.FieldKeepAlive:
+		f.keepAlive = field.Value
+		f.keepAlives++
 	}
 }
 
@@ -125,7 +128,7 @@ func (r *Reader) readLines(in []byte, h *message.Head, f *facts) (pos int, state
 			return pos, wrong, TooManyFields
 		}
 		fields = append(fields, field)
-		if field.ID-1 < message.FieldUpgrade { // 0 wraps around
+		if field.ID-1 < message.FieldKeepAlive { // 0 wraps around
 			f.note(field)
 		}
 		pos = next

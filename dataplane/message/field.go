@@ -5,7 +5,7 @@ import "encoding/binary"
 // FieldID is a small number for a well-known field name; 0 is any other name.
 type FieldID uint8
 
-// The well-known field names. Those up to FieldUpgrade decide framing and
+// The well-known field names. Those up to FieldKeepAlive decide framing and
 // persistence, those up to FieldProxyAuthorization belong to one hop, but for
 // FieldTrailer; the order of the others means nothing.
 const (

@@ -67,6 +67,7 @@ type Head struct {
 	Length    int64   // the declared Content-Length, with Declared == FramingLength
 	Declared  Framing // what the fields say: differs from Framing where no body may follow (HEAD, 304)
 	KeepAlive bool    // the sender will take another message after this one
+	IdleFor   uint16  // of a response: after so many seconds without one the sender ends the connection; 0: it does not say
 	Expect100 bool    // the client waits for 100 (Continue) before its body
 	Upgrade   bool    // an Upgrade field named by Connection is present
 	Named     bool    // Connection names fields of the message: ask NamedByConnection before forwarding one

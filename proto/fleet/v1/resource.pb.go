@@ -3468,7 +3468,9 @@ type Pool struct {
 	// above maxConnections; where an endpoint cannot be reached, after 250ms and then
 	// ever less often, up to every 30s. At most maxIdle. Default: none.
 	MinIdle *uint32 `protobuf:"varint,3,opt,name=min_idle,json=minIdle" json:"min_idle,omitempty"`
-	// An idle connection is closed after this. Default 4s, under the 5s after
+	// An idle connection is closed after this, or a second before its endpoint closes it, where
+	// that says so by Keep-Alive (timeout=5): half of a second for 1, and none is kept for 0.
+	// Default 4s, under the 5s after
 	// which many servers close theirs.
 	IdleTimeout *int64 `protobuf:"varint,4,opt,name=idle_timeout,json=idleTimeout" json:"idle_timeout,omitempty"`
 	// About when a connection is not used for further requests, a tenth earlier or
