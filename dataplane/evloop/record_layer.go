@@ -103,6 +103,9 @@ func (l *Loop) endRecords(k *link, err error) {
 // with it may have been cut by somebody else (RFC 8446 section 6.1).
 func (k *link) truncated() bool { return k.tls != nil && !k.tls.conn.CloseNotified() }
 
+// noCloseNotify is what the log says of that.
+const noCloseNotify = "no_close_notify"
+
 // seal encrypts one or two pieces and sends them.
 func (l *Loop) seal(k *link, a, b []byte) {
 	wire := l.sealed(k, l.wire[:0], a, b)

@@ -135,13 +135,17 @@ func (l *Loop) passEnd(s *stream, k *link) {
 	if !takes(s) {
 		return
 	}
-	if k == s.up.link && k.truncated() {
-		l.tunnelBroken(s, k) // somebody else may have cut it: not to be passed on as an end
-		return
+	var f exchange.Failure
+	if k.truncated() { // somebody else may have cut it
+		if k == s.up.link {
+			l.tunnelBroken(s, k) // not to be passed on as an end
+			return
+		}
+		f.Detail = noCloseNotify // of a client it is: see ADR 25
 	}
 	k.endTold = true
 	s.trailers = nil
-	l.step(s, exchange.Event{Kind: kind})
+	l.step(s, exchange.Event{Kind: kind, Failure: f})
 }
 
 // tunnelBroken ends a tunnel one side of which is gone.

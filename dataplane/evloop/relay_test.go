@@ -3,11 +3,14 @@
 package evloop
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"testing"
@@ -185,5 +188,50 @@ func TestAnEndpointWithTLSHearsWhereItsClientEnds(t *testing.T) {
 	_ = c.CloseWrite()
 	if e := <-ends; e != (end{heard: "bye"}) {
 		t.Errorf("the endpoint: %+v", e)
+	}
+}
+
+// TestATunnelsClientWithTLSMayEndWithoutSayingSo: its endpoint gets all that it has said, and an end;
+// the log tells (ADR 25).
+func TestATunnelsClientWithTLSMayEndWithoutSayingSo(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		end    func(*tls.Conn)
+		detail string
+	}{
+		{"close_notify", func(c *tls.Conn) { _ = c.CloseWrite() }, ""},
+		{"a bare FIN", func(c *tls.Conn) { _ = c.NetConn().(*net.TCPConn).CloseWrite() }, "no_close_notify"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := startTLS(t, 1)
+			heard := make(chan string, 1)
+			n.serve(nil, tunnels(newUpstream("u", rawServer(t, func(conn net.Conn) {
+				r := bufio.NewReader(conn)
+				if _, err := http.ReadRequest(r); err != nil {
+					return
+				}
+				fmt.Fprintf(conn, switching, "websocket")
+				got, err := io.ReadAll(r)
+				heard <- fmt.Sprint(string(got), err)
+				_, _ = io.WriteString(conn, "bye")
+			}))))
+			client := n.dial(n.config())
+			_, _ = io.WriteString(client, "GET / HTTP/1.1\r\nHost: shop.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			r := bufio.NewReader(client)
+			if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 101 {
+				t.Fatal(resp, err)
+			}
+			_, _ = io.WriteString(client, "the last word")
+			c.end(client)
+			if got := <-heard; got != "the last word<nil>" {
+				t.Errorf("the endpoint heard %q", got)
+			}
+			if got, err := io.ReadAll(r); err != nil || string(got) != "bye" {
+				t.Errorf("the client heard %q, %v", got, err)
+			}
+			if rec := n.records.wait(t, 1); rec.Reason != exchange.ReasonNone || rec.Detail != c.detail {
+				t.Errorf("the record says %q, %q", rec.Reason, rec.Detail)
+			}
+		})
 	}
 }

@@ -273,7 +273,7 @@ func (l *Loop) endUp(c *upstreamConn, state readState) {
 	switch ev := c.reader.EOF(); ev.Kind {
 	case http1.End:
 		if c.link.truncated() {
-			l.failUp(c, exchange.ReasonUpstreamTruncated, "no_close_notify")
+			l.failUp(c, exchange.ReasonUpstreamTruncated, noCloseNotify)
 			return
 		}
 		c.stream.trailers = nil

@@ -27,7 +27,7 @@ const (
 	EventAcquired       EventKind = iota // Reused says whether the connection was kept, Served whether it has served a request, and had none on its way
 	EventAcquireFailed                   // Failure
 	EventRequestData                     // N bytes of body, or of a tunnel, came from the client
-	EventRequestEnd                      // the request's body is complete, with N bytes of trailers; of a tunnel: the client sends no more, and all of it has gone up
+	EventRequestEnd                      // the request's body is complete, with N bytes of trailers; of a tunnel: the client sends no more, and all of it has gone up; Failure has a Detail of that
 	EventRequestFailed                   // Failure: the request's body is malformed
 	EventInterim                         // Head: a 1xx answer
 	EventResponseHead                    // Head

@@ -178,7 +178,7 @@ func (x *Exchange) inTunnel(now int64, ev Event) Actions {
 		x.bytesOut += uint64(ev.N)
 		return ActForwardResponse
 	case EventRequestEnd:
-		x.clientEnded = true
+		x.clientEnded, x.detail = true, ev.Failure.Detail
 		if !x.upstreamEnded {
 			return ActShutUpstream
 		}
