@@ -114,6 +114,18 @@ func TestCONNECTNeverUsesAConnectionOfRequests(t *testing.T) {
 	<-opened
 }
 
+// TestAnIdleConnectionIsNotInTheWayOfANewOne where the endpoint takes no more: a tunnel cannot use it.
+func TestAnIdleConnectionIsNotInTheWayOfANewOne(t *testing.T) {
+	n := startNode(t, 1)
+	u := newUpstream("u", startBackend(t, echo))
+	u.Pool.MaxConnections, u.Pool.IdleTimeout, u.ConnectTimeout = 1, time.Hour, time.Second
+	n.apply(nil, connects(u, table.ConnectTarget{Host: "a", Port: 1}))
+	_, _ = io.ReadAll(n.get("/").Body)
+	if got := n.begin("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 200") {
+		t.Errorf("%q", got)
+	}
+}
+
 // begin sends raw bytes and returns what comes first.
 func (n *node) begin(raw string) string {
 	n.t.Helper()

@@ -64,7 +64,8 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 		l.acquireCall(s, p)
 		return
 	}
-	if !s.x.Fresh() && p.header == table.ProxyHeaderNone {
+	kept := !s.x.Fresh() && p.header == table.ProxyHeaderNone
+	if kept {
 		if c := l.takeIdle(p); c != nil {
 			served := c.served > 0
 			l.assign(s, c)
@@ -75,7 +76,7 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 			return
 		}
 	}
-	if p.tryOpen() {
+	if p.tryOpen() || !kept && l.closeIdle(p) && p.tryOpen() { // an idle one may be in its way
 		l.connect(s, p)
 		return
 	}
