@@ -97,6 +97,27 @@ func TestTheFirstConditionThatFailsIsNamed(t *testing.T) {
 	}
 }
 
+// TestAQueryIsDecodedAsAFormIs: what stands behind a "%" decides, and each digit counts.
+func TestAQueryIsDecodedAsAFormIs(t *testing.T) {
+	const borders = "\x00/09:@AFG`afg%+\xff"
+	var q Query
+	for _, raw := range []string{"", "%", "%4", "%41", "1%4", "1%41", "a", "+", "1+%"} {
+		if got, want := string(q.decode([]byte(raw))), oracleDecode(raw); got != want {
+			t.Errorf("%q is decoded as %q, want %q", raw, got, want)
+		}
+	}
+	for a := range 256 {
+		for b := range len(borders) {
+			for _, pair := range [2]string{string([]byte{byte(a), borders[b]}), string([]byte{borders[b], byte(a)})} {
+				raw := "12%" + pair + "+"
+				if got, want := string(q.decode([]byte(raw))), oracleDecode(raw); got != want {
+					t.Fatalf("%q is decoded as %q, want %q", raw, got, want)
+				}
+			}
+		}
+	}
+}
+
 func TestExplainTellsEachCandidateAndItsFailure(t *testing.T) {
 	get := &Conditions{Methods: 1 << message.MethodGet}
 	l := build(
@@ -138,10 +159,10 @@ func TestExplainTellsEachCandidateAndItsFailure(t *testing.T) {
 func TestDropsWhatIsRemovedOrSet(t *testing.T) {
 	ops := &HeaderOps{
 		Remove: []HeaderName{{Name: []byte("x-a")}, {Name: []byte("cookie"), ID: message.FieldCookie}},
-		Set:    []HeaderField{{Name: []byte("x-b")}},
+		Set:    []HeaderField{{Name: []byte("x-b")}, {Name: []byte("accept"), ID: message.FieldAccept}},
 		Add:    []HeaderField{{Name: []byte("x-c")}},
 	}
-	for name, want := range map[string]bool{"X-A": true, "x-b": true, "Cookie": true, "x-c": false, "x-aa": false, "Accept": false} {
+	for name, want := range map[string]bool{"X-A": true, "x-b": true, "Cookie": true, "x-c": false, "x-aa": false, "Accept": true, "Date": false} {
 		if got := ops.Drops([]byte(name), message.LookupField([]byte(name))); got != want {
 			t.Errorf("%s: %v", name, got)
 		}
