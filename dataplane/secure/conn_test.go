@@ -228,6 +228,61 @@ func TestTicketKeysAreTheProcessesOwnUntilTheyAreSet(t *testing.T) {
 	}
 }
 
+// TestASessionIsResumedUntilItsKeyIsGone: the newest key seals, and one that is kept no more, or
+// was the process's own before the fleet gave others, opens nothing.
+func TestASessionIsResumedUntilItsKeyIsGone(t *testing.T) {
+	ca := securetest.New(t)
+	listener := securetest.Listener(ca.Certificate(securetest.Config{Names: []string{"shop.test"}}))
+	begin := time.Now()
+	step := func(t *testing.T, tickets *Tickets, lives int) {
+		t.Helper()
+		for i := range lives {
+			if err := tickets.Step(begin.Add(time.Duration(i+1) * ticketLife)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		before int // keys that were made since the first, when the session is sealed
+		change func(*testing.T, *Tickets)
+		want   Result
+	}{
+		{"same key", 0, func(*testing.T, *Tickets) {}, ResultResumed},
+		{"two keys later", 0, func(t *testing.T, own *Tickets) { step(t, own, 2) }, ResultResumed},
+		{"three keys later", 0, func(t *testing.T, own *Tickets) { step(t, own, 3) }, ResultFull},
+		{"sealed by the second, two keys later", 1, func(t *testing.T, own *Tickets) { step(t, own, 3) }, ResultResumed},
+		{"keys of the fleet", 0, func(_ *testing.T, own *Tickets) { own.Set([][32]byte{{1}}) }, ResultFull},
+		{"keys of the fleet, and none again", 0, func(t *testing.T, own *Tickets) {
+			own.Set([][32]byte{{1}})
+			own.Set(nil)
+			step(t, own, 1)
+		}, ResultFull},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tickets, err := NewTickets(begin)
+			if err != nil {
+				t.Fatal(err)
+			}
+			step(t, tickets, c.before)
+			server := NewServer(listener, tickets, HTTP1)
+			config := &tls.Config{
+				ServerName: "shop.test", RootCAs: ca.Pool(), NextProtos: []string{HTTP1},
+				MaxVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(1),
+			}
+			for i, want := range []Result{ResultFull, c.want} {
+				conn := server.Conn()
+				if shakeHands(t, newConn(false, config), conn, 1<<20); conn.Result() != want {
+					t.Errorf("handshake %d: %s (%v), want %s", i, conn.Result(), conn.Failed(), want)
+				}
+				if i == 0 {
+					c.change(t, tickets)
+				}
+			}
+		})
+	}
+}
+
 // TestARecordCostsOneSmallAllocation: the 24 bytes that crypto/tls takes when it
 // asks for bytes. Sealing takes none.
 func TestARecordCostsOneSmallAllocation(t *testing.T) {
