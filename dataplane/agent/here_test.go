@@ -22,7 +22,7 @@ func TestAnAddressIsHereWhileThisMachineHasIt(t *testing.T) {
 	}
 	ip, err := exec.LookPath("ip")
 	if err != nil {
-		t.Skip(err)
+		t.Skip("ip is not installed (Debian: iproute2): ", err)
 	}
 	runtime.LockOSThread() // for good: the thread ends with its network
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -42,7 +42,7 @@ func TestAnAddressIsHereWhileThisMachineHasIt(t *testing.T) {
 	for _, nonlocal := range []string{"0", "1"} {
 		// /proc/sys/net is the calling thread's.
 		if err := os.WriteFile("/proc/sys/net/ipv4/ip_nonlocal_bind", []byte(nonlocal), 0); err != nil {
-			t.Skip(err)
+			t.Skip("it may not say how its network takes addresses: ", err)
 		}
 		for _, address := range []string{"10.99.0.7", "192.0.2.7", "2001:db8::7"} {
 			a := netip.MustParseAddr(address)

@@ -44,7 +44,7 @@ func processorTime(t *testing.T, pid int) time.Duration {
 func TestAnAgentLeavesItsProcessorToOthers(t *testing.T) {
 	taskset, err := exec.LookPath("taskset")
 	if err != nil {
-		t.Skip(err)
+		t.Skip("taskset is not installed (Debian: util-linux): ", err)
 	}
 	self, err := os.Executable()
 	if err != nil {

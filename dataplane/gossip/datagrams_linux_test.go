@@ -17,7 +17,7 @@ import (
 func ownNetwork(t *testing.T, lines string) {
 	t.Helper()
 	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip(err)
+		t.Skip("ip is not installed (Debian: iproute2): ", err)
 	}
 	runtime.LockOSThread() // for good: nobody else gets this thread
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {

@@ -35,7 +35,7 @@ func TestALargeHeapGetsHugePagesAndKeepsItsBytes(t *testing.T) {
 	pauses := 0
 	n, err := collapse(func() bool { pauses++; return true })
 	if errors.Is(err, errors.ErrUnsupported) {
-		t.Skip(err)
+		t.Skip("the kernel makes no huge pages when it is asked to (Linux 6.1): ", err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func TestWhoIsToldToEndAsksForNoMore(t *testing.T) {
 	held := bytes.Repeat([]byte{1}, 16*size)
 	n, err := collapse(func() bool { return false })
 	if errors.Is(err, errors.ErrUnsupported) {
-		t.Skip(err)
+		t.Skip("the kernel makes no huge pages when it is asked to (Linux 6.1): ", err)
 	}
 	if err != nil || n > size {
 		t.Errorf("%d bytes, %v", n, err)

@@ -39,7 +39,7 @@ func TestAProcessBesideCountsUntilItHasEnded(t *testing.T) {
 
 	c := exec.Command("sleep", "60")
 	if err := c.Start(); err != nil {
-		t.Skip(err)
+		t.Skip("there is no other process to look at: ", err)
 	}
 	m = Both(100*mib, c.Process.Pid)
 	if got := m.percent(50 * mib); got < 50 || got > 55 {

@@ -230,7 +230,7 @@ func TestATextThatWasAppliedIsNotKept(t *testing.T) {
 func TestAnEditorIsWhatAShellMakesOfTheVariable(t *testing.T) {
 	for _, name := range []string{"/bin/sh", "sed"} {
 		if _, err := exec.LookPath(name); err != nil {
-			t.Skip(err)
+			t.Skip("editors are made of a shell and sed: ", err)
 		}
 	}
 	dir := filepath.Join(t.TempDir(), "a b")

@@ -13,7 +13,7 @@ import (
 func TestPausesOfARealTraceAreFound(t *testing.T) {
 	var out bytes.Buffer
 	if err := rtrace.Start(&out); err != nil {
-		t.Skip(err)
+		t.Skip("somebody traces this process already: ", err)
 	}
 	const collections = 5
 	for range collections {
