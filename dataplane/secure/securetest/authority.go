@@ -2,7 +2,6 @@
 package securetest
 
 import (
-	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -53,7 +52,6 @@ func (a *Authority) PEM() string {
 // Config is one certificate that is asked for.
 type Config struct {
 	RSA     bool
-	Bits    int // of an RSA key; 0: 2048
 	Expired bool
 	Names   []string // host names and addresses
 }
@@ -63,7 +61,7 @@ func (a *Authority) Pair(c Config) tls.Certificate {
 	a.tb.Helper()
 	key := ecKey(a.tb)
 	if c.RSA {
-		k, err := rsa.GenerateKey(rand.Reader, cmp.Or(c.Bits, 2048))
+		k, err := rsa.GenerateKey(rand.Reader, 2048)
 		if err != nil {
 			a.tb.Fatal(err)
 		}
