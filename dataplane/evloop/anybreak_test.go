@@ -204,6 +204,7 @@ func (n *node) break2(client *http.Client, rnd *rand.Rand) {
 // what is tried again breaks off again. When all clients have gone nothing of their exchanges is
 // left, neither memory nor places nor parts of the retry budget.
 func TestNothingIsKeptOfWhatBreaksOff(t *testing.T) {
+	t.Parallel()
 	const seed, clients, each = 1, 8, 20
 	n := startChanged(t, 2, func(e *Engine) {
 		for i, l := range e.loops {

@@ -4,6 +4,7 @@ package evloop
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -149,47 +150,52 @@ func (n *node) play2(client *http.Client, p plan) {
 // TestAnyExchangeComesThroughInEveryPairOfVersions: requests and answers of all framings,
 // sent on end, with early answers and connections that end.
 func TestAnyExchangeComesThroughInEveryPairOfVersions(t *testing.T) {
-	const rounds = 60
-	seed := uint64(1)
-	n := startNode(t, 1)
-	u2, _ := h2backend(t, planner2(t))
-	u1 := newUpstream("u", planner1(t, seed))
-	client := h2client(t)
 	inEveryPair(func(version, endpoint int) {
-		u := map[int]*table.Upstream{1: u1, 2: u2}[endpoint]
-		r := forwardAll(u)
-		n.apply(nil, r)
-		rnd := rand.New(rand.NewPCG(seed, uint64(version*10+endpoint)))
-		for id := 1; id < rounds*5 && !t.Failed(); {
-			var plans []plan
-			for range 1 + rnd.IntN(8) {
-				p := randomPlan(rnd, id)
-				if p.early && endpoint == 2 {
-					// Go's server ends the connection for trailers that were on their way when it
-					// closed their stream, and with it whatever was asked for next.
-					p.upTrailers = false
-				}
-				plans = append(plans, p)
-				id++
-			}
-			if version == 1 {
-				for left := plans; len(left) > 0; {
-					k := n.play1(left)
-					if k == 0 {
-						t.Fatalf("HTTP/%d to HTTP/%d: nothing was answered of %+v", version, endpoint, left[0])
-					}
-					left = left[k:]
-				}
-				continue
-			}
-			var all sync.WaitGroup
-			for _, p := range plans {
-				all.Go(func() { n.play2(client, p) })
-			}
-			all.Wait()
-		}
-		if t.Failed() {
-			t.Fatalf("HTTP/%d to HTTP/%d", version, endpoint)
-		}
+		t.Run(fmt.Sprintf("HTTP%d to HTTP%d", version, endpoint), func(t *testing.T) {
+			t.Parallel()
+			anyExchange(t, version, endpoint)
+		})
 	})
+}
+
+func anyExchange(t *testing.T, version, endpoint int) {
+	const seed, rounds = 1, 60
+	n := startNode(t, 1)
+	var u *table.Upstream
+	if endpoint == 1 {
+		u = newUpstream("u", planner1(t, seed))
+	} else {
+		u, _ = h2backend(t, planner2(t))
+	}
+	n.apply(nil, forwardAll(u))
+	client := h2client(t)
+	rnd := rand.New(rand.NewPCG(seed, uint64(version*10+endpoint)))
+	for id := 1; id < rounds*5 && !t.Failed(); {
+		var plans []plan
+		for range 1 + rnd.IntN(8) {
+			p := randomPlan(rnd, id)
+			if p.early && endpoint == 2 {
+				// Go's server ends the connection for trailers that were on their way when it
+				// closed their stream, and with it whatever was asked for next.
+				p.upTrailers = false
+			}
+			plans = append(plans, p)
+			id++
+		}
+		if version == 1 {
+			for left := plans; len(left) > 0; {
+				k := n.play1(left)
+				if k == 0 {
+					t.Fatalf("nothing was answered of %+v", left[0])
+				}
+				left = left[k:]
+			}
+			continue
+		}
+		var all sync.WaitGroup
+		for _, p := range plans {
+			all.Go(func() { n.play2(client, p) })
+		}
+		all.Wait()
+	}
 }

@@ -77,6 +77,7 @@ func (r *relayed) play(side int, c *net.TCPConn) (heard []byte, err error) {
 // TestNothingThatWasCutLooksWhole relays connections whose sides end well or by a reset, at any
 // moment: each side hears the end of what the other has said, all of it, or a reset.
 func TestNothingThatWasCutLooksWhole(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64() >> 20
 	t.Logf("from %d on", seed)
 	n := startNode(t, 2)

@@ -70,7 +70,10 @@ func foreignRing() *ring.Ring {
 // sides.
 func TestInACrowdEachGetsWhatItWouldGetAlone(t *testing.T) {
 	for name, secured := range map[string]bool{"plain text": false, "TLS": true} {
-		t.Run(name, func(t *testing.T) { crowd(t, secured) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			crowd(t, secured)
+		})
 	}
 }
 
