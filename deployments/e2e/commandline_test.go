@@ -14,6 +14,7 @@ import (
 
 // TestWhoStopsReadingHearsNothingOfIt has a reader that is gone before the first line.
 func TestWhoStopsReadingHearsNothingOfIt(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{Nodes: 1})
 	file := filepath.Join(t.TempDir(), "warned.yaml")
 	first := "---\nkind: Route\nname: first\nspec: {priority: 1, match: {path: {prefix: /}}, respond: {status: 204}}\n"
@@ -47,6 +48,7 @@ func TestWhoStopsReadingHearsNothingOfIt(t *testing.T) {
 
 // TestCtrlCEndsWhatReadsATerminal reads standard input on which nobody types.
 func TestCtrlCEndsWhatReadsATerminal(t *testing.T) {
+	t.Parallel()
 	cmd := exec.Command(fleettest.Binary(t, "proxyctl"), "apply", "-f", "-")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -75,6 +77,7 @@ func TestCtrlCEndsWhatReadsATerminal(t *testing.T) {
 
 // TestCtrlCInAnEditorIsTheEditors: the terminal gives it to proxyctl too.
 func TestCtrlCInAnEditorIsTheEditors(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{Nodes: 1})
 	f.Apply(loadListener + pingRoute + "one}}\n")
 	cmd := exec.Command(fleettest.Binary(t, "proxyctl"), "--server", f.REST, "edit", "route/ping")

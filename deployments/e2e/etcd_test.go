@@ -138,6 +138,7 @@ func metric(t *testing.T, n *fleettest.Node, name string) string {
 }
 
 func TestWhatRunsIsShownByTheNodeItself(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{Nodes: 1})
 	applied := f.Apply(loadListener + manyRoutes(0, 3))
 	f.WaitNodes()

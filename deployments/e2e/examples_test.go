@@ -133,6 +133,7 @@ func problems(t *testing.T, f *fleettest.Fleet, documents string) []string {
 }
 
 func TestWrongExamplesAreRefusedWithExactlyWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{Nodes: 1})
 	before, err := f.Client.Status(context.Background())
 	if err != nil {

@@ -40,6 +40,7 @@ const (
 // TestNinetyNineOfAHundredSessionsAreResumedOnAnotherNode has clients of both
 // versions go from node to node, while the keys are rotated and a node starts anew.
 func TestNinetyNineOfAHundredSessionsAreResumedOnAnotherNode(t *testing.T) {
+	t.Parallel()
 	etcd := fleettest.NewEtcd(t)
 	f := fleettest.New(t, fleettest.Options{Nodes: 3, EtcdEndpoints: []string{etcd.Endpoint}})
 	root := certificatetest.Root(t, "root")

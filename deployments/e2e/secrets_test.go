@@ -55,6 +55,7 @@ func leaking(t *testing.T, dir string, p *certificatetest.Pair) (files []string,
 // TestAPrivateKeyIsInNoFileOfTheFleet looks for it in etcd's database and log, the
 // nodes' state, and everything that was logged.
 func TestAPrivateKeyIsInNoFileOfTheFleet(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{Nodes: 2})
 	p := certificatetest.SelfSigned(t, certificatetest.Options{Names: []string{"shop.test"}, NotAfter: time.Now().Add(100 * time.Hour)})
 	f.Apply(loadListener + pingRoute + "one}}\n")

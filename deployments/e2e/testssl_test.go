@@ -15,12 +15,26 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/certificate/certificatetest"
 )
 
-// testsslQuick are the checks that take seconds: protocols and kinds of ciphers.
+// testsslPart are checks that are made together, beside the others.
+type testsslPart struct {
+	name   string
+	checks []string
+	// good must be among the findings, and good: else testssl has looked at nothing.
+	good []string
+}
+
+// testsslQuick are those that take seconds: protocols and kinds of ciphers.
 // TESTSSL=all adds ciphers with forward secrecy, what a server prefers, its
 // defaults and certificates, header fields and all known vulnerabilities.
 var (
-	testsslQuick = []string{"-p", "-s"}
-	testsslAll   = []string{"-p", "-s", "-f", "-P", "-S", "-h", "-U"}
+	testsslQuick = []testsslPart{
+		{"protocols", []string{"-p"}, []string{"SSLv2", "SSLv3", "TLS1_2", "TLS1_3"}},
+		{"kinds of ciphers", []string{"-s"}, []string{"cipherlist_NULL", "cipherlist_aNULL", "cipherlist_EXPORT", "cipherlist_LOW", "cipherlist_STRONG"}},
+	}
+	testsslMore = testsslPart{"all else", []string{"-f", "-P", "-S", "-h", "-U"}, []string{
+		"PFS", "cipher_order", "heartbleed", "CCS", "ticketbleed", "ROBOT", "secure_renego", "CRIME_TLS", "POODLE_SSL", "SWEET32",
+		"DROWN", "LOGJAM", "BEAST", "LUCKY13", "RC4",
+	}}
 )
 
 // testsslOther are findings about the tests' own certificate authority, whose
@@ -32,13 +46,6 @@ var testsslOther = []string{
 	"HTTP_status_code", "HTTP_clock_skew", "HSTS", "HPKP", "banner_server", "banner_application", "cookie_count", "security_headers",
 	"X-Frame-Options", "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy", "Cache-Control", "Pragma", "BREACH_header",
 }
-
-// testsslGood must be among the findings, and good: else testssl has looked at
-// nothing.
-var (
-	testsslGood    = []string{"SSLv2", "SSLv3", "TLS1_2", "TLS1_3", "cipherlist_NULL", "cipherlist_aNULL", "cipherlist_EXPORT", "cipherlist_LOW", "cipherlist_STRONG"}
-	testsslGoodAll = []string{"PFS", "cipher_order", "heartbleed", "CCS", "ticketbleed", "ROBOT", "secure_renego", "CRIME_TLS", "POODLE_SSL", "SWEET32", "DROWN", "LOGJAM", "BEAST", "LUCKY13", "RC4"}
-)
 
 // finding is one of testssl's.
 type finding struct {
@@ -55,12 +62,12 @@ func TestTestsslFindsNothingAboveLow(t *testing.T) {
 	if err != nil {
 		t.Skip("testssl is not installed (Debian: testssl.sh)")
 	}
-	checks, good, patience := testsslQuick, testsslGood, 2*time.Minute
+	parts, patience := testsslQuick, 5*time.Minute
 	if all := os.Getenv("TESTSSL"); all != "" {
 		if all != "all" {
 			t.Fatalf("TESTSSL=%q: expected all, or nothing", all)
 		}
-		checks, good, patience = testsslAll, slices.Concat(testsslGood, testsslGoodAll), 30*time.Minute
+		parts, patience = append(slices.Clone(parts), testsslMore), 30*time.Minute
 	}
 	root := certificatetest.Root(t, "root")
 	names := []string{"shop.test"}
@@ -68,10 +75,20 @@ func TestTestsslFindsNothingAboveLow(t *testing.T) {
 		certificateDocument(t, "ecdsa", root.Issue(t, certificatetest.Options{Names: names}))+
 		certificateDocument(t, "rsa", root.Issue(t, certificatetest.Options{Names: names, Key: certificatetest.RSA(t, 2048)}))+
 		pingRoute+"one}}\n")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	for _, part := range parts {
+		t.Run(part.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			part.check(ctx, t, program, node.Address+":8443")
+		})
+	}
+}
+
+func (p *testsslPart) check(ctx context.Context, t *testing.T, program, address string) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "findings.json")
-	args := slices.Concat([]string{"--quiet", "--color", "0", "--warnings", "off", "--jsonfile", file}, checks, []string{node.Address + ":8443"})
+	args := slices.Concat([]string{"--quiet", "--color", "0", "--warnings", "off", "--jsonfile", file}, p.checks, []string{address})
 	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput() // its status is a number of findings
 	text, readErr := os.ReadFile(file)
 	var findings []finding
@@ -81,7 +98,7 @@ func TestTestsslFindsNothingAboveLow(t *testing.T) {
 	if readErr != nil {
 		t.Fatalf("testssl: %v, %v\n%s", err, readErr, out)
 	}
-	checkFindings(t, findings, good)
+	checkFindings(t, findings, p.good)
 }
 
 func checkFindings(t *testing.T, findings []finding, good []string) {

@@ -159,6 +159,7 @@ func TestACertificateIsReplacedUnderLoadAndNoConnectionNotices(t *testing.T) {
 // TestSessionsAreResumedOnOtherNodesAndAfterARestartWithoutControlPlane also holds
 // that a node serves TLS from its last known good configuration.
 func TestSessionsAreResumedOnOtherNodesAndAfterARestartWithoutControlPlane(t *testing.T) {
+	t.Parallel()
 	root := certificatetest.Root(t, "root")
 	p := root.Issue(t, certificatetest.Options{Names: []string{"shop.test"}})
 	f := withHTTPS(t, 2, p)

@@ -21,7 +21,7 @@ import (
 
 const (
 	// vipRepeats is how often a failover is tried; VIP_REPEATS says otherwise.
-	vipRepeats = 5
+	vipRepeats = 3
 	// The bounds of a failover by the death of the holder's process, and by its
 	// being stopped.
 	killMedian, killWorst, stopWorst = 300 * time.Millisecond, time.Second, 700 * time.Millisecond
