@@ -166,7 +166,8 @@ deps: $(TEST_TOOLS) ## install the Debian packages that tests call (root; elsewh
 tools: $(PROTO_TOOLS) $(TEST_TOOLS) $(GOLANGCI) ## build the pinned tools into bin/tools
 
 # Tools are built alone (GOWORK=off), so that their dependencies never move ours.
-tool_build = cd deployments/tools && GOWORK=off go build -o $(CURDIR)/$@
+# Without their paths: what ours and theirs both need is compiled once.
+tool_build = cd deployments/tools && GOWORK=off go build -trimpath -o $(CURDIR)/$@
 
 bin/tools/buf: deployments/tools/go.mod
 	$(tool_build) github.com/bufbuild/buf/cmd/buf
