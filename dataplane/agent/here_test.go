@@ -68,7 +68,7 @@ func TestAnAddressThatGoesIsLeftToOthers(t *testing.T) {
 		clock: func() int64 { return now }, out: newOutbox(), here: func(netip.Addr) bool { return has },
 		open: func(netip.AddrPort, int) (int, error) { return openListening(netipLoopback, 1) },
 	}
-	w := &fleetv1.AgentVip{Address: "127.0.0.1", Ports: []*fleetv1.AgentPort{{Port: 80}, {Port: 443}}}
+	w := &fleetv1.AgentVip{Address: "127.0.0.1", Ports: []*fleetv1.AgentPort{{Port: 8080}, {Port: 8443}}} // for which nobody needs a right
 	h := &holding{}
 	defer h.end(e)
 	after := func(passed int64) {
