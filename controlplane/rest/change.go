@@ -83,7 +83,7 @@ func (s *Server) commit(ctx context.Context, ch change) (api.ApplyResult, error)
 				"message", ch.meta.Message, "named", len(p.changed))
 			return result, nil
 		case !errors.Is(err, store.ErrConflict):
-			return api.ApplyResult{}, fmt.Errorf("%w: %w", errStore, err)
+			return api.ApplyResult{}, storeError{err}
 		}
 		// Another change won: the next turn sees it, and says so with If-Match.
 	}

@@ -45,7 +45,7 @@ func (s *Server) epochOperations() []operation {
 func (s *Server) showEpoch(c *gin.Context) error {
 	e, err := s.cfg.Epochs.Epoch(c.Request.Context())
 	if err != nil {
-		return fmt.Errorf("%w: %w", errStore, err)
+		return storeError{err}
 	}
 	return s.answerEpoch(c, e)
 }
@@ -97,7 +97,7 @@ func (s *Server) acceptEpoch(c *gin.Context) error {
 	ctx := c.Request.Context()
 	now, err := s.cfg.Epochs.Epoch(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errStore, err)
+		return storeError{err}
 	}
 	if asked != 0 && asked != now.Number || !match.holds(api.EpochTag(now.Number)) {
 		return staleEpoch(now.Number)
@@ -107,11 +107,11 @@ func (s *Server) acceptEpoch(c *gin.Context) error {
 	case errors.Is(err, store.ErrConflict):
 		// Another epoch began in between, or the head did not stand still.
 		if now, err = s.cfg.Epochs.Epoch(ctx); err != nil {
-			return fmt.Errorf("%w: %w", errStore, err)
+			return storeError{err}
 		}
 		return staleEpoch(now.Number)
 	case err != nil:
-		return fmt.Errorf("%w: %w", errStore, err)
+		return storeError{err}
 	}
 	s.cfg.Committed()
 	s.cfg.Logger.Warn("rest: epoch accepted", "epoch", e.Number, "author", by)

@@ -16,11 +16,17 @@ import (
 
 var (
 	errPanic = errors.New("the handler panicked")
-	// errStore marks what the store could not do, as against what it said no to.
-	errStore = errors.New("store")
 	// errMade marks what went wrong after the change was made.
 	errMade = errors.New("the change was made; what became of it cannot be shown")
 )
+
+// storeError is what the store could not do, as against what it said no to. It reads as what
+// the store says, which begins with its name.
+type storeError struct{ error }
+
+func (e storeError) Unwrap() error { return e.error }
+
+func byStore(err error) bool { return errors.As(err, new(storeError)) }
 
 // fail answers with the problem document of an error; client is the context of
 // the client's connection. Once an answer has begun
@@ -65,13 +71,13 @@ func classify(err error, changes bool) *api.Error {
 		return api.NewError(api.TypeGone, "%v", err)
 	case errors.Is(err, store.ErrUnknown):
 		return api.NewError(api.TypeTimeout, "the change may or may not have been made: %v", err)
-	case errors.Is(err, context.DeadlineExceeded) && errors.Is(err, errStore):
+	case errors.Is(err, context.DeadlineExceeded) && byStore(err):
 		return api.NewError(api.TypeTimeout, "etcd does not answer the control plane%s (%v)", untouched, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return api.NewError(api.TypeTimeout, "it took too long%s (%v)", untouched, err)
-	case store.Unreachable(err) && errors.Is(err, errStore):
+	case store.Unreachable(err) && byStore(err):
 		return api.NewError(api.TypeUnavailable, "etcd does not answer the control plane%s (%v)", untouched, err)
-	case errors.Is(err, errStore) && !errors.Is(err, store.ErrDamaged):
+	case byStore(err) && !errors.Is(err, store.ErrDamaged):
 		return api.NewError(api.TypeUnavailable, "%v%s", err, untouched)
 	default:
 		// Errors of ours go to the log; what they say may be about this machine.

@@ -24,34 +24,32 @@ type hung struct {
 	Epochs
 }
 
-func (hung) Current(ctx context.Context) (store.Configuration, error) {
+// late is the store's error of one request.
+func late(ctx context.Context) error {
 	<-ctx.Done()
-	return store.Configuration{}, ctx.Err()
+	return fmt.Errorf("store: it: %w", ctx.Err())
+}
+
+func (hung) Current(ctx context.Context) (store.Configuration, error) {
+	return store.Configuration{}, late(ctx)
 }
 
 func (hung) History(ctx context.Context, _ uint64, _ int) ([]*fleetv1.Change, error) {
-	<-ctx.Done()
-	return nil, ctx.Err()
+	return nil, late(ctx)
 }
 
 func (hung) At(ctx context.Context, _ uint64) (store.Configuration, *fleetv1.Change, error) {
-	<-ctx.Done()
-	return store.Configuration{}, nil, ctx.Err()
+	return store.Configuration{}, nil, late(ctx)
 }
 
 func (hung) Node(ctx context.Context, _ string) (*fleetv1.NodeRecord, int64, error) {
-	<-ctx.Done()
-	return nil, 0, ctx.Err()
+	return nil, 0, late(ctx)
 }
 
-func (hung) DeleteNode(ctx context.Context, _ string) error {
-	<-ctx.Done()
-	return ctx.Err()
-}
+func (hung) DeleteNode(ctx context.Context, _ string) error { return late(ctx) }
 
 func (hung) Epoch(ctx context.Context) (store.Epoch, error) {
-	<-ctx.Done()
-	return store.Epoch{}, ctx.Err()
+	return store.Epoch{}, late(ctx)
 }
 
 // nobody are nodes of which none is known.
@@ -99,7 +97,7 @@ func TestWhoReadsIsToldInTimeThatTheStoreHangs(t *testing.T) {
 			api.PathHistory, api.PathHistory + "/3", api.PathDiff + "?from=1&to=2",
 		} {
 			answer, took := s.asked(t, http.MethodGet, path, "", "")
-			if answer.Code != http.StatusGatewayTimeout || took > readTimeout || !strings.Contains(answer.Body.String(), "etcd does not answer the control plane (") {
+			if answer.Code != http.StatusGatewayTimeout || took > readTimeout || !strings.Contains(answer.Body.String(), "etcd does not answer the control plane (store: it: ") {
 				t.Errorf("%s: %d after %v: %s", path, answer.Code, took, answer.Body)
 			}
 		}
@@ -123,7 +121,7 @@ func TestWhoWritesIsToldInTimeThatTheStoreHangsAndThatNothingWasChanged(t *testi
 		for _, w := range writes {
 			answer, took := s.asked(t, w.method, w.path, w.media, w.body)
 			if answer.Code != http.StatusGatewayTimeout || took > readTimeout ||
-				!strings.Contains(answer.Body.String(), "etcd does not answer the control plane; nothing was changed (") {
+				!strings.Contains(answer.Body.String(), "etcd does not answer the control plane; nothing was changed (store: it: ") {
 				t.Errorf("%s %s: %d after %v: %s", w.method, w.path, answer.Code, took, answer.Body)
 			}
 		}

@@ -56,7 +56,7 @@ func (s *Server) listNodes(c *gin.Context) error {
 	// YAML is of the records alone: without them there is no answer.
 	records, _, err := s.cfg.Records.Nodes(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errStore, err)
+		return storeError{err}
 	}
 	now, err := s.current(ctx)
 	if err != nil {
@@ -80,7 +80,7 @@ func (s *Server) nodeList(ctx context.Context) (api.NodeList, error) {
 	}
 	records, _, err := s.cfg.Records.Nodes(ctx)
 	if err != nil {
-		return api.NodeList{}, fmt.Errorf("%w: %w", errStore, err)
+		return api.NodeList{}, storeError{err}
 	}
 	statuses := s.cfg.Nodes.Nodes()
 	for _, record := range records {
@@ -145,7 +145,7 @@ func (s *Server) getNode(c *gin.Context) error {
 	}
 	record, seen, err := s.cfg.Records.Node(c.Request.Context(), id)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errStore, err)
+		return storeError{err}
 	}
 	c.Header("ETag", nodeTag(seen))
 	if as == formYAML {
@@ -215,7 +215,7 @@ func (s *Server) putNode(c *gin.Context) error {
 		case errors.Is(err, store.ErrNotFound):
 			record, seen = &fleetv1.NodeRecord{NodeId: id}, 0
 		case err != nil:
-			return fmt.Errorf("%w: %w", errStore, err)
+			return storeError{err}
 		}
 		if none && seen != 0 {
 			return api.NewError(api.TypeExists, "Node/%s exists; nothing was changed", id)
@@ -230,7 +230,7 @@ func (s *Server) putNode(c *gin.Context) error {
 		case errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrExists):
 			continue // read again, and with If-Match refused
 		case err != nil:
-			return fmt.Errorf("%w: %w", errStore, err)
+			return storeError{err}
 		}
 		status := http.StatusOK
 		if seen == 0 {
@@ -255,7 +255,7 @@ func (s *Server) deleteNode(c *gin.Context) error {
 		return api.NewError(api.TypeConflict, "Node/%s is connected and would be back at once: stop it first; nothing was changed", id)
 	}
 	if err := s.cfg.Records.DeleteNode(c.Request.Context(), id); err != nil {
-		return fmt.Errorf("%w: %w", errStore, err)
+		return storeError{err}
 	}
 	c.Status(http.StatusNoContent)
 	c.Writer.WriteHeaderNow()

@@ -144,7 +144,7 @@ func (s *Server) history(c *gin.Context) error {
 	}
 	changes, err := s.cfg.Store.History(c.Request.Context(), before, int(limit))
 	if err != nil {
-		return fmt.Errorf("%w: history: %w", errStore, err)
+		return storeError{err}
 	}
 	page := api.HistoryList{Items: make([]api.HistoryEntry, 0, len(changes))}
 	for _, change := range changes {
@@ -296,7 +296,7 @@ func (s *Server) fleetStatus(ctx context.Context) (api.Status, error) {
 	if asOf == nil {
 		changes, err := s.cfg.Store.History(ctx, now.Revision+1, 1)
 		if err != nil {
-			return api.Status{}, fmt.Errorf("%w: history: %w", errStore, err)
+			return api.Status{}, storeError{err}
 		}
 		if len(changes) > 0 {
 			entry := historyEntry(changes[0])

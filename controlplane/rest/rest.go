@@ -223,7 +223,7 @@ func (s *Server) current(ctx context.Context) (store.Configuration, error) {
 	defer cancel()
 	configuration, err := s.cfg.Store.Current(ctx)
 	if err != nil {
-		return store.Configuration{}, fmt.Errorf("%w: current configuration: %w", errStore, err)
+		return store.Configuration{}, storeError{err}
 	}
 	s.last.Store(&lastRead{configuration, s.cfg.Now()})
 	return configuration, nil
@@ -274,7 +274,7 @@ func (s *Server) at(ctx context.Context, revision uint64) (store.Configuration, 
 	case errors.Is(err, store.ErrCompacted):
 		err = fmt.Errorf("%w: %w", api.NewError(api.TypeGone, "revision %d: it is no longer kept", revision), err)
 	case err != nil:
-		err = fmt.Errorf("%w: %w", errStore, err) // which names the revision
+		err = storeError{err} // which names the revision
 	}
 	if err != nil {
 		return store.Configuration{}, nil, err
