@@ -56,7 +56,12 @@ func (d *decoder) pop()        { d.path = d.path[:len(d.path)-1] }
 // resource reads a whole document.
 func (d *decoder) resource(n *node) {
 	if n.kind != nodeMapping {
-		d.tell(n.line, n.describe(), "a mapping with kind, name and spec", "")
+		expected := "a mapping with kind, name and spec"
+		if n.kind == nodeList {
+			expected += ": resources stand in documents of their own, with lines of --- between them"
+		}
+		_, meant := withSpace(n.text)
+		d.tell(n.line, n.describe(), expected, meant)
 		return
 	}
 	doc := d.document
@@ -141,6 +146,9 @@ func topMeant(key string) string {
 // is not told to be missing.
 func (d *decoder) unknownTop(e *entry, spec *fieldSchema) {
 	expected, near := "one of "+strings.Join(topFields(), ", "), topMeant(e.key)
+	if d.spaceless(e, func(name string) bool { return slices.Contains(topFields(), name) }, expected) {
+		return
+	}
 	switch {
 	case near != "":
 		d.report(near, false)
@@ -156,6 +164,18 @@ func (d *decoder) unknownTop(e *entry, spec *fieldSchema) {
 		}
 	}
 	d.tell(e.line, "an unknown field", expected, near)
+}
+
+// spaceless tells of a key such as prefix:/a, which has no value and begins with the name of
+// a field. That field is not told to be missing.
+func (d *decoder) spaceless(e *entry, isField func(string) bool, expected string) bool {
+	name, meant := withSpace(e.key)
+	if e.value.kind != nodeNull || name == "" || !isField(name) {
+		return false
+	}
+	d.path[len(d.path)-1].key = name
+	d.tell(e.line, closeKey(e.key), expected, meant)
+	return true
 }
 
 // smallMapping is up to how many keys of a mapping are compared one by one.
@@ -199,7 +219,11 @@ func (d *decoder) eachEntry(n *node, visit func(*entry)) {
 // message reads a mapping into m.
 func (d *decoder) message(ms *messageSchema, n *node, m protoreflect.Message) {
 	if n.kind != nodeMapping {
-		d.tell(n.line, n.describe(), "a mapping with "+strings.Join(ms.names(), ", "), "")
+		name, meant := withSpace(n.text)
+		if ms.byName[name] == nil {
+			meant = ""
+		}
+		d.tell(n.line, n.describe(), "a mapping with "+strings.Join(ms.names(), ", "), meant)
 		return
 	}
 	d.eachEntry(n, func(e *entry) {
@@ -233,6 +257,10 @@ func (d *decoder) unknown(ms *messageSchema, e *entry) {
 	for _, f := range ms.fields {
 		all = append(all, f.name)
 	}
+	expected := "one of " + strings.Join(ms.names(), ", ")
+	if d.spaceless(e, func(name string) bool { return ms.byName[name] != nil }, expected) {
+		return
+	}
 	meant := sameFolded(e.key, all)
 	if meant == "" {
 		meant = fieldHint(ms.name, e.key)
@@ -246,7 +274,7 @@ func (d *decoder) unknown(ms *messageSchema, e *entry) {
 	if ms.byName[meant] != nil {
 		d.report(append(slices.Clone(d.path[:len(d.path)-1]), step{key: meant}).String(), false)
 	}
-	d.tell(e.line, "an unknown field", "one of "+strings.Join(ms.names(), ", "), meant)
+	d.tell(e.line, "an unknown field", expected, meant)
 }
 
 // elsewhere finds a field of exactly that name in another place of the kind.

@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -72,7 +71,11 @@ func Decode(data []byte, o DecodeOptions) ([]Document, []Problem) {
 		in.add(Problem{File: o.File, Line: 1, Got: fmt.Sprintf("%d bytes", len(data)), Expected: "an input of at most 64 MiB"})
 		return nil, in.problems
 	}
-	text := string(newlines(bytes.TrimPrefix(data, []byte("\uFEFF"))))
+	text := string(newlines(data))
+	if otherEncoding(data) {
+		in.add(Problem{File: o.File, Line: 1, Got: "text in UTF-16", Expected: "printable text in UTF-8"})
+		return nil, in.problems
+	}
 	if what, line := badByte(text); what != "" {
 		in.add(Problem{File: o.File, Line: line, Got: what, Expected: "printable text in UTF-8"})
 		return nil, in.problems

@@ -27,6 +27,10 @@ func TestLinesAreThoseOfTheInput(t *testing.T) {
 			[]string{"4 document 1 Node/a spec.bad", "9 document 2 Node/b spec.bad"},
 		},
 		"a byte order mark": {"\ufeff" + node("a"), []string{"4 document 1 Node/a spec.bad"}},
+		"files with byte order marks, one behind the other": {
+			"\ufeff# one\n" + node("a") + "\ufeff---\n" + node("b") + "---\n\ufeff" + node("c") + "---\n\ufeff{\"kind\": \"Node\", \"name\": \"d\",\n\"spec\": {\"bad\": 1}}",
+			[]string{"5 document 1 Node/a spec.bad", "10 document 2 Node/b spec.bad", "15 document 3 Node/c spec.bad", "18 document 4 Node/d spec.bad"},
+		},
 		"a separator with a value on its line": {
 			"--- {kind: Node, name: a, spec: {bad: 1}}\n--- {kind: Node, name: b, spec: {bad: 1}}\n",
 			[]string{"1 document 1 Node/a spec.bad", "2 document 2 Node/b spec.bad"},
@@ -131,6 +135,7 @@ func TestHostileInputsAreRefusedBeforeTheyCost(t *testing.T) {
 		"elements in quotes":    {`{"a": [` + strings.Repeat("1,", maxText/4) + "b]}", "at most 100000 elements and keys in one document"},
 		"keys of JSON":          {"{" + strings.Repeat(`"a":1,`, maxElements+1) + `"b":1}`, "at most 100000 elements and keys in one document"},
 		"a bad byte":            {"kind: \xff", "printable text in UTF-8"},
+		"bytes of another file": {"\xff\xd8\xff", "printable text in UTF-8"},
 	}
 	for name, test := range tests {
 		_, problems := Decode([]byte(test.input), DecodeOptions{})
@@ -167,6 +172,15 @@ func TestColonsWithinElementsOfAListAreTheirs(t *testing.T) {
 	} {
 		if _, problems := Decode([]byte(input), DecodeOptions{}); len(problems) != 1 || places(problems)[0] != want {
 			t.Errorf("%s: %v", input, problems)
+		}
+	}
+}
+
+// TestTextInUTF16IsCalledThat: some shells of Windows write it.
+func TestTextInUTF16IsCalledThat(t *testing.T) {
+	for _, input := range []string{"\xff\xfek\x00", "\xfe\xff\x00k"} {
+		if docs, problems := Decode([]byte(input), DecodeOptions{}); len(docs) > 0 || len(problems) != 1 || problems[0].Got != "text in UTF-16" {
+			t.Errorf("%q: %v, %v", input, docs, problems)
 		}
 	}
 }

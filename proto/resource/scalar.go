@@ -125,6 +125,12 @@ func readInteger(f *fieldSchema, n *node) (v protoreflect.Value, near string, ok
 	}
 	// YAML 1.1 has 8_080.
 	meant := strings.ReplaceAll(strings.TrimSpace(n.text), "_", "")
+	if n.kind == nodeString && leadingZero(meant) { // octal, by the same
+		meant = strings.TrimLeft(meant, "0")
+	}
+	if x, err := strconv.ParseFloat(meant, 64); n.kind == nodeFloat && err == nil && x == math.Trunc(x) {
+		return v, strconv.FormatFloat(x, 'f', 0, 64), false
+	}
 	if _, isNumber := parseInteger(f.kind, meant); isNumber && (n.kind == nodeQuoted || n.kind == nodeString && len(meant) < len(n.text)) {
 		near = meant
 	}

@@ -13,6 +13,7 @@ import (
 type schema struct {
 	resource *messageSchema
 	kinds    map[string]*fieldSchema // the spec field of each kind
+	names    map[string]bool         // of all fields that files may hold
 }
 
 // messageSchema is one message.
@@ -60,6 +61,15 @@ func buildSchema() *schema {
 	s := &schema{
 		resource: buildMessage((&fleetv1.Resource{}).ProtoReflect().Descriptor(), known),
 		kinds:    map[string]*fieldSchema{},
+		names:    map[string]bool{},
+	}
+	for _, m := range known {
+		for name := range m.byName {
+			s.names[name] = true
+		}
+	}
+	for _, name := range topFields() {
+		s.names[name] = true
 	}
 	for _, f := range s.resource.fields {
 		if f.desc.ContainingOneof() == nil {

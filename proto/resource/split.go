@@ -97,11 +97,11 @@ func chunks(text string, yield func(chunk) bool) {
 		} else {
 			end += at + 1
 		}
-		if separates(text[at:end]) {
+		if mark := len(text[at:end]) - len(strings.TrimPrefix(text[at:end], byteOrderMark)); separates(text[at+mark : end]) {
 			if c := (chunk{text[start:at], startLine, start}); c.hasContent() && !yield(c) {
 				return
 			}
-			start, startLine = at+len("---"), line
+			start, startLine = at+mark+len("---"), line
 		}
 		at = end
 	}
@@ -116,9 +116,13 @@ func separates(line string) bool {
 }
 
 // hasContent is false for a chunk of blank lines and comments. It also moves the
-// chunk's beginning past the blank lines and comments that it begins with.
+// chunk's beginning past the blank lines and comments that it begins with, and past a byte
+// order mark.
 func (c *chunk) hasContent() bool {
 	for c.text != "" {
+		if text, marked := strings.CutPrefix(c.text, byteOrderMark); marked {
+			c.text, c.at = text, c.at+len(byteOrderMark)
+		}
 		line, rest, _ := strings.Cut(c.text, "\n")
 		if trimmed := strings.TrimLeft(line, " \t"); trimmed != "" && trimmed[0] != '#' {
 			return true

@@ -51,7 +51,7 @@ func sameFolded(s string, candidates []string) string {
 // fold drops what people get wrong without noticing.
 func fold(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '-' || r == '_' || r == ' ' || r == '.' {
+		if strings.ContainsRune("-_ .“”„‘’", r) { // quotes too that only typesetters use
 			return -1
 		}
 		return r
@@ -100,6 +100,7 @@ var fieldHints = map[string]map[string]string{
 		"kind":   "type",
 		"name":   "id",
 		"labels": "tags annotations",
+		"documents of their own, with lines of --- between them": "items resources",
 	},
 	"Route": {
 		"forward":            "upstream upstreams backend backends backendrefs service services cluster proxypass to targets",

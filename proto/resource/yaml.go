@@ -3,7 +3,6 @@ package resource
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -35,7 +34,7 @@ func parseYAML(text string, firstLine int) (root node, err error) {
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		return node{}, yamlSyntax(err, firstLine)
+		return node{}, yamlSyntax(err, text, firstLine)
 	}
 	y := yamlReader{offset: firstLine - 1}
 	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
@@ -114,7 +113,7 @@ func adjoins(t, colon *token.Token) bool {
 }
 
 // yamlSyntax takes the place and the reason out of a parser's error.
-func yamlSyntax(err error, firstLine int) error {
+func yamlSyntax(err error, text string, firstLine int) error {
 	var se interface {
 		GetToken() *token.Token
 		GetMessage() string
@@ -126,18 +125,13 @@ func yamlSyntax(err error, firstLine int) error {
 	if strings.Contains(se.GetMessage(), `'	'`) || strings.Contains(se.GetMessage(), "'\t'") {
 		return &textProblem{line: line, got: "a tab", expected: "spaces: YAML forbids tabs in indentation"}
 	}
-	bad := badSyntax(line, se.GetMessage())
-	if slices.ContainsFunc(unquotedSyntax, func(part string) bool { return strings.Contains(bad.got, part) }) {
-		bad.expected += ` in which a text stands in quotes that begins with @, % or a backtick, or has { } [ ] , or " #" and stands within braces`
+	there := lineAt(text, se.GetToken().Position.Line)
+	if _, meant := withSpace(there); meant != "" {
+		return &textProblem{line: line, got: closeKey(there), expected: meant}
 	}
+	bad := badSyntax(line, se.GetMessage())
+	bad.expected += syntaxHint(bad.got)
 	return bad
-}
-
-// unquotedSyntax is what the parser says of texts that lack their quotes, as of
-// {path: {regex: /a{2}}} and {body: @home}.
-var unquotedSyntax = []string{
-	"is a reserved character", "',' or '}' must be specified", "',' or ']' must be specified", "could not find flow map",
-	"could not find flow mapping end token", "sequence end token ']' not found",
 }
 
 // yamlReader turns a syntax tree into nodes.
