@@ -56,6 +56,28 @@ type Predecessor struct {
 
 // Inherit receives what an old process gives; nil: this process was started on its own.
 func Inherit(getenv func(string) (string, bool), logger *slog.Logger) (*Predecessor, error) {
+	conn, err := inherited(getenv)
+	if conn == nil || err != nil {
+		return nil, err
+	}
+	p := newPredecessor(conn, logger)
+	if err := p.receive(); err != nil {
+		p.Fail(err)
+		return nil, err
+	}
+	return p, nil
+}
+
+// Refuse tells the old process, if there is one, why this one does not even begin. Once
+// Inherit was called it says nothing.
+func Refuse(getenv func(string) (string, bool), err error) {
+	if conn, failed := inherited(getenv); conn != nil && failed == nil {
+		newPredecessor(conn, nil).Fail(err)
+	}
+}
+
+// inherited is the conversation with the old process, the first time; nil: there is none.
+func inherited(getenv func(string) (string, bool)) (*Conn, error) {
 	text, ok := getenv(Variable)
 	if !ok {
 		return nil, nil
@@ -67,16 +89,7 @@ func Inherit(getenv func(string) (string, bool), logger *slog.Logger) (*Predeces
 	if err != nil || fd < firstFD {
 		return nil, fmt.Errorf("%s=%q: expected a descriptor", Variable, text)
 	}
-	conn, err := Open(fd)
-	if err != nil {
-		return nil, err
-	}
-	p := newPredecessor(conn, logger)
-	if err := p.receive(); err != nil {
-		p.Fail(err)
-		return nil, err
-	}
-	return p, nil
+	return Open(fd)
 }
 
 func newPredecessor(conn *Conn, logger *slog.Logger) *Predecessor {

@@ -37,6 +37,10 @@ func TestOtherProcess(t *testing.T) {
 		t.Fatal(give(t.Context(), o, otherProcess(t)))
 	}
 	note(role + ": begins")
+	if role == "refuses" {
+		Refuse(os.LookupEnv, errors.New("--labels: no"))
+		os.Exit(2)
+	}
 	p, err := Inherit(os.LookupEnv, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -157,6 +161,7 @@ func TestANodeLeavesOnlyWhenTheNewProcessServesAndGoesOnOtherwise(t *testing.T) 
 	for _, c := range []struct{ role, failure, calls string }{
 		{"serves", "", "hold resign leave"},
 		{"fails", "the new process failed: no room", "hold resume"},
+		{"refuses", "the new process failed: --labels: no", ""},
 		{"ends", "ended before it was ready: exit status 3", "hold resign undo resume"},
 	} {
 		t.Run(c.role, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -97,7 +98,8 @@ func TestAnUpgradedNodeIsTheSameMemberOfTheFleet(t *testing.T) {
 	}
 }
 
-// TestANodeWhoseUpgradeFailsGoesOn upgrades to programs that are no node.
+// TestANodeWhoseUpgradeFailsGoesOn upgrades to programs that are no node, or none that takes
+// what the node was started with.
 func TestANodeWhoseUpgradeFailsGoesOn(t *testing.T) {
 	t.Parallel()
 	f := fleettest.New(t, fleettest.Options{Nodes: 1})
@@ -111,10 +113,15 @@ func TestANodeWhoseUpgradeFailsGoesOn(t *testing.T) {
 	if err := os.WriteFile(sleeper, []byte("#!/bin/sh\nexec sleep 60\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	other := filepath.Join(f.Dir, "other")
+	if err := os.WriteFile(other, fmt.Appendf(nil, "#!/bin/sh\nexec %q \"$@\" --labels rack=7/b\n", fleettest.Binary(t, "proxy-dataplane")), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name, want string
 		args       []string
 	}{
+		{"does not take a flag", `the new process failed: wrong use: --labels: rack: got "7/b"`, []string{"--binary", other}},
 		{"ends at once", "ended before it was ready: exit status 1", []string{"--binary", "/bin/false"}},
 		{"never ready", "not ready within 500ms", []string{"--binary", sleeper, "--timeout", "500ms"}},
 	} {

@@ -78,6 +78,7 @@ func run(ctx context.Context, args []string, w world) int {
 		if ran.Name() == helpName {
 			ran = ran.Root() // whose help tells the commands that there are
 		}
+		handover.Refuse(w.getenv, err) // whoever upgrades sees no more of this process
 		fmt.Fprintf(w.stderr, "proxy-dataplane: %v\nTry %s --help.\n", err, ran.CommandPath())
 		return exitUsage
 	}
