@@ -15,9 +15,13 @@ const (
 	// may be too many to tell each change.
 	tellLate = 5 * time.Second
 	vipsLate = 15 * time.Second
+	// besideAfter is for how long a process must have been known elsewhere when another one
+	// speaks beside it: what that one said while it was alive has been read by then.
+	besideAfter = 2 * time.Second
 	// twiceAfter is how long two control planes must have a node of one id, each another
-	// process of it, until these are called two machines: of one that started again both are
-	// known for a while.
+	// process of it, until these are called two machines although it is not known that each
+	// spoke beside the other: older builds do not say so, and of one that started again both
+	// are known for a while.
 	twiceAfter = 2 * (silentAfter + tellLate)
 )
 
@@ -47,6 +51,13 @@ func NewTold(s *fleetv1.Sighting, order int64) (*Told, error) {
 // Boot is the process of the node.
 func (t *Told) Boot() string { return t.account.hello.GetBootId() }
 
+// Beside says whether two processes of one node each spoke beside the other.
+func (t *Told) Beside(o *Told) bool { return t.account.besideEachOther(&o.account) }
+
+func (a *account) besideEachOther(o *account) bool {
+	return a.beside != "" && a.beside == o.hello.GetBootId() && o.beside == a.hello.GetBootId()
+}
+
 // Reports are what a node at another control plane reports of virtual IPs. They never change.
 type Reports struct{ VIPs []*fleetv1.VipStatus }
 
@@ -56,8 +67,9 @@ type Elsewhere struct {
 	// Replica is the name of that control plane.
 	Replica string
 	Reports *Reports // nil: none were told
-	// Twice: a third control plane has it too, and another process of it.
-	Twice bool
+	// Twice: a third control plane has it too, and another process of it. Two: each of both
+	// spoke beside the other.
+	Twice, Two bool
 }
 
 // place is where else a node is, or was, connected. Its fields are guarded by Registry.mu.
@@ -65,6 +77,7 @@ type place struct {
 	Elsewhere
 	account           // as told, and statusAt is when the reports came
 	toldAt  time.Time // when the account came
+	from    time.Time // since when this process of the node is known there
 	left    time.Time // when it was last known to be there; zero: it is
 	twice   time.Time // since when another process of it is known; zero: none is
 }
@@ -151,12 +164,15 @@ func (r *Registry) settle(id string, e Elsewhere, now time.Time) bool {
 	if n.there == nil {
 		n.there = &place{}
 	}
-	before, next := n.there, &place{Elsewhere: e, account: e.account, toldAt: n.there.toldAt, twice: n.there.twice}
+	before, next := n.there, &place{Elsewhere: e, account: e.account, toldAt: n.there.toldAt, from: n.there.from, twice: n.there.twice}
 	if before.Elsewhere == e && before.left.IsZero() {
 		return false
 	}
 	if before.Told != e.Told {
 		next.toldAt = now
+	}
+	if before.Told == nil || before.Boot() != e.Boot() || !before.left.IsZero() {
+		next.from = now
 	}
 	next.statusAt = before.statusAt
 	if before.Reports != e.Reports {
@@ -187,6 +203,31 @@ func (n *node) noteTwice(now time.Time) {
 		p.twice = time.Time{}
 	case p.twice.IsZero():
 		p.twice = now
+	}
+}
+
+// speaksBeside notes that the node spoke while another process of it is known elsewhere, and
+// reports whether that is news. The caller holds Registry.mu.
+func (n *node) speaksBeside(now time.Time) bool {
+	p := n.there
+	if !n.isThere() || p.Boot() == n.hello.GetBootId() || p.Boot() == n.beside || now.Sub(p.from) < besideAfter {
+		return false
+	}
+	n.beside = p.Boot()
+	return true
+}
+
+// isTwo says whether two machines go by the node's id, each served by another control plane.
+// The caller holds Registry.mu.
+func (n *node) isTwo(now time.Time) bool {
+	p := n.there
+	switch {
+	case !n.isThere():
+		return false
+	case p.Two, n.alive(now) && n.besideEachOther(&p.account):
+		return true
+	default:
+		return !p.twice.IsZero() && now.Sub(p.twice) >= twiceAfter
 	}
 }
 

@@ -258,6 +258,65 @@ func TestTwoMachinesOfOneNameAtTwoControlPlanesAreTold(t *testing.T) {
 	})
 }
 
+// TestTwoMachinesAreToldWhenEachSpokeBesideTheOther, which takes no more than the time of
+// their words: of a node that started again one is silent.
+func TestTwoMachinesAreToldWhenEachSpokeBesideTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		records := nodestest.New()
+		a, b := open(t, records, here), open(t, records, here)
+		first := join(t, a, &fleetv1.Hello{NodeId: "n", BootId: "one"})
+		exchange := func() { a.Hear(time.Now(), toldBy(t, b, 2)); b.Hear(time.Now(), toldBy(t, a, 1)) }
+		told := func(r *Registry) bool { s, _ := r.statusOf("n"); return len(s.Problems) > 0 }
+		exchange()
+		second := join(t, b, &fleetv1.Hello{NodeId: "n", BootId: "two"})
+		exchange()
+		first.link.Heard(nil, nil)
+		second.link.Heard(nil, nil)
+		exchange()
+		time.Sleep(besideAfter)
+		exchange()
+		second.link.Heard(nil, nil)
+		a.Untold()
+		first.link.Heard(nil, nil)
+		if themselves, _ := a.Untold(); len(themselves) != 1 {
+			t.Error("it spoke, and that is not to be told")
+		}
+		if told(a) || told(b) {
+			t.Error("one word is taken for a proof: it may have been under way")
+		}
+		exchange()
+		if !told(a) || !told(b) {
+			t.Errorf("it is told here: %t, there: %t", told(a), told(b))
+		}
+		first.link.Heard(nil, nil)
+		if themselves, _ := a.Untold(); len(themselves) > 0 {
+			t.Error("its words are told for ever")
+		}
+		c := open(t, records, here)
+		both := toldBy(t, a, 1)
+		n := both["n"]
+		n.Two = n.Beside(toldBy(t, b, 2)["n"].Told)
+		c.Hear(time.Now(), map[string]Elsewhere{"n": n})
+		if !told(c) {
+			t.Error("a third is not told")
+		}
+		first.link.Leave()
+		exchange()
+		if told(a) || told(b) {
+			t.Error("there is one left")
+		}
+		// It comes back as another process, and the second one is silent from then on.
+		first = join(t, a, &fleetv1.Hello{NodeId: "n", BootId: "three"})
+		exchange()
+		time.Sleep(besideAfter)
+		first.link.Heard(nil, nil)
+		exchange()
+		if told(a) || told(b) {
+			t.Error("what was said beside another process counts")
+		}
+	})
+}
+
 // TestOthersAreToldWhatChangedAndNoTraffic, which changes all the time.
 func TestOthersAreToldWhatChangedAndNoTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -156,6 +156,9 @@ func (l *Link) Heard(standing *Standing, status *fleetv1.Status) (drifted bool) 
 			n.silent = false
 			r.changed(n, itself|itsVIPs)
 		}
+		if n.speaksBeside(now) {
+			r.changed(n, itself)
+		}
 		if standing != nil {
 			drifted = n.stands(r, *standing)
 		}

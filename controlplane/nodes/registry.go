@@ -116,6 +116,7 @@ type account struct {
 	judged   tree.Version       // what was wanted when state came about
 	problems []resource.Problem // of the last refusal, while it stands
 	loss     *fleetv1.Loss      // by what it holds; nil: it holds nothing
+	beside   string             // as a Sighting has it
 
 	lastStatus *fleetv1.Status
 	statusAt   time.Time       // when lastStatus came

@@ -157,7 +157,7 @@ func (n *node) second(now time.Time) string {
 	switch {
 	case n.conflict != "" && now.Sub(n.conflictAt) < conflictShown:
 		return "at " + n.conflict + ", which was refused"
-	case n.isThere() && !n.there.twice.IsZero() && now.Sub(n.there.twice) >= twiceAfter:
+	case n.isTwo(now):
 		return "and both are served: they are connected to different control planes"
 	default:
 		return ""

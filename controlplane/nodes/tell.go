@@ -113,7 +113,7 @@ func (a *account) sighting() *fleetv1.Sighting {
 		Judged: a.judged.Proto(), Running: a.running.Proto(), Drift: a.drift, Loss: a.loss,
 		UptimeSeconds: a.lastStatus.GetUptimeSeconds(), Requests: a.lastStatus.GetRequests(),
 		Connections: a.lastStatus.GetConnections(), Errors: a.lastStatus.GetErrors(),
-		Drained: drainReported(a.lastStatus),
+		Drained: drainReported(a.lastStatus), Beside: a.beside,
 	}
 	if attested := a.attested; !attested.IsZero() {
 		s.Attested = attested[:]
@@ -136,7 +136,7 @@ func (a *account) sighting() *fleetv1.Sighting {
 func accountOf(s *fleetv1.Sighting) (a account, err error) {
 	a = account{
 		hello: &fleetv1.Hello{NodeId: s.GetNodeId(), BootId: s.GetBootId(), Build: s.GetBuild(), SchemaLevel: s.GetSchemaLevel()},
-		drift: s.GetDrift(), loss: s.GetLoss(), state: session.InFlight,
+		drift: s.GetDrift(), loss: s.GetLoss(), beside: s.GetBeside(), state: session.InFlight,
 		lastStatus: &fleetv1.Status{
 			UptimeSeconds: s.GetUptimeSeconds(), Requests: s.GetRequests(), Connections: s.GetConnections(), Errors: s.GetErrors(),
 			Drained: s.Drained,

@@ -213,15 +213,15 @@ func merge(planes map[string]*plane) map[string]nodes.Elsewhere {
 	for _, p := range planes {
 		for _, of := range p.records {
 			for _, t := range of.told {
-				e, twice := latest[t.Node], false
+				e, twice, two := latest[t.Node], false, false
 				if e.Told != nil {
-					twice = e.Twice || e.Boot() != t.Boot()
+					twice, two = e.Twice || e.Boot() != t.Boot(), e.Two || e.Beside(t)
 				}
 				if e.Told == nil || t.Order > e.Order || t.Order == e.Order && p.name > e.Replica {
 					e = nodes.Elsewhere{Told: t, Replica: p.name}
 					at[t.Node] = p
 				}
-				e.Twice = twice
+				e.Twice, e.Two = twice, two
 				latest[t.Node] = e
 			}
 		}

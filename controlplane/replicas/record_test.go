@@ -157,6 +157,38 @@ func TestOfSeveralConnectionsTheLatestCounts(t *testing.T) {
 	}
 }
 
+// TestTwoThatSpokeBesideEachOtherAreTwo, and not one of which only the later spoke.
+func TestTwoThatSpokeBesideEachOtherAreTwo(t *testing.T) {
+	told := func(order int64, boot, beside string) record {
+		of, err := nodes.NewTold(&fleetv1.Sighting{NodeId: "n", BootId: boot, Beside: beside}, order)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return record{revision: 1, told: []*nodes.Told{of}}
+	}
+	for _, c := range []struct {
+		a, b record
+		want bool
+	}{
+		{told(1, "x", "y"), told(2, "y", "x"), true},
+		{told(1, "x", ""), told(2, "y", "x"), false},
+		{told(1, "x", "y"), told(2, "y", ""), false},
+		{told(1, "x", "z"), told(2, "y", "x"), false},
+		{told(1, "x", ""), told(2, "x", ""), false},
+	} {
+		for range 20 { // maps have another order each time
+			name := nameOf("", kindNodes, groupOf("n"))
+			planes := map[string]*plane{
+				"a": {id: "a", name: "a", records: map[string]record{name: c.a}},
+				"b": {id: "b", name: "b", records: map[string]record{name: c.b}},
+			}
+			if e := merge(planes)["n"]; e.Two != c.want {
+				t.Fatalf("%+v, want %t", e, c.want)
+			}
+		}
+	}
+}
+
 func FuzzWhatOthersTellIsRead(f *testing.F) {
 	var p packer
 	here := manyHere(3, 2)

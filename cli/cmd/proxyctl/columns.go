@@ -279,6 +279,8 @@ func stateCell(n api.NodeStatus) cell {
 		c.text += ", drained"
 	case undraining(n):
 		c.text += ", undraining"
+	case n.State == api.Synced && len(n.Problems) > 0: // as with its name
+		c.text += ", " + counted(len(n.Problems), "problem")
 	default:
 		return c
 	}

@@ -924,6 +924,10 @@ type Sighting struct {
 	Requests      uint64 `protobuf:"varint,15,opt,name=requests" json:"requests,omitempty"`
 	Connections   uint64 `protobuf:"varint,16,opt,name=connections" json:"connections,omitempty"`
 	Errors        uint64 `protobuf:"varint,17,opt,name=errors" json:"errors,omitempty"`
+	// Another process of the node, at another control plane, beside which this one spoke: it
+	// said something when that one was known already. Where each of two spoke beside the
+	// other two machines go by one id; of a node that started again one of them is silent.
+	Beside        string `protobuf:"bytes,18,opt,name=beside" json:"beside,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1075,6 +1079,13 @@ func (x *Sighting) GetErrors() uint64 {
 		return x.Errors
 	}
 	return 0
+}
+
+func (x *Sighting) GetBeside() string {
+	if x != nil {
+		return x.Beside
+	}
+	return ""
 }
 
 // VipSightingsRecord is what some of the nodes that are connected to a control plane report
@@ -1257,7 +1268,7 @@ const file_fleet_v1_store_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05build\x18\x02 \x01(\tR\x05build\";\n" +
 	"\x0fSightingsRecord\x12(\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x12.fleet.v1.SightingR\x05nodes\"\x83\x05\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x12.fleet.v1.SightingR\x05nodes\"\x9b\x05\n" +
 	"\bSighting\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x14\n" +
@@ -1277,7 +1288,8 @@ const file_fleet_v1_store_proto_rawDesc = "" +
 	"\x0euptime_seconds\x18\x0e \x01(\x04R\ruptimeSeconds\x12\x1a\n" +
 	"\brequests\x18\x0f \x01(\x04R\brequests\x12 \n" +
 	"\vconnections\x18\x10 \x01(\x04R\vconnections\x12\x16\n" +
-	"\x06errors\x18\x11 \x01(\x04R\x06errors\"B\n" +
+	"\x06errors\x18\x11 \x01(\x04R\x06errors\x12\x16\n" +
+	"\x06beside\x18\x12 \x01(\tR\x06beside\"B\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
