@@ -37,7 +37,9 @@ func TestAFleetThatLostItsEtcdComesBackFromANode(t *testing.T) {
 	if status != 0 || !strings.Contains(stderr, before.Digest) {
 		t.Fatalf("export: %d\n%s", status, stderr)
 	}
-	stdout, stderr := ctl(t, f, 0, "restore", "-f", file, "-m", "etcd was lost", "--wait")
+	_, refused := ctl(t, f, 1, "restore", "-f", file)
+	mentions(t, refused, "1 resource would be deleted", "Route/tried", "nothing was changed")
+	stdout, stderr := ctl(t, f, 0, "restore", "-f", file, "-m", "etcd was lost", "--yes", "--wait")
 	mentions(t, stdout, "Route/tried deleted", "Certificate/site created")
 	mentions(t, stderr, "all 2 nodes are in sync")
 	if pair.Leaks([]byte(stdout + stderr)) {

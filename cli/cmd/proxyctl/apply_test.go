@@ -34,7 +34,12 @@ func TestRestoreDeletesWhatItsFilesDoNotName(t *testing.T) {
 	file := sh.file("fleet.yaml", "kind: Route\nname: alone\nspec: {respond: {status: 200}}\n")
 	dry := sh.must("restore", "-f", file, "--dry-run")
 	contains(t, dry, "Route/alone created", "Upstream/api-v1 deleted", "dry run: nothing was changed; after revision 1")
-	contains(t, sh.must("restore", "-f", file, "-m", "etcd was lost"), "Listener/web deleted", "revision 2 (1 created, 9 deleted)")
+	contains(t, sh.fails(statusFailed, "restore", "-f", file), "9 resources would be deleted, which the files do not name; nothing was changed:\n",
+		"  Listener/web\n", "--yes does it")
+	if sh.server.Revision() != 1 {
+		t.Fatalf("revision %d, want 1", sh.server.Revision())
+	}
+	contains(t, sh.must("restore", "-f", file, "-m", "etcd was lost", "--yes"), "Listener/web deleted", "revision 2 (1 created, 9 deleted)")
 	if got := sh.must("get", "all", "-o", "name"); strings.TrimSpace(got) != "route/alone" {
 		t.Errorf("left: %s", got)
 	}
@@ -42,6 +47,28 @@ func TestRestoreDeletesWhatItsFilesDoNotName(t *testing.T) {
 	bad := sh.file("bad.yaml", "kind: Route\nname: alone\nspec: {forward: [{upstream: api-v1}]}\n")
 	contains(t, sh.fails(statusFailed, "restore", "-f", bad), "bad.yaml:3: Route/alone: spec.forward[0].upstream", "nothing was changed")
 	contains(t, sh.fails(statusWrongUse, "restore"), "expected -f FILE")
+}
+
+// TestRestoreDeletesNothingThatItDidNotTell: what was made since it looked is not named by its
+// files either.
+func TestRestoreDeletesNothingThatItDidNotTell(t *testing.T) {
+	sh := newShell(t)
+	file := sh.file("fleet.yaml", "kind: Route\nname: alone\nspec: {respond: {status: 200}}\n")
+	sh.must("restore", "-f", file)
+	again := sh.file("again.yaml", "kind: Route\nname: alone\nspec: {respond: {status: 204}}\n")
+	asked := 0
+	sh.server.Before(func(r *http.Request) *api.Error {
+		if r.URL.Path == api.PathRestore {
+			if asked++; asked == 2 {
+				sh.must("apply", "-f", sh.file("more.yaml", "kind: Route\nname: more\nspec: {match: {path: {exact: /more}}, respond: {status: 200}}\n"))
+			}
+		}
+		return nil
+	})
+	contains(t, sh.fails(statusFailed, "restore", "-f", again), "it was changed since")
+	if asked != 2 || !strings.Contains(sh.must("get", "all", "-o", "name"), "route/more") {
+		t.Errorf("asked %d times, left: %s", asked, sh.must("get", "all", "-o", "name"))
+	}
 }
 
 func TestApplyDryRunChangesNothing(t *testing.T) {
