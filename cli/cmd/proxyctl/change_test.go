@@ -181,6 +181,30 @@ func TestWhyATextWasRefusedIsToldWhereNobodyLooksAtIt(t *testing.T) {
 	contains(t, got, "Route/old-home: spec.redirect.status: got 999", "error: Route/old-home: not changed: refused: 1 problem; nothing was changed; the refused text is in ")
 }
 
+// TestAnEditorThatNeverMakesATextGoodEnds: a script changes it each time, and nobody looks.
+func TestAnEditorThatNeverMakesATextGoodEnds(t *testing.T) {
+	sh := withFleet(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	for _, c := range []struct {
+		takes time.Duration
+		most  int
+	}{{0, 2 * maxHasty}, {hasty, 2 * maxEdits}} {
+		edits := 0
+		sh.editor = func(text string) string {
+			edits++
+			sh.later += c.takes
+			if edits > c.most {
+				t.Fatalf("it is opened the %dth time", edits)
+			}
+			return strings.Replace(text, "status: 301", "status: 999", 1) + "# again\n"
+		}
+		contains(t, sh.fails(statusFailed, "edit", "route/old-home"), "spec.redirect.status: got 999", "not changed: refused", "the refused text is in ")
+		if c.takes > 0 && edits < maxEdits {
+			t.Errorf("of an editor that takes %v it ends after %d", c.takes, edits)
+		}
+	}
+}
+
 func TestAnEditorThatFailsLeavesAFileOnlyWhereItChangedIt(t *testing.T) {
 	sh := withFleet(t)
 	dir := t.TempDir()

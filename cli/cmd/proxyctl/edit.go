@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +30,8 @@ func (a *app) editCommand() *cobra.Command {
 		Long: `Change a resource in an editor: that of VISUAL or EDITOR, else vi (notepad on
 Windows), with the words that the variable has behind its name. A refused text is
 opened again with the problems on top; saving it unchanged ends the command. A text
-that was changed and not applied is kept in its file.`,
+that was changed and not applied is kept in its file, and so is one that a script
+changes again and again, and that stays refused.`,
 		Example: `  proxyctl edit route/api
   EDITOR="code --wait" proxyctl edit upstream front --wait`,
 		Args:              takes(1, 2),
@@ -53,6 +55,16 @@ that was changed and not applied is kept in its file.`,
 	return cmd
 }
 
+const (
+	// hasty is how soon nobody has read what an editor shows and written something else.
+	hasty = time.Second
+	// maxHasty is how many refused texts of such an editor in a row are enough: it changes
+	// each, and none is better than the one before.
+	maxHasty = 5
+	// maxEdits bounds them all: a script may be slow.
+	maxEdits = 100
+)
+
 // edit opens the resource, and again as long as the text is refused and changes.
 func (a *app) edit(ctx context.Context, c *client.Client, o object, flags writeFlags) error {
 	text, tag, err := getText(ctx, c, o)
@@ -67,8 +79,12 @@ func (a *app) edit(ctx context.Context, c *client.Client, o object, flags writeF
 	top := []string{"Save and leave to change " + o.String() + ". An empty text changes nothing."}
 	last := text
 	var refused *api.Error // the last time
-	for {
+	for inVain, inHaste := 1, 0; ; inVain++ {
+		begun := a.now()
 		edited, err := a.editOnce(ctx, file, top, last)
+		if inHaste++; a.now().Sub(begun) >= hasty {
+			inHaste = 0
+		}
 		switch {
 		case err != nil:
 			return leftBehind(err, file, text)
@@ -76,8 +92,7 @@ func (a *app) edit(ctx context.Context, c *client.Client, o object, flags writeF
 			a.note("%s: nothing to change", o)
 			return os.Remove(file)
 		case bytes.Equal(edited, last):
-			// An editor that nobody looks at has shown the problems to nobody.
-			return fmt.Errorf("%s: not changed: %w; the refused text is in %s", o, refused, file)
+			return givenUp(o, refused, file)
 		}
 		last = edited
 		report, err := a.putText(ctx, c, o, edited, flags)
@@ -88,11 +103,20 @@ func (a *app) edit(ctx context.Context, c *client.Client, o object, flags writeF
 		case err == nil:
 			return errors.Join(os.Remove(file), report())
 		case errors.As(err, &refused) && (refused.Type == api.TypeInvalid || refused.Type == api.TypeMalformed):
+			if inHaste == maxHasty || inVain == maxEdits {
+				return givenUp(o, refused, file)
+			}
 			top = problemComments(refused)
 		default:
 			return leftBehind(err, file, text)
 		}
 	}
+}
+
+// givenUp ends edit with a text that is refused, and why: an editor that nobody looks at has
+// shown the problems to nobody.
+func givenUp(o object, refused *api.Error, file string) error {
+	return fmt.Errorf("%s: not changed: %w; the refused text is in %s", o, refused, file)
 }
 
 // leftBehind ends edit with a failure. The file stays if anything was changed in it.

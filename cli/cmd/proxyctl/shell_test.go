@@ -33,6 +33,7 @@ type shell struct {
 	// editorFails is what the editor ends with, after it has saved.
 	editorFails error
 	ctx         context.Context
+	later       time.Duration // than ten minutes behind the first revision
 }
 
 // result is what a command did.
@@ -63,7 +64,7 @@ func (sh *shell) run(args ...string) result {
 		executable:  func() (string, error) { return filepath.Join("bin", "proxyctl"), nil },
 		author:      func() string { return "eve@laptop" },
 		terminal:    func(io.Writer) bool { return sh.terminal },
-		now:         func() time.Time { return sh.server.Start.Add(10 * time.Minute) },
+		now:         func() time.Time { return sh.server.Start.Add(10*time.Minute + sh.later) },
 		zone:        time.UTC,
 		runEditor: func(_ context.Context, _, file string) error {
 			text, err := os.ReadFile(file)
