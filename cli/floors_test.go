@@ -13,7 +13,6 @@ func TestImportsGoStrictlyDown(t *testing.T) {
 	floorstest.Check(t, floorstest.Module{
 		Name: "cli",
 		Packages: []floorstest.Package{
-			{Dir: "load", Floor: 0},
 			{Dir: "textdiff", Floor: 0, Pure: true},
 			{Dir: "controlplanetest", Floor: 0},
 			{Dir: "client", Floor: 1},

@@ -3,7 +3,6 @@ module github.com/proxyfleet/proxyfleet/cli
 go 1.26.0
 
 require (
-	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/google/go-cmp v0.7.0
 	github.com/proxyfleet/proxyfleet/proto v0.0.0
 	github.com/spf13/cobra v1.10.2

@@ -16,9 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/cli/load"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/attack"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
+	"github.com/proxyfleet/proxyfleet/deployments/e2e/load"
 	"github.com/proxyfleet/proxyfleet/proto/certificate/certificatetest"
 	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )

@@ -13,8 +13,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/proxyfleet/proxyfleet/cli/load"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
+	"github.com/proxyfleet/proxyfleet/deployments/e2e/load"
 )
 
 // othersVariable tells a process of this test that it is the others: clients of a

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/cli/load"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
+	"github.com/proxyfleet/proxyfleet/deployments/e2e/load"
 )
 
 const pingRoute = "kind: Route\nname: ping\nspec: {match: {path: {exact: /ping}}, respond: {status: 200, body: "

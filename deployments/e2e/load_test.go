@@ -4,7 +4,7 @@ import (
 	"context"
 	"testing"
 
-	"github.com/proxyfleet/proxyfleet/cli/load"
+	"github.com/proxyfleet/proxyfleet/deployments/e2e/load"
 )
 
 // runLoad sends until the load is over.

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
-	"github.com/proxyfleet/proxyfleet/cli/load"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
+	"github.com/proxyfleet/proxyfleet/deployments/e2e/load"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 )
 

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/cli/client"
-	"github.com/proxyfleet/proxyfleet/cli/load"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
+	"github.com/proxyfleet/proxyfleet/deployments/e2e/load"
 )
 
 // extraListener is one more listener for the routes of the load.

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/cli/load"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
+	"github.com/proxyfleet/proxyfleet/deployments/e2e/load"
 	"github.com/proxyfleet/proxyfleet/proto/api"
 )
 
