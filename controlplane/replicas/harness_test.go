@@ -158,6 +158,18 @@ func (p *controlPlane) join(id, boot string) *nodes.Link {
 	return link
 }
 
+// two are control planes of which b knows of the node n1 that a has, in a test that runs
+// beside others.
+func two(t *testing.T) (a, b *controlPlane, n1 *nodes.Link) {
+	t.Helper()
+	t.Parallel()
+	f := newFleet(t)
+	a, b = f.open("a"), f.open("b")
+	n1 = a.join("n1", "boot")
+	b.eventually("b knows of a's", b.has("n1", "a"))
+	return a, b, n1
+}
+
 // status is a node as the control plane shows it.
 func (p *controlPlane) status(id string) (api.NodeStatus, bool) {
 	for _, n := range p.nodes.Nodes() {

@@ -100,12 +100,8 @@ func neighbour(id string) string {
 
 // TestAControlPlaneThatIsCutOffIsNotBelieved, and tells all again when it is back.
 func TestAControlPlaneThatIsCutOffIsNotBelieved(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t)
-	a, b := f.open("a"), f.open("b")
-	a.join("n1", "boot")
+	a, b, _ := two(t)
 	b.join("n2", "boot")
-	b.eventually("b knows of a's", b.has("n1", "a"))
 	a.eventually("a knows of b's", a.has("n2", "b"))
 	a.store.cut.Store(true)
 	if err := b.store.EndLease(t.Context(), a.store.lease.Load()); err != nil { // as it will by itself
@@ -123,11 +119,7 @@ func TestAControlPlaneThatIsCutOffIsNotBelieved(t *testing.T) {
 
 // TestAControlPlaneThatCannotTellDoesNotKeepItsLease: others would believe what is old.
 func TestAControlPlaneThatCannotTellDoesNotKeepItsLease(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t)
-	a, b := f.open("a"), f.open("b")
-	a.join("n1", "boot")
-	b.eventually("b knows of a's", b.has("n1", "a"))
+	a, b, _ := two(t)
 	a.store.mute.Store(true)
 	a.join("n2", "boot")
 	failures := func(more uint64) func() bool {
@@ -150,13 +142,9 @@ func TestAControlPlaneThatCannotTellDoesNotKeepItsLease(t *testing.T) {
 // TestWhatIsGoneFromEtcdIsToldAgain, as where that was put back from a backup, without a change
 // of any node.
 func TestWhatIsGoneFromEtcdIsToldAgain(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t)
-	a, b := f.open("a"), f.open("b")
-	a.join("n1", "boot")
-	b.eventually("b knows of a's", b.has("n1", "a"))
+	a, b, _ := two(t)
 	name := nameOf(a.replicas.me, kindNodes, groupOf("n1"))
-	if _, err := client.Delete(t.Context(), f.prefix+"replicas/"+name); err != nil {
+	if _, err := client.Delete(t.Context(), a.prefix+"replicas/"+name); err != nil {
 		t.Fatal(err)
 	}
 	b.eventually("b knows of a's again", func() bool {
@@ -168,53 +156,41 @@ func TestWhatIsGoneFromEtcdIsToldAgain(t *testing.T) {
 // TestWhatWasNotToldIsTakenBack: a write of which no answer came may take place after all, and
 // tell of a node that has left since.
 func TestWhatWasNotToldIsTakenBack(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t)
-	a, b := f.open("a"), f.open("b")
-	a.join("n", "boot")
-	b.eventually("b knows of a's", b.has("n", "a"))
+	a, b, _ := two(t)
 	var p packer
 	ghost := manyHere(1, 0)
 	record, err := p.sightings(ghost)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Put(t.Context(), f.prefix+"replicas/"+nameOf(a.replicas.me, kindNodes, groupOf(ghost[0].ID)), string(record)); err != nil {
+	if _, err := client.Put(t.Context(), a.prefix+"replicas/"+nameOf(a.replicas.me, kindNodes, groupOf(ghost[0].ID)), string(record)); err != nil {
 		t.Fatal(err)
 	}
 	b.eventually("b is not told of what is not there", func() bool {
 		s, _ := b.status(ghost[0].ID)
 		told, err := b.store.AllTold(t.Context(), nil)
-		return err == nil && !s.Connected && len(told) == 3 && b.has("n", "a")()
+		return err == nil && !s.Connected && len(told) == 3 && b.has("n1", "a")()
 	})
 }
 
 // TestTwoControlPlanesOfOneNameAreTwo, as where a machine was copied.
 func TestTwoControlPlanesOfOneNameAreTwo(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t)
-	a, c := f.open("a"), f.open("c")
-	a.join("n1", "boot")
-	c.eventually("the nodes of the one are known", c.has("n1", "a"))
-	again := f.open("a")
+	a, b, _ := two(t)
+	again := a.open("a")
 	again.join("n2", "boot")
-	c.eventually("and those of the other", c.has("n2", "a"))
-	c.eventually("and of both", c.has("n1", "a"))
+	b.eventually("those of the other are known", b.has("n2", "a"))
+	b.eventually("and of both", b.has("n1", "a"))
 	again.eventually("each knows of the other", again.has("n1", "a"))
 }
 
 // TestAControlPlaneThatWasKilledIsGoneOnceItIsThereAgain: its nodes may be anywhere.
 func TestAControlPlaneThatWasKilledIsGoneOnceItIsThereAgain(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t)
-	a, c := f.open("a"), f.open("c")
-	a.join("n1", "boot")
-	c.eventually("its node is known", c.has("n1", "a"))
+	a, b, _ := two(t)
 	a.store.cut.Store(true) // it says no word any more
 	a.stop()
 	began := time.Now()
-	again := f.open("a")
-	c.eventually("its node is not counted on", c.lacks("n1"))
+	again := a.open("a")
+	b.eventually("its node is not counted on", b.lacks("n1"))
 	if took := time.Since(began); took >= leaseTTL {
 		t.Errorf("it took %v, as its lease", took)
 	}
@@ -222,7 +198,7 @@ func TestAControlPlaneThatWasKilledIsGoneOnceItIsThereAgain(t *testing.T) {
 		t.Error("it takes the nodes of before for its own")
 	}
 	again.join("n1", "boot")
-	c.eventually("its node is back", c.has("n1", "a"))
+	b.eventually("its node is back", b.has("n1", "a"))
 }
 
 // TestARecordThatCannotBeReadHarmsNothing: it is of a newer build, or damaged.
@@ -241,11 +217,7 @@ func TestARecordThatCannotBeReadHarmsNothing(t *testing.T) {
 
 // TestQuietNodesWriteNothing: that a control plane is there its lease says.
 func TestQuietNodesWriteNothing(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t)
-	a, b := f.open("a"), f.open("b")
-	link := a.join("n", "boot")
-	b.eventually("b knows of a's", b.has("n", "a"))
+	a, b, link := two(t)
 	var before Counters
 	a.eventually("all is told", func() bool {
 		same := a.replicas.Counters().Writes == before.Writes && before.Writes > 0
@@ -256,7 +228,10 @@ func TestQuietNodesWriteNothing(t *testing.T) {
 	for i := range 5 {
 		link.Heard(nil, &fleetv1.Status{Requests: uint64(i), Connections: uint64(i)})
 		if i == 0 { // its first is news
-			b.eventually("b knows it", func() bool { s, _ := b.status("n"); return a.replicas.Counters().Writes > before.Writes && s.Connected })
+			b.eventually("b knows it", func() bool {
+				s, _ := b.status("n1")
+				return a.replicas.Counters().Writes > before.Writes && s.Connected
+			})
 			before = a.replicas.Counters()
 		}
 	}
