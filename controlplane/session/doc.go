@@ -11,7 +11,8 @@
 // A session lives as long as one stream. It knows what the node runs (from its
 // Hello and its Acks), what is wanted of it, and the one update that the node
 // has not answered yet. There is no queue: while an update is unanswered, only
-// the newest wanted version is remembered, and it is sent when the answer comes.
+// the newest wanted version is remembered, and it is sent when the answer comes; or at
+// once, in place of an update that waits to be sent.
 //
 // # Invariants
 //

@@ -14,7 +14,8 @@ import (
 
 // TestSessionsAnswerAsTheScriptsSay runs testdata/*.txt. A line is a command, and what follows "=>"
 // is what the session must answer: "send BASE TARGET" or "-", and its state. "want"
-// and "send" say "accepted" when the epoch is.
+// and "send" say "accepted" when the epoch is; "want" says "unsent" when nothing of the update
+// in flight was sent.
 // Versions are written epoch/revision/content, "none" is no version; a base is
 // written as content, "whole" when it is empty.
 func TestSessionsAnswerAsTheScriptsSay(t *testing.T) {
@@ -86,6 +87,7 @@ func parseInput(words []string, names map[tree.Hash]string) (Input, error) {
 	}
 	in.Version = v
 	in.Accepted = in.Kind == Want && len(words) == 3 && words[2] == "accepted"
+	in.Unsent = in.Kind == Want && len(words) == 3 && words[2] == "unsent"
 	if in.Kind == Nack {
 		if len(words) != 3 {
 			return in, fmt.Errorf("nack: no reason")
@@ -158,10 +160,10 @@ func FuzzStep(f *testing.F) {
 				v = tree.Version{}
 			}
 			before := s.InFlight()
-			in := Input{Kind: InputKind(script[0] % 7), Version: v, Reason: Reason(script[2] % 5), Accepted: script[2]&0x80 != 0}
+			in := Input{Kind: InputKind(script[0] % 7), Version: v, Reason: Reason(script[2] % 5), Accepted: script[2]&0x80 != 0, Unsent: script[2]&0x40 != 0}
 			a, _ := s.Step(in)
 			if a.Send {
-				answered := (in.Kind == Ack || in.Kind == Nack) && in.Version == before
+				answered := (in.Kind == Ack || in.Kind == Nack) && in.Version == before || in.Kind == Want && in.Unsent
 				if !before.IsZero() && !answered {
 					t.Fatalf("%+v sent %v while %v is unanswered", in, a.Target, before)
 				}

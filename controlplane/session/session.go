@@ -77,6 +77,8 @@ type Input struct {
 	Version  tree.Version
 	Reason   Reason // of a Nack
 	Accepted bool   // of a Want: the version's epoch is accepted
+	// Unsent of a Want: the update in flight waits, and nothing of it was sent.
+	Unsent bool
 }
 
 // Action is what to do after an Input: send the update from Base to Target, or
@@ -143,7 +145,7 @@ func (s *Session) Step(in Input) (Action, Outcome) {
 	case Hello:
 		return s.hello(in.Version)
 	case Want:
-		return s.want(in.Version, in.Accepted)
+		return s.want(in.Version, in.Accepted, in.Unsent)
 	case Ack:
 		return s.ack(in.Version)
 	case Nack:
@@ -164,10 +166,13 @@ func (s *Session) hello(running tree.Version) (Action, Outcome) {
 	return s.next(), Taken
 }
 
-func (s *Session) want(v tree.Version, accepted bool) (Action, Outcome) {
+func (s *Session) want(v tree.Version, accepted, unsent bool) (Action, Outcome) {
 	s.wanted, s.accepted = v, accepted
-	if s.state == AwaitingHello || s.state == InFlight {
+	switch {
+	case s.state == AwaitingHello || s.state == InFlight && !unsent:
 		return Action{}, Taken
+	case s.state == InFlight && s.whole:
+		return s.resend(), Taken
 	}
 	return s.next(), Taken
 }
@@ -230,14 +235,7 @@ func (s *Session) nackInFlight(v tree.Version, reason Reason) Action {
 			s.refuse(v)
 			return s.next()
 		}
-		// What the node runs is not what we think, so even a wanted version
-		// that equals it is sent, unless it was refused.
-		if s.wanted.IsZero() || s.isRefused(s.wanted) {
-			return s.next()
-		}
-		a := s.send(tree.Hash{}, s.wanted)
-		s.whole = true
-		return a
+		return s.resend()
 	default:
 		s.refuse(v)
 		return s.next()
@@ -266,6 +264,17 @@ func (s *Session) send(base tree.Hash, target tree.Version) Action {
 	s.state, s.inFlight, s.whole = InFlight, target, false
 	s.sentAccepted = s.accepted
 	return Action{Send: true, Base: base, Target: target, Accepted: s.accepted}
+}
+
+// resend sends what is wanted as a whole. What the node runs is not what we think, so even a
+// wanted version that equals it is sent, unless it was refused.
+func (s *Session) resend() Action {
+	if s.wanted.IsZero() || s.isRefused(s.wanted) {
+		return s.next()
+	}
+	a := s.send(tree.Hash{}, s.wanted)
+	s.whole = true
+	return a
 }
 
 func (s *Session) refuse(v tree.Version) {

@@ -77,7 +77,11 @@ func (w *world) change() {
 	w.wanted = tree.Version{Epoch: 1, Revision: w.revision, Root: tree.Sum(content)}
 	w.accepted = w.rng.IntN(4) == 0
 	w.held = map[tree.Version]bool{} // something else was wanted in between
-	w.serve(Input{Kind: Want, Version: w.wanted, Accepted: w.accepted})
+	in := Input{Kind: Want, Version: w.wanted, Accepted: w.accepted}
+	if len(w.toNode) > 0 && w.rng.IntN(4) == 0 { // it waits, and is not sent any more
+		w.toNode, w.inFlight, in.Unsent = nil, 0, true
+	}
+	w.serve(in)
 }
 
 // connect begins a new stream: nothing of the old one is left.

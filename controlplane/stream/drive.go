@@ -200,6 +200,7 @@ func (d *driver) turn(ctx context.Context) (over bool, err error) {
 		d.want(ctx)
 		return false, nil
 	case m := <-d.in:
+		d.want(ctx) // what follows an answer is the newest
 		return false, d.answered(ctx, m)
 	case token <- struct{}{}:
 		d.token, d.waiting = token, false
@@ -243,7 +244,11 @@ func (d *driver) want(ctx context.Context) {
 		return
 	}
 	d.wanted = next
-	d.step(ctx, session.Input{Kind: session.Want, Version: next.Version, Accepted: next.Accepted}, nil)
+	// What waits for its turn is not sent when it is not wanted any more: of a thousand nodes
+	// that wait each would get another whole configuration, which is encoded for it alone.
+	unsent := d.waiting
+	d.waiting = false
+	d.step(ctx, session.Input{Kind: session.Want, Version: next.Version, Accepted: next.Accepted, Unsent: unsent}, nil)
 }
 
 // step gives the session an input and begins what it asks for. If the input was

@@ -313,8 +313,14 @@ func TestWholesAreAdmittedFourAtATime(t *testing.T) {
 			t.Fatal("sent without admission")
 		}
 	}
+	// What waits is not sent when it is not wanted any more.
+	newer := m.commit(config(t, 3, 81))
+	eventually(t, "the newer one waits", func() bool { return p.server.Counters().Updates == 2 })
 	<-p.server.whole
 	u, _ := raw.update()
+	if u.GetTarget().GetRevision() != newer || len(u.GetBase()) > 0 {
+		t.Errorf("sent %v", u.GetTarget())
+	}
 	raw.ack(u.GetTarget())
 	eventually(t, "the token is back", func() bool { return len(p.server.whole) == maxWhole-1 })
 	// A node that goes away while it waits, or holds a token, keeps none.
