@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -72,6 +73,43 @@ func eachRequest(t *testing.T, open func() *Store, call func(s *Store, failed fu
 		if n == mostRequests {
 			t.Fatalf("more than %d requests", n)
 		}
+	}
+}
+
+// TestWhoReadsTheHistoryKeepsNobodyFromTheHead, which all nodes wait for.
+func TestWhoReadsTheHistoryKeepsNobodyFromTheHead(t *testing.T) {
+	prefix := newPrefix(t)
+	writer := open(t, prefix, nil)
+	first := commit(t, writer, current(t, writer), routes(tree.Tree{}, 20, "first"))
+	head := commit(t, writer, first, routes(first.Tree, 20, "second"))
+	began, goOn := make(chan struct{}), make(chan struct{})
+	hook := &hookKV{}
+	reader := open(t, prefix, func(s *setup) { s.hook = hook })
+	var reads atomic.Int64
+	hook.before = func(hookedTxn) error {
+		if reads.Add(1) == 2 { // behind the change record the tree
+			close(began)
+			<-goOn
+		}
+		return nil
+	}
+	read := make(chan error, 1)
+	go func() {
+		at, _, err := reader.At(t.Context(), 1)
+		if err == nil && at.Root() != first.Root() {
+			err = errors.New("another tree")
+		}
+		read <- err
+	}()
+	<-began
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if now, err := reader.Current(ctx); err != nil || now.Root() != head.Root() {
+		t.Errorf("revision %d, %v", now.Revision, err)
+	}
+	close(goOn)
+	if err := <-read; err != nil {
+		t.Error(err)
 	}
 }
 

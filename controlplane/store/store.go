@@ -126,9 +126,10 @@ type Store struct {
 	outcomeTimeout time.Duration
 	refusals       wakeup.Signal // there was one
 
-	// loading holds a token while somebody reads a tree, so that several readers
-	// of a new head fetch it once.
-	loading chan struct{}
+	// loading holds a token while somebody reads the tree of the head, so that several
+	// readers of a new one fetch it once; browsing while somebody reads one of the history,
+	// for which nobody waits who wants the head.
+	loading, browsing chan struct{}
 
 	mu      sync.Mutex
 	cluster uint64    // guarded by mu: etcd's id, of the epoch that is known
@@ -179,6 +180,7 @@ func Open(ctx context.Context, client *clientv3.Client, o Options) (*Store, erro
 		outcomeTimeout: outcomeTimeout,
 		refusals:       wakeup.NewSignal(),
 		loading:        make(chan struct{}, 1),
+		browsing:       make(chan struct{}, 1),
 		moved:          make(chan struct{}),
 	}
 	if err := s.establish(ctx); err != nil {
@@ -270,14 +272,19 @@ func headOf(r *clientv3.TxnResponse) (headRead, error) {
 	return h, nil
 }
 
-// load reads a tree, one caller at a time. What is kept is there for the next.
+// load reads a tree, one caller at a time of those that keep it, and one of the others. What
+// is kept is there for the next.
 func (s *Store) load(ctx context.Context, root tree.Hash, keep bool) (tree.Tree, error) {
 	if t := s.newest(); t.Root() == root {
 		return t, nil
 	}
+	turn := s.browsing
+	if keep {
+		turn = s.loading
+	}
 	select {
-	case s.loading <- struct{}{}:
-		defer func() { <-s.loading }()
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
 	case <-ctx.Done():
 		return tree.Tree{}, context.Cause(ctx)
 	}
