@@ -33,15 +33,30 @@ func (p *Publisher) keep(k *kept) {
 	p.kept = slices.Insert(p.kept, 0, k)
 }
 
-// loadHistory finds the versions before head, so that nodes that were there
-// before this process get deltas, and unchanged ones nothing. Without the
-// history they get whole configurations, which is right, only dearer.
+// loadHistory finds the versions before head, or before those that are kept, so that nodes
+// that were there before this process get deltas, and unchanged ones nothing. Without the
+// history they get whole configurations, which is right, only dearer; so it is tried again
+// until it was read once. The caller holds the lock.
 func (p *Publisher) loadHistory(ctx context.Context, head tree.Version) {
-	changes, err := p.c.Store.History(ctx, head.Revision, keptVersions-1)
+	if p.pastRead {
+		return
+	}
+	p.mu.Lock()
+	before, room := head.Revision, keptVersions-1
+	if n := len(p.kept); n > 0 {
+		before, room = p.kept[n-1].version.Revision, keptVersions-n
+	}
+	p.mu.Unlock()
+	if before == 0 || room == 0 {
+		p.pastRead = true
+		return
+	}
+	changes, err := p.c.Store.History(ctx, before, room)
 	if err != nil {
 		p.log.Warn("publish: history not read; nodes that are behind get whole configurations", "error", err)
 		return
 	}
+	p.pastRead = true
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range changes {

@@ -83,6 +83,7 @@ type Publisher struct {
 
 	// refreshing holds a token while somebody reads the head: see lock.
 	refreshing chan struct{}
+	pastRead   bool      // loadHistory has done its work; owned by who has that token
 	news       bell.Bell // of what is wanted
 
 	// guarded by mu
@@ -185,7 +186,11 @@ func (p *Publisher) refresh(ctx context.Context) error {
 	if v.Epoch == was.Epoch && head.Accepted && !was.Accepted {
 		p.accept(v.Epoch)
 	}
-	if v == was.Version || p.knownBad(v) {
+	if v == was.Version {
+		p.loadHistory(ctx, v)
+		return nil
+	}
+	if p.knownBad(v) {
 		return nil
 	}
 	if v.Epoch < was.Epoch || v.Epoch == was.Epoch && v.Revision <= was.Revision {
@@ -203,9 +208,7 @@ func (p *Publisher) refresh(ctx context.Context) error {
 		p.refuse(v, problems)
 		return nil
 	}
-	if was.IsZero() {
-		p.loadHistory(ctx, v)
-	}
+	p.loadHistory(ctx, v)
 	p.publish(Published{Version: v, Tree: head.Tree, At: p.c.Now(), Accepted: head.Accepted}, begin)
 	return nil
 }

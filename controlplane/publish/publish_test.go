@@ -189,6 +189,34 @@ func TestStoreThatDoesNotAnswerIsAskedAgain(t *testing.T) {
 	})
 }
 
+// TestTheHistoryIsReadThoughItCouldNotBeAtFirst: nodes that are behind get differences.
+func TestTheHistoryIsReadThoughItCouldNotBeAtFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := grown(t, 4)
+		h.failPast = errors.New("no answer")
+		p := start(t, h)
+		synctest.Wait()
+		h.commit(config(t, 2, 2000))
+		time.Sleep(time.Second)
+		if _, ok := p.Base(t.Context(), h.versions[2].Tree.Root()); ok || p.Wanted().Revision != 5 {
+			t.Fatalf("the history was read: %t, wanted %v", ok, p.Wanted().Version)
+		}
+		h.set(func() {
+			h.failPast = nil
+			h.head.Ring()
+		})
+		time.Sleep(time.Second)
+		for _, v := range h.versions[1:] {
+			if _, ok := p.Base(t.Context(), v.Tree.Root()); !ok {
+				t.Errorf("revision %d is no base", v.Revision)
+			}
+		}
+		if len(p.kept) != 5 {
+			t.Errorf("%d versions are kept", len(p.kept))
+		}
+	})
+}
+
 func TestLastSixteenVersionsAreBases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistory()
