@@ -32,12 +32,12 @@ type Collected struct {
 // any more; while etcd's space is short, those too that are young. Any replica may
 // call it at any time, also several at once; every CollectInterval is enough where
 // space is not short. If anything that should be reachable is missing it deletes
-// nothing and returns ErrDamaged.
+// nothing and returns ErrDamaged; ErrFull: etcd is, and none can begin.
 func (s *Store) CollectGarbage(ctx context.Context) (Collected, error) {
 	var c Collected
 	err := s.collect(ctx, &c)
 	if err != nil {
-		err = fmt.Errorf("store: garbage collection: %w", err)
+		err = fmt.Errorf("store: garbage collection: %w", full(err))
 	}
 	s.log.Info("store: garbage collected", "changes", c.Changes, "blobs", c.Blobs,
 		"reachable", c.Reachable, "young", c.Young, "error", err)

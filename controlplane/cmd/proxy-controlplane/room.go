@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -82,6 +83,10 @@ func (r *room) look(ctx context.Context) {
 		r.compact(ctx) // else no collection can begin
 	}
 	collected, err := r.store.CollectGarbage(ctx)
+	if short && r.reclaim != nil && errors.Is(err, store.ErrFull) {
+		r.compact(ctx) // it ran full since it was asked, or says so later than it refuses
+		collected, err = r.store.CollectGarbage(ctx)
+	}
 	r.metrics.garbage(collected, err)
 	if err != nil && ctx.Err() == nil {
 		r.logger.Warn("garbage: not collected", "error", err, "retry_in", garbageEvery)

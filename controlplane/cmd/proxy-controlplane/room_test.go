@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ type shelf struct {
 
 	mu    sync.Mutex
 	space store.Space // guarded by mu
+	full  bool        // guarded by mu: and the space does not say so
 	did   []string    // guarded by mu
 }
 
@@ -43,8 +45,8 @@ func (s *shelf) CollectGarbage(context.Context) (store.Collected, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.did = append(s.did, "collect")
-	if s.space.Full {
-		return store.Collected{}, errors.New("no room to begin")
+	if s.space.Full || s.full {
+		return store.Collected{}, fmt.Errorf("no room to begin: %w", store.ErrFull)
 	}
 	s.space.InUse, s.space.Refused = s.space.Quota/8, false
 	return store.Collected{}, nil
@@ -54,7 +56,7 @@ func (s *shelf) reclaim(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.did = append(s.did, "compact")
-	s.space.Full = false
+	s.space.Full, s.full = false, false
 	return nil
 }
 
@@ -64,6 +66,7 @@ func TestRoomIsMadeWhenItIsShort(t *testing.T) {
 	short, full := store.Space{InUse: quota - 1, Quota: quota}, store.Space{InUse: quota, Quota: quota, Full: true}
 	for name, test := range map[string]struct {
 		space  store.Space
+		full   bool // and does not say so
 		others bool // whose etcd it is
 		does   []string
 		says   string // at the end
@@ -71,6 +74,7 @@ func TestRoomIsMadeWhenItIsShort(t *testing.T) {
 		"there is room":             {space: store.Space{InUse: 1, Quota: quota}},
 		"short":                     {space: short, does: []string{"collect", "compact"}},
 		"full":                      {space: full, does: []string{"compact", "collect", "compact"}},
+		"full, and says so later":   {space: short, full: true, does: []string{"collect", "compact", "collect", "compact"}},
 		"short, the etcd of others": {space: short, others: true, does: []string{"collect"}},
 		"full, the etcd of others":  {space: full, others: true, does: []string{"collect"}, says: "etcdctl alarm disarm"},
 		"no quota is told":          {space: store.Space{InUse: quota}},
@@ -78,7 +82,7 @@ func TestRoomIsMadeWhenItIsShort(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
-				s := &shelf{space: test.space}
+				s := &shelf{space: test.space, full: test.full}
 				r := &room{store: s, reclaim: s.reclaim, metrics: newMetrics(api.Build{}), logger: slog.New(slog.DiscardHandler)}
 				if test.others {
 					r.reclaim = nil
