@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/storage/backend"
+
+	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
 // defragFraction is the part of the file that must be free for it to be written anew:
@@ -35,16 +39,16 @@ func (e *Etcd) reclaim(ctx context.Context) error {
 	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 		return err
 	}
-	backend, full := e.etcd.Server.Backend(), e.alarms()
-	// What was compacted just now does not all count as free yet.
-	size := backend.Size()
-	if len(full) > 0 || size >= e.quota || size-backend.SizeInUse() >= size/defragFraction {
+	db, full := e.etcd.Server.Backend(), e.alarms()
+	settle(ctx, db)
+	size := db.Size()
+	if len(full) > 0 || size >= e.quota || size-db.SizeInUse() >= size/defragFraction {
 		if err := e.etcd.Server.Defragment(); err != nil {
 			return err
 		}
 	}
-	if backend.Size() >= e.quota {
-		return fmt.Errorf("%d bytes are in use, and the quota is %d", backend.SizeInUse(), e.quota)
+	if db.Size() >= e.quota {
+		return fmt.Errorf("%d bytes are in use, and the quota is %d", db.SizeInUse(), e.quota)
 	}
 	for _, alarm := range full {
 		if _, err := e.client.AlarmDisarm(ctx, &clientv3.AlarmMember{MemberID: alarm.GetMemberID(), Alarm: alarm.GetAlarm()}); err != nil {
@@ -52,6 +56,25 @@ func (e *Etcd) reclaim(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+const (
+	// settles is how many commits it takes until what was compacted counts as free: one
+	// writes it, one more finds that nobody reads what it took the place of, and one is spare.
+	settles = 3
+	// settleEvery lets those who read come to an end.
+	settleEvery = 20 * time.Millisecond
+)
+
+// settle has what was compacted counted as free. etcd commits by itself only when there is
+// something to write, so that an idle one would call itself full for as long as it is idle.
+func settle(ctx context.Context, b backend.Backend) {
+	for range settles {
+		b.ForceCommit()
+		if !wakeup.After(ctx, settleEvery) {
+			return
+		}
+	}
 }
 
 // alarms are those by which etcd says that it is full, and writes nothing.
