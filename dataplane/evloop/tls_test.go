@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -200,8 +201,10 @@ func TestTheCertificateFollowsTheNameAndTheTable(t *testing.T) {
 	if !bytes.Equal(shown(shop), next.Pair.Leaf.Raw) {
 		t.Error("the old certificate is shown")
 	}
-	if resp, _ := n.ask(kept); resp.StatusCode != 200 {
-		t.Error("a living connection was disturbed")
+	for range 2 {
+		if resp, _ := n.ask(kept); resp.StatusCode != 200 || resp.Close {
+			t.Error("a living connection was disturbed")
+		}
 	}
 }
 
@@ -302,6 +305,13 @@ func TestUpstreamTLSIsVerified(t *testing.T) {
 		Certificates: []tls.Certificate{ca.Pair(securetest.Config{Names: []string{"backend.test"}})},
 		ClientCAs:    clients.Pool(), ClientAuth: tls.VerifyClientCertIfGiven,
 	}
+	speechless := &tls.Config{Certificates: backend.TLS.Certificates} // knows nothing of ALPN
+	backend.TLS.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if slices.Contains(hello.SupportedProtos, "h2") {
+			return speechless, nil
+		}
+		return nil, nil //nolint:nilnil // so crypto/tls has it: the server's own
+	}
 	backend.StartTLS()
 	defer backend.Close()
 	address := strings.TrimPrefix(backend.URL, "https://")
@@ -313,6 +323,7 @@ func TestUpstreamTLSIsVerified(t *testing.T) {
 		detail string
 	}{
 		{"good", &table.UpstreamTLS{ServerName: "backend.test", CAs: ca.Pool()}, 200, ""},
+		{"HTTP/2 that it does not agree to", &table.UpstreamTLS{ServerName: "backend.test", CAs: ca.Pool()}, 502, "no_http2"},
 		{"another authority", &table.UpstreamTLS{ServerName: "backend.test", CAs: other.Pool()}, 502, "peer_certificate"},
 		{"another name", &table.UpstreamTLS{ServerName: "wrong.test", CAs: ca.Pool()}, 502, "peer_certificate"},
 		{"by address", &table.UpstreamTLS{CAs: ca.Pool()}, 502, "peer_certificate"},
@@ -322,7 +333,7 @@ func TestUpstreamTLSIsVerified(t *testing.T) {
 		}, 200, ""},
 	} {
 		u := newUpstream("u", address)
-		u.TLS = c.tls
+		u.TLS, u.HTTP2 = c.tls, c.detail == "no_http2"
 		n.apply(nil, forwardAll(u))
 		resp := n.get("/")
 		r := n.records.wait(t, i+1)
