@@ -63,6 +63,24 @@ func TestALaterDeadlineDoesNotMoveATimerAndAnEarlierOneDoes(t *testing.T) {
 	}
 }
 
+// TestADeadlineThatHasPassedComesUpAtTheNextTick however long ago it was: timeouts are made
+// shorter under clients that wait.
+func TestADeadlineThatHasPassedComesUpAtTheNextTick(t *testing.T) {
+	for _, ago := range []int64{0, 1, 2, 63, 64, wheelSlots - 1, wheelSlots, wheelSlots + 1, 3*wheelSlots - 1} {
+		var w wheel
+		now := int64(10*wheelSlots+17) * wheelTick
+		w.start(now)
+		k := &link{}
+		w.arm(k, now-ago*wheelTick)
+		if wait := w.wait(now); wait < 0 || wait > wheelTick {
+			t.Errorf("%d ticks ago: it waits for %s", ago, wait)
+		}
+		if w.expire(now+wheelTick) != k {
+			t.Errorf("%d ticks ago: it does not come up", ago)
+		}
+	}
+}
+
 func TestTheWheelNeverWaitsPastATimer(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 6))
 	for range 1000 {
