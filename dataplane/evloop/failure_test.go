@@ -242,6 +242,43 @@ func TestUnderPressureIdleConnectionsGoFirstAndThenWorkIsRefused(t *testing.T) {
 	}
 }
 
+// TestUnderPressureABusyHTTP2ConnectionBeginsNothingNew, and what it has begun goes on.
+func TestUnderPressureABusyHTTP2ConnectionBeginsNothingNew(t *testing.T) {
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	n := startNode(t, 1)
+	n.apply(nil, forwardAll(newUpstream("u", startBackend(t, func(http.ResponseWriter, *http.Request) {
+		close(begun)
+		<-goOn
+	}))))
+	client := n.h2()
+	ask := func(want int) {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodGet, "http://"+n.address+"/", nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		resp, err := client.RoundTrip(req)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if resp.Body.Close(); resp.StatusCode != want || (resp.Header.Get("Retry-After") != "") != (want == 503) {
+			t.Errorf("%d %v, want %d", resp.StatusCode, resp.Header, want)
+		}
+	}
+	var held sync.WaitGroup
+	held.Go(func() { ask(200) })
+	<-begun
+	n.engine.SetPressure(pressure.Critical)
+	ask(503)
+	if r := n.records.wait(t, 1); r.Reason != exchange.ReasonOverload {
+		t.Errorf("reason %s", r.Reason)
+	}
+	close(goOn)
+	held.Wait()
+}
+
 // heldSink lets a test keep a loop from its next turn.
 type heldSink struct {
 	Sink

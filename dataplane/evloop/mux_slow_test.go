@@ -116,6 +116,30 @@ func TestSlowClientsInHTTP2AreToldToBeCalmAndCounted(t *testing.T) {
 	}
 }
 
+// TestAnIdleHTTP2ClientIsSentAwayInTime with a word that says that nothing is lost (RFC 9113
+// section 6.8), whether it has asked for something or not.
+func TestAnIdleHTTP2ClientIsSentAwayInTime(t *testing.T) {
+	const short = 150 * time.Millisecond
+	n := startNode(t, 1)
+	n.apply(func(l *table.Listener) { l.Timeouts.Idle = short }, respondAll())
+	for _, asks := range []bool{false, true} {
+		begin := time.Now()
+		_, f := n.framesTo()
+		if asks {
+			if err := f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: requestBlock("GET"), EndStream: true, EndHeaders: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		goAway, reset, err := endOf(f)
+		if goAway != int(xhttp2.ErrCodeNo) || reset != -1 || err != nil {
+			t.Errorf("asks %t: GOAWAY %d, reset %d, %v", asks, goAway, reset, err)
+		}
+		if took := time.Since(begin); took < short || took > 20*short {
+			t.Errorf("asks %t: it took %s", asks, took)
+		}
+	}
+}
+
 // TestAClientHasTimeToReadFromTheEndOfItsExchange, however long ago bytes of an answer
 // moved: here its request has taken longer than that.
 func TestAClientHasTimeToReadFromTheEndOfItsExchange(t *testing.T) {

@@ -241,3 +241,14 @@ func TestDescriptorsAreLeftToEachLoop(t *testing.T) {
 		t.Errorf("for 32 loops more %d descriptors less", left)
 	}
 }
+
+// TestANodeTakesNoMoreClientsThanItIsTold to, and never more than its descriptors allow.
+func TestANodeTakesNoMoreClientsThanItIsTold(t *testing.T) {
+	var none, few, many ceilings
+	none.begin(0, 1)
+	few.begin(10, 1)
+	many.begin(1<<40, 1)
+	if few.clients.Load() != 10 || few.connections.Load() != none.connections.Load() || many.clients.Load() != none.clients.Load() {
+		t.Errorf("%d clients where 10 are allowed, %d where too many are, %d where nothing is said", few.clients.Load(), many.clients.Load(), none.clients.Load())
+	}
+}

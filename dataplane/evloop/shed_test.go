@@ -112,6 +112,48 @@ func TestAClientThatReadsNothingMakesRoomInTime(t *testing.T) {
 	}
 }
 
+// TestAClientThatLingersEndsInTime, and later if it goes on reading what the kernel has for it:
+// else whoever neither reads nor closes would keep a connection for ever.
+func TestAClientThatLingersEndsInTime(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		unread, reads bool
+		times         int // of lingerTime
+	}{
+		{"nothing to read", false, false, 1},
+		{"who reads nothing", true, false, 2}, // whether something moves is known at the second look
+		{"who reads a part", true, true, 3},
+	} {
+		l := startedLoop(t)
+		d, far := pairedDown(t, l)
+		k := d.link
+		if c.unread {
+			fill(k)
+		}
+		d.refused = true // who may send more
+		l.closeDownAfter(d)
+		for i := range c.times {
+			if k.closed {
+				t.Errorf("%s: closed after %d times", c.name, i)
+				break
+			}
+			if l.now += lingerTime - wheelTick; i == 0 {
+				if l.expire(); k.closed {
+					t.Errorf("%s: closed before its time", c.name)
+				}
+			}
+			if i == 1 && c.reads {
+				_, _ = unix.Read(far, make([]byte, 10))
+			}
+			l.now += 3 * wheelTick
+			l.expire()
+		}
+		if !k.closed {
+			t.Errorf("%s: kept after %d times", c.name, c.times)
+		}
+	}
+}
+
 // fill fills a link's socket, which the link does not know.
 func fill(k *link) {
 	for full := false; !full; {
@@ -176,6 +218,9 @@ func TestNoTurnLooksForRoomForLong(t *testing.T) {
 		l.shed()
 		if closed := before - l.counts.downs; closed > shedLook/shedShare || rounds > clients {
 			t.Fatalf("round %d closed %d clients, %d are left", rounds, closed, l.counts.downs)
+		}
+		if gap := l.shedder.again - l.now; gap != shedEvery*shedLook/clients {
+			t.Fatalf("round %d: the next third is looked at after %s", rounds, time.Duration(gap))
 		}
 		l.endTurn(l.now)
 		l.now = l.shedder.again

@@ -8,7 +8,7 @@ import "testing"
 // he is about to ask.
 func TestTheLongestIdleMakeRoom(t *testing.T) {
 	const now, clients = int64(100) * shedIdle, 2 * shedLeast
-	links := make([]*link, clients+1)
+	links := make([]*link, clients+2)
 	for i := range links[:clients] {
 		k := new(link)
 		// The longest idle stands last; one in two came a moment ago.
@@ -16,6 +16,8 @@ func TestTheLongestIdleMakeRoom(t *testing.T) {
 		links[i] = k
 	}
 	links[clients] = &link{closed: true}
+	links[clients+1] = &link{} // who has begun a request long ago, and is not idle
+	links[clients+1].down = &downstream{link: links[clients+1], headStart: 1}
 	var s shedder
 	if s.due(now, true) || !s.due(now, false) {
 		t.Error("room is made where there is enough, or none where memory runs short")
