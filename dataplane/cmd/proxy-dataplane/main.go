@@ -12,8 +12,10 @@
 //
 //	command, options, gossip   the program's flags, and what they may say
 //	node                       the node: its parts, wired
-//	vips, handover, memory     the node in virtual IPs, in an upgrade, under its limit
-//	upgrade, lint, explain     the other commands; examine and standin are of the last two
+//	vips, handover, memory     the node in virtual IPs (away: why it takes none; viplists: who
+//	                           is expected), in an upgrade, under its limit
+//	upgrade, export            other commands, about a node of this machine
+//	lint, explain              and about files; examine and standin are of these two
 package main
 
 import (
