@@ -117,7 +117,7 @@ func TestALoopWithoutARingIsToldOfOnce(t *testing.T) {
 	var said bytes.Buffer
 	l.id, l.log = 3, slog.New(slog.NewTextHandler(&said, nil))
 	l.engine.ringless = sync.Once{}
-	withoutDescriptors(t, func() {
+	asIfNoneWereLeft(t, func() {
 		l.openRing()
 		l.openRing()
 	})
@@ -144,7 +144,7 @@ func TestALostRingIsReplacedInTime(t *testing.T) {
 		t.Fatal("the ring is still used")
 	}
 	lost := l.now
-	withoutDescriptors(t, func() {
+	asIfNoneWereLeft(t, func() {
 		for _, pause := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
 			l.now = lost + int64(pause*time.Second) - 1
 			l.endTurn(l.now)
@@ -180,8 +180,8 @@ func TestARingThatIsLostSoonIsReplacedLater(t *testing.T) {
 	}
 }
 
-// withoutDescriptors does something while the process gets none, and so no rings.
-func withoutDescriptors(t *testing.T, do func()) {
+// asIfNoneWereLeft does something while the process gets no descriptor, and so no ring.
+func asIfNoneWereLeft(t *testing.T, do func()) {
 	t.Helper()
 	var before unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {

@@ -35,7 +35,9 @@ Nodes that hold the new epoch lose nothing by it then, and follow by themselves.
 		RunE: runner(func(ctx context.Context, _ []string) error {
 			send := (*client.Client).Restore
 			if !flags.DryRun && !yes {
-				send = restoreUnlessDeleting
+				send = func(c *client.Client, ctx context.Context, documents []byte, w client.Write) (api.ApplyResult, error) {
+					return restoreUnlessDeleting(ctx, c, documents, w)
+				}
 			}
 			flags.AllowShrink = flags.AllowShrink || yes
 			return a.sendFiles(ctx, files, flags, send)
@@ -50,7 +52,7 @@ Nodes that hold the new epoch lose nothing by it then, and follow by themselves.
 }
 
 // restoreUnlessDeleting restores if that deletes nothing, and else says what it would delete.
-func restoreUnlessDeleting(c *client.Client, ctx context.Context, documents []byte, w client.Write) (api.ApplyResult, error) {
+func restoreUnlessDeleting(ctx context.Context, c *client.Client, documents []byte, w client.Write) (api.ApplyResult, error) {
 	trial := w
 	trial.DryRun, trial.AllowShrink = true, true
 	would, err := c.Restore(ctx, documents, trial)
