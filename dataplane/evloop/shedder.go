@@ -26,6 +26,8 @@ const (
 	// shedIdle is how long a connection has been idle before it makes room for
 	// another one: who has come a moment ago is about to ask.
 	shedIdle = int64(time.Second)
+	// shedFresh is the same where memory runs short: enough for a request to arrive.
+	shedFresh = int64(100 * time.Millisecond)
 	// shedLeast keeps a node with few connections from shedding none.
 	shedLeast = 16
 )
@@ -55,9 +57,9 @@ func (s *shedder) pick(links []*link, now int64, calm bool) (idle []*downstream)
 		look = shedLook
 	}
 	s.again = now + every
-	until := now
+	until := now - shedFresh
 	if calm {
-		until -= shedIdle
+		until = now - shedIdle
 	}
 	clients, leaving := 0, 0 // and those of them that make room in a moment
 	for range look {

@@ -41,3 +41,20 @@ func TestTheLongestIdleMakeRoom(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoHasJustComeMakesNoRoom, not even where memory runs short: his request is on its way.
+func TestWhoHasJustComeMakesNoRoom(t *testing.T) {
+	const now = int64(100) * shedIdle
+	links := make([]*link, shedLeast)
+	for i := range links {
+		links[i] = new(link)
+		links[i].down = &downstream{link: links[i], since: now - shedFresh + 1}
+	}
+	var s shedder
+	if picked := s.pick(links, now, false); len(picked) > 0 {
+		t.Errorf("%d are picked that have just come", len(picked))
+	}
+	if picked := s.pick(links, now+1, false); len(picked) != len(links) {
+		t.Errorf("%d of %d are picked a moment later", len(picked), len(links))
+	}
+}
