@@ -73,8 +73,12 @@ func TestWhoMakesRoomGetsTheAnswerThatEndedInThisTurn(t *testing.T) {
 		} else {
 			l.send(k, answer)
 		}
+		l.now += shedFresh
 		l.engine.SetPressure(pressure.High)
 		l.shed()
+		if !d.closing {
+			t.Errorf("%s: it makes no room", version)
+		}
 		l.endTurn(l.now)
 		var got []byte
 		for buf := make([]byte, 1<<20); ; { // a read makes room, and a writable edge
@@ -102,6 +106,7 @@ func TestAClientThatReadsNothingMakesRoomInTime(t *testing.T) {
 	d.headStart = 0
 	l.endTurn(l.now)
 	fill(k)
+	l.now += shedFresh
 	l.engine.SetPressure(pressure.High)
 	if l.shed(); k.closed || k.out.len() == 0 {
 		t.Fatalf("closed %t, %d bytes wait", k.closed, k.out.len())
