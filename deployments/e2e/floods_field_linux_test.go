@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/attack"
+	"github.com/proxyfleet/proxyfleet/deployments/e2e/bystander"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
-	"github.com/proxyfleet/proxyfleet/deployments/e2e/load"
 	"github.com/proxyfleet/proxyfleet/proto/certificate/certificatetest"
 	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
@@ -88,8 +88,8 @@ type floodField struct {
 // sighting is what others waited and were answered, and the node used, while something
 // ran.
 type sighting struct {
-	p99      time.Duration
-	answered float64
+	waited  []time.Duration // by others, each from when a request was due
+	forNode []time.Duration // what of it they waited for the node
 	used
 }
 
@@ -114,12 +114,12 @@ func newFloodField(t *testing.T) *floodField {
 	f.Apply(certificateDocument(t, "site", site) + fmt.Sprintf(floodDocuments, strings.Repeat("x", 1000), silent(t, f.Net+".1:9103"), big) +
 		loadDocuments(0, endpoints[0], endpoints[1]))
 	f.WaitNodes()
-	f.others = newOthers(t, othersOptions{Backends: endpoints, Load: load.Options{
-		Targets: []string{f.node.Address + ":8080"}, Shapes: []load.Shape{{Host: "load.test", Path: "/a", Answer: 1 << 10}},
-		Workers: 16, Rate: rate, Timeout: 20 * time.Second, Seed: 7, Duration: 24 * time.Hour, Warmup: warmup,
-	}})
+	f.others = newOthers(t, bystander.Options{
+		Target: f.node.Address + ":8080", Host: "load.test", Endpoints: endpoints, Answer: 1 << 10,
+		Connections: 16, Rate: rate, Warmup: warmup, Timeout: 20 * time.Second,
+	})
 	if f.long {
-		f.apart = separate(t, f.node, f.others)
+		f.apart = separate(t, f.Fleet, f.others)
 		f.quiet(t) // the first is another than those that follow
 	}
 	return f
@@ -127,12 +127,12 @@ func newFloodField(t *testing.T) *floodField {
 
 // see has others ask while something runs. What the node uses is watched for a while more.
 func (f *floodField) see(t *testing.T, more time.Duration, run func()) (s sighting) {
-	var r *load.Result
+	var r *bystander.Result
 	s.used = f.watch(func() {
 		r = f.others.beside(t, run)
 		wakeup.After(t.Context(), more)
 	})
-	s.p99, s.answered = time.Duration(r.Latency.P99)*time.Microsecond, float64(r.Succeeded)
+	s.waited, s.forNode = r.Waited, r.ForTarget
 	return s
 }
 

@@ -78,7 +78,7 @@ func (f *floodField) flood(t *testing.T, kind string, a *attack.Attack, o attack
 // floodTry is one attack as it went.
 type floodTry struct {
 	p99    time.Duration // what others waited
-	slower ratios        // as many times what they wait without, in a long run
+	slower ratio         // as many times what they wait without, in a long run
 	row    string        // of the table
 }
 
@@ -99,7 +99,7 @@ func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attac
 		outcome, err = a.Run(ctx, o)
 	}
 	var busy sighting
-	var slower ratios
+	var slower ratio
 	if f.long {
 		o.Turns = attack.NewTurns()
 		busy, slower = f.inTurns(t, o.Turns, run)
@@ -135,10 +135,14 @@ func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attac
 	if busy.grew > floodMemory {
 		t.Errorf("the node grew by %d MiB", busy.grew>>20)
 	}
-	row := fmt.Sprintf("| %s | %s | %d | %d | %d | %.2f | %.1f | %s | %.0f | %.2f | %s |", kind, a.Name, outcome.Frames, outcome.Connections,
-		outcome.Refused, per/1e9, float64(busy.grew)/(1<<20), told(&outcome), n, milliseconds(busy.p99), slower)
+	elapsed := outcome.Elapsed
+	if o.Turns != nil {
+		elapsed = o.Turns.Elapsed()
+	}
+	row := fmt.Sprintf("| %s | %s | %d | %d | %d | %.2f | %.0f | %.1f | %s | %.0f | %.2f | %.2f | %s |", kind, a.Name, outcome.Frames, outcome.Connections,
+		outcome.Refused, per/1e9, 100*float64(busy.cpu)/float64(elapsed), float64(busy.grew)/(1<<20), told(&outcome), n, milliseconds(p99(busy.waited)), milliseconds(p99(busy.forNode)), slower)
 	t.Log(row)
-	return floodTry{busy.p99, slower, row}
+	return floodTry{p99(busy.waited), slower, row}
 }
 
 // mostCPU is what 100,000 frames may cost.
@@ -293,7 +297,7 @@ func (f *floodField) each(t *testing.T, kind string, attacks []*attack.Attack, o
 	})
 }
 
-const floodHead = "| by | attack | frames | connections | refused | CPU s per 100,000 | MiB more | told | counted | others' p99 ms | times without |\n|---|---|---|---|---|---|---|---|---|---|---|"
+const floodHead = "| by | attack | frames | connections | refused | CPU s per 100,000 | % of a processor | MiB more | told | counted | others' p99 ms | of it for the node | times without |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 
 // refusedForFaults is the series that counts connections of clients whose connections kept
 // ending by their fault.
@@ -379,7 +383,7 @@ func TestSlowClientsAreEndedAndCounted(t *testing.T) {
 			wg.Wait()
 		})
 	})
-	t.Logf("others' p99 %d µs; the node used %s and grew by %d KiB", busy.Latency.P99, u.cpu, u.grew>>10)
+	t.Logf("others' p99 %s; the node used %s and grew by %d KiB", p99(busy.Waited), u.cpu, u.grew>>10)
 	for series, n := range counted {
 		fleettest.Wait(t, 10*time.Second, fmt.Sprintf("%s to grow by %.0f", series, n), func() bool { return f.counter(t, series)-before[series] >= n })
 	}

@@ -2,19 +2,18 @@ package e2e
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
+	"github.com/proxyfleet/proxyfleet/deployments/e2e/bystander"
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/fleettest"
-	"github.com/proxyfleet/proxyfleet/deployments/e2e/load"
 )
 
 // othersVariable tells a process of this test that it is the others: clients of a
@@ -22,58 +21,19 @@ import (
 // their own, since what they measure must not be how busy the attacker is.
 const othersVariable = "FLOODS_OTHERS"
 
-// othersOptions are what it is told.
-type othersOptions struct {
-	Backends []string
-	Load     load.Options
-}
-
-// TestOthersOfFloods is no test: it is what that process runs. A line "ask" has it
-// ask, until "stop", which it answers with the result.
+// TestOthersOfFloods is no test: it is what that process runs.
 func TestOthersOfFloods(t *testing.T) {
 	text := os.Getenv(othersVariable)
 	if text == "" {
 		t.Skip("runs for the tests of floods")
 	}
-	var o othersOptions
+	var o bystander.Options
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		t.Fatal(err)
 	}
-	for _, address := range o.Backends {
-		b, err := load.NewBackend(context.Background(), address, load.BackendOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer b.Close()
+	if err := bystander.Serve(o, int(os.Stdin.Fd()), os.Stdout); err != nil {
+		t.Fatal(err)
 	}
-	out := json.NewEncoder(os.Stdout)
-	_ = out.Encode(load.Result{}) // the endpoints are there
-	var asking sync.WaitGroup
-	stop := func() {}
-	var result *load.Result
-	lines := bufio.NewScanner(os.Stdin)
-	for lines.Scan() {
-		switch lines.Text() {
-		case "ask":
-			ctx, cancel := context.WithCancel(context.Background())
-			stop = cancel
-			asking.Go(func() {
-				r, err := load.Run(ctx, o.Load)
-				if err != nil {
-					t.Error(err)
-				}
-				result = r
-			})
-		case "stop":
-			stop()
-			asking.Wait()
-			if err := out.Encode(result); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	stop()
-	asking.Wait()
 }
 
 // others is that process.
@@ -85,7 +45,7 @@ type others struct {
 }
 
 // newOthers starts it; it ends with the test.
-func newOthers(t *testing.T, o othersOptions) *others {
+func newOthers(t *testing.T, o bystander.Options) *others {
 	t.Helper()
 	text, err := json.Marshal(o)
 	if err != nil {
@@ -129,9 +89,9 @@ func newOthers(t *testing.T, o othersOptions) *others {
 }
 
 // result waits for what the process says.
-func (a *others) result() *load.Result {
+func (a *others) result() *bystander.Result {
 	a.t.Helper()
-	var r load.Result
+	var r bystander.Result
 	if err := a.out.Decode(&r); err != nil {
 		a.t.Fatalf("others: %v", err)
 	}
@@ -139,14 +99,14 @@ func (a *others) result() *load.Result {
 }
 
 // beside has others ask while something runs.
-func (a *others) beside(t *testing.T, run func()) *load.Result {
+func (a *others) beside(t *testing.T, run func()) *bystander.Result {
 	t.Helper()
 	a.say("ask")
 	run()
 	a.say("stop")
 	r := a.result()
 	if r.Failed > 0 {
-		t.Errorf("%d of the others failed: %v %+v", r.Failed, r.Failures, r.Samples)
+		t.Errorf("%d of the others failed: %s", r.Failed, r.Failure)
 	}
 	return r
 }
@@ -157,27 +117,27 @@ func (a *others) say(line string) {
 	}
 }
 
-// separate gives the node a processor of its own, and the others precedence on the
-// one that they share with the attacker. It says whether it could.
-func separate(t *testing.T, node *fleettest.Node, a *others) bool {
+// separate gives the node a processor of its own, and the others precedence over the attacker and
+// the control plane on the one that these share. It says whether it could.
+func separate(t *testing.T, f *fleettest.Fleet, a *others) bool {
 	t.Helper()
 	if runtime.NumCPU() < 2 {
 		t.Log("one processor: attacker, others and node share it")
 		return false
 	}
-	own := os.Getpid()
-	for pid, processor := range map[int]int{node.PID(): 0, own: 1, a.command.Process.Pid: 1} {
+	own, control := os.Getpid(), f.Control.PID()
+	for pid, processor := range map[int]int{f.Nodes[0].PID(): 0, own: 1, control: 1, a.command.Process.Pid: 1} {
 		if err := fleettest.Pin(pid, processor); err != nil {
 			t.Logf("attacker, others and node share processors: %v", err)
 			return false
 		}
 	}
 	t.Cleanup(func() {
-		if err := fleettest.Unpin(own); err != nil {
+		if err := errors.Join(fleettest.Unpin(own), fleettest.Unyielding(own)); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := fleettest.Urgent(a.command.Process.Pid); err != nil {
+	if err := errors.Join(fleettest.Yielding(own), fleettest.Yielding(control)); err != nil {
 		t.Logf("others wait for a processor while the attacker has it: %v", err)
 	}
 	return true

@@ -1,9 +1,8 @@
 package e2e
 
 import (
-	"cmp"
 	"fmt"
-	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -12,10 +11,9 @@ import (
 	"github.com/proxyfleet/proxyfleet/proto/wakeup"
 )
 
-// A machine of others takes processor time away for milliseconds at any moment, so that the
-// p99 of two times that are apart differs by more than what is asked. So an attack goes on in
-// turns, each between two without it, and what counts is the middle one of the ratios of turns
-// to their neighbours: a turn that was disturbed is one of many.
+// A machine of others takes processor time away for milliseconds at any moment. So an attack goes
+// on in turns, each between two without it, and the p99 of all turns with it is held against that of
+// all without. How much of that is chance is seen by drawing turns anew, again and again.
 const (
 	// floodTurn is how long a turn lasts, with or without: 500 requests of others.
 	floodTurn = 500 * time.Millisecond
@@ -23,13 +21,15 @@ const (
 	// between a turn with an attack and the next without: what the node has of it is done then.
 	floodWarmup = 50 * time.Millisecond
 	floodRest   = 50 * time.Millisecond
-	// floodSure is how sure the bounds of ratios are.
-	floodSure = 0.95
+	// floodSure is how sure the bounds of a ratio are, and floodDraws how often turns are drawn
+	// for them.
+	floodSure  = 0.95
+	floodDraws = 400
 )
 
-// inTurns makes an attack in turns. The sighting is of all turns with it: the p99 is the
-// middle one, and what the node used is less what others cost without it.
-func (f *floodField) inTurns(t *testing.T, turns *attack.Turns, run func()) (sighting, ratios) {
+// inTurns makes an attack in turns. The sighting is of all turns with it, and what the node used
+// is less what others cost without it.
+func (f *floodField) inTurns(t *testing.T, turns *attack.Turns, run func()) (sighting, ratio) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {
@@ -72,81 +72,90 @@ func sumUp(with, without []sighting) (sum sighting) {
 	var cpu, answered float64
 	for _, s := range without {
 		cpu += float64(s.cpu)
-		answered += s.answered
+		answered += float64(len(s.waited))
 	}
 	each := cpu / max(answered, 1) // a request of others
-	var p99 []time.Duration
 	for _, s := range with {
-		sum.cpu += s.cpu - time.Duration(each*s.answered)
-		sum.answered += s.answered
+		sum.cpu += s.cpu - time.Duration(each*float64(len(s.waited)))
 		sum.grew = max(sum.grew, s.grew)
-		p99 = append(p99, s.p99)
+		sum.waited = append(sum.waited, s.waited...)
+		sum.forNode = append(sum.forNode, s.forNode...)
 	}
-	slices.Sort(p99)
-	sum.p99 = p99[len(p99)/2]
 	return sum
 }
 
-// ratios are the middle one of some, and between what bounds the middle one of all such is,
-// floodSure, whatever they are distributed like.
-type ratios struct {
-	middle, least, most float64
-	number              int
+// p99 is what one of a hundred waits longer than.
+func p99(all []time.Duration) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	all = slices.Sorted(slices.Values(all))
+	return all[len(all)*99/100]
 }
+
+// ratio is how many times as long others wait for the node with an attack, at p99, and between
+// what bounds that is, floodSure.
+type ratio struct{ value, least, most float64 }
 
 // String is of the table.
-func (r ratios) String() string {
-	switch {
-	case r.number == 0:
+func (r ratio) String() string {
+	if r == (ratio{}) {
 		return ""
-	case math.IsInf(r.most, 1):
-		return fmt.Sprintf("%.2f", r.middle)
 	}
-	return fmt.Sprintf("%.2f (%.2f–%.2f)", r.middle, r.least, r.most)
+	return fmt.Sprintf("%.2f (%.2f–%.2f)", r.value, r.least, r.most)
 }
 
-// compare holds the first turns with an attack against those before and after each.
-func compare(with, without []sighting, number int) ratios {
-	var all []float64
-	for i := range number {
-		all = append(all, 2*float64(with[i].p99)/float64(without[i].p99+without[i+1].p99))
+// compare holds the first turns with an attack against those before and after each. The bounds are
+// those of a bootstrap (Efron, "Bootstrap methods", Annals of Statistics 7, 1979): turns are drawn as
+// often as there are, each as often as chance has it, and of the ratios of many such draws the
+// smallest and the greatest are left out.
+func compare(with, without []sighting, number int) ratio {
+	chance := rand.New(rand.NewPCG(1, uint64(number)))
+	whole := make([]int, number)
+	for i := range whole {
+		whole[i] = i
 	}
-	return ratiosOf(all)
+	all := make([]float64, floodDraws)
+	drawn := make([]int, number)
+	for n := range all {
+		for i := range drawn {
+			drawn[i] = chance.IntN(number)
+		}
+		all[n] = ratioOf(with, without, drawn)
+	}
+	slices.Sort(all)
+	outside := int(floodDraws * (1 - floodSure) / 2)
+	return ratio{value: ratioOf(with, without, whole), least: all[outside], most: all[floodDraws-1-outside]}
 }
 
-// ratiosOf finds the bounds by the sign test: of n independent ones the middle one of all such
-// is below the k-th smallest, or above the k-th greatest, as often as fewer than k of n coins
-// show heads.
-func ratiosOf(all []float64) ratios {
-	slices.SortFunc(all, cmp.Compare)
-	n := len(all)
-	r := ratios{middle: all[n/2], least: 0, most: math.Inf(1), number: n}
-	chance, below := math.Pow(0.5, float64(n)), 0.0
-	for k := range n / 2 {
-		if below += chance; below > (1-floodSure)/2 {
-			break
-		}
-		r.least, r.most = all[k], all[n-1-k]
-		chance *= float64(n-k) / float64(k+1)
+// ratioOf is that of some turns and their neighbours.
+func ratioOf(with, without []sighting, turns []int) float64 {
+	var busy, quiet []time.Duration
+	for _, i := range turns {
+		busy = append(busy, with[i].forNode...)
+		quiet = append(append(quiet, without[i].forNode...), without[i+1].forNode...)
 	}
-	return r
+	return float64(p99(busy)) / max(float64(p99(quiet)), 1)
 }
 
-func TestTheBoundsOfRatiosAreThoseOfTheSignTest(t *testing.T) {
-	for _, c := range []struct{ n, outside int }{ // as tables of the sign test have it
-		{1, -1}, {5, -1}, {6, 0}, {8, 0}, {9, 1}, {20, 5}, {25, 7}, {30, 9},
-	} {
-		var all []float64
-		for i := range c.n {
-			all = append(all, float64((i*7)%c.n)) // each once, if 7 does not divide n
+// TestARatioOfTurnsHasBounds that hold what is so, and leave out what chance would not do.
+func TestARatioOfTurnsHasBounds(t *testing.T) {
+	chance := rand.New(rand.NewPCG(1, 2))
+	turn := func(slower float64) (s sighting) {
+		for range 500 {
+			s.forNode = append(s.forNode, time.Duration(slower*(1+chance.ExpFloat64())*float64(time.Millisecond)))
 		}
-		r := ratiosOf(all)
-		least, most := float64(c.outside), float64(c.n-1-c.outside)
-		if c.outside < 0 {
-			least, most = 0, math.Inf(1)
+		return s
+	}
+	for _, slower := range []float64{1, 1.5, 3} {
+		var with []sighting
+		without := []sighting{turn(1)}
+		for range 20 {
+			with, without = append(with, turn(slower)), append(without, turn(1))
 		}
-		if r.least != least || r.most != most || r.middle != float64(c.n/2) {
-			t.Errorf("%d: %v", c.n, r)
+		r := compare(with, without, len(with))
+		if r.least > slower || r.most < slower || r.most-r.least > slower/2 {
+			t.Errorf("%.1f times as slow: %s", slower, r)
 		}
 	}
 }

@@ -306,7 +306,7 @@ func (a *Attack) opening() (frames int) {
 func (r *run) pace(ctx context.Context, l *listener) {
 	elapsed := time.Since(r.begin)
 	if r.o.Turns != nil {
-		elapsed = r.o.Turns.elapsed()
+		elapsed = r.o.Turns.Elapsed()
 	}
 	if r.o.Rate > 0 {
 		due := time.Duration(float64(r.frames.Load()) / r.o.Rate * float64(time.Second))

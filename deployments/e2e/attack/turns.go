@@ -39,8 +39,8 @@ func (t *Turns) End() {
 	}
 }
 
-// elapsed is how long all turns lasted so far.
-func (t *Turns) elapsed() time.Duration {
+// Elapsed is how long all turns lasted so far.
+func (t *Turns) Elapsed() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.since.IsZero() {

@@ -26,14 +26,20 @@ func Unpin(pid int) error {
 	return eachThread(pid, func(thread int) error { return unix.SchedSetaffinity(thread, &set) })
 }
 
-// urgentNice is of those who hardly wait for a processor beside others. (Real-time
-// threads of a Go program would wait for each other: its runtime spins.)
-const urgentNice = -15
+// Yielding has a process run only while nobody else wants its processor, all threads that it
+// has and will have: whoever wakes there goes before it at once. (A better nice value of the
+// others would not do: who has begun to run may go on for a slice. Real-time threads of a Go
+// program would wait for each other: its runtime spins.)
+func Yielding(pid int) error { return schedule(pid, unix.SCHED_IDLE) }
 
-// Urgent has a process run before others, so that what it measures is not how long it
-// waits for a processor.
-func Urgent(pid int) error {
-	return eachThread(pid, func(thread int) error { return unix.Setpriority(unix.PRIO_PROCESS, thread, urgentNice) })
+// Unyielding takes that back.
+func Unyielding(pid int) error { return schedule(pid, unix.SCHED_NORMAL) }
+
+// schedule gives a process a policy (sched(7)).
+func schedule(pid int, policy uint32) error {
+	return eachThread(pid, func(thread int) error {
+		return unix.SchedSetAttr(thread, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: policy}, 0)
+	})
 }
 
 // Used is the processor time that the process has used, of all threads that it had, to
