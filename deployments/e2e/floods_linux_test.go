@@ -140,7 +140,7 @@ func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attac
 		elapsed = o.Turns.Elapsed()
 	}
 	row := fmt.Sprintf("| %s | %s | %d | %d | %d | %.2f | %.0f | %.1f | %s | %.0f | %.2f | %.2f | %s |", kind, a.Name, outcome.Frames, outcome.Connections,
-		outcome.Refused, per/1e9, 100*float64(busy.cpu)/float64(elapsed), float64(busy.grew)/(1<<20), told(&outcome), n, milliseconds(p99(busy.waited)), milliseconds(p99(busy.forNode)), slower)
+		outcome.Refused, per/1e9, 100*float64(busy.cpu)/float64(elapsed), float64(busy.grew)/(1<<20), told(&outcome), n, milliseconds(p99(busy.waited)), milliseconds(slower.with), slower)
 	t.Log(row)
 	return floodTry{p99(busy.waited), slower, row}
 }
