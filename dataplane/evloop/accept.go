@@ -30,6 +30,7 @@ func (l *Loop) accept(s *socket) {
 		case 0:
 		case unix.EAGAIN:
 			s.readable = false
+			l.hearAgain(s)
 			return
 		case unix.ECONNABORTED, unix.EPROTO, unix.EPERM:
 			continue // the client left already, or a firewall refused
@@ -49,7 +50,7 @@ func (l *Loop) accept(s *socket) {
 			continue
 		}
 		if s.refusesPeer(peer.Addr(), l.now) {
-			l.refuseFaulty(fd)
+			l.refuseFaulty(s, fd)
 			continue
 		}
 		if limit := s.listener.Limits.Connections; limit > 0 && s.binding.clientele.open.Load() >= int64(limit) {

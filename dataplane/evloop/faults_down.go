@@ -4,6 +4,7 @@ package evloop
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
@@ -50,9 +51,29 @@ func isFault(r secure.Result) bool {
 	return false
 }
 
+const (
+	// muteTime is how long connections gather while some are refused. To wake up for each that
+	// comes alone is as much as to accept and to reset it. Others wait so long, too, to be accepted.
+	muteTime = int64(time.Millisecond)
+	// muteLast is how long that goes on after the last one that was refused.
+	muteLast = int64(50 * time.Millisecond)
+)
+
 // refuseFaulty ends a connection at once, without a word and without what TCP keeps of one
 // that has ended.
-func (l *Loop) refuseFaulty(fd int) {
+func (l *Loop) refuseFaulty(s *socket, fd int) {
 	l.stats.Add(stats.ClientsAtFault, 1)
 	sysReset(fd)
+	s.refusedAt = l.now
+	// Who shares a socket is woken for others too, and the kernel lets nobody change how (EPOLLEXCLUSIVE).
+	if !s.muted && !s.removed && !s.binding.shared && l.poller.Mute(s.fd, uint64(s.index)) == nil {
+		l.sockets.mute(s, l.now)
+	}
+}
+
+// hearAgain ends the gathering of connections on a socket where nobody is refused any more.
+func (l *Loop) hearAgain(s *socket) {
+	if s.muted && l.now-s.refusedAt > muteLast && l.poller.Unmute(s.fd, uint64(s.index)) == nil {
+		l.sockets.unmute(s)
+	}
 }

@@ -209,6 +209,28 @@ func TestAClientWhoseConnectionsKeepEndingByItsFaultIsReset(t *testing.T) {
 	n.respondsTo("without a limit", "127.0.0.1")
 }
 
+// TestALoopRestsOnceNobodyIsRefusedAnyMore: while clients are, it looks every millisecond.
+func TestALoopRestsOnceNobodyIsRefusedAnyMore(t *testing.T) {
+	n := startNode(t, 1)
+	n.apply(func(l *table.Listener) { l.Limits.FaultsPerClient = 1 }, respondAll())
+	c := n.from("127.0.0.1")
+	_, _ = io.WriteString(c, malformed)
+	_, _ = io.ReadAll(c)
+	n.wantReset("the first", "127.0.0.1")
+	turns := func() uint64 { return n.engine.stats.Counter(stats.Turns) }
+	began := turns()
+	eventually(t, "the loop to look", func() bool { return turns() > began+10 })
+	n.wantReset("while connections gather", "127.0.0.1")
+	n.respondsTo("while connections gather, another client", "127.0.0.2")
+	eventually(t, "the loop to rest", func() bool {
+		before := turns()
+		time.Sleep(20 * time.Millisecond)
+		return turns() < before+5
+	})
+	n.wantReset("later", "127.0.0.1")
+	n.respondsTo("later, another client", "127.0.0.2")
+}
+
 // TestFaultsAreWhatEndsAConnectionByItsClientsDoing has one of each kind, and of what is none.
 func TestFaultsAreWhatEndsAConnectionByItsClientsDoing(t *testing.T) {
 	n := startTLS(t, 1)

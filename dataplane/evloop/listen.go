@@ -39,6 +39,8 @@ type socket struct {
 	server    *secure.Server  // of the listener's TLS, once a client came
 	readable  bool            // it is asked in the next turn: by sockets.ask
 	place     int             // on the loop's list
+	muted     bool            // no edge tells of connections: it is asked every muteTime
+	refusedAt int64           // when a client at fault was refused last
 	removed   bool            // no table has it any more; connections end after their answer
 	removedAt int64           // since when
 	closeAt   int64           // when it is closed, having been removed; 0: it was not, or is closed at once

@@ -182,7 +182,7 @@ func (l *Loop) patience() time.Duration {
 		return 0
 	}
 	wait := l.wheel.wait(l.now)
-	for _, at := range [...]int64{l.records.flushAt, l.sockets.acceptAgain, l.shedder.again, l.warmer.at, l.sockets.closeAt} {
+	for _, at := range [...]int64{l.records.flushAt, l.sockets.acceptAgain, l.sockets.mutedUntil, l.shedder.again, l.warmer.at, l.sockets.closeAt} {
 		if d := time.Duration(at - l.now); at > 0 && (wait < 0 || d < wait) {
 			wait = max(d, 0)
 		}
@@ -234,6 +234,7 @@ func (l *Loop) takeTurns() {
 	l.spare = list[:0]
 	l.flushStage()
 	l.sockets.askAgain(l.now)
+	l.sockets.askMuted(l.now)
 	if at := l.sockets.closeAt; at > 0 && l.now >= at {
 		l.closeRemoved(func(s *socket) bool { return l.now >= s.closeAt })
 	}

@@ -23,11 +23,13 @@ type sockets struct {
 	byIndex   map[uint32]*socket
 	byAddress map[netip.AddrPort][]*socket // mostly one
 	leaving   []*socket                    // the removed ones of all, in the order of their times
+	muted     []*socket                    // those whose edges are muted, as many are refused on them
 	count     uint32                       // numbers them: no number is given again
 
 	reserve     reserve
 	acceptAgain int64 // when to accept again, after descriptors ran out; 0: they have not
 	closeAt     int64 // when the first of the removed ones is closed; 0: there are none
+	mutedUntil  int64 // when the muted ones are asked next; 0: there are none
 }
 
 // add takes a new socket. A client may have come before.
@@ -48,6 +50,9 @@ func (ss *sockets) put(s *socket) {
 	at := s.binding.address
 	ss.byAddress[at] = append(ss.byAddress[at], s)
 	ss.ask(s)
+	if s.muted { // as it was when it was taken
+		ss.mute(s, 0)
+	}
 }
 
 // drop takes one off the lists.
@@ -66,6 +71,38 @@ func (ss *sockets) drop(s *socket) {
 	if s.readable {
 		s.readable = false
 		ss.asked = slices.DeleteFunc(ss.asked, func(o *socket) bool { return o == s })
+	}
+	ss.forgetMuted(s)
+}
+
+// mute has one asked every muteTime: its edges are muted.
+func (ss *sockets) mute(s *socket, now int64) {
+	s.muted = true
+	ss.muted = append(ss.muted, s)
+	ss.mutedUntil = cmp.Or(ss.mutedUntil, now+muteTime)
+}
+
+// unmute ends that.
+func (ss *sockets) unmute(s *socket) {
+	s.muted = false
+	ss.forgetMuted(s)
+}
+
+func (ss *sockets) forgetMuted(s *socket) {
+	ss.muted = slices.DeleteFunc(ss.muted, func(o *socket) bool { return o == s })
+	if len(ss.muted) == 0 {
+		ss.mutedUntil = 0
+	}
+}
+
+// askMuted has those asked that are muted, if it is time.
+func (ss *sockets) askMuted(now int64) {
+	if ss.mutedUntil == 0 || now < ss.mutedUntil {
+		return
+	}
+	ss.mutedUntil = now + muteTime
+	for _, s := range ss.muted {
+		ss.ask(s)
 	}
 }
 

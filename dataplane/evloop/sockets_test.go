@@ -119,3 +119,36 @@ func TestATurnAsksThoseSocketsAlone(t *testing.T) {
 		t.Errorf("%d are left, to be asked: %t", len(ss.all), ss.readable())
 	}
 }
+
+// TestMutedSocketsAreAskedByTheClock, also once they were removed, until they hear again.
+func TestMutedSocketsAreAskedByTheClock(t *testing.T) {
+	var ss sockets
+	muted, other := socketOn("192.0.2.1:80"), socketOn("192.0.2.2:80")
+	ss.add(muted)
+	ss.add(other)
+	ss.turn(nobodyWaits)
+	asked := func(at int64) bool {
+		ss.askMuted(at)
+		got := muted.readable
+		if other.readable {
+			t.Errorf("at %d the other one is asked", at)
+		}
+		ss.turn(nobodyWaits)
+		return got
+	}
+	ss.mute(muted, 100)
+	for at, want := range []bool{false, true, false} {
+		if got := asked(100 + int64(at)*muteTime - int64(at)/2); got != want {
+			t.Errorf("after %d times it is asked: %t", at, got)
+		}
+	}
+	ss.keep(ss.take(muted.binding.address, 0), 1<<40)
+	ss.turn(nobodyWaits)
+	if !asked(100 + 3*muteTime) {
+		t.Error("once removed it is not asked")
+	}
+	ss.unmute(muted)
+	if asked(100+9*muteTime) || ss.mutedUntil != 0 {
+		t.Error("it is asked though it hears again")
+	}
+}
