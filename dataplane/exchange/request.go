@@ -243,24 +243,9 @@ func dropsUp(id message.FieldID, trusted bool) bool {
 }
 
 // readsAsOurs tells whether a name without a number is that of a field which an untrusted peer
-// may not send, or an endpoint may take it for one: CGI, and what is made like it (WSGI, Rack,
-// PHP), tells "_" from "-" no more (RFC 3875 section 4.1.18), and would read Client_Cert as
-// Client-Cert.
+// may not send, or an endpoint may take it for one.
 func readsAsOurs(name []byte) bool {
-	if message.Forwarded(name) {
-		return true
-	}
-	var dashed [32]byte
-	if len(name) > len(dashed) || bytes.IndexByte(name, '_') < 0 {
-		return false
-	}
-	for i, c := range name {
-		if c == '_' {
-			c = '-'
-		}
-		dashed[i] = c
-	}
-	return dropsUp(message.LookupField(dashed[:len(name)]), false)
+	return message.Forwarded(name) || bytes.IndexByte(name, '_') >= 0 && dropsUp(message.LookupDashed(name), false)
 }
 
 // addForwarded says where the request came from. What a trusted peer said of

@@ -342,6 +342,21 @@ func Forwarded[T string | []byte](name T) bool {
 	return true
 }
 
+// LookupDashed is LookupField where "_" stands for "-": to CGI, and to what is made like it (WSGI,
+// Rack, PHP), both are one (RFC 3875 section 4.1.18), and Client_Cert is Client-Cert.
+func LookupDashed[T string | []byte](name T) FieldID {
+	var dashed [maxFieldName]byte
+	if len(name) > len(dashed) {
+		return 0
+	}
+	for i := range len(name) {
+		if dashed[i] = name[i]; dashed[i] == '_' {
+			dashed[i] = '-'
+		}
+	}
+	return LookupField(dashed[:len(name)])
+}
+
 // EqualFold compares a with lower, which must be in lower case, ignoring the
 // case of ASCII letters in a.
 func EqualFold(a []byte, lower string) bool {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
 )
@@ -76,10 +77,19 @@ func (c *Conditions) methodFits(q *Query) bool {
 	return false
 }
 
+// hearsay says that an untrusted peer's fields of the name do not go up, or an endpoint may take
+// them for such: then no route is chosen by them either.
+func (m *ValueMatch) hearsay() bool {
+	if m.ID != message.Unnumbered {
+		return m.ID.Hearsay()
+	}
+	return message.Forwarded(m.Name) || strings.IndexByte(m.Name, '_') >= 0 && message.LookupDashed(m.Name).Hearsay()
+}
+
 // headerFits looks at every line of the name: any that fits will do.
 func (m *ValueMatch) headerFits(q *Query) bool {
 	h := q.Head
-	if h == nil || q.Untrusted && (m.ID.Hearsay() || m.ID == message.Unnumbered && message.Forwarded(m.Name)) {
+	if h == nil || q.Untrusted && m.hearsay() {
 		return m.Invert
 	}
 	for i := range h.Fields {
