@@ -36,5 +36,6 @@
 // attempts that cost nobody any work hold none. What was
 // sent of a body is sent again from what the driver keeps while Keeps says so;
 // once something was sent that is not kept, there is no retry. A request that met a kept
-// connection which had ended is sent anew, once, which is no attempt that a route counts.
+// connection which had ended is sent anew, once, which is no attempt that a route counts. Nor is
+// one whose endpoint a push has taken away before it began.
 package exchange

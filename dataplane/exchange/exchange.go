@@ -56,13 +56,14 @@ type Exchange struct {
 
 	// The attempt at hand, and those before it.
 	attempts   uint8
-	anew       bool // one of them was made anew, since a kept connection had ended
-	reused     bool // it runs on a connection that was kept
-	served     bool // which has served a request, and had none on its way
-	fresh      bool // the next one wants a new connection
-	viaHTTP2   bool // its endpoint speaks HTTP/2
-	timedOut   bool // it got no connection in time
-	overBudget bool // the node's budget stopped a retry
+	gone       uint8 // how many of them ended unbegun, since their endpoint had left the table
+	anew       bool  // one of them was made anew, since a kept connection had ended
+	reused     bool  // it runs on a connection that was kept
+	served     bool  // which has served a request, and had none on its way
+	fresh      bool  // the next one wants a new connection
+	viaHTTP2   bool  // its endpoint speaks HTTP/2
+	timedOut   bool  // it got no connection in time
+	overBudget bool  // the node's budget stopped a retry
 	// budgeted is the exchange's part of the node's retry budget; nil: none.
 	budgeted interface{ EndRetry() }
 

@@ -273,14 +273,27 @@ func TestWhatATableDoesNotHaveAnyMoreIsNoFailureOfAnEndpoint(t *testing.T) {
 		x.Record(30, &r)
 		return r.Reason
 	}
-	// The endpoint is gone: another attempt, whatever the route tries again.
-	env := testEnv(t, func(_ *table.Listener, r *table.Route) { r.Retry.On = 0 })
+	// The endpoint is gone: another attempt, whatever the route tries again, and how often; but
+	// not for ever.
+	env := testEnv(t, func(_ *table.Listener, r *table.Route) {
+		r.Retry.On, r.Retry.Attempts, r.Retry.Backoff = 0, 1, time.Hour
+	})
 	x, _ := begin(env, request("POST", "/"))
-	if got := x.Step(env, 20, gone); got&ActAcquire == 0 {
-		t.Errorf("actions %b", got)
+	for i := range mostGone {
+		if got := x.Step(env, 20, gone); got&ActAcquire == 0 {
+			t.Fatalf("time %d: actions %b, %s", i+1, got, reasonOf(x))
+		}
 	}
 	if got := x.Step(env, 20, gone); got&ActReply == 0 || reasonOf(x) != ReasonNoEndpoint {
-		t.Errorf("a third attempt: actions %b, %s", got, reasonOf(x))
+		t.Errorf("for ever: actions %b, %s", got, reasonOf(x))
+	}
+	// It takes no attempt from those that the route has.
+	env = testEnv(t, func(_ *table.Listener, r *table.Route) { r.Retry.Backoff = time.Second })
+	x, _ = begin(env, request("GET", "/"))
+	x.Step(env, 20, gone)
+	x.Step(env, 20, gotNew)
+	if got := x.Step(env, 30, died); got&ActWait == 0 {
+		t.Errorf("the second attempt is missing: actions %b", got)
 	}
 	none := &table.Table{Version: table.Version{Epoch: 1, Revision: 8}}
 	// The upstream is gone when an attempt has failed, or after the wait before the next.

@@ -45,10 +45,10 @@ func (x *Exchange) mayRetry(f Failure, anew bool) bool {
 	}
 	switch f.Retry {
 	case RetryNothingSent:
-		switch f.Reason {
-		case ReasonNoEndpoint: // the endpoint has left the table: no failure of anybody
+		switch {
+		case f.leftTable():
 			return true
-		case ReasonPerTryTimeout:
+		case f.Reason == ReasonPerTryTimeout:
 			return r.On&(table.RetryOnConnectFailure|table.RetryOnTimeout) != 0
 		}
 		return r.On&table.RetryOnConnectFailure != 0
@@ -139,18 +139,29 @@ func (x *Exchange) keptEnded(now int64, f Failure) bool {
 	return false
 }
 
-// counted is how many attempts there were, but for one that was made anew.
+// leftTable says that an attempt waited for an endpoint that a push has taken away, or that is met
+// in another way by now. Nobody failed and nothing was tried: the route counts no attempt.
+func (f *Failure) leftTable() bool {
+	return f.Retry == RetryNothingSent && f.Reason == ReasonNoEndpoint
+}
+
+// mostGone is how often that happens to one request before it counts: more often than endpoints are
+// taken away, one push after another, while a request waits.
+const mostGone = 8
+
+// counted is how many attempts there were that the route counts.
 func (x *Exchange) counted() uint8 {
+	n := x.attempts - x.gone
 	if x.anew {
-		return x.attempts - 1
+		n--
 	}
-	return x.attempts
+	return n
 }
 
 // wait is how long the next attempt waits: random from 0, so that clients that
 // failed together do not come back together.
 func (x *Exchange) wait(env *Env, r *table.Retry, f Failure) int64 {
-	made := x.counted()
+	made := max(x.counted(), 1)
 	if made == 1 && f.Retry == RetryNothingSent && len(x.upstream.Endpoints) > 1 {
 		return 0 // waiting would do no good: it goes elsewhere
 	}

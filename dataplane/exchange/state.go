@@ -295,6 +295,9 @@ func (x *Exchange) letGo() Actions {
 // retry makes another attempt, at once or after a wait, if there may be one. The
 // failed one is given up; an answer that it has begun is not read.
 func (x *Exchange) retry(env *Env, now int64, f Failure) (Actions, bool) {
+	if f.leftTable() && x.gone < mostGone {
+		x.gone++
+	}
 	anew := !x.anew && x.keptEnded(now, f)
 	if !x.mayRetry(f, anew) {
 		return 0, false
