@@ -136,7 +136,9 @@ func (c *Conn) blockWithoutStream(b *fieldBlock, fields []byte, h *message.Head)
 		case endPeer:
 			return c.refuseBlock(b.stream, fields, h, ResetStreamFrame)
 		case endUnknown:
-			if c.role == Server { // RFC 9113 section 5.1.1: numbers only grow
+			// RFC 9113 section 5.1.1: numbers only grow. Of a stream that was not taken, since
+			// we leave, these are the trailers.
+			if c.role == Server && b.stream <= c.lastOurs {
 				return c.fail(BadStreamID)
 			}
 		}
