@@ -57,8 +57,11 @@ func (b *buffers) grow(buf []byte, n int) []byte {
 	if cap(buf)-len(buf) >= n {
 		return buf
 	}
-	larger := b.take(len(buf) + n)
-	larger = append(larger, buf...)
+	size := len(buf) + n
+	if size > bufferSizes[len(bufferSizes)-1] {
+		size = max(size, len(buf)+len(buf)/2) // else each small piece of a long body would have all before it moved
+	}
+	larger := append(b.take(size), buf...)
 	b.give(buf)
 	return larger
 }

@@ -37,6 +37,24 @@ func TestAQueueHoldsWhatWasAddedAndNotDropped(t *testing.T) {
 	}
 }
 
+// TestALongBodyIsNotMovedWithEachSmallPiece that is added: of 1 MiB, as much as retry.buffer may
+// keep, in chunks of some bytes that would hold the loop for seconds.
+func TestALongBodyIsNotMovedWithEachSmallPiece(t *testing.T) {
+	var b buffers
+	var q queue
+	piece := make([]byte, 64)
+	moves := 0
+	for before := 0; q.len() < 1<<20; {
+		if q.add(&b, piece); cap(q.buf) != before {
+			before = cap(q.buf)
+			moves++
+		}
+	}
+	if most := len(bufferSizes) + 5; moves > most || cap(q.buf) > 3<<19 || b.used != cap(q.buf) {
+		t.Errorf("moved %d times, not %d at most; %d bytes are held, and %d counted", moves, most, cap(q.buf), b.used)
+	}
+}
+
 // TestAClassOfBuffersKeepsSoMuch and leaves the rest to the garbage collector.
 func TestAClassOfBuffersKeepsSoMuch(t *testing.T) {
 	var b buffers
