@@ -58,6 +58,11 @@ const (
 	// DefaultFields is the default of Limits.Fields, as in Apache and HAProxy.
 	DefaultFields = 100
 
+	// MaxOptions bounds what the Connection fields of a head list, nothing between two commas
+	// included. Each field is held against all of it before it is forwarded: with a head full
+	// of commas one request cost what thousands do.
+	MaxOptions = 100
+
 	// MaxRequestLine bounds the request line within the head. RFC 9112 section 3
 	// asks for at least 8,000 bytes; nginx stops at 8 KiB, HAProxy at 16 KiB.
 	MaxRequestLine = 16 << 10

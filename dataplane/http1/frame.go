@@ -141,6 +141,7 @@ func tooLarge(value []byte) Reason {
 type connectionOptions struct {
 	close, keepAlive, upgrade bool
 	named                     bool // fields that are not hop-by-hop anyway
+	count                     int  // so many were read, empty ones too; no more than one beyond MaxOptions
 }
 
 func (f *facts) options(h *message.Head) (o connectionOptions) {
@@ -164,9 +165,10 @@ func (f *facts) options(h *message.Head) (o connectionOptions) {
 
 // add reads one list of connection options (RFC 9110 section 7.6.1).
 func (o *connectionOptions) add(list []byte) {
-	for len(list) > 0 {
+	for len(list) > 0 && o.count <= MaxOptions {
 		var option []byte
 		option, list = message.NextElement(list)
+		o.count++
 		switch {
 		case message.EqualFold(option, "keep-alive"):
 			o.keepAlive = true
@@ -181,11 +183,15 @@ func (o *connectionOptions) add(list []byte) {
 }
 
 // persist fills what h says about the connection (RFC 9112 section 9.3).
-func persist(h *message.Head, f *facts) {
+func persist(h *message.Head, f *facts) Reason {
 	o := f.options(h)
+	if o.count > MaxOptions {
+		return TooManyFields
+	}
 	h.KeepAlive = !o.close && (h.Minor == 1 || o.keepAlive)
 	h.Upgrade = o.upgrade && f.upgrades > 0 && h.Minor == 1
 	h.Named = o.named
+	return NoReason
 }
 
 // finishRequest judges a request head whose lines are right.
@@ -199,7 +205,9 @@ func (r *Reader) finishRequest(h *message.Head, f *facts) Reason {
 	if reason := frame(Server, h.Method, h, f); reason != NoReason {
 		return reason
 	}
-	persist(h, f)
+	if reason := persist(h, f); reason != NoReason {
+		return reason
+	}
 	if h.Method == message.MethodConnect {
 		// Tunnel or refusal: what the client sends next is not to be read as a
 		// request (RFC 9110 section 9.3.6).
@@ -247,7 +255,9 @@ func (r *Reader) finishResponse(h *message.Head, f *facts) Reason {
 	if reason := frame(Client, r.method, h, f); reason != NoReason {
 		return reason
 	}
-	persist(h, f)
+	if reason := persist(h, f); reason != NoReason {
+		return reason
+	}
 	switch status := h.Status; {
 	case status == 101, r.method == message.MethodConnect && status >= 200 && status < 300:
 		h.KeepAlive = false // what follows is not HTTP, or not for this codec

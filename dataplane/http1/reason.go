@@ -32,7 +32,7 @@ const (
 	MissingColon     // 5.1
 	BadFieldValue    // RFC 9110 5.5: NUL or another control byte
 	HeadTooLarge     // 5: more than Limits.HeadBytes
-	TooManyFields    // 5: more than Limits.Fields
+	TooManyFields    // 5: more than Limits.Fields, or than MaxOptions in Connection
 
 	// Framing.
 	BadContentLength         // 6.3: not one decimal number

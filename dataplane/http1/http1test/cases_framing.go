@@ -1,6 +1,10 @@
 package http1test
 
-import "github.com/proxyfleet/proxyfleet/dataplane/http1"
+import (
+	"strings"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/http1"
+)
 
 // framingCases are about the length of a request's body.
 func framingCases() []Case {
@@ -77,6 +81,9 @@ func connectionCases() []Case {
 		accept("close on a second line", "9110 7.6.1", with("Connection: keep-alive\r\nConnection: close\r\n"), end),
 		accept("keep-alive and close", "9112 9.3", with("Connection: keep-alive, close\r\n"), end),
 		accept("empty options", "9110 5.6.1", with("Connection: ,, ,close,\r\n"), end),
+		accept("as many options as allowed", "9110 5.6.1", with("Connection: "+strings.Repeat("a,", http1.MaxOptions-1)+"close\r\n"), end),
+		refuse("one option too many", "9110 5.6.1", with("Connection: "+strings.Repeat("a,", http1.MaxOptions)+"close\r\n"), http1.TooManyFields),
+		refuse("commas without end in two fields", "9110 5.6.1", with(strings.Repeat("Connection: "+strings.Repeat(",", http1.MaxOptions*2/3)+"\r\n", 2)), http1.TooManyFields),
 		accept("closed is not close", "9110 7.6.1", with("Connection: closed\r\n"), get),
 		accept("keep-alive in 1.1", "9112 9.3", with("Connection: keep-alive\r\n"), get),
 		accept("empty Connection", "9110 7.6.1", with("Connection:\r\n"), get),

@@ -60,6 +60,7 @@ func responseCases() []Case {
 		badAnswer("status line too long", "9110 5.4", "HTTP/1.1 200 "+strings.Repeat("a", http1.DefaultHeadBytes), http1.HeadTooLarge),
 		badAnswer("head of an answer too large", "9110 5.4", ok("A: "+strings.Repeat("b", http1.DefaultHeadBytes)+"\r\n"+hello), http1.HeadTooLarge),
 		badAnswer("answer with too many fields", "9110 5.4", ok(many(http1.DefaultFields)+hello), http1.TooManyFields),
+		badAnswer("answer with too many options", "9110 5.6.1", ok("Connection: "+strings.Repeat(",", http1.MaxOptions+1)+"\r\n"+hello), http1.TooManyFields),
 		badAnswer("answer with a folded field", "9112 5.2", ok("A: b\r\n c\r\n"+hello), http1.ObsFold),
 		badAnswer("answer with a space before a colon", "9112 5.1", ok("Content-Length : 5\r\n\r\nhello"), http1.SpaceBeforeColon),
 
