@@ -175,7 +175,7 @@ func connectBlock(protocol string) []byte {
 // since nobody is there; and of the route.
 func TestACONNECTThatIsRefusedIsOverWithItsAnswer(t *testing.T) {
 	n := startNode(t, 1)
-	nobody := newUpstream("nobody", fmt.Sprintf("127.0.0.1:%d", freePort(t)))
+	nobody := newUpstream("nobody", refusing(t).String())
 	for i, c := range []struct {
 		route  *table.Route
 		status string

@@ -96,7 +96,7 @@ func TestAServerMaySpeakFirstAndAClientMayEndFirst(t *testing.T) {
 
 func TestAConnectionIsTriedElsewhereBeforeAByteWent(t *testing.T) {
 	n := startNode(t, 1)
-	n.apply(speaks(table.ProtocolTCP), passes("db", newUpstream("u", fmt.Sprintf("127.0.0.1:%d", freePort(t)), rawServer(t, upper))))
+	n.apply(speaks(table.ProtocolTCP), passes("db", newUpstream("u", refusing(t).String(), rawServer(t, upper))))
 	for i := range 4 {
 		c := n.dialNode()
 		fmt.Fprint(c, "hello")
@@ -105,7 +105,7 @@ func TestAConnectionIsTriedElsewhereBeforeAByteWent(t *testing.T) {
 			t.Errorf("connection %d: %q, %v", i, got, err)
 		}
 	}
-	n.apply(speaks(table.ProtocolTCP), passes("db", newUpstream("dead", fmt.Sprintf("127.0.0.1:%d", freePort(t)))))
+	n.apply(speaks(table.ProtocolTCP), passes("db", newUpstream("dead", refusing(t).String())))
 	if c, err := net.Dial("tcp", n.address); err == nil { // it may be over before that is told
 		defer c.Close()
 		if got, _ := io.ReadAll(c); len(got) > 0 {

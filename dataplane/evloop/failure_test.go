@@ -21,7 +21,7 @@ import (
 )
 
 func TestFailuresOfTheEndpointAreToldApart(t *testing.T) {
-	dead := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	dead := refusing(t).String()
 	silent := rawServer(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	closes := rawServer(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 4096)) })
 	garbage := rawServer(t, func(c net.Conn) {

@@ -105,7 +105,7 @@ func TestAConnectThatTakesTooLongIsTriedElsewhere(t *testing.T) {
 // TestARefusedConnectionIsTriedElsewhereWhateverTheMethod sends bodies too: they
 // are not read before a connection stands.
 func TestARefusedConnectionIsTriedElsewhereWhateverTheMethod(t *testing.T) {
-	dead := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	dead := refusing(t).String()
 	n := startNode(t, 1)
 	n.apply(nil, forwardAll(newUpstream("u", dead, startBackend(t, echo))))
 	for i := range 6 {

@@ -24,6 +24,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"github.com/proxyfleet/proxyfleet/proto/waittest"
+	"golang.org/x/sys/unix"
 )
 
 // records keeps what a node's exchanges ended with.
@@ -159,6 +160,25 @@ func freePort(t *testing.T) uint16 {
 	}
 	t.Fatal("no free port")
 	return 0
+}
+
+// refusing is an address where connections are refused for as long as the test lasts: somebody
+// has it, and does not listen.
+func refusing(t *testing.T) netip.AddrPort {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(sa.(*unix.SockaddrInet4).Port))
 }
 
 // listener is the one that the tests' routes live on.

@@ -187,7 +187,6 @@ func TestWhoeverElseAnswersIsAFault(t *testing.T) {
 	says := func(what string) netip.AddrPort {
 		return netip.MustParseAddrPort(rawServer(t, func(c net.Conn) { _, _ = io.WriteString(c, what); <-ended }))
 	}
-	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	for _, c := range []struct {
 		what string
 		at   netip.AddrPort
@@ -196,7 +195,7 @@ func TestWhoeverElseAnswersIsAFault(t *testing.T) {
 		{"a greeting", says("some other program's greeting"), "somebody else answers"},
 		{"zeroes", says(strings.Repeat("\x00", 64)), "somebody else answers"},
 		{"nothing", says(""), "no answer within 1s"},
-		{"a refusal", netip.AddrPortFrom(loopback, freePort(t)), "connection refused"},
+		{"a refusal", refusing(t), "connection refused"},
 	} {
 		if err := n.engine.probe(context.Background(), c.at); err == nil || err.Error() != c.want {
 			t.Errorf("%s: %v, want %q", c.what, err, c.want)

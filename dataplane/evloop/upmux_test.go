@@ -107,13 +107,8 @@ func TestManyRequestsShareOneConnectionToAnHTTP2Endpoint(t *testing.T) {
 
 func TestAnHTTP2EndpointThatIsNotThereIsToldAndTriedAgain(t *testing.T) {
 	n := startNode(t, 1)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u := newUpstream("u", l.Addr().String())
+	u := newUpstream("u", refusing(t).String())
 	u.HTTP2 = true
-	l.Close()
 	n.apply(nil, forwardAll(u))
 	client := h2client(t)
 	var wg sync.WaitGroup

@@ -4,7 +4,6 @@ package evloop
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -250,8 +249,7 @@ func TestAConnectionThatEndedOnItsWayIsNotKept(t *testing.T) {
 
 // TestPausesGrowAndEnd goes by the clock of a loop that does not run.
 func TestPausesGrowAndEnd(t *testing.T) {
-	nobody := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	u := keepsWarm(1, nobody)
+	u := keepsWarm(1, refusing(t).String())
 	l, p := poolOf(t, u)
 	last := int64(0)
 	for i := range 12 {
