@@ -213,15 +213,18 @@ func TestTLSIsPassedOnByTheNameThatTheClientAsksFor(t *testing.T) {
 
 func TestWhatIsNoClientHelloIsNotPassedOn(t *testing.T) {
 	n := startNode(t, 1)
-	n.apply(func(l *table.Listener) {
-		l.Protocol = table.ProtocolTLSPassthrough
-		l.Timeouts.RequestHead = 300 * time.Millisecond
-	}, passes("all", newUpstream("u", rawServer(t, upper))))
+	u := newUpstream("u", rawServer(t, upper))
 	for i, c := range []struct{ send, detail string }{
 		{"GET / HTTP/1.1\r\n\r\n", "not_tls"},
 		{"\x16\x03\x01\x00\x04\x02\x00\x00\x00", "not_client_hello"},
 		{"\x16\x03\x01\x02", timedOut},
 	} {
+		n.apply(func(l *table.Listener) {
+			l.Protocol = table.ProtocolTLSPassthrough
+			if c.detail == timedOut {
+				l.Timeouts.RequestHead = 300 * time.Millisecond
+			}
+		}, passes("all", u))
 		conn := n.dialNode()
 		fmt.Fprint(conn, c.send)
 		if got, _ := io.ReadAll(conn); len(got) > 0 {

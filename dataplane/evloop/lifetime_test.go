@@ -35,9 +35,11 @@ func halfAnswers(t *testing.T) string {
 
 func TestADeadlineThatEndsAConnectionEndsNothingElse(t *testing.T) {
 	n := startNode(t, 1)
-	route := forwardAll(newUpstream("u", halfAnswers(t)))
+	u := newUpstream("u", halfAnswers(t))
+	route, half := forwardAll(u), forwardAll(u)
 	route.Timeout = 200 * time.Millisecond
-	n.apply(nil, route)
+	half.Name, half.Path.Text, half.Timeout = "half", "/half", time.Second // in which the half comes
+	n.apply(nil, route, half)
 	if got := n.talk("GET /half HTTP/1.1\r\nHost: a\r\n\r\n"); !strings.HasSuffix(got, "hello") {
 		t.Errorf("in mid-answer: %q", got)
 	}

@@ -62,7 +62,7 @@ func TestAnEndpointThatHangsIsFoundByPINGAndItsRequestsAreTriedElsewhere(t *test
 	alive, _ := h2backend(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "alive") })
 	address, frozen := freezer(t, dead.Endpoints[0].Address)
 	u := newUpstream("u", address, alive.Endpoints[0].Address)
-	u.HTTP2, u.Ping = true, quickPing
+	u.HTTP2, u.Ping = true, table.Ping{Interval: 50 * time.Millisecond, Timeout: time.Second} // in which the other one answers
 	n.apply(nil, forwardAll(u))
 	go func() {
 		<-begun
@@ -87,10 +87,10 @@ func TestAnEndpointThatHangsIsFoundByPINGAndItsRequestsAreTriedElsewhere(t *test
 func TestWhoAnswersPINGIsWaitedFor(t *testing.T) {
 	n := startNode(t, 1)
 	u, conns := h2backend(t, func(w http.ResponseWriter, _ *http.Request) {
-		<-time.After(time.Second) // longer than a PING may take
+		<-time.After(2 * time.Second) // longer than a PING may take
 		fmt.Fprint(w, "late")
 	})
-	u.Ping = table.Ping{Interval: 50 * time.Millisecond, Timeout: 600 * time.Millisecond}
+	u.Ping = table.Ping{Interval: 50 * time.Millisecond, Timeout: 1500 * time.Millisecond}
 	n.apply(func(l *table.Listener) { l.Ping = u.Ping }, forwardAll(u))
 	resp, err := h2client(t).Get("http://" + n.address + "/")
 	if err != nil {

@@ -122,10 +122,8 @@ func TestAnOptionalPROXYHeaderMayBeLeftOut(t *testing.T) {
 
 func TestAPROXYHeaderMayComeByteByByteButNotForEver(t *testing.T) {
 	n := startNode(t, 1)
-	n.apply(func(l *table.Listener) {
-		expects(table.ProxyRequired, loopback)(l)
-		l.Timeouts.RequestHead = 300 * time.Millisecond
-	}, forwardAll(newUpstream("u", startBackend(t, echo))))
+	all := forwardAll(newUpstream("u", startBackend(t, echo)))
+	n.apply(expects(table.ProxyRequired, loopback), all)
 	conn := n.dial()
 	for _, b := range []byte(header(t, 2, "192.0.2.7:4711", "198.51.100.1:443") + plainRequest) {
 		if _, err := conn.Write([]byte{b}); err != nil {
@@ -136,6 +134,10 @@ func TestAPROXYHeaderMayComeByteByByteButNotForEver(t *testing.T) {
 	if err != nil || resp.Header.Get("X-For") != "192.0.2.7" {
 		t.Fatalf("%v %v", resp, err)
 	}
+	n.apply(func(l *table.Listener) {
+		expects(table.ProxyRequired, loopback)(l)
+		l.Timeouts.RequestHead = 300 * time.Millisecond
+	}, all)
 	for i, begun := range []string{"", "PROXY TC"} {
 		slow := n.dial()
 		fmt.Fprint(slow, begun)

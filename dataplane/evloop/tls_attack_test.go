@@ -42,7 +42,7 @@ func (n *node) raw() net.Conn {
 
 func TestWhatIsNoHandshakeIsToldAndCounted(t *testing.T) {
 	n := startTLS(t, 1)
-	n.serve(func(l *table.Listener) { l.Timeouts.RequestHead = 300 * time.Millisecond }, forwardAll(newUpstream("u", startBackend(t, echo))))
+	all := forwardAll(newUpstream("u", startBackend(t, echo)))
 	for _, c := range []struct {
 		name, send string
 		want       string // how the answer begins
@@ -55,6 +55,11 @@ func TestWhatIsNoHandshakeIsToldAndCounted(t *testing.T) {
 		{"nothing", "", "", secure.ResultTimeout},
 		{"half a hello", "\x16\x03\x01\x02\x00\x01\x00", "", secure.ResultTimeout},
 	} {
+		n.serve(func(l *table.Listener) {
+			if c.result == secure.ResultTimeout {
+				l.Timeouts.RequestHead = 300 * time.Millisecond
+			}
+		}, all)
 		before := n.engine.stats.Handshakes(false, uint8(c.result))
 		conn := n.raw()
 		if _, err := io.WriteString(conn, c.send); err != nil {
@@ -69,6 +74,7 @@ func TestWhatIsNoHandshakeIsToldAndCounted(t *testing.T) {
 		}
 		n.handshakes(c.result, before+1)
 	}
+	n.serve(nil, all)
 	gone := n.raw()
 	_, _ = io.WriteString(gone, "\x16\x03\x01")
 	gone.Close()
@@ -181,10 +187,12 @@ func TestTheNodeEndsWithACloseNotifyAndCutsWithout(t *testing.T) {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
 	})
 	// An idle connection outlives its time; an answer is cut.
-	n.serve(func(l *table.Listener) { l.Timeouts.Idle = 100 * time.Millisecond }, forwardAll(newUpstream("u", broken)))
+	all := forwardAll(newUpstream("u", broken))
+	n.serve(func(l *table.Listener) { l.Timeouts.Idle = 100 * time.Millisecond }, all)
 	if _, err := n.dial(n.config()).Read(make([]byte, 1)); err != io.EOF { //nolint:errorlint // exactly that
 		t.Errorf("an idle connection ended by %v", err)
 	}
+	n.serve(nil, all)
 	conn := n.dial(n.config())
 	fmt.Fprint(conn, "GET / HTTP/1.0\r\nHost: a\r\n\r\n")
 	if got, err := io.ReadAll(conn); err == nil {
