@@ -174,11 +174,8 @@ func TestHalvesFindEachOtherAgain(t *testing.T) {
 			}
 			// memberlist alone: this is what looking is for.
 			f.busy("a", 25)
-			for _, n := range nodes {
-				if got := ids(n.View()); got != "a b" && got != "c d" {
-					t.Errorf("%s sees %s without looking for anybody", n.id, got)
-				}
-			}
+			f.see("a b", nodes[:2]...)
+			f.see("c d", nodes[2:]...)
 		})
 	}
 }
@@ -199,11 +196,7 @@ func TestAStrangerIsNotLetIn(t *testing.T) {
 			change(&config)
 			stranger := f.start(config)
 			f.busy("stranger", 6)
-			for _, n := range []*node{a, b, c} {
-				if ids(n.View()) != "a b c" {
-					t.Errorf("%s sees %s", n.id, ids(n.View()))
-				}
-			}
+			f.see("a b c", a, b, c) // a busy machine may keep one of them from answering for a while
 			if ids(stranger.View()) != "stranger" {
 				t.Errorf("the stranger sees %s", ids(stranger.View()))
 			}
@@ -270,7 +263,9 @@ func TestASecondNodeOfANameIsNotLetIn(t *testing.T) {
 	f.mu.Unlock()
 	f.busy("c", 20)
 	for _, n := range []*node{a, b} {
-		if m, _ := n.View().Get("c"); m.Boot != c.Boot() || m.Address != c.LocalAddress() {
+		var m member.Member
+		f.eventually(n.id+" sees a c", func() (is bool) { m, is = n.View().Get("c"); return is }) // who is busy may be missed for a while
+		if m.Boot != c.Boot() || m.Address != c.LocalAddress() {
 			t.Errorf("%s sees the second c: %+v", n.id, m)
 		}
 	}
@@ -346,7 +341,7 @@ func TestTheEndDoesNotWaitForPeersThatDoNotAnswer(t *testing.T) {
 	a := f.start(c)
 	begin := time.Now()
 	a.stop()
-	if took := time.Since(begin); took > time.Second {
+	if took := time.Since(begin); took > tcpTimeout*9/10 {
 		t.Errorf("it took %v", took)
 	}
 }
