@@ -182,11 +182,13 @@ func TestAVirtualIPOfThousandsOfPortsIsHeld(t *testing.T) {
 	s.SetVIPs(v)
 	stop := lifecycletest.Run(t, s.Run)
 	begun := time.Now()
-	eventually(t, "all ports", func() bool { return e.number() == ports })
-	t.Logf("all are shared after %s", time.Since(begun))
-	if n := s.State().Restarts; n != 0 {
-		t.Errorf("%d agents ended meanwhile", n)
+	for shared := 0; shared < ports; shared = e.number() { // how long all take, a busy machine decides
+		eventually(t, "more ports", func() bool { return e.number() > shared })
+		if n := s.State().Restarts; n != 0 {
+			t.Fatalf("%d agents ended meanwhile", n)
+		}
 	}
+	t.Logf("all are shared after %s", time.Since(begun))
 	stop()
 	if n := e.number(); n != 0 {
 		t.Errorf("%d are shared in the end", n)
