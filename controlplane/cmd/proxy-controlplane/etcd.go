@@ -160,7 +160,7 @@ func answered(ctx context.Context, o options, w waits, logger *slog.Logger, ask 
 			return context.Cause(ctx)
 		}
 		logger.Warn("etcd does not answer; waiting for it", "etcd", o.etcdName(), "attempt", attempt,
-			"error", err, "endpoints", reach(ctx, o.etcdEndpoints), "retry_in", w.retry)
+			"error", err, "endpoints", reach(ctx, reachTimeout, o.etcdEndpoints), "retry_in", w.retry)
 		pause := time.NewTimer(w.retry)
 		select {
 		case <-pause.C:
@@ -173,15 +173,15 @@ func answered(ctx context.Context, o options, w waits, logger *slog.Logger, ask 
 
 // reach says of each endpoint how far one comes with it. The client tries again
 // within itself until its time is up, and then knows no more than that.
-func reach(ctx context.Context, endpoints []string) string {
+func reach(ctx context.Context, within time.Duration, endpoints []string) string {
 	told := make([]string, len(endpoints))
 	var all sync.WaitGroup
 	for i, endpoint := range endpoints {
 		all.Go(func() {
-			looking, cancel := context.WithTimeout(ctx, reachTimeout)
+			looking, cancel := context.WithTimeout(ctx, within)
 			defer cancel()
 			told[i] = endpoint + ": takes connections"
-			if err := connect(looking, endpoint, tlsConfig()); err != nil {
+			if err := connect(looking, endpoint, tlsConfig(), alertTimeout); err != nil {
 				told[i] = endpoint + ": " + err.Error()
 			}
 		})
@@ -190,8 +190,9 @@ func reach(ctx context.Context, endpoints []string) string {
 	return strings.Join(told, "; ")
 }
 
-// connect connects to an endpoint, by TLS if it says so, and leaves.
-func connect(ctx context.Context, endpoint string, secured *tls.Config) error {
+// connect connects to an endpoint, by TLS if it says so, waits for so long for its refusal by
+// TLS, and leaves.
+func connect(ctx context.Context, endpoint string, secured *tls.Config, refusal time.Duration) error {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return err
@@ -213,7 +214,7 @@ func connect(ctx context.Context, endpoint string, secured *tls.Config) error {
 		return err
 	}
 	defer conn.Close()
-	if err := conn.SetReadDeadline(time.Now().Add(alertTimeout)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(refusal)); err != nil {
 		return err
 	}
 	if _, err = conn.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {

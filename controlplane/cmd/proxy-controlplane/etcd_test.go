@@ -32,7 +32,7 @@ func TestAnEtcdThatDoesNotAnswerIsToldByWhatItsEndpointsSay(t *testing.T) {
 	defer plain.Close()
 	defer secured.Close()
 	closed := freeURL(t)
-	told := strings.Split(reach(t.Context(), []string{
+	told := strings.Split(reach(t.Context(), time.Minute, []string{
 		plain.URL, plain.URL + "/", secured.URL, closed.String(), "unix://" + t.TempDir() + "/none",
 	}), "; ")
 	for i, want := range []string{"takes connections", "takes connections", "certificate", "connection refused", "no such file"} {
@@ -122,7 +122,11 @@ func TestAnEtcdThatWantsACertificateIsToldSo(t *testing.T) {
 		secured := tlsConfig()
 		secured.RootCAs = x509.NewCertPool()
 		secured.RootCAs.AddCert(server.Certificate())
-		err := connect(t.Context(), server.URL, secured)
+		refusal := alertTimeout
+		if wanted != tls.NoClientCert {
+			refusal = time.Minute
+		}
+		err := connect(t.Context(), server.URL, secured, refusal)
 		server.Close()
 		if told := err != nil && strings.Contains(err.Error(), "certificate required"); told != (wanted != tls.NoClientCert) {
 			t.Errorf("%s: %v", name, err)

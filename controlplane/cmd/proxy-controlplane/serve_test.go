@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -153,13 +155,17 @@ func TestASignalWhileWaitingForEtcdEndsIt(t *testing.T) {
 	}
 }
 
-// freeURL is where nobody listens at this moment.
+// freeURL is where nobody listens. Its port is none of those that the kernel gives to whoever
+// asks for any, from 32768 on: no other test's listener takes it meanwhile.
 func freeURL(t *testing.T) url.URL {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000)))
+		if err == nil {
+			l.Close()
+			return url.URL{Scheme: "http", Host: l.Addr().String()}
+		}
 	}
-	defer l.Close()
-	return url.URL{Scheme: "http", Host: l.Addr().String()}
+	t.Fatal("no free port")
+	return url.URL{}
 }
