@@ -216,7 +216,7 @@ func (f *fleet) events() <-chan api.Event {
 // next is the next event of one of the types.
 func next(t *testing.T, events <-chan api.Event, types ...api.EventType) api.Event {
 	t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		select {
 		case e, ok := <-events:

@@ -75,10 +75,12 @@ func fifty(t *testing.T) (*memory, *plane, []*member) {
 func TestWipedStoreIsHeldUntilItIsAccepted(t *testing.T) {
 	m, p, nodes := fifty(t)
 	few := m.commit(site(t, 1, 2)) // not enough
-	eventually(t, "the other version is held too", func() bool {
-		shown, _ := p.status("a")
-		return shown.State == api.Held && shown.Wanted.Revision == few && shown.Held.RoutesLost == 48
-	})
+	for _, id := range []string{"a", "b"} {
+		eventually(t, "the other version is held too", func() bool {
+			shown, _ := p.status(id)
+			return shown.State == api.Held && shown.Wanted.Revision == few && shown.Held.RoutesLost == 48
+		})
+	}
 	updates := p.server.Counters().Updates
 	if nodes[0].live.Load().Root != site(t, 1, 50).Root() {
 		t.Fatal("the live table changed")
