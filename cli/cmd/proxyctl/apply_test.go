@@ -259,8 +259,8 @@ func TestWaitFailsWhenANodeRefuses(t *testing.T) {
 func TestWaitSaysWhichNodesAreLate(t *testing.T) {
 	sh := newShell(t)
 	sh.server.SetNodes(controlplanetest.Node("node-1", api.Synced, 1, 1), controlplanetest.Node("node-2", api.Disconnected, 0, 1))
-	got := sh.fails(statusFailed, "apply", "-f", firstFile, "--wait", "--timeout", "50ms")
-	contains(t, got, "not every node runs revision 1 after 50ms: node-2 is DISCONNECTED")
+	got := sh.fails(statusFailed, "apply", "-f", firstFile, "--wait", "--timeout", "1s")
+	contains(t, got, "not every node runs revision 1 after 1s: node-2 is DISCONNECTED")
 }
 
 func TestWaitWithoutNodesEndsAtOnce(t *testing.T) {
