@@ -314,9 +314,14 @@ func TestShapesAreChosenByWeight(t *testing.T) {
 }
 
 func TestTheEndOfTheContextEndsARun(t *testing.T) {
-	b := backend(t, BackendOptions{})
 	for _, rate := range []float64{0, 500} {
-		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		ctx, cancel := context.WithCancel(context.Background())
+		b := backend(t, BackendOptions{Intercept: func(n uint64, _ net.Conn) bool {
+			if n == 50 {
+				cancel()
+			}
+			return false
+		}})
 		r, err := Run(ctx, Options{Targets: []string{b.Addr()}, Rate: rate, Duration: time.Hour})
 		cancel()
 		if err != nil || r.Succeeded == 0 || r.Failed != 0 || r.Elapsed > 10*time.Second {
