@@ -236,6 +236,7 @@ func TestFaultsAreWhatEndsAConnectionByItsClientsDoing(t *testing.T) {
 	n := startTLS(t, 1)
 	say := func(n *node, text string) {
 		c := n.from("127.0.0.1")
+		defer c.Close() // else the node lingers
 		_, _ = io.WriteString(c, text)
 		_, _ = io.ReadAll(c)
 	}
