@@ -297,7 +297,7 @@ func (f *floodField) each(t *testing.T, kind string, attacks []*attack.Attack, o
 	})
 }
 
-const floodHead = "| by | attack | frames | connections | refused | CPU s per 100,000 | % of a processor | MiB more | told | counted | others' p99 ms | of it for the node | times without |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+const floodHead = "| by | attack | frames | connections | refused | CPU s per 100,000 | % of a processor | MiB more | told | counted | others' p99 ms | for the node, ms | times without |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 
 // refusedForFaults is the series that counts connections of clients whose connections kept
 // ending by their fault.
