@@ -91,11 +91,13 @@ type loop struct {
 	clients       int
 	ended         bool
 
-	asking, stopping    bool
-	began, next, giveUp int64
-	late                []int64 // when requests were due for which no client was free
-	underway            int
-	result              Result
+	asking, stopping bool
+	began            int64   // when it was told to ask
+	next             int64   // when the next request is due
+	late             []int64 // when those were due for which no client was free
+	underway         int     // requests that are due and not answered
+	giveUp           int64   // when these should be, once it was told to stop
+	result           Result
 }
 
 // peer is one socket: of a client, of an endpoint, or an endpoint's that listens.
@@ -209,8 +211,8 @@ func (l *loop) turn() error {
 }
 
 // wait is unix.EpollWait without telling Go's scheduler: it would hand the processor to another
-// thread, and back, at every wait. So nothing else of the program runs meanwhile, and no collection
-// of garbage may begin.
+// thread, and back, at every wait. So it keeps one of GOMAXPROCS for itself, and no collection of
+// garbage may begin.
 func wait(epoll int, events []unix.EpollEvent) (int, error) {
 	n, _, err := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), ^uintptr(0), 0, 0)
 	if err != 0 {
@@ -283,15 +285,14 @@ func (l *loop) tick(at int64) error {
 func (l *loop) mayAsk() bool { return l.clients < l.Connections || len(l.free) > 0 }
 
 // ask sends a request, on a new connection until there are enough, then on the one that is free
-// for longest: all are used in turn.
-// sent: since when it waits for the target; 0: from now on.
+// for longest: all are used in turn. sent is since when it waits for the target; 0: from now on.
 func (l *loop) ask(due, sent int64) {
 	var p *peer
 	if l.clients < l.Connections {
 		var err error
 		if p, err = l.connect(); err != nil {
 			l.underway--
-			l.fail(1, err.Error())
+			l.fail(err.Error())
 			return
 		}
 	} else {
@@ -422,7 +423,7 @@ func (l *loop) answered(p *peer, came int64) {
 func (l *loop) drop(p *peer, why string) {
 	if p.due > 0 {
 		l.underway--
-		l.fail(1, why)
+		l.fail(why)
 	}
 	l.forget(p)
 }
@@ -436,7 +437,7 @@ func (l *loop) forget(p *peer) {
 	unix.Close(p.fd)
 }
 
-func (l *loop) fail(n int, why string) {
-	l.result.Failed += n
+func (l *loop) fail(why string) {
+	l.result.Failed++
 	l.result.Failure = cmp.Or(l.result.Failure, why)
 }
