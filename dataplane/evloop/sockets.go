@@ -95,9 +95,14 @@ func (ss *sockets) forgetMuted(s *socket) {
 	}
 }
 
-// askMuted has those asked that are muted, if it is time.
+// askMuted has those asked that are muted, if it is time; where descriptors have run out not before
+// all are.
 func (ss *sockets) askMuted(now int64) {
 	if ss.mutedUntil == 0 || now < ss.mutedUntil {
+		return
+	}
+	if ss.acceptAgain > now {
+		ss.mutedUntil = ss.acceptAgain
 		return
 	}
 	ss.mutedUntil = now + muteTime

@@ -147,6 +147,11 @@ func TestMutedSocketsAreAskedByTheClock(t *testing.T) {
 	if !asked(100 + 3*muteTime) {
 		t.Error("once removed it is not asked")
 	}
+	ss.acceptAgain = 100 + 3*muteTime + acceptPause
+	if asked(100+5*muteTime) || ss.mutedUntil != ss.acceptAgain {
+		t.Error("it is asked while descriptors have run out")
+	}
+	ss.acceptAgain = 0
 	ss.unmute(muted)
 	if asked(100+9*muteTime) || ss.mutedUntil != 0 {
 		t.Error("it is asked though it hears again")
