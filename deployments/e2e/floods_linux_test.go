@@ -263,7 +263,7 @@ func TestFloodsAreEndedCountedAndCheap(t *testing.T) {
 func (f *floodField) caption() string {
 	how := "attacker, others and node share the processors"
 	if f.apart {
-		how = "the node has one processor for itself; attacker, others and endpoints share another, on which the others go first"
+		how = "the node has one processor for itself; attacker, control plane, others and endpoints share another, on which the others go first"
 	}
 	return fmt.Sprintf("Measured %s on %s, by `make floods FLOODS=%d`: %s. The attacker sends %d frames a second, others ask 1,000 times a second.",
 		time.Now().UTC().Format(time.DateOnly), machine(), f.frames, how, floodRate)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -23,9 +24,10 @@ const (
 	floodWarmup = 50 * time.Millisecond
 	floodRest   = 50 * time.Millisecond
 	// floodSure is how sure the bounds of a ratio are, and floodDraws how often turns are drawn
-	// for them.
+	// for them. Of fewer turns than floodLeast there are none.
 	floodSure  = 0.95
 	floodDraws = 1000
+	floodLeast = 6
 )
 
 // inTurns makes an attack in turns. The sighting is of all turns with it, and what the node used
@@ -102,8 +104,11 @@ type ratio struct {
 
 // String is of the table.
 func (r ratio) String() string {
-	if r == (ratio{}) {
+	switch {
+	case r.value == 0:
 		return ""
+	case math.IsInf(r.most, 1):
+		return fmt.Sprintf("%.2f", r.value)
 	}
 	return fmt.Sprintf("%.2f (%.2f–%.2f)", r.value, r.least, r.most)
 }
@@ -122,6 +127,10 @@ func compare(with, without []sighting, number int) ratio {
 		}
 		return float64(middle(b)) / max(float64(middle(q)), 1)
 	}
+	r := ratio{with: middle(slices.Clone(busy[:number])), value: ratioOf(func(i int) int { return i }), most: math.Inf(1)}
+	if number < floodLeast {
+		return r
+	}
 	chance := rand.New(rand.NewPCG(1, uint64(number)))
 	draws := make([]float64, floodDraws)
 	for n := range draws {
@@ -129,10 +138,8 @@ func compare(with, without []sighting, number int) ratio {
 	}
 	slices.Sort(draws)
 	outside := int(floodDraws * (1 - floodSure) / 2)
-	return ratio{
-		with: middle(slices.Clone(busy[:number])), value: ratioOf(func(i int) int { return i }),
-		least: draws[outside], most: draws[floodDraws-1-outside],
-	}
+	r.least, r.most = draws[outside], draws[floodDraws-1-outside]
+	return r
 }
 
 // p99s are those of what others waited for the node in each turn.
@@ -168,6 +175,9 @@ func TestARatioOfTurnsHasBounds(t *testing.T) {
 		r := compare(with, without, len(with))
 		if r.least > slower || r.most < slower || r.most-r.least > slower {
 			t.Errorf("%.1f times as slow: %s", slower, r)
+		}
+		if r := compare(with, without, floodLeast-1); r.least > 0 || !math.IsInf(r.most, 1) {
+			t.Errorf("%d turns have bounds: %s", floodLeast-1, r)
 		}
 	}
 }

@@ -7,6 +7,10 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"runtime"
 	"slices"
@@ -14,41 +18,15 @@ import (
 	"time"
 )
 
-// relay passes bytes of each connection on, after a while.
+// relay passes requests on, each after a while.
 func relay(t *testing.T, to string, after time.Duration) (address string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				e, err := net.Dial("tcp", to)
-				if err != nil {
-					return
-				}
-				defer e.Close()
-				go func() { _, _ = io.Copy(c, e) }()
-				buf := make([]byte, 4<<10)
-				for {
-					n, err := c.Read(buf)
-					if err != nil {
-						return
-					}
-					time.Sleep(after)
-					_, _ = e.Write(buf[:n])
-				}
-			}()
-		}
-	}()
-	return l.Addr().String()
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: to})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(after)
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
 }
 
 // freeAddress is one on which nobody listens.
