@@ -21,6 +21,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"golang.org/x/sys/unix"
 )
 
 func TestAClientHasSoManyFaultsAtOnceAndATenthOfThatASecond(t *testing.T) {
@@ -209,26 +210,68 @@ func TestAClientWhoseConnectionsKeepEndingByItsFaultIsReset(t *testing.T) {
 	n.respondsTo("without a limit", "127.0.0.1")
 }
 
-// TestALoopRestsOnceNobodyIsRefusedAnyMore: while clients are, it looks every millisecond.
-func TestALoopRestsOnceNobodyIsRefusedAnyMore(t *testing.T) {
-	n := startNode(t, 1)
-	n.apply(func(l *table.Listener) { l.Limits.FaultsPerClient = 1 }, respondAll())
-	c := n.from("127.0.0.1")
-	_, _ = io.WriteString(c, malformed)
-	_, _ = io.ReadAll(c)
-	n.wantReset("the first", "127.0.0.1")
-	turns := func() uint64 { return n.engine.stats.Counter(stats.Turns) }
-	began := turns()
-	eventually(t, "the loop to look", func() bool { return turns() > began+10 })
-	n.wantReset("while connections gather", "127.0.0.1")
-	n.respondsTo("while connections gather, another client", "127.0.0.2")
-	eventually(t, "the loop to rest", func() bool {
-		before := turns()
-		time.Sleep(20 * time.Millisecond)
-		return turns() < before+5
-	})
-	n.wantReset("later", "127.0.0.1")
-	n.respondsTo("later, another client", "127.0.0.2")
+// TestConnectionsGatherWhileClientsAreRefused, by the clock of a loop that does not run: without
+// an edge, until nobody has been refused for a while.
+func TestConnectionsGatherWhileClientsAreRefused(t *testing.T) {
+	listening, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listening.Close()
+	file, err := listening.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	l := startedLoop(t)
+	l.table = l.engine.live.Load()
+	listener := (&node{}).listener()
+	listener.Limits.FaultsPerClient = 1
+	s := &socket{fd: int(file.Fd()), listener: &listener, binding: &binding{clientele: new(clientele)}}
+	if err := unix.SetNonblock(s.fd, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.addSocket(s); err != nil {
+		t.Fatal(err)
+	}
+	s.binding.clientele.faults.add(clientKey(netip.MustParseAddr("127.0.0.1")), l.now, 1)
+	connect := func() (edges int) { // the client sees that it is there, or reset
+		if c, err := net.Dial("tcp", listening.Addr().String()); err == nil {
+			t.Cleanup(func() { c.Close() })
+		}
+		events, err := l.poller.Wait(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(events)
+	}
+	turn := func(later int64) (refused uint64) {
+		before := l.engine.stats.Counter(stats.ClientsAtFault)
+		l.now += later
+		l.sockets.askMuted(l.now)
+		l.sockets.turn(l.accept)
+		return l.engine.stats.Counter(stats.ClientsAtFault) - before
+	}
+	if connect() == 0 || turn(0) != 1 {
+		t.Fatal("the first is not told, or not refused")
+	}
+	for range 2 {
+		if edges := connect() + connect(); edges > 0 {
+			t.Errorf("%d edges while connections gather", edges)
+		}
+		if wait := l.patience(); wait <= 0 || wait > time.Duration(muteTime) {
+			t.Errorf("the loop sleeps for %s", wait)
+		}
+		if early, due := turn(muteTime-1), turn(1); early != 0 || due != 2 {
+			t.Errorf("%d are refused before the time, and %d then", early, due)
+		}
+	}
+	if turn(muteLast + 1); s.muted || l.sockets.mutedUntil != 0 {
+		t.Error("connections still gather though nobody was refused for a while")
+	}
+	if connect() == 0 {
+		t.Error("no edge tells of the next")
+	}
 }
 
 // TestFaultsAreWhatEndsAConnectionByItsClientsDoing has one of each kind, and of what is none.
