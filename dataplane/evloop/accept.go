@@ -49,9 +49,12 @@ func (l *Loop) accept(s *socket) {
 		if l.answerProbe(fd, peer) {
 			continue
 		}
-		if s.refusesPeer(peer.Addr(), l.now) {
-			l.refuseFaulty(s, fd)
+		if until := s.refusesPeer(peer.Addr(), l.now); until > 0 {
+			l.refuseFaulty(s, fd, peer.Addr(), until)
 			continue
+		}
+		if l.now < s.silence.lasts {
+			sysUnfilter(fd) // each has that of its socket; none is kept for as long as a connection lasts
 		}
 		if limit := s.listener.Limits.Connections; limit > 0 && s.binding.clientele.open.Load() >= int64(limit) {
 			l.stats.Add(stats.ClientsOverLimit, 1)
@@ -127,6 +130,7 @@ func (l *Loop) addSocket(s *socket) error {
 //   - where it is shared: a filter would outlast our copy.
 func (l *Loop) removeSocket(address netip.AddrPort) {
 	for s := l.sockets.take(address, l.now); s != nil; s = l.sockets.take(address, l.now) {
+		l.endSilence(s)
 		waits := !s.binding.shared && !l.draining && !l.sockets.cover(address)
 		if !s.binding.shared {
 			if err := stopSYN(s.fd); err != nil {
@@ -166,6 +170,7 @@ func (l *Loop) closeRemoved(due func(*socket) bool) {
 // accepted here, and our copies are closed.
 func (l *Loop) releaseSocket(address netip.AddrPort) {
 	for s := l.sockets.take(address, l.now); s != nil; s = l.sockets.take(address, l.now) {
+		l.endSilence(s)
 		// A socket that stays open elsewhere stays in an epoll set too.
 		if err := l.poller.Remove(s.fd); err != nil {
 			l.log.Debug("listener is released", "listener", s.listener.Name, "error", err)

@@ -38,6 +38,7 @@
 //	recyclers     the memory of what has ended                  loop.go: endTurn
 //	recorder      the sink, and when it is flushed              stream.go: finish
 //	sockets       the loop's listening sockets                  accept.go
+//	silence       whom the kernel keeps off one of these        faults_down.go
 //	shaker        its handshakes                                handshake.go, and _down, _up
 //	shedder       which idle clients make room                  shedder.go: shed
 //	sweep         a look at all clients that is under way       sweep.go

@@ -66,16 +66,24 @@ func (f *faults) add(client uint64, now int64, most int) (refused bool) {
 	return spent(d.paid, now, most) && !spent(before, now, most)
 }
 
-// refuses says whether a client is refused; most is how many faults it may have, 0: any
-// number. Where nobody is refused no lock is taken.
+// refuses says whether a client is refused.
 func (f *faults) refuses(client uint64, now int64, most int) bool {
+	return f.refusedUntil(client, now, most) > 0
+}
+
+// refusedUntil says until when a client is refused, or 0; most is how many faults it may have, 0: any
+// number. Where nobody is refused no lock is taken.
+func (f *faults) refusedUntil(client uint64, now int64, most int) (until int64) {
 	if most == 0 || !spent(f.latest.Load(), now, most) {
-		return false
+		return 0
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	d := f.debtOf(client)
-	return d.client == client && spent(d.paid, now, most)
+	if d.client != client || !spent(d.paid, now, most) {
+		return 0
+	}
+	return d.paid - faultWindow + faultWindow/int64(most)
 }
 
 // debtOf is a client's debt, or that of who owes the least of those in whose place it would

@@ -19,11 +19,17 @@ import (
 // only what the codecs refuse counts, and what is no handshake. Who is a client is as for
 // limits.connectionsPerClient (clientele_down.go).
 
-// refusesPeer says that a new connection is not to be begun, since too many of its client's
-// ended by its fault.
-func (s *socket) refusesPeer(peer netip.Addr, now int64) bool {
+// refusesPeer says until when no new connection of a peer is begun, since too many of its client's
+// ended by its fault; 0: it is.
+func (s *socket) refusesPeer(peer netip.Addr, now int64) (until int64) {
 	most := s.listener.Limits.FaultsPerClient
-	return most > 0 && s.binding.clientele.faults.refuses(clientKey(peer), now, most) && !s.listener.Trusts(peer)
+	if most == 0 {
+		return 0
+	}
+	if until = s.binding.clientele.faults.refusedUntil(clientKey(peer), now, most); until > 0 && s.listener.Trusts(peer) {
+		return 0
+	}
+	return until
 }
 
 // fault notes that a connection ends by its client's fault, whatever it did.
@@ -60,15 +66,67 @@ const (
 )
 
 // refuseFaulty ends a connection at once, without a word and without what TCP keeps of one
-// that has ended.
-func (l *Loop) refuseFaulty(s *socket, fd int) {
+// that has ended. Its client is refused until then; if it goes on, the kernel keeps it off.
+func (l *Loop) refuseFaulty(s *socket, fd int, peer netip.Addr, until int64) {
 	l.stats.Add(stats.ClientsAtFault, 1)
 	sysReset(fd)
 	s.refusedAt = l.now
-	// Who shares a socket is woken for others too, and the kernel lets nobody change how (EPOLLEXCLUSIVE).
-	if !s.muted && !s.removed && !s.binding.shared && l.poller.Mute(s.fd, uint64(s.index)) == nil {
+	// Who shares a socket is woken for others too, and the kernel lets nobody change how
+	// (EPOLLEXCLUSIVE); and a filter of ours would be everybody's.
+	if s.removed || s.binding.shared {
+		return
+	}
+	if !s.muted && l.poller.Mute(s.fd, uint64(s.index)) == nil {
 		l.sockets.mute(s, l.now)
 	}
+	s.silence.refused(clientKey(peer), l.now, until)
+	l.sockets.silence(s)
+}
+
+// changeSilence has the kernel keep off those of a socket's clients whom it is to keep off from now
+// on. While another process may be about to take the socket over it is left as it is: our filter
+// would be that one's too.
+func (l *Loop) changeSilence(s *socket) {
+	q := &s.silence
+	if len(l.engine.changing) > 0 {
+		q.due = l.now + silencePause
+		return
+	}
+	l.countDropped(s)
+	program := q.change(l.now)
+	if program == nil {
+		sysUnfilter(s.fd)
+		q.took(false, l.now)
+		return
+	}
+	if err := sysFilter(s.fd, program); err != nil {
+		l.log.Debug("clients are refused one by one: a socket takes no filter", "listener", s.listener.Name, "error", err)
+		l.endSilence(s)
+		q.denied = true
+		return
+	}
+	q.took(true, l.now)
+}
+
+// endSilence hears all of a socket's clients again.
+func (l *Loop) endSilence(s *socket) {
+	q := &s.silence
+	q.clients, q.due = nil, 0
+	l.sockets.forgetSilent(s)
+	if q.on {
+		l.countDropped(s)
+		sysUnfilter(s.fd)
+		q.took(false, l.now)
+	}
+}
+
+// countDropped counts what the kernel dropped on a socket since we looked last, if it has a filter.
+func (l *Loop) countDropped(s *socket) {
+	dropped := sysDropped(s.fd)
+	if s.silence.on {
+		l.stats.Add(stats.DroppedSYN, uint64(dropped-s.silence.dropped))
+	}
+	s.silence.dropped = dropped
 }
 
 // hearAgain ends the gathering of connections on a socket where nobody is refused any more.

@@ -41,6 +41,7 @@ type socket struct {
 	place     int             // on the loop's list
 	muted     bool            // no edge tells of connections: it is asked every muteTime
 	refusedAt int64           // when a client at fault was refused last
+	silence   silence         // whom of these the kernel keeps off
 	removed   bool            // no table has it any more; connections end after their answer
 	removedAt int64           // since when
 	closeAt   int64           // when it is closed, having been removed; 0: it was not, or is closed at once
@@ -60,6 +61,7 @@ func openSockets(b *binding, ls *table.Listener, loops int, inherited []int, cov
 		}
 	}
 	for _, fd := range inherited {
+		sysUnfilter(fd) // it may keep off whom the process before had refused
 		if err := configure(fd, ls); err != nil {
 			return fmt.Errorf("listener %q: %s: inherited socket: %w", ls.Name, b.address, err)
 		}
@@ -164,24 +166,27 @@ func (s *socket) close() {
 	}
 }
 
-// dropSYN is a filter for a listening socket: packets with SYN and without ACK,
-// which begin connections, are dropped without an answer; the last packets of
-// handshakes under way pass. A socket's filter sees the TCP header first, whose
-// byte 13 holds the flags.
-var dropSYN = []unix.SockFilter{
+// isSYN begins a filter of a listening socket: what is compared next is flagSYN in packets with
+// SYN and without ACK, which begin connections. A socket's filter sees the TCP header first,
+// whose byte 13 holds the flags.
+var isSYN = [...]unix.SockFilter{
 	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 13},
 	{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 0x12},
-	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0x02, Jt: 0, Jf: 1},
+}
+
+const flagSYN = 0x02
+
+// dropSYN drops these without an answer; the last packets of handshakes under way pass.
+var dropSYN = []unix.SockFilter{
+	isSYN[0], isSYN[1],
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: flagSYN, Jt: 0, Jf: 1},
 	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 	{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
 }
 
 // stopSYN lets no new connection begin on a socket. Where the kernel does not
 // allow it, a client that connects in the moment before close may see a reset.
-func stopSYN(fd int) error {
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(dropSYN)), Filter: &dropSYN[0]})
-}
+func stopSYN(fd int) error { return sysFilter(fd, dropSYN) }
 
 // overlap says that a connection to one address may be taken at the other.
 func overlap(a, b netip.AddrPort) bool {

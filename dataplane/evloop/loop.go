@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -182,7 +183,7 @@ func (l *Loop) patience() time.Duration {
 		return 0
 	}
 	wait := l.wheel.wait(l.now)
-	for _, at := range [...]int64{l.records.flushAt, l.sockets.acceptAgain, l.sockets.mutedUntil, l.shedder.again, l.warmer.at, l.sockets.closeAt} {
+	for _, at := range [...]int64{l.records.flushAt, l.sockets.acceptAgain, l.sockets.mutedUntil, l.sockets.silentUntil, l.shedder.again, l.warmer.at, l.sockets.closeAt} {
 		if d := time.Duration(at - l.now); at > 0 && (wait < 0 || d < wait) {
 			wait = max(d, 0)
 		}
@@ -235,6 +236,7 @@ func (l *Loop) takeTurns() {
 	l.flushStage()
 	l.sockets.askAgain(l.now)
 	l.sockets.askMuted(l.now)
+	l.sockets.changeSilence(l.now, l.changeSilence)
 	if at := l.sockets.closeAt; at > 0 && l.now >= at {
 		l.closeRemoved(func(s *socket) bool { return l.now >= s.closeAt })
 	}
@@ -322,11 +324,14 @@ func (l *Loop) look() {
 	}
 	l.table = t
 	for _, s := range l.sockets.all {
-		before := s.listener.Limits
+		before := s.listener
 		if err := s.follow(&l.engine.config, t); err != nil {
 			l.log.Error("listener settings", "listener", s.listener.Name, "error", err)
 		}
-		l.sweep.add(s, newDuties(before, s.listener.Limits), len(l.links))
+		l.sweep.add(s, newDuties(before.Limits, s.listener.Limits), len(l.links))
+		if before.Limits != s.listener.Limits || !slices.Equal(before.TrustedProxies, s.listener.TrustedProxies) {
+			l.endSilence(s) // others may be refused
+		}
 	}
 }
 

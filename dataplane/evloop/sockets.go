@@ -24,12 +24,14 @@ type sockets struct {
 	byAddress map[netip.AddrPort][]*socket // mostly one
 	leaving   []*socket                    // the removed ones of all, in the order of their times
 	muted     []*socket                    // those whose edges are muted, as many are refused on them
+	silent    []*socket                    // those whose silence is to be another at some time
 	count     uint32                       // numbers them: no number is given again
 
 	reserve     reserve
 	acceptAgain int64 // when to accept again, after descriptors ran out; 0: they have not
 	closeAt     int64 // when the first of the removed ones is closed; 0: there are none
 	mutedUntil  int64 // when the muted ones are asked next; 0: there are none
+	silentUntil int64 // when the silence of the first of the silent ones changes; 0: there are none
 }
 
 // add takes a new socket. A client may have come before.
@@ -108,6 +110,42 @@ func (ss *sockets) askMuted(now int64) {
 	ss.mutedUntil = now + muteTime
 	for _, s := range ss.muted {
 		ss.ask(s)
+	}
+}
+
+// silence has the silence of one changed when it is due.
+func (ss *sockets) silence(s *socket) {
+	due := s.silence.due
+	if due == 0 {
+		return
+	}
+	if !slices.Contains(ss.silent, s) {
+		ss.silent = append(ss.silent, s)
+	}
+	if ss.silentUntil == 0 || due < ss.silentUntil {
+		ss.silentUntil = due
+	}
+}
+
+func (ss *sockets) forgetSilent(s *socket) {
+	ss.silent = slices.DeleteFunc(ss.silent, func(o *socket) bool { return o == s })
+	if len(ss.silent) == 0 {
+		ss.silentUntil = 0
+	}
+}
+
+// changeSilence has change make it another one on those where it is due.
+func (ss *sockets) changeSilence(now int64, change func(*socket)) {
+	if ss.silentUntil == 0 || now < ss.silentUntil {
+		return
+	}
+	all := ss.silent
+	ss.silent, ss.silentUntil = nil, 0
+	for _, s := range all {
+		if s.silence.due <= now {
+			change(s)
+		}
+		ss.silence(s)
 	}
 }
 

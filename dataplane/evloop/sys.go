@@ -224,3 +224,25 @@ func sysError(fd int) unix.Errno {
 	}
 	return unix.Errno(v)
 }
+
+// sysFilter gives a socket a filter, instead of the one that it has.
+func sysFilter(fd int, program []unix.SockFilter) error {
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+}
+
+// sysUnfilter takes the filter of a socket away, if it has one.
+func sysUnfilter(fd int) { _ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) }
+
+// sysDropped is how many packets the kernel has dropped on a socket since it is there, modulo 2^32.
+func sysDropped(fd int) uint32 {
+	const drops = 8 // SK_MEMINFO_DROPS of linux/sock_diag.h, Linux 4.12
+	var info [drops + 1]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0
+	}
+	return info[drops]
+}

@@ -29,6 +29,9 @@ const (
 	ClientsOverCeiling
 	ClientsOverShare
 	ClientsAtFault
+	// DroppedSYN counts packets that begin connections and that the kernel dropped while clients at
+	// fault were kept off a socket: theirs, and what was beyond the backlog.
+	DroppedSYN
 	// ClientsShed counts idle connections closed for want of memory or descriptors.
 	ClientsShed
 	// SplicedBytes counts bytes of bodies and relays that passed without a copy.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -156,23 +157,28 @@ func silent(t *testing.T, address string) string {
 
 // source is where an attack comes from: what clients do is held against their addresses, and
 // neither others nor the next attack have its.
-func (f *floodField) source() *net.TCPAddr {
-	return &net.TCPAddr{IP: net.ParseIP(fmt.Sprintf("%s.%d", f.Net, 100+f.attacker%150))}
+func (f *floodField) source() netip.Addr {
+	return netip.MustParseAddr(fmt.Sprintf("%s.%d", f.Net, 100+f.attacker%150))
 }
 
 // dial opens connections to one port, with TLS or not.
 func (f *floodField) dial(port int, secure bool, protocol string) func(context.Context) (net.Conn, error) {
-	address := fmt.Sprintf("%s:%d", f.node.Address, port)
+	address := netip.MustParseAddrPort(fmt.Sprintf("%s:%d", f.node.Address, port))
 	sessions := tls.NewLRUClientSessionCache(8)
 	return func(ctx context.Context) (net.Conn, error) {
-		if !secure {
-			return (&net.Dialer{LocalAddr: f.source()}).DialContext(ctx, "tcp", address)
+		c, err := attack.Connect(ctx, f.source(), address)
+		if err != nil || !secure {
+			return c, err
 		}
-		d := tls.Dialer{NetDialer: &net.Dialer{LocalAddr: f.source()}, Config: &tls.Config{
+		s := tls.Client(c, &tls.Config{
 			ServerName: attack.Host, NextProtos: []string{protocol}, ClientSessionCache: sessions, MinVersion: tls.VersionTLS13,
 			InsecureSkipVerify: true,
-		}}
-		return d.DialContext(ctx, "tcp", address)
+		})
+		if err := s.HandshakeContext(ctx); err != nil {
+			c.Close()
+			return nil, err
+		}
+		return s, nil
 	}
 }
 

@@ -89,6 +89,7 @@ func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attac
 	counted := f.counts(t, want.Counter)
 	ending := f.counts(t, want.Ending)
 	refused := f.counts(t, refusedForFaults)
+	dropped := f.counts(t, droppedForFaults)
 	arrived := f.big.Load()
 	f.attacker++
 	var outcome attack.Outcome
@@ -112,6 +113,8 @@ func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attac
 	per := float64(busy.cpu) / float64(outcome.Frames) * 1e5
 	f.judge(t, a, &outcome)
 	f.grows(t, refusedForFaults, refused, float64(outcome.Refused), float64(outcome.Refused))
+	// An answer may come later than the attacker waits for it, where it has no processor.
+	f.grows(t, droppedForFaults, dropped, 0.9*float64(outcome.Unanswered), float64(outcome.Unanswered))
 	ended := float64(outcome.Ended)
 	if want.Ending != "" {
 		f.grows(t, want.Ending, ending, ended, float64(outcome.Connections))
@@ -139,8 +142,8 @@ func (f *floodField) attack(t *testing.T, kind string, a *attack.Attack, o attac
 	if o.Turns != nil {
 		elapsed = o.Turns.Elapsed()
 	}
-	row := fmt.Sprintf("| %s | %s | %d | %d | %d | %.2f | %.0f | %.1f | %s | %.0f | %.2f | %.2f | %s |", kind, a.Name, outcome.Frames, outcome.Connections,
-		outcome.Refused, per/1e9, 100*float64(busy.cpu)/float64(elapsed), float64(busy.grew)/(1<<20), told(&outcome), n, milliseconds(p99(busy.waited)), milliseconds(slower.with), slower)
+	row := fmt.Sprintf("| %s | %s | %d | %d | %d | %d | %.2f | %.0f | %.1f | %s | %.0f | %.2f | %.2f | %s |", kind, a.Name, outcome.Frames, outcome.Connections,
+		outcome.Refused, outcome.Unanswered, per/1e9, 100*float64(busy.cpu)/float64(elapsed), float64(busy.grew)/(1<<20), told(&outcome), n, milliseconds(p99(busy.waited)), milliseconds(slower.with), slower)
 	t.Log(row)
 	return floodTry{p99(busy.waited), slower, row}
 }
@@ -297,11 +300,14 @@ func (f *floodField) each(t *testing.T, kind string, attacks []*attack.Attack, o
 	})
 }
 
-const floodHead = "| by | attack | frames | connections | refused | CPU s per 100,000 | % of a processor | MiB more | told | counted | others' p99 ms | for the node, ms | times without |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+const floodHead = "| by | attack | frames | connections | reset | unanswered | CPU s per 100,000 | % of a processor | MiB more | told | counted | others' p99 ms | for the node, ms | times without |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 
 // refusedForFaults is the series that counts connections of clients whose connections kept
 // ending by their fault.
 const refusedForFaults = `proxyfleet_connections_refused_total{limit="faults"}`
+
+// droppedForFaults counts what such clients sent to open connections, and the kernel dropped.
+const droppedForFaults = "proxyfleet_syn_dropped_total"
 
 // TestConnectionsBeyondAClientsShareAreRefusedAndCounted holds as many as one client
 // may have, and opens others beside them.

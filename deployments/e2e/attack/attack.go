@@ -59,12 +59,16 @@ type Want struct {
 	Work bool
 }
 
+// ErrUnanswered says that the target does not answer who opens a connection.
+var ErrUnanswered = errors.New("no answer")
+
 // NoCode is no error code of HTTP/2.
 const NoCode = 1<<32 - 1
 
 // Options bound a run.
 type Options struct {
-	// Dial opens a connection to the target, by TLS if the attack shall go so.
+	// Dial opens a connection to the target, by TLS if the attack shall go so. It may fail
+	// with ErrUnanswered.
 	Dial func(ctx context.Context) (net.Conn, error)
 	// Frames ends the run when so many are sent.
 	Frames int64
@@ -87,15 +91,17 @@ type Outcome struct {
 	// Ended are the connections that the target ended, Spared those that it did not
 	// before all was sent, and Stalled those of which it read no more; Codes, Resets
 	// and Statuses count what it told. Refused are those that it reset without a word:
-	// each counts as a frame, where none could be sent on it.
-	Ended    int64
-	Refused  int64
-	Spared   int64
-	Stalled  int64
-	Codes    map[uint32]int
-	Resets   map[uint32]int
-	Statuses map[int]int
-	Elapsed  time.Duration
+	// each counts as a frame, where none could be sent on it. Unanswered are the attempts to open
+	// one that it did not answer: each is a packet, and counts as a frame.
+	Ended      int64
+	Refused    int64
+	Unanswered int64
+	Spared     int64
+	Stalled    int64
+	Codes      map[uint32]int
+	Resets     map[uint32]int
+	Statuses   map[int]int
+	Elapsed    time.Duration
 }
 
 // run is an attack under way.
@@ -147,6 +153,13 @@ func (r *run) connection(ctx context.Context) error {
 		r.o.Turns.wait(ctx, nil)
 	}
 	c, err := r.o.Dial(ctx)
+	if errors.Is(err, ErrUnanswered) {
+		r.opened.Add(-1)
+		r.count(func(o *Outcome) { o.Unanswered++ })
+		r.frames.Add(1)
+		r.pace(ctx, nil)
+		return nil
+	}
 	if isReset(err) {
 		r.count(func(o *Outcome) { o.Connections++ })
 		r.refused(ctx, 0)

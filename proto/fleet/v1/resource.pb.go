@@ -1161,7 +1161,8 @@ type Limits struct {
 	ConnectionsPerClient *uint32 `protobuf:"varint,5,opt,name=connections_per_client,json=connectionsPerClient" json:"connections_per_client,omitempty"`
 	// Connections that may end by the fault of one client, on one node: so many at once, and
 	// each second a tenth as many. More: what it opens next is reset before a byte is read,
-	// until that is so again, for 30 seconds at most. Faults are floods, requests that are
+	// until that is so again, for 30 seconds at most; if it goes on, the kernel drops what it
+	// begins, unanswered, for a second at least. Faults are floods, requests that are
 	// malformed or too large, and what is no handshake; a listener of protocol TCP has none.
 	// Default: no limit. Who is a client is as for connectionsPerClient: not to be set where
 	// many share an address that is not their own, as behind a load balancer that neither is
