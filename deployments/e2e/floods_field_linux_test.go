@@ -163,7 +163,29 @@ func (f *floodField) source() netip.Addr {
 
 // dial opens connections to one port, with TLS or not.
 func (f *floodField) dial(port int, secure bool, protocol string) func(context.Context) (net.Conn, error) {
-	address := netip.MustParseAddrPort(fmt.Sprintf("%s:%d", f.node.Address, port))
+	return f.dialTo(fmt.Sprintf("%s:%d", f.node.Address, port), secure, protocol)
+}
+
+// aside dials somebody else, who runs where the attacker does.
+func (f *floodField) aside(t *testing.T) func(context.Context) (net.Conn, error) {
+	t.Helper()
+	site := certificatetest.SelfSigned(t, certificatetest.Options{Names: []string{attack.Host}})
+	pair, err := tls.X509KeyPair([]byte(site.Chain), []byte(site.Key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2"}}
+	return f.dialTo(serveEach(t, f.Net+".1:0", func(c net.Conn) {
+		s := tls.Server(c, config)
+		_, _ = io.CopyN(io.Discard, s, attack.AsideBytes)
+		_ = s.CloseWrite()
+		_ = c.SetReadDeadline(time.Now().Add(time.Second))
+		_, _ = io.Copy(io.Discard, c) // else what is on its way would be answered by a reset
+	}), true, "h2")
+}
+
+func (f *floodField) dialTo(target string, secure bool, protocol string) func(context.Context) (net.Conn, error) {
+	address := netip.MustParseAddrPort(target)
 	sessions := tls.NewLRUClientSessionCache(8)
 	return func(ctx context.Context) (net.Conn, error) {
 		c, err := attack.Connect(ctx, f.source(), address)

@@ -252,6 +252,7 @@ func TestFloodsAreEndedCountedAndCheap(t *testing.T) {
 	f.each(t, "HTTP1", attack.HTTP1(), attack.Options{Dial: f.dial(8080, false, "")})
 	f.each(t, "TLS", attack.TLS(), attack.Options{Dial: f.dial(8443, false, ""), Connections: max(f.frames/50, 100)})
 	if f.long {
+		f.each(t, "nobody", []*attack.Attack{attack.Aside()}, attack.Options{Dial: f.aside(t)})
 		f.each(t, "HTTP2-TLS", attack.HTTP2(), attack.Options{Dial: f.dial(8443, true, "h2")})
 		f.each(t, "HTTP1-TLS", attack.HTTP1(), attack.Options{Dial: f.dial(8443, true, "http/1.1")})
 	}

@@ -90,3 +90,16 @@ func byteByByte(all []byte) func([]byte, int) ([]byte, int) {
 		return dst, 1
 	}
 }
+
+// Aside is a flood whose target is somebody else: what others see of it is what the attacker itself
+// does to the machine that they share. Its target ends each connection after so many bytes.
+func Aside() *Attack {
+	return &Attack{
+		Name: "PING, to somebody else", HTTP2: true, Open: preface(),
+		Piece: every(1, frame(nil, framePing, 0, 0, make([]byte, 8)...)),
+		Want:  Want{Ends: true, Code: NoCode},
+	}
+}
+
+// AsideBytes are as many as the node takes of such a flood.
+const AsideBytes = 4 << 10
