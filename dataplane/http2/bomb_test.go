@@ -14,12 +14,15 @@ import (
 type bomber struct {
 	http2.Conn
 	stream uint32
+	now    int64
 	head   message.Head
 }
 
-func newBomber(t testing.TB) *bomber {
+func newBomber(t testing.TB) *bomber { return newBomberTo(t, http2.Options{}) }
+
+func newBomberTo(t testing.TB, o http2.Options) *bomber {
 	b := &bomber{stream: 1}
-	b.Init(http2.Server, http2.Options{})
+	b.Init(http2.Server, o)
 	in := append([]byte(http2.Preface), 0, 0, 0, 4, 0, 0, 0, 0, 0)
 	for len(in) > 0 {
 		ev, _ := b.Next(0, in, &b.head, nil)

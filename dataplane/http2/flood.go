@@ -15,12 +15,13 @@ const (
 	floodUnknown                   // frames of types that we do not know
 	floodStray                     // frames of streams that are closed
 	floodAnswer                    // heads that are refused by an answer
+	floodHeads                     // bytes of heads, and of trailers, that nobody takes
 
 	floodEnd
 )
 
-// budget is how many frames of a kind a connection takes: burst at once, and
-// more by time, by requests that were answered in full, and by bytes of bodies
+// budget is how many frames of a kind, or bytes of them, a connection takes: burst at
+// once, and more by time, by requests that were answered in full, and by bytes of bodies
 // that went either way, since those are work that somebody wanted.
 type budget struct {
 	reason     Reason
@@ -64,13 +65,17 @@ var budgets = [floodEnd]budget{
 	// errors. A user reads why one page or the other is not shown, and an answer costs
 	// ten times what a reset does. Each request that is answered in full earns one more.
 	floodAnswer: {HeadTooLarge, 8, 1, 1, 0},
+	// A browser whose cookies are too large sends 8 to 20 KiB of them again for each of some
+	// 50 objects of a page. By TLS a node has to do as much for 1 MiB as for the handshake of
+	// another connection, so this bounds what one costs besides, whatever heads it has.
+	floodHeads: {HeadFlood, 1 << 20, 64 << 10, 8 << 10, 0},
 }
 
 const (
 	// ofClients are the kinds that a proxy passes on from its clients, or that it makes for
 	// them: its connection carries requests of many, and whoever gives them up, or sends
 	// what is refused, must not end it for the others.
-	ofClients = 1<<floodReset | 1<<floodError | 1<<floodStray | 1<<floodAnswer
+	ofClients = 1<<floodReset | 1<<floodError | 1<<floodStray | 1<<floodAnswer | 1<<floodHeads
 	// sharedTimes is how many times the budgets of these kinds are where a connection is
 	// shared: as many as there are streams, of which each may be another client's.
 	sharedTimes = DefaultStreams
@@ -115,14 +120,17 @@ func (f *floods) times(kind flood) int32 {
 }
 
 // spend counts a frame. False: it is one too many.
-func (f *floods) spend(kind flood, now int64) bool {
+func (f *floods) spend(kind flood, now int64) bool { return f.spendMany(kind, 1, now) }
+
+// spendMany is spend for so many at once, of which none counts if one is too many.
+func (f *floods) spendMany(kind flood, n int32, now int64) bool {
 	burst := budgets[kind].burst * f.times(kind)
-	if f.spent[kind] >= burst {
-		if f.refill(now); f.spent[kind] >= burst {
+	if f.spent[kind] > burst-n {
+		if f.refill(now); f.spent[kind] > burst-n {
 			return false
 		}
 	}
-	f.spent[kind]++
+	f.spent[kind] += n
 	if f.spent[kind] > burst/2 {
 		f.strained = true
 	}

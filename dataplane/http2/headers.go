@@ -172,8 +172,18 @@ func (c *Conn) failBlock(problem hpack.Problem) Event {
 	return c.fail(BadCompression)
 }
 
+// unwanted counts the bytes of a block that nobody takes: whatever is wrong with it, they were
+// received, decrypted and looked at. False: these are too many. As with failStream, what an
+// endpoint sends is not counted.
+func (c *Conn) unwanted(fields []byte) bool {
+	return c.role == Client || c.floods.spendMany(floodHeads, int32(len(fields)), c.now)
+}
+
 // skipBlock decodes a block that nobody wants.
 func (c *Conn) skipBlock(fields []byte, h *message.Head, kind flood) Event {
+	if !c.unwanted(fields) {
+		return c.fail(HeadFlood)
+	}
 	var problem hpack.Problem
 	if h.Arena, problem = c.decoder.Skip(fields, h.Arena, c.mostSkipped()); problem != hpack.NoProblem {
 		return c.failBlock(problem)
@@ -181,13 +191,20 @@ func (c *Conn) skipBlock(fields []byte, h *message.Head, kind flood) Event {
 	return c.noted(kind)
 }
 
-// refuseBlock resets the stream of a block. One that would have begun by it is
-// told as Refused.
+// refuseBlock is refuse for a block that is not decoded yet.
 func (c *Conn) refuseBlock(id uint32, fields []byte, h *message.Head, reason Reason) Event {
+	if !c.unwanted(fields) {
+		return c.fail(HeadFlood)
+	}
 	var problem hpack.Problem
 	if h.Arena, problem = c.decoder.Skip(fields, h.Arena, c.mostSkipped()); problem != hpack.NoProblem {
 		return c.failBlock(problem)
 	}
+	return c.refuse(id, reason)
+}
+
+// refuse resets the stream of a block. One that would have begun by it is told as Refused.
+func (c *Conn) refuse(id uint32, reason Reason) Event {
 	ev := c.failStream(id, reason)
 	if ev.Kind == Noted && reason != ResetStreamFrame {
 		ev = Event{Kind: Refused, Stream: id, Reason: reason, Code: reason.Code()}
@@ -201,8 +218,10 @@ func (c *Conn) request(b *fieldBlock, fields []byte, h *message.Head) Event {
 	switch {
 	case problem != hpack.NoProblem:
 		return c.failBlock(problem)
+	case reason != NoReason && !c.unwanted(fields):
+		return c.fail(HeadFlood)
 	case reason != NoReason && (reason.Status() == 0 || !c.floods.spend(floodAnswer, c.now)):
-		return c.refuseBlock(b.stream, nil, h, reason)
+		return c.refuse(b.stream, reason)
 	}
 	s := c.begin(b.stream)
 	s.told = true
@@ -293,6 +312,8 @@ func (c *Conn) trailers(s *stream, b *fieldBlock, fields []byte, h *message.Head
 	switch {
 	case problem != hpack.NoProblem:
 		return c.failBlock(problem)
+	case reason != NoReason && !c.unwanted(fields):
+		return c.fail(HeadFlood)
 	case reason != NoReason:
 		return c.failStream(s.id, reason)
 	}

@@ -41,6 +41,7 @@ const (
 	PriorityFlood          // 10.5
 	UnknownFrameFlood      // 10.5
 	StrayFrameFlood        // 10.5: frames of streams that are closed
+	HeadFlood              // 10.5.1: bytes of heads that are refused, or come too late
 	SlowHead               // 10.5: a frame, or a field block, that did not come whole in time; said by the caller
 
 	// Of a stream.
@@ -131,6 +132,7 @@ var rules = [reasonEnd]rule{
 	PriorityFlood:          {name: "priority_flood", code: EnhanceYourCalm, conn: true},
 	UnknownFrameFlood:      {name: "unknown_frame_flood", code: EnhanceYourCalm, conn: true},
 	StrayFrameFlood:        {name: "stray_frame_flood", code: EnhanceYourCalm, conn: true},
+	HeadFlood:              {name: "head_flood", code: EnhanceYourCalm, conn: true},
 	SlowHead:               {name: "slow_head", code: EnhanceYourCalm, conn: true},
 
 	TooManyStreams:       {name: "too_many_streams", code: RefusedStream},

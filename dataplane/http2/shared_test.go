@@ -3,6 +3,7 @@ package http2_test
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"testing"
 
 	xhttp2 "golang.org/x/net/http2"
@@ -92,6 +93,21 @@ func TestWhatWasOnItsWayWhenWeResetAStreamEndsNoConnectionToAnEndpoint(t *testin
 	}
 }
 
+// TestLargeHeadsOfAnswersThatWereGivenUpEndNoConnectionToAnEndpoint as those of requests do.
+func TestLargeHeadsOfAnswersThatWereGivenUpEndNoConnectionToAnEndpoint(t *testing.T) {
+	p := newPeer(t, http2.Client, false)
+	for i := range 200 {
+		stream := p.ask()
+		p.AppendReset(nil, stream, http2.Cancel)
+		_ = p.WriteHeaders(xhttp2.HeadersFrameParam{
+			StreamID: stream, BlockFragment: blockOf(":status", "200", "x", strings.Repeat("y", 15<<10)), EndHeaders: true, EndStream: true,
+		})
+		if why := p.feed(); why != http2.NoReason {
+			t.Fatalf("the connection ended by %v with answer %d", why, i)
+		}
+	}
+}
+
 // TestAnEndpointThatSendsOnAResetStreamWithoutEndIsEnded however many streams we reset.
 func TestAnEndpointThatSendsOnAResetStreamWithoutEndIsEnded(t *testing.T) {
 	p := newPeer(t, http2.Client, false)
@@ -129,7 +145,10 @@ func TestClientsOfAProxyEndNoConnectionOfIts(t *testing.T) {
 	}{
 		"reset":     {right, true, http2.ResetFlood},
 		"malformed": {append([]string{"x", "y"}, right...), false, http2.ErrorFlood},
-		"too large": {append(right[:8:8], slices.Repeat([]string{"x", "y"}, http2.DefaultFields+1)...), false, http2.ErrorFlood},
+		"too many":  {append(right[:8:8], slices.Repeat([]string{"x", "y"}, http2.DefaultFields+1)...), false, http2.ErrorFlood},
+		"too large": {
+			append(right[:8:8], slices.Repeat([]string{"x", strings.Repeat("y", 150)}, http2.DefaultFields+1)...), false, http2.HeadFlood,
+		},
 	} {
 		ended := [2]int{}
 		for i, shared := range []bool{false, true} {

@@ -28,9 +28,10 @@ func calm(reason string) Want {
 	return Want{Ends: true, Code: EnhanceYourCalm, Counter: refusal(reason)}
 }
 
-// refused is how a flood has to end of requests that are refused one by one.
-func refused(reason string) Want {
-	return Want{Ends: true, Code: EnhanceYourCalm, Counter: refusal(reason), Ending: refusal("error_flood")}
+// refused is how a flood has to end of requests that are refused one by one, for one reason, and
+// by another at last.
+func refused(reason, last string) Want {
+	return Want{Ends: true, Code: EnhanceYourCalm, Counter: refusal(reason), Ending: refusal(last)}
 }
 
 // atOnce is how a flood has to end by its first frames.
@@ -160,7 +161,7 @@ func fields() []*Attack {
 				}
 				return frame(dst, frameHeaders, flagEndStream|flagEndHeaders, stream(n), bomb.again...), 1
 			},
-			Want: refused("head_too_large"),
+			Want: refused("head_too_large", "error_flood"),
 		},
 		{
 			Name: "HPACK table turned over",
@@ -181,7 +182,7 @@ func fields() []*Attack {
 			Piece: func(dst []byte, n int) ([]byte, int) {
 				return frame(dst, frameHeaders, flagEndStream|flagEndHeaders, stream(n), many...), 1
 			},
-			Want: refused("too_many_fields"),
+			Want: refused("too_many_fields", "error_flood"),
 		},
 		{
 			Name: "heads of 80 KiB",
@@ -192,7 +193,7 @@ func fields() []*Attack {
 				}
 				return frame(dst, frameContinuation, flagEndHeaders, stream(n), literal(nil, "y", strings.Repeat("b", 15<<10))...), 5
 			},
-			Want: refused("head_too_large"),
+			Want: refused("head_too_large", "head_flood"),
 		},
 	}
 }
