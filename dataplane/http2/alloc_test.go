@@ -143,6 +143,48 @@ func TestLargeHeadsOfManyConnectionsDoNotAllocate(t *testing.T) {
 	}
 }
 
+// TestLargeHeadsThatComeAtOnceDoNotAllocate has four connections send theirs frame by frame, in
+// turns, so that a block of each is on its way.
+func TestLargeHeadsThatComeAtOnceDoNotAllocate(t *testing.T) {
+	const warm, more = 5, 20
+	var spare http2.Spare
+	var head message.Head
+	requests := message.Out{Method: []byte("GET"), Target: []byte("/"), Authority: []byte("a.test")}
+	requests.Add([]byte("x"), make40K())
+	servers, wires := make([]http2.Conn, 4), make([][]byte, 4)
+	for i := range servers {
+		var client http2.Conn
+		client.Init(http2.Client, http2.Options{})
+		servers[i].Init(http2.Server, http2.Options{Spare: &spare})
+		wires[i] = client.AppendPreface(nil)
+		for range warm + more + 1 {
+			wires[i], _, _ = client.AppendRequest(wires[i], &requests, true, 0)
+		}
+	}
+	out := make([]byte, 0, 1<<10)
+	serve := func() {
+		for told := 0; told < len(servers); {
+			for i := range servers {
+				ev, _ := servers[i].Next(0, wires[i], &head, out[:0])
+				wires[i] = wires[i][ev.N:]
+				switch ev.Kind {
+				case http2.NeedMore, http2.Failed:
+					t.Fatalf("%v %v", ev.Kind, ev.Reason)
+				case http2.End:
+					servers[i].AppendReset(out[:0], ev.Stream, http2.Cancel)
+					told++
+				}
+			}
+		}
+	}
+	for range warm {
+		serve()
+	}
+	if n := testing.AllocsPerRun(more, serve); n != 0 {
+		t.Errorf("%v allocations for a head of each", n)
+	}
+}
+
 func make40K() []byte {
 	b := make([]byte, 40<<10)
 	for i := range b {

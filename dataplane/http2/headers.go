@@ -21,17 +21,51 @@ const (
 	maxBlock = 2
 	// keepBlock is what a connection keeps of a block's memory.
 	keepBlock = 4 << 10
+	// spareBlocks is how many large ones may be on their way at once, to a goroutine, without
+	// new memory for the next ones: large heads are rare but in floods.
+	spareBlocks = 4
 )
 
-// Spare is memory that the Conns of one goroutine share: that of the last large
-// field block, for the next one. The zero value is ready.
-type Spare struct{ block []byte }
+// Spare is memory that the Conns of one goroutine share: that of large field blocks, for the
+// next ones. The zero value is ready.
+type Spare struct{ blocks [spareBlocks][]byte }
 
-// add appends to a field block, whose memory may be the spare one.
+// take gives memory for a block of n bytes, the largest, since it grows; nil: there is none.
+func (s *Spare) take(n int) []byte {
+	most := &s.blocks[0]
+	for i := range s.blocks {
+		if b := &s.blocks[i]; cap(*b) > cap(*most) {
+			most = b
+		}
+	}
+	if cap(*most) < n {
+		return nil
+	}
+	block := *most
+	*most = nil
+	return block
+}
+
+// give keeps a block's memory, instead of some that is smaller.
+func (s *Spare) give(block []byte) {
+	least := &s.blocks[0]
+	for i := range s.blocks {
+		if b := &s.blocks[i]; cap(*b) < cap(*least) {
+			least = b
+		}
+	}
+	if cap(block) > cap(*least) {
+		*least = block[:0]
+	}
+}
+
+// add appends to a field block, whose memory may be spare.
 func (c *Conn) add(block, payload []byte) []byte {
 	need := len(block) + len(payload)
-	if s := c.options.Spare; s != nil && need > cap(block) && need <= cap(s.block) {
-		block, s.block = append(s.block[:0], block...), nil
+	if s := c.options.Spare; s != nil && need > cap(block) {
+		if larger := s.take(need); larger != nil {
+			block = append(larger, block...)
+		}
 	}
 	return append(block, payload...)
 }
@@ -41,8 +75,8 @@ func (c *Conn) giveUp(b *fieldBlock) {
 	if cap(b.bytes) <= keepBlock {
 		return
 	}
-	if s := c.options.Spare; s != nil && cap(b.bytes) > cap(s.block) {
-		s.block = b.bytes[:0]
+	if s := c.options.Spare; s != nil {
+		s.give(b.bytes)
 	}
 	b.bytes = nil
 }
