@@ -21,11 +21,11 @@ func (l *Loop) freeDescriptor() bool {
 	return false
 }
 
-// withoutDescriptor lets a stream wait for a connection that the loop has, as if
-// the endpoint took no more, or for others to make room. Without either there is nothing to
-// wait for.
+// withoutDescriptor lets a stream, whose turn it was, wait for a connection that the loop has,
+// as if the endpoint took no more, or for others to make room. Without either there is nothing
+// to wait for.
 func (l *Loop) withoutDescriptor(s *stream, p *endpointPool) {
-	if (p.Open() > 0 || l.askForRoom(p)) && p.Wait(s.id) {
+	if (p.Open() > 0 || l.askForRoom(p)) && p.WaitFirst(s.id) {
 		s.wait = p
 		return
 	}

@@ -140,6 +140,16 @@ func (p *Pool) Wait(stream ID) bool {
 	return true
 }
 
+// WaitFirst is Wait for a stream whose turn had come: it has waited longest.
+func (p *Pool) WaitFirst(stream ID) bool {
+	if !p.Wait(stream) {
+		return false
+	}
+	copy(p.waiting[1:], p.waiting)
+	p.waiting[0] = stream
+	return true
+}
+
 // NextWaiting takes the stream that has waited longest.
 func (p *Pool) NextWaiting() (ID, bool) {
 	if len(p.waiting) == 0 {

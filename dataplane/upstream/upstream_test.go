@@ -216,11 +216,13 @@ func TestEachPoolKnowsHowManyOthersAreShort(t *testing.T) {
 	pools := []*Pool{NewPool(e), NewPool(e), NewPool(e)}
 	for step := range steps {
 		p := pools[random.IntN(len(pools))]
-		switch random.IntN(6) {
+		switch random.IntN(7) {
 		case 0:
 			p.SetPart(1 + random.IntN(3))
 		case 1:
 			p.Wait(ID(step))
+		case 6:
+			p.WaitFirst(ID(step))
 		case 2:
 			p.NextWaiting()
 		case 3:
@@ -316,5 +318,27 @@ func TestWhoWaitedLongestIsShownBeforeItIsTaken(t *testing.T) {
 	}
 	if id, _ := p.NextWaiting(); id != 4 || p.Queued() != 1 {
 		t.Errorf("%d, and %d wait", id, p.Queued())
+	}
+}
+
+func TestWhoseTurnHadComeIsTheNextAgain(t *testing.T) {
+	p := NewPool(new(Endpoint))
+	for _, id := range []ID{4, 5, 6} {
+		p.Wait(id)
+	}
+	id, _ := p.NextWaiting()
+	if !p.WaitFirst(id) || p.Queued() != 3 || p.Endpoint().Waiting() != 3 {
+		t.Errorf("%d wait, %d at the endpoint", p.Queued(), p.Endpoint().Waiting())
+	}
+	for _, want := range []ID{4, 5, 6} {
+		if id, _ := p.NextWaiting(); id != want {
+			t.Errorf("%d, want %d", id, want)
+		}
+	}
+	for range maxWaiting {
+		p.Wait(7)
+	}
+	if p.WaitFirst(8) {
+		t.Error("more wait than may")
 	}
 }
