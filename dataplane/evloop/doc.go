@@ -44,7 +44,7 @@
 //	sweep         a look at all clients that is under way       sweep.go
 //	postponed     attempts whose frames are being handled       mux_request.go
 //	pools         its connections to endpoints, by slot         pool.go, upstream.go and _release,
-//	                                                            places.go, room.go
+//	                                                            places.go, room.go, widen.go
 //	warmer        which pools lack connections                  warm.go
 //	counts        what it carries, for other loops to see       spread.go
 //	mailbox       what others say to it                         mail.go

@@ -262,12 +262,13 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 	}
 	bindSeries(e.stats, t)
 	warm := keptWarm(e.live.Load(), t)
+	wider := widened(e.live.Load(), t)
 	limited := limitsChange(e.live.Load(), t)
 	e.live.Store(t)
 	e.leaveToSockets(t)
 	rebound := e.rebind(wanted)
 	remove := e.replace(t, wanted, opened)
-	if len(opened)+len(again)+len(remove)+len(warm)+len(rebound) == 0 && retired.Empty() && !limited {
+	if len(opened)+len(again)+len(remove)+len(warm)+len(wider)+len(rebound) == 0 && retired.Empty() && !limited {
 		e.unsettled = false
 		return nil
 	}
@@ -275,6 +276,7 @@ func (e *Engine) apply(ctx context.Context, t *table.Table) error {
 	dealSockets(changes, opened, again)
 	for i := range changes {
 		changes[i].rebound, changes[i].remove, changes[i].retired, changes[i].warm = rebound, remove, retired, warm
+		changes[i].widened = wider
 	}
 	if err := e.deliver(ctx, changes); err != nil {
 		return err

@@ -176,7 +176,7 @@ func (l *Loop) agreeToEnd() bool {
 
 // patience is how long the loop may sleep.
 func (l *Loop) patience() time.Duration {
-	if len(l.ready) > 0 || len(l.mail.box) > 0 || len(l.shaker.reports) > 0 || l.sweep.left > 0 {
+	if len(l.ready) > 0 || len(l.mail.box) > 0 || len(l.shaker.reports) > 0 || l.sweep.left > 0 || len(l.pools.widened) > 0 {
 		return 0
 	}
 	if l.sockets.readable() {
@@ -286,6 +286,7 @@ func (l *Loop) endTurn(started int64) {
 	if l.warmer.at > 0 && l.now >= l.warmer.at {
 		l.warm()
 	}
+	l.serveWidened()
 	l.askOthers()
 	l.flushStage()
 	l.flushFramed()

@@ -45,6 +45,7 @@ type change struct {
 	rebound []*binding       // of sockets that there are, whose listener is another
 	retired upstream.Retired
 	warm    []*table.Upstream // whose pools are to be looked at
+	widened []*table.Upstream // whose endpoints may have more connections
 	done    chan<- error
 }
 
@@ -97,6 +98,7 @@ func (l *Loop) change(c *change) error {
 		l.engine.registry.Released(c.retired)
 	}
 	l.warmUp(c.warm)
+	l.widenUp(c.widened)
 	l.sweepOn() // all of it, where there are few
 	return failed
 }

@@ -36,6 +36,8 @@ type endpointPool struct {
 	asked int  // loops that have not answered yet whether they made room: see room.go
 	gave  bool // a connection of it ended while other loops were short: theirs is the next
 
+	widened bool // it is on pools.widened
+
 	// Of endpoints that speak HTTP/2.
 	http2      bool
 	muxes      []*upMux // that take calls
@@ -46,6 +48,7 @@ type endpointPool struct {
 type pools struct {
 	all     []*endpointPool // by the endpoint's slot; nil: there is none
 	wanting []*endpointPool // those for which other loops are asked when the turn ends: see places.go
+	widened []*endpointPool // those that may have more connections than when streams came to wait: see widen.go
 }
 
 // at is the pool of an endpoint's slot; nil: there is none.
@@ -87,11 +90,15 @@ func (l *Loop) pool(u *table.Upstream, to *table.Endpoint) *endpointPool {
 		l.pools.put(to.Slot, p)
 	}
 	if p.to != to { // another table: the settings may have changed
+		wider := u.Pool.MaxConnections > p.config.MaxConnections
 		p.to, p.config, p.socket, p.header, p.series = to, u.Pool, u.Socket, u.ProxyProtocol, to.Series
 		p.connectTimeout = u.ConnectTimeout
 		p.ping = u.Ping
 		p.SetPart(max(p.config.MaxConnections/len(l.engine.loops), 1))
 		l.meetBy(p, u.HTTP2, u.TLS)
+		if wider && p.Queued() > 0 {
+			l.pools.widen(p)
+		}
 	}
 	return p
 }

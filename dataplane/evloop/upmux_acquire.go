@@ -13,7 +13,7 @@ import (
 // This file gives attempts their places on connections that speak HTTP/2.
 
 // acquireCall gives the attempt at hand a place on a connection: on one that has
-// room, on a new one, or in the queue while one is on its way or all are full.
+// room, on a new one, or in the queue while one is on its way, all are full, or others wait.
 func (l *Loop) acquireCall(s *stream, p *endpointPool) {
 	if s.x.Method() == message.MethodConnect {
 		l.step(s, exchange.Event{Kind: exchange.EventAcquireFailed, Failure: exchange.Failure{
@@ -21,23 +21,25 @@ func (l *Loop) acquireCall(s *stream, p *endpointPool) {
 		}})
 		return
 	}
-	for _, m := range p.muxes {
-		if m.takes() {
-			l.offerCall(s, m, true)
+	if p.Queued() == 0 { // else others have waited longer
+		for _, m := range p.muxes {
+			if m.takes() {
+				l.offerCall(s, m, true)
+				return
+			}
+		}
+		if p.tryOpenMux() {
+			l.connect(s, p)
 			return
 		}
 	}
-	if p.tryOpenMux() {
-		l.connect(s, p)
+	if !l.enqueue(s, p) {
 		return
 	}
-	if !l.enqueue(s, p) || p.connecting > 0 {
-		return
-	}
-	if p.full() { // it waits for other loops too
+	if p.connecting == 0 && p.full() { // it waits for other loops too
 		l.pools.want(p)
 	}
-	l.serveCalls(p) // a connection may have closed between TryOpen and Wait
+	l.serveCalls(p) // what was tried for the others, or a connection that has closed since
 }
 
 // takes says that another call may begin. An end whose turn is still to come counts.

@@ -76,7 +76,9 @@ func (l *Loop) acquireFrom(s *stream, p *endpointPool) {
 			return
 		}
 	}
-	if p.tryOpen() || !kept && l.closeIdle(p) && p.tryOpen() { // an idle one may be in its way
+	first := p.Queued() == 0 // else others have waited longer
+	// An idle one may be in its way.
+	if first && p.tryOpen() || !kept && l.closeIdle(p) && first && p.tryOpen() {
 		l.connect(s, p)
 		return
 	}

@@ -3,6 +3,7 @@
 package evloop
 
 import (
+	"math"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
@@ -114,18 +115,25 @@ func (l *Loop) nextWaiting(p *endpointPool) *stream {
 // serveWaiting opens a connection for the stream that waits longest, now that
 // one has closed.
 func (l *Loop) serveWaiting(p *endpointPool) {
-	if p.retired { // whoever waits is about to be told
-		return
-	}
-	if p.http2 {
+	switch {
+	case p.retired: // whoever waits is about to be told
+	case p.http2:
 		l.serveCalls(p)
-		return
+	case p.widened: // the turn ends with that
+	default:
+		l.openWaiting(p, math.MaxInt)
 	}
-	for p.Queued() > 0 && p.tryOpen() {
+}
+
+// openWaiting opens connections for the streams that wait longest, at most so many. left is how
+// many of these it did not come to: there may be no more connections, or nobody waits.
+func (l *Loop) openWaiting(p *endpointPool, most int) (left int) {
+	for left = most; left > 0 && p.Queued() > 0 && p.tryOpen(); left-- {
 		if !l.connect(l.nextWaiting(p), p) {
-			return
+			break
 		}
 	}
+	return left
 }
 
 // abortUp closes the connection of an attempt that did not end well.
