@@ -104,7 +104,10 @@ func TestAVirtualIPIsListenedOnOnlyWhileItsSocketIsShared(t *testing.T) {
 	n := startNode(t, 2)
 	n.apply(onVIP, respond("ok"))
 	n.refuses("before")
-	fd := n.foreign()
+	fd := n.listenOnVIP()
+	if err := n.share(context.Background(), fd); err != nil {
+		t.Fatal(err)
+	}
 	if resp := dialKept(t, n.vip()).get(t); resp.StatusCode != 200 || resp.Close {
 		t.Errorf("status %d, close %v", resp.StatusCode, resp.Close)
 	}
