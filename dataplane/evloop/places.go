@@ -29,12 +29,18 @@ func (p *endpointPool) tryOpen() bool {
 	return true
 }
 
+// leavingMost bounds the connections that are leaving beside which a loop may open another one,
+// where maxConnections is lower: as long as the last call of each takes, an endpoint that ends
+// its connections by age makes more of them.
+const leavingMost = 4
+
 // tryOpenMux is tryOpen for HTTP/2, if another connection is of use: one that is on its
-// way, or that takes no calls, is waited for. A loop that has none may open one however
-// many others have: theirs may be busy for ever, and carry no call of this loop.
+// way, or that takes no calls, is waited for. A loop that has none but those that are leaving
+// may open one however many there are: those of other loops may be busy for ever, and carry no
+// call of this loop, and of its own one may last as long as a stream does.
 func (p *endpointPool) tryOpenMux() bool {
 	most := p.config.MaxConnections
-	if p.Open() == 0 {
+	if len(p.muxes)+p.connecting == 0 && p.Open() <= max(leavingMost, most) {
 		most = math.MaxInt
 	}
 	return p.connecting == 0 && !p.anyTakesNone() && p.TryOpen(most)

@@ -144,6 +144,74 @@ func twoLoops(t *testing.T, u *table.Upstream) (n *node, ask func(client int, pa
 	return n, ask
 }
 
+// TestAnHTTP2ConnectionThatIsLeavingStopsNoOtherRequests however long its last stream lasts, and
+// whether they wait already.
+func TestAnHTTP2ConnectionThatIsLeavingStopsNoOtherRequests(t *testing.T) {
+	var first atomic.Bool
+	asked, leave := make(chan struct{}), make(chan struct{})
+	n := startNode(t, 1)
+	u := newUpstream("u", rawServer(t, func(c net.Conn) {
+		_, _ = io.ReadFull(c, make([]byte, len(http2.Preface)))
+		f := xhttp2.NewFramer(c, c)
+		_ = f.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingMaxConcurrentStreams, Val: 1})
+		holds := first.CompareAndSwap(false, true)
+		for acknowledged, begun := false, uint32(0); ; {
+			frame, err := f.ReadFrame()
+			if err != nil {
+				return
+			}
+			switch frame := frame.(type) {
+			case *xhttp2.SettingsFrame:
+				acknowledged = acknowledged || frame.IsAck()
+			case *xhttp2.HeadersFrame:
+				if begun = frame.StreamID; !holds {
+					_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: begun, BlockFragment: []byte{0x88}, EndStream: true, EndHeaders: true})
+				}
+			}
+			if holds && acknowledged && begun > 0 {
+				close(asked)
+				<-leave
+				_ = f.WriteGoAway(begun, xhttp2.ErrCodeNo, nil)
+				_, _ = io.Copy(io.Discard, c)
+				return
+			}
+		}
+	}))
+	u.HTTP2, u.Pool.MaxConnections, u.Pool.IdleTimeout = true, 1, time.Minute
+	n.apply(nil, forwardAll(u))
+	ask := func() { fmt.Fprint(n.dial(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n") }
+	ask()
+	<-asked
+	ask()
+	eventually(t, "one to wait", func() bool { _, _, w := n.engine.EndpointLoad(0); return w == 1 })
+	close(leave)
+	waited := n.records.wait(t, 1)
+	ask()
+	for _, r := range []exchange.Record{waited, n.records.wait(t, 2)} {
+		if r.Status != 200 {
+			t.Errorf("%d %s", r.Status, r.Reason)
+		}
+	}
+}
+
+// TestConnectionsThatAreLeavingAreBounded: an endpoint may have each of them leave while a
+// stream of it lasts.
+func TestConnectionsThatAreLeavingAreBounded(t *testing.T) {
+	for most, opened := range map[int]int{1: leavingMost + 1, 3: leavingMost + 1, leavingMost + 2: leavingMost + 3} {
+		u := newUpstream("u", "127.0.0.1:9")
+		u.HTTP2, u.Pool.MaxConnections = true, most
+		_, p := poolOf(t, u)
+		for range 2 * (leavingMost + most) {
+			if p.tryOpenMux() && p.Open() > opened {
+				t.Errorf("%d may be open of %d", p.Open(), most)
+			}
+		}
+		if p.Open() != opened {
+			t.Errorf("%d are open of %d, and not %d", p.Open(), most, opened)
+		}
+	}
+}
+
 // holder is a handler that keeps requests for "/0" and "/1" until they are let go.
 type holder struct{ begun, goOn [2]chan struct{} }
 

@@ -3460,6 +3460,9 @@ type Pool struct {
 	// Open connections of one node. Default 1024; more wait, then 503. Where requests wait
 	// on several loops each gets its part of them; of fewer connections than loops, each in
 	// its turn. To an endpoint that speaks HTTP/2 each loop may have one, whatever the number.
+	// Those that take no more requests, since GOAWAY has come or they are too old, count until
+	// their last one ends; but a loop that has only such ones, at most four or as many as
+	// this says, opens another beside them.
 	MaxConnections *uint32 `protobuf:"varint,1,opt,name=max_connections,json=maxConnections" json:"max_connections,omitempty"`
 	// Idle connections kept by one loop. Default 256.
 	MaxIdle *uint32 `protobuf:"varint,2,opt,name=max_idle,json=maxIdle" json:"max_idle,omitempty"`
