@@ -135,6 +135,9 @@ func (l *Loop) subEnd(b *sub, trailers bool) {
 		return
 	case b.s.x.RequestDone() && !b.s.x.Tunnels(): // said with the head already
 		return
+	case b.waits && !trailers && !b.s.x.Tunnels(): // by an empty frame behind the head: it goes up as one without a body
+		l.requestEnded(b, false)
+		return
 	}
 	l.startSub(b)
 	switch {

@@ -35,3 +35,36 @@ func TestARequestWithoutContentSaysSoWhereItCouldHaveSome(t *testing.T) {
 		}
 	}
 }
+
+// TestARequestWhoseBodyTurnsOutToBeEmptyHasNone, if that is known before it is sent: by trailers, or
+// when the head has gone, it is ended as it was begun.
+func TestARequestWhoseBodyTurnsOutToBeEmptyHasNone(t *testing.T) {
+	end := func(trailers int) Event { return Event{Kind: EventRequestEnd, N: trailers} }
+	for _, c := range []struct {
+		method  string
+		events  []Event
+		framing message.Framing
+		last    Actions
+	}{
+		{"GET", []Event{end(0), gotNew}, message.FramingNone, ActSendHead},
+		{"POST", []Event{end(0), gotNew}, message.FramingLength, ActSendHead},
+		{"PUT", []Event{end(0), gotNew, died, gotNew}, message.FramingLength, ActSendHead},
+		{"GET", []Event{gotNew, end(0)}, message.FramingChunked, ActEndRequest},
+		{"GET", []Event{gotNew, {Kind: EventRequestData, N: 1}, end(0)}, message.FramingChunked, ActEndRequest},
+	} {
+		env := testEnv(t, nil)
+		h := request(c.method, "/")
+		h.HTTP2, h.Framing, h.Declared = true, message.FramingChunked, message.FramingChunked
+		x, _ := begin(env, h)
+		var last Actions
+		for _, ev := range c.events {
+			if last = x.Step(env, 20, ev); last&ActWait != 0 {
+				pass(x, env)
+			}
+		}
+		var out message.Out
+		if x.RequestHead(env, &out); out.Framing != c.framing || last != c.last {
+			t.Errorf("%s %+v: framing %d, actions %b, want %d, %b", c.method, c.events, out.Framing, last, c.framing, c.last)
+		}
+	}
+}

@@ -266,7 +266,9 @@ func (m *driverModel) possible(x *Exchange, ev Event) bool {
 		return m.holds && x.State() == StateSend
 	case EventResponseData, EventResponseEnd, EventUpstreamFailed:
 		return m.holds
-	case EventRequestData, EventRequestEnd, EventRequestFailed:
+	case EventRequestEnd:
+		return !x.RequestDone() && (m.holds || m.queued && x.bytesIn == 0 && ev.N == 0)
+	case EventRequestData, EventRequestFailed:
 		return !x.RequestDone() && m.holds
 	}
 	return true

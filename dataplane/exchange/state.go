@@ -27,6 +27,9 @@ func (x *Exchange) Step(env *Env, now int64, ev Event) Actions {
 	case EventRequestEnd:
 		x.requestDone, x.touched = true, now
 		x.spent = x.spent || ev.N > 0 // trailers are not kept
+		if x.state == StateAcquire && x.bytesIn == 0 && ev.N == 0 && x.ChunkedUp() {
+			x.head.Framing, x.head.Declared, x.keep = message.FramingNone, message.FramingNone, false // it has none
+		}
 		if x.state == StateSend || x.state == StateStream {
 			return ActEndRequest
 		}
