@@ -3,7 +3,9 @@
 package evloop
 
 import (
+	"fmt"
 	"math"
+	"net/http"
 	"testing"
 	"time"
 
@@ -58,5 +60,30 @@ func TestNoTurnClosesAllConnectionsToAnEndpointThatIsGone(t *testing.T) {
 	}
 	if p.Open() != 0 || p.Endpoint().Connections() != 0 {
 		t.Errorf("%d connections are counted, %d of the node", p.Open(), p.Endpoint().Connections())
+	}
+}
+
+// TestWhoWaitsForAnUpstreamThatIsGoneGoesWhereItsRouteLeadsNow: one push takes the upstream away and
+// has its route lead to another.
+func TestWhoWaitsForAnUpstreamThatIsGoneGoesWhereItsRouteLeadsNow(t *testing.T) {
+	const waiting = 5
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	u := newUpstream("u", startBackend(t, func(http.ResponseWriter, *http.Request) { close(begun); <-goOn }))
+	u.Pool.MaxConnections, u.ConnectTimeout = 1, time.Minute
+	n := startNode(t, 1)
+	n.apply(nil, forwardAll(u))
+	ask := func() { fmt.Fprint(n.dial(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n") }
+	ask()
+	<-begun
+	defer close(goOn)
+	for range waiting {
+		ask()
+	}
+	eventually(t, "all to wait", func() bool { _, _, w := n.engine.EndpointLoad(0); return w == waiting })
+	n.apply(nil, forwardAll(newUpstream("v", startBackend(t, echo))))
+	for i := range waiting {
+		if r := n.records.wait(t, i+1); r.Status != 200 || r.Upstream != "v" {
+			t.Errorf("%d %s from upstream %q", r.Status, r.Reason, r.Upstream)
+		}
 	}
 }

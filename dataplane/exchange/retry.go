@@ -71,7 +71,7 @@ func (x *Exchange) mayRetry(f Failure, anew bool) bool {
 // mayWait tells whether the node's budget allows the retry and the request's time
 // the wait before it. From there on the exchange holds its part of the budget.
 func (x *Exchange) mayWait(env *Env, now int64, f Failure, anew bool) (until int64, ok bool) {
-	u := env.Table.Upstream(x.upstream.Name)
+	u := x.nextUpstream(env)
 	if u == nil {
 		return 0, false
 	}
@@ -92,6 +92,27 @@ func (x *Exchange) mayWait(env *Env, now int64, f Failure, anew bool) (until int
 	x.fresh = f.Retry == RetryUnanswered || f.Retry == RetryTimedOut
 	x.anew = x.anew || anew
 	return until, true
+}
+
+// nextUpstream looks the upstream up again: the slots of an earlier table may serve others by now.
+// Where a push has taken it away, the request goes where its route leads by now; nil: nowhere. A
+// tunnel was allowed, and asked for, by what the route said then.
+func (x *Exchange) nextUpstream(env *Env) *table.Upstream {
+	if u := env.Table.Upstream(x.upstream.Name); u != nil {
+		return u
+	}
+	l := env.Table.Listener(x.listener)
+	if l == nil || x.tunnel != tunnelNone {
+		return nil
+	}
+	r := l.Match(x.asks(env))
+	env.query.Head = nil // it belongs to the stream
+	if r == nil || r.Name != x.routeName || r.Action != table.ActionForward || r.Retry == nil {
+		return nil
+	}
+	x.route = r
+	x.requestOps, x.responseOps = r.RequestHeaders, r.ResponseHeaders
+	return r.Pick(env.Random.Uint64())
 }
 
 // costsNothing says that a retry takes no part of the budget. An attempt that sent nothing has cost

@@ -318,10 +318,9 @@ func (x *Exchange) retry(env *Env, now int64, f Failure) (Actions, bool) {
 	return undo | x.nextAttempt(env, now), true
 }
 
-// nextAttempt looks its upstream up again: the slots of an earlier table may serve
-// others by now. It avoids the endpoint of the attempt before.
+// nextAttempt makes another attempt. It avoids the endpoint of the one before.
 func (x *Exchange) nextAttempt(env *Env, now int64) Actions {
-	u, except := env.Table.Upstream(x.upstream.Name), x.endpoint
+	u, except := x.nextUpstream(env), x.endpoint
 	if u == nil {
 		return x.refuse(Failure{Reason: ReasonNoEndpoint})
 	}
