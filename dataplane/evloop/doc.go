@@ -45,6 +45,8 @@
 //	postponed     attempts whose frames are being handled       mux_request.go
 //	pools         its connections to endpoints, by slot         pool.go, upstream.go and _release,
 //	                                                            places.go, room.go, widen.go
+//	endings       its connections to endpoints that end in      upstream_release.go: abortUp
+//	              later turns
 //	warmer        which pools lack connections                  warm.go
 //	counts        what it carries, for other loops to see       spread.go
 //	mailbox       what others say to it                         mail.go
@@ -77,8 +79,8 @@
 // edges, turn), those that an earlier turn left over and sockets with clients waiting
 // (takeTurns), handshakes (readReports), deadlines (expire), kept connections for which a
 // table changes something (sweepOn), want of memory or descriptors (shed), what other
-// goroutines say (readMail). endTurn writes the frames that came together and makes the
-// memory of what ended ready to be used again.
+// goroutines say (readMail). endTurn ends some of the connections that were given up (endSome),
+// writes the frames that came together and makes the memory of what ended ready to be used again.
 // patience says how long the loop may sleep: a loop that spins has a reason there.
 //
 // # The way of a request

@@ -72,9 +72,10 @@ type Loop struct {
 	draining bool // it accepts nothing, and ends with its last client
 
 	// Endpoints, as the table says.
-	table  *table.Table // of the last turn that looked
-	pools  pools
-	warmer warmer
+	table   *table.Table // of the last turn that looked
+	pools   pools
+	endings endings
+	warmer  warmer
 
 	// Other loops, and the engine.
 	counts counts
@@ -176,10 +177,10 @@ func (l *Loop) agreeToEnd() bool {
 
 // patience is how long the loop may sleep.
 func (l *Loop) patience() time.Duration {
-	if len(l.ready) > 0 || len(l.mail.box) > 0 || len(l.shaker.reports) > 0 || l.sweep.left > 0 || len(l.pools.widened) > 0 {
+	if len(l.ready) > 0 || len(l.mail.box) > 0 || len(l.shaker.reports) > 0 || l.sweep.left > 0 {
 		return 0
 	}
-	if l.sockets.readable() {
+	if l.sockets.readable() || len(l.endings.left) > 0 || len(l.pools.widened) > 0 {
 		return 0
 	}
 	wait := l.wheel.wait(l.now)
@@ -286,6 +287,7 @@ func (l *Loop) endTurn(started int64) {
 	if l.warmer.at > 0 && l.now >= l.warmer.at {
 		l.warm()
 	}
+	l.endSome()
 	l.serveWidened()
 	l.askOthers()
 	l.flushStage()
@@ -338,6 +340,7 @@ func (l *Loop) look() {
 
 // close ends the loop: every connection is cut.
 func (l *Loop) close() {
+	l.endAll()
 	for _, k := range l.links {
 		if k.closed {
 			continue

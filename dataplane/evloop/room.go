@@ -11,8 +11,16 @@ import "github.com/proxyfleet/proxyfleet/dataplane/exchange"
 //
 //	withoutDescriptor, askForRoom ─ mailMakeRoom ─▶ makeRoom ─ mailRoom ─▶ roomAnswered
 
-// freeDescriptor closes an idle connection to some endpoint; false: there is none.
+// freeDescriptor closes a connection to some endpoint that is to end, or an idle one; false: there
+// is none.
 func (l *Loop) freeDescriptor() bool {
+	if len(l.endings.left) > 0 {
+		c := l.endings.oldest()
+		if l.closeUp(c); c.pool.Queued() > 0 {
+			l.pools.widen(c.pool) // not at once: the descriptor is another's
+		}
+		return true
+	}
 	for _, p := range l.pools.all {
 		if p != nil && l.closeIdle(p) {
 			return true
@@ -68,7 +76,7 @@ func (l *Loop) roomAnswered(slot uint32, made bool) {
 	if made {
 		l.serveWaiting(p)
 	}
-	if p.asked > 0 || p.Open() > 0 || p.full() {
+	if p.asked > 0 || p.Open() > 0 || p.full() || p.widened {
 		return
 	}
 	for range p.Queued() {

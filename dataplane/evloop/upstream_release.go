@@ -136,7 +136,7 @@ func (l *Loop) openWaiting(p *endpointPool, most int) (left int) {
 	return left
 }
 
-// abortUp closes the connection of an attempt that did not end well.
+// abortUp ends the connection of an attempt that did not end well.
 func (l *Loop) abortUp(s *stream) {
 	if s.call != nil {
 		l.dropCall(s, true)
@@ -148,15 +148,13 @@ func (l *Loop) abortUp(s *stream) {
 		return
 	}
 	s.up, c.stream = nil, nil
-	p := c.pool
 	if rl := c.link.tls; rl != nil {
 		rl.told = true // a request that is cut has not ended
 	}
 	if s.x.CutTunnel() { // what one side was cut off from must not look whole to the other (RFC 9113 section 8.5)
 		_ = unix.SetsockoptLinger(c.link.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
-	l.closeUp(c)
-	l.serveWaiting(p)
+	l.endSoon(c)
 }
 
 // leaveQueue ends an attempt that has no connection yet.
