@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -351,13 +352,31 @@ func TestWithoutSpliceOrPipeBodiesAreCopied(t *testing.T) {
 	}
 }
 
+// TestASplicedAnswerThatNobodyReadsEndsInTime: time passes when bytes have gone, at every request of
+// another client.
 func TestASplicedAnswerThatNobodyReadsEndsInTime(t *testing.T) {
-	n := startNode(t, 1)
-	n.apply(func(l *table.Listener) { l.Timeouts.StreamIdle = 300 * time.Millisecond },
-		forwardAll(newUpstream("u", sends(t, make([]byte, 64<<20)))))
+	n, sink := startHeld(t)
+	slow, short := forwardAll(newUpstream("u", sends(t, make([]byte, 64<<20)))), respondAll()
+	slow.Timeout = time.Hour
+	short.Name, short.Path.Text = "short", "/short"
+	n.apply(nil, slow, short)
 	c := n.dialNode()
 	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-	rec := n.records.wait(t, 1)
+	eventually(t, "bytes to go", func() bool { return n.spliced() > 0 })
+	l := n.engine.loops[0]
+	pass := func() { l.base = l.base.Add(-n.listener().Timeouts.StreamIdle) }
+	var rec exchange.Record
+	eventually(t, "its end", func() bool {
+		sink.hold.Store(&pass)
+		n.talk("GET /short HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		n.records.mu.Lock()
+		defer n.records.mu.Unlock()
+		at := slices.IndexFunc(n.records.all, func(r exchange.Record) bool { return r.Route == "all" })
+		if at >= 0 {
+			rec = n.records.all[at]
+		}
+		return at >= 0
+	})
 	if rec.Reason != exchange.ReasonStreamIdleTimeout || rec.BytesOut == 0 || n.spliced() == 0 {
 		t.Errorf("%s after %d bytes", rec.Reason, rec.BytesOut)
 	}

@@ -22,13 +22,22 @@ import (
 type guestbook struct {
 	mu         sync.Mutex
 	came, went int
-	open       map[string]bool
+	open       map[string]net.Conn
 }
 
 func (g *guestbook) count() (came, open int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.came, len(g.open)
+}
+
+// end has the server end all its connections.
+func (g *guestbook) end() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range g.open {
+		c.Close()
+	}
 }
 
 // note is a server's ConnState.
@@ -39,7 +48,7 @@ func (g *guestbook) note(c net.Conn, s http.ConnState) {
 	switch s {
 	case http.StateNew:
 		g.came++
-		g.open[from] = true
+		g.open[from] = c
 	case http.StateClosed:
 		g.went++
 		delete(g.open, from)
@@ -48,7 +57,7 @@ func (g *guestbook) note(c net.Conn, s http.ConnState) {
 
 // startGuests serves answers that name the connection they came by.
 func startGuests(t *testing.T, secured bool) (g *guestbook, address string) {
-	g = &guestbook{open: map[string]bool{}}
+	g = &guestbook{open: map[string]net.Conn{}}
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.RemoteAddr)
 	}))
@@ -131,18 +140,32 @@ func TestWarmConnectionsAreReplacedWhileTheyAreWanted(t *testing.T) {
 		return g.went > 0 && len(g.open) > 0
 	})
 	// A node that takes no requests needs none.
-	if err := n.engine.SetDrained(context.Background(), true); err != nil {
-		t.Fatal(err)
+	drain := func(drained bool) {
+		t.Helper()
+		if err := n.engine.SetDrained(context.Background(), drained); err != nil {
+			t.Fatal(err)
+		}
 	}
-	eventually(t, "the last to end", func() bool { _, open := g.count(); return open == 0 })
+	none := func() bool {
+		_, open := g.count()
+		_, theirs, _ := n.engine.EndpointLoad(0)
+		return open == 0 && theirs == 0
+	}
+	drain(true)
+	eventually(t, "the last to end", none)
 	came, _ := g.count()
-	if err := n.engine.SetDrained(context.Background(), false); err != nil {
-		t.Fatal(err)
-	}
+	u = keepsWarm(1, address) // from here on none ends by itself
+	n.apply(nil, forwardAll(u))
+	drain(false)
 	eventually(t, "one after the drain", func() bool { now, open := g.count(); return now == came+1 && open == 1 })
 	// Nor does one whose users do not want it any more.
-	n.apply(nil, forwardAll(func() *table.Upstream { u := newUpstream("u", address); u.Pool.IdleTimeout = time.Second; return u }()))
-	eventually(t, "the last to end", func() bool { _, open := g.count(); return open == 0 })
+	n.apply(nil, forwardAll(newUpstream("u", address)))
+	g.end()
+	eventually(t, "the last to end", none)
+	n.stop()
+	if p := n.engine.loops[0].pools.at(0); p.lacks() > 0 {
+		t.Error("another one would be opened, if not at once")
+	}
 	if now, _ := g.count(); now != came+1 {
 		t.Errorf("%d more were opened", now-came-1)
 	}
