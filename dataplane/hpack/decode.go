@@ -1,6 +1,7 @@
 package hpack
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
@@ -168,24 +169,29 @@ const (
 // Ahead tells how large fields are when they are decoded, as RFC 9113 section 6.5.2
 // counts, and how many, as far as that can be told without decoding them: up to the
 // first that goes into the table, since indexes mean something else behind it, or
-// that is wrong. Strings in Huffman code count as the least that they may stand for.
+// that is wrong. Strings in Huffman code count as the least that they may stand for. Fields of
+// Cookie are not counted: clients make many of one (RFC 9113 section 8.2.3).
 // It looks no further when it has counted more than most bytes or count fields.
 func (d *Decoder) Ahead(fields []byte, most, count int) (size, found int) {
 	for len(fields) > 0 && size <= most && found <= count {
 		first := fields[0]
 		var index uint32
 		var problem Problem
-		name, value := 0, 0
+		name, value, cookie := 0, 0, false
 		switch {
 		case first&0x80 != 0:
 			index, fields, problem = integer(fields, 7)
 			name, value = d.lengths(index)
+			cookie = d.isCookie(index)
 		case first&0xe0 != 0:
 			return size, found
 		default:
 			index, fields, problem = integer(fields, 4)
 			if name, _ = d.lengths(index); problem == NoProblem && index == 0 {
+				cookie = bytes.HasPrefix(fields, plainCookie) || bytes.HasPrefix(fields, codedCookie)
 				name, fields, problem = leastString(fields)
+			} else {
+				cookie = d.isCookie(index)
 			}
 			if problem == NoProblem {
 				value, fields, problem = leastString(fields)
@@ -195,9 +201,24 @@ func (d *Decoder) Ahead(fields []byte, most, count int) (size, found int) {
 			return size, found
 		}
 		size += name + value + entryOverhead
-		found++
+		if !cookie {
+			found++
+		}
 	}
 	return size, found
+}
+
+// plainCookie and codedCookie are the name of Cookie where it is no index, the second in Huffman
+// code.
+var plainCookie, codedCookie = []byte("\x06cookie"), []byte("\x84\x21\xcf\xd4\xc5")
+
+// isCookie says whether an entry is a Cookie.
+func (d *Decoder) isCookie(index uint32) bool {
+	if index < staticEnd {
+		return index == staticCookie
+	}
+	e := d.table.at(index - staticEnd + 1)
+	return e != nil && e.id == message.FieldCookie
 }
 
 // lengths are those of an entry's name and value; of none, 0.

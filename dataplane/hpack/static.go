@@ -12,7 +12,8 @@ const (
 	IndexSchemeHTTPS = 7
 	IndexStatus      = 8 // with the value 200
 
-	staticEnd = 62
+	staticCookie = 32
+	staticEnd    = 62
 )
 
 type staticEntry struct{ name, value string }

@@ -80,7 +80,7 @@ func (c *Conn) readFields(block []byte, h *message.Head, f *facts, trailers bool
 		var reason Reason
 		pseudo := false
 		if size > look {
-			look, reason = 2*size, c.lookAhead(block, size, len(fields))
+			look, reason = 2*size, c.lookAhead(block, size, counted(fields, f))
 		}
 		switch {
 		case reason != NoReason:
@@ -92,7 +92,7 @@ func (c *Conn) readFields(block []byte, h *message.Head, f *facts, trailers bool
 			pseudo, reason = f.note(arena, &field)
 		}
 		if reason == NoReason && !pseudo {
-			if len(fields) == c.options.Fields {
+			if counted(fields, f) >= c.options.Fields {
 				reason = TooManyFields
 			}
 			fields = append(fields, field)
@@ -105,6 +105,16 @@ func (c *Conn) readFields(block []byte, h *message.Head, f *facts, trailers bool
 	}
 	h.Arena, h.Fields = arena, fields
 	return NoReason, hpack.NoProblem
+}
+
+// counted is how many fields a head has by now. A Cookie that its client has split, for the sake of
+// the table, is one (RFC 9113 section 8.2.3), and will be. What bounds its pieces is HeadBytes, of
+// which each takes fieldOverhead at least.
+func counted(fields []message.Field, f *facts) int {
+	if f == nil { // trailers
+		return len(fields)
+	}
+	return len(fields) - max(f.cookies-1, 0)
 }
 
 // readMethod decodes the beginning of a head that is refused, up to its method, which stands among

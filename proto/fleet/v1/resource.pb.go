@@ -1148,7 +1148,8 @@ type Limits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Bytes of a request's head. Default 64KiB. More: 431.
 	Header *uint64 `protobuf:"varint,1,opt,name=header" json:"header,omitempty"`
-	// Fields of a request's head. Default 100. More: 431.
+	// Fields of a request's head; Cookie is one, however often it comes in HTTP/2. Default 100.
+	// More: 431.
 	HeaderFields *uint32 `protobuf:"varint,2,opt,name=header_fields,json=headerFields" json:"header_fields,omitempty"`
 	// Bytes of a request's body. Default: no limit. More: 413.
 	Body *uint64 `protobuf:"varint,3,opt,name=body" json:"body,omitempty"`
