@@ -102,7 +102,7 @@ var described = []description{
 	{metricHandedOver, "Connections given to a loop that had fewer.", nil},
 	{metricAcceptExhausted, "Accepts that failed for want of descriptors.", nil},
 	{metricRefusedClients, "Connections refused before a request was read, by the limit that was reached: of the listener, the node, one client, or the faults of one client.", []string{"limit"}},
-	{metricDroppedSYN, "Packets that begin connections (SYN) and that the kernel dropped, unanswered, while clients were kept off a listener for their faults; those beyond the backlog in that time among them. Counted when whom it keeps off changes.", nil},
+	{metricPacketsDropped, "Packets that the kernel dropped, unanswered, while clients were kept off a listener for their faults: those by which they began connections (SYN), and in that time also those beyond the backlog and those behind a reset. Counted when whom it keeps off changes.", nil},
 	{metricShed, "Idle connections of clients closed for want of memory or descriptors.", nil},
 	{metricSplicedBytes, "Bytes that went from socket to socket by splice(2), without being read.", nil},
 	{metricPressure, "Want of memory: 0 none, 1 idle connections are closed, 2 requests are refused too.", nil},
@@ -228,7 +228,7 @@ func (s *scrape) node() {
 	s.counter(metricRefusedClients, s.set.Counter(stats.ClientsOverCeiling), "node")
 	s.counter(metricRefusedClients, s.set.Counter(stats.ClientsOverShare), "client")
 	s.counter(metricRefusedClients, s.set.Counter(stats.ClientsAtFault), "faults")
-	s.counter(metricDroppedSYN, s.set.Counter(stats.DroppedSYN))
+	s.counter(metricPacketsDropped, s.set.Counter(stats.PacketsDropped))
 	s.counter(metricShed, s.set.Counter(stats.ClientsShed))
 	s.counter(metricSplicedBytes, s.set.Counter(stats.SplicedBytes))
 	s.state()

@@ -27,7 +27,7 @@ func TestMetricsShowWhatWasCounted(t *testing.T) {
 	l.Refused(web, 3)
 	l.Add(stats.ClientsOverCeiling, 3)
 	l.Add(stats.ClientsAtFault, 4)
-	l.Add(stats.DroppedSYN, 5)
+	l.Add(stats.PacketsDropped, 5)
 	l.Add(stats.ClientsShed, 2)
 	l.Add(stats.SplicedBytes, 7)
 	l.Finished(&stats.Finish{
@@ -55,7 +55,7 @@ func TestMetricsShowWhatWasCounted(t *testing.T) {
 		`proxyfleet_codec_refusals_total{reason="bad_target"} 1`,
 		`proxyfleet_access_log_lines_total{result="dropped"} 2`,
 		`proxyfleet_messages_dropped_total 11`,
-		`proxyfleet_syn_dropped_total 5`,
+		`proxyfleet_packets_dropped_total 5`,
 		`proxyfleet_memory_pressure 1`,
 		`proxyfleet_memory_limit_bytes 1.073741824e+09`,
 		`proxyfleet_buffer_bytes 4096`,

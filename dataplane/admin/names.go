@@ -54,7 +54,7 @@ const (
 	metricHandedOver      = namespace + "connections_handed_over_total"
 	metricAcceptExhausted = namespace + "accept_exhausted_total"
 	metricRefusedClients  = namespace + "connections_refused_total"
-	metricDroppedSYN      = namespace + "syn_dropped_total"
+	metricPacketsDropped  = namespace + "packets_dropped_total"
 	metricShed            = namespace + "connections_shed_total"
 	metricSplicedBytes    = namespace + "spliced_bytes_total"
 	metricPressure        = namespace + "memory_pressure"

@@ -124,7 +124,7 @@ func (l *Loop) endSilence(s *socket) {
 func (l *Loop) countDropped(s *socket) {
 	dropped := sysDropped(s.fd)
 	if s.silence.on {
-		l.stats.Add(stats.DroppedSYN, uint64(dropped-s.silence.dropped))
+		l.stats.Add(stats.PacketsDropped, uint64(dropped-s.silence.dropped))
 	}
 	s.silence.dropped = dropped
 }

@@ -373,7 +373,7 @@ func TestTheKernelKeepsOffWhoIsRefusedAndGoesOn(t *testing.T) {
 	kept := n.from("127.0.0.3")
 	n.wantStatus("before", kept, "", 200)
 	eventually(t, "it to be heard again", func() bool { return n.begins(client) })
-	eventually(t, "the drops to be counted", func() bool { return n.engine.stats.Counter(stats.DroppedSYN) > 0 })
+	eventually(t, "the drops to be counted", func() bool { return n.engine.stats.Counter(stats.PacketsDropped) > 0 })
 	eventually(t, "it to have paid", func() bool { return n.begins(client) })
 	n.wantStatus("after", kept, "", 200)
 }

@@ -65,10 +65,10 @@ var budgets = [floodEnd]budget{
 	// errors. A user reads why one page or the other is not shown, and an answer costs
 	// ten times what a reset does. Each request that is answered in full earns one more.
 	floodAnswer: {HeadTooLarge, 8, 1, 1, 0},
-	// A browser whose cookies are too large sends 8 to 20 KiB of them again for each of some
-	// 50 objects of a page. By TLS a node has to do as much for 1 MiB as for the handshake of
-	// another connection, so this bounds what one costs besides, whatever heads it has.
-	floodHeads: {HeadFlood, 1 << 20, 64 << 10, 8 << 10, 0},
+	// A browser whose cookies are too large sends them again with each object of a page: 25 times
+	// 20 KiB. By TLS a node has to do half as much for these as for the handshake of another
+	// connection, so this bounds what one costs besides, whatever heads it has.
+	floodHeads: {HeadFlood, 512 << 10, 64 << 10, 8 << 10, 0},
 }
 
 const (

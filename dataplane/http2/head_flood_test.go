@@ -40,7 +40,7 @@ func large(fields, size int) []byte {
 // TestTheBytesOfHeadsThatNobodyTakesAreBounded whatever they are refused for: each was received,
 // decrypted and looked at.
 func TestTheBytesOfHeadsThatNobodyTakesAreBounded(t *testing.T) {
-	const most = 1 << 20
+	const most = 512 << 10
 	trailers := large(4, 15<<10)[len(plain):]
 	for name, c := range map[string]struct {
 		block []byte
@@ -118,7 +118,7 @@ func TestTheBytesOfHeadsThatNobodyTakesAreBounded(t *testing.T) {
 // TestABrowserWhoseCookiesAreTooLargeKeepsItsConnection for each page, though it sends them with
 // each of its objects.
 func TestABrowserWhoseCookiesAreTooLargeKeepsItsConnection(t *testing.T) {
-	const objects, pages, between = 50, 10, 20 * int64(1e9)
+	const objects, pages, between = 25, 10, 20 * int64(1e9)
 	b := newBomberTo(t, http2.Options{HeadBytes: 16 << 10})
 	head := large(5, 4<<10)
 	for page := range pages {

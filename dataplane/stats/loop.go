@@ -29,9 +29,10 @@ const (
 	ClientsOverCeiling
 	ClientsOverShare
 	ClientsAtFault
-	// DroppedSYN counts packets that begin connections and that the kernel dropped while clients at
-	// fault were kept off a socket: theirs, and what was beyond the backlog.
-	DroppedSYN
+	// PacketsDropped counts packets that the kernel dropped while clients at fault were kept off a
+	// socket: those that begin connections of theirs, and in that time also what was beyond the
+	// backlog or behind a reset.
+	PacketsDropped
 	// ClientsShed counts idle connections closed for want of memory or descriptors.
 	ClientsShed
 	// SplicedBytes counts bytes of bodies and relays that passed without a copy.

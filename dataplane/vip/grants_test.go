@@ -123,6 +123,8 @@ func TestAMemberGrantsToOneProcessAtATime(t *testing.T) {
 			{300, "a", 1, 1, 7, Ask, "granted"},
 			{310, "a", 1, 2, 7, GaveUp, ""},
 			{320, "c", 3, 1, 3, Renew, "granted"},
+			{330, "c", 3, 2, 3, Resigned, ""}, // which makes no lower one new
+			{340, "a", 9, 1, 7, Ask, "old_term 7"},
 		}},
 		{"two that say to hold hear of each other", []request{
 			{300, "a", 1, 1, 1, Renew, "granted"},
@@ -164,6 +166,19 @@ func TestAMemberGrantsToOneProcessAtATime(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestWhoHoldsWithoutAGrantGivesNone: under Availability a node may hold on when its own grant has run
+// out, and would vote for another holder beside itself.
+func TestWhoHoldsWithoutAGrantGivesNone(t *testing.T) {
+	for state, want := range map[State]Verdict{Holding: Taken, Idle: Granted} {
+		g := grantee(t)
+		g.office("x").state = state
+		it, ok := say(t, g, 300*ms, Message{From: "a", Boot: 1, Seq: 1, Items: []Item{{VIP: "x", Term: 1, Op: Ask}}})
+		if !ok || it.Verdict != want {
+			t.Errorf("a member that is %s says %s, want %s", state, it.Verdict, want)
+		}
 	}
 }
 

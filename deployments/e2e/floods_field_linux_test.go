@@ -59,7 +59,7 @@ spec: {hosts: [attack.test], match: {path: {exact: /slow}}, forward: [{upstream:
 ---
 kind: Route
 name: big
-spec: {hosts: [attack.test], match: {path: {exact: /big}}, forward: [{upstream: big}]}
+spec: {hosts: [attack.test], match: {path: {exact: /big}}, timeouts: {request: 10m}, forward: [{upstream: big}]}
 ---
 kind: Upstream
 name: slow
