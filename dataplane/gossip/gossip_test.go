@@ -332,16 +332,3 @@ func TestAPortInUseIsAnErrorOfRun(t *testing.T) {
 		t.Error("it ran twice")
 	}
 }
-
-func TestTheEndDoesNotWaitForPeersThatDoNotAnswer(t *testing.T) {
-	f := newFleet(t)
-	c := f.config("a")
-	c.Insecure = true
-	c.Join = []string{"192.0.2.1:7946", "192.0.2.2:7946"} // TEST-NET-1
-	a := f.start(c)
-	begin := time.Now()
-	a.stop()
-	if took := time.Since(begin); took > tcpTimeout*9/10 {
-		t.Errorf("it took %v", took)
-	}
-}
