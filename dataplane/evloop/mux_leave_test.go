@@ -69,7 +69,8 @@ func TestAClientThatDoesNotAnswerIsLeftInTime(t *testing.T) {
 	if err := n.engine.SetDrained(context.Background(), true); err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second)) // in vain where each stream puts off the end
+	// In vain where each stream puts off the end: it goes on asking for as long as it waits.
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	go func() {
 		for id := uint32(3); ask(id) == nil; id += 2 {
 			time.Sleep(100 * time.Millisecond)
