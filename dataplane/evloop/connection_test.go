@@ -6,15 +6,18 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/exchange"
+	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure/securetest"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
@@ -214,10 +217,12 @@ func TestTLSIsPassedOnByTheNameThatTheClientAsksFor(t *testing.T) {
 func TestWhatIsNoClientHelloIsNotPassedOn(t *testing.T) {
 	n := startNode(t, 1)
 	u := newUpstream("u", rawServer(t, upper))
+	const half = "\x16\x03\x01\x02"
 	for i, c := range []struct{ send, detail string }{
 		{"GET / HTTP/1.1\r\n\r\n", "not_tls"},
 		{"\x16\x03\x01\x00\x04\x02\x00\x00\x00", "not_client_hello"},
-		{"\x16\x03\x01\x02", timedOut},
+		{half, "truncated"},
+		{half, timedOut},
 	} {
 		n.apply(func(l *table.Listener) {
 			l.Protocol = table.ProtocolTLSPassthrough
@@ -227,11 +232,62 @@ func TestWhatIsNoClientHelloIsNotPassedOn(t *testing.T) {
 		}, passes("all", u))
 		conn := n.dialNode()
 		fmt.Fprint(conn, c.send)
-		if got, _ := io.ReadAll(conn); len(got) > 0 {
-			t.Errorf("%q got %q", c.send, got)
+		if c.detail == "truncated" {
+			_ = conn.CloseWrite()
+		}
+		if got, err := io.ReadAll(conn); len(got) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("%q got %q, %v", c.send, got, err)
 		}
 		if r := n.records.wait(t, i+1); r.Reason != exchange.ReasonHelloMalformed || r.Detail != c.detail {
 			t.Errorf("%q: %s %s", c.send, r.Reason, r.Detail)
+		}
+	}
+}
+
+// TestAClientThatSaysNothingToAListenerOfTLSLeavesNoTrace: it was a probe, or has changed its mind.
+func TestAClientThatSaysNothingToAListenerOfTLSLeavesNoTrace(t *testing.T) {
+	n := startNode(t, 1)
+	n.apply(speaks(table.ProtocolTLSPassthrough), passes("all", newUpstream("u", rawServer(t, upper))))
+	conn := n.dialNode()
+	_ = conn.CloseWrite()
+	if got, err := io.ReadAll(conn); len(got) > 0 || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	n.stop()
+	if all := n.records.all; len(all) > 0 {
+		t.Errorf("%d records, of %s", len(all), all[0].Reason)
+	}
+}
+
+// TestUnderCriticalPressureNoConnectionIsPassedOn, and none is when it is over.
+func TestUnderCriticalPressureNoConnectionIsPassedOn(t *testing.T) {
+	n := startNode(t, 1)
+	n.apply(speaks(table.ProtocolTCP), passes("all", newUpstream("u", rawServer(t, upper))))
+	for i, c := range []struct {
+		level  pressure.Level
+		want   string
+		reason exchange.Reason
+	}{
+		{pressure.Critical, "", exchange.ReasonOverload},
+		{pressure.Calm, "HELLO", exchange.ReasonNone},
+	} {
+		n.engine.SetPressure(c.level)
+		conn, err := net.Dial("tcp", n.address)
+		if err == nil { // it may be over before that is told
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+			fmt.Fprint(conn, "hello")
+			_ = conn.(*net.TCPConn).CloseWrite()
+			var got []byte
+			if got, err = io.ReadAll(conn); string(got) != c.want {
+				t.Errorf("%s: %q", c.level, got)
+			}
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) || (err != nil && c.want != "") {
+			t.Errorf("%s: %v", c.level, err)
+		}
+		if r := n.records.wait(t, i+1); r.Reason != c.reason {
+			t.Errorf("%s: %s", c.level, r.Reason)
 		}
 	}
 }

@@ -290,7 +290,7 @@ func TestFaultsAreWhatEndsAConnectionByItsClientsDoing(t *testing.T) {
 		_ = c.Handshake()
 		c.Close()
 	}
-	plain, u := startNode(t, 1), newUpstream("u", startBackend(t, echo))
+	plain, passing, u := startNode(t, 1), startNode(t, 1), newUpstream("u", startBackend(t, echo))
 	kinds := []struct {
 		name   string
 		of     *node
@@ -310,6 +310,8 @@ func TestFaultsAreWhatEndsAConnectionByItsClientsDoing(t *testing.T) {
 		{"a hello that is too large", n.node, func() { say(n.node, "\x16\x03\x01\x00\x04\x01\x00\x50\x00") }, secure.ResultHelloTooLarge, true},
 		{"a malformed hello", n.node, func() { say(n.node, "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x07") }, secure.ResultMalformed, true},
 		{"half a hello", n.node, func() { say(n.node, "\x16\x03\x01\x02\x00\x01\x00") }, secure.ResultTimeout, false},
+		{"no hello that could be passed on", passing, func() { say(passing, "GET / HTTP/1.1\r\nHost: a\r\n\r\n") }, 0, true},
+		{"half a hello to be passed on", passing, func() { say(passing, "\x16\x03\x01\x02\x00\x01\x00") }, 0, false},
 		{"a certificate that is not believed", n.node, func() { shake(func(c *tls.Config) { c.RootCAs = nil }) }, secure.ResultPeerAlert, false},
 		{"an old version", n.node, func() { shake(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }) }, secure.ResultVersion, false},
 	}
@@ -322,9 +324,12 @@ func TestFaultsAreWhatEndsAConnectionByItsClientsDoing(t *testing.T) {
 				}
 				l.Name = strings.ReplaceAll(kind.name, " ", "-") // with faults of its own
 			}
-			if kind.of == plain {
+			switch kind.of {
+			case plain:
 				plain.apply(limits, forwardAll(u))
-			} else {
+			case passing:
+				passing.apply(func(l *table.Listener) { limits(l); l.Protocol = table.ProtocolTLSPassthrough }, passes("all", u))
+			default:
 				n.serve(limits, respondAll())
 			}
 			shaken := kind.of.engine.stats.Handshakes(false, uint8(kind.result))

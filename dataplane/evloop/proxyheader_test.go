@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -142,8 +143,8 @@ func TestAPROXYHeaderMayComeByteByByteButNotForEver(t *testing.T) {
 		slow := n.dial()
 		fmt.Fprint(slow, begun)
 		_ = slow.SetReadDeadline(time.Now().Add(10 * time.Second))
-		if got, _ := io.ReadAll(slow); len(got) > 0 {
-			t.Errorf("%q", got)
+		if got, err := io.ReadAll(slow); len(got) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("%q: %q, %v", begun, got, err)
 		}
 		want := []exchange.Reason{exchange.ReasonProxyMissing, exchange.ReasonProxyMalformed}[i]
 		if r := n.records.wait(t, 2+i); r.Reason != want || r.Detail != timedOut {
@@ -268,6 +269,44 @@ func TestAPROXYHeaderAndAHelloMayComeTogether(t *testing.T) {
 	conn := tls.Client(&prefixed{Conn: n.raw(), prefix: header(t, 1, "192.0.2.7:4711", "198.51.100.1:443")}, n.config())
 	if resp, _ := n.ask(conn); resp.Header.Get("X-For") != "192.0.2.7" {
 		t.Error(resp.Header)
+	}
+}
+
+// TestAPROXYHeaderStandsBeforeAHelloThatIsPassedOn, in pieces of all sizes, of which one may have
+// the end of the header and the beginning of the hello, or all of both.
+func TestAPROXYHeaderStandsBeforeAHelloThatIsPassedOn(t *testing.T) {
+	ca := securetest.New(t)
+	n := startNode(t, 1)
+	n.apply(func(l *table.Listener) {
+		l.Protocol = table.ProtocolTLSPassthrough
+		expects(table.ProxyRequired, loopback)(l)
+	}, passes("a", newUpstream("a", secureServer(t, ca, "a.test")), "a.test"))
+	begun := header(t, 1, "192.0.2.7:4711", "198.51.100.1:443")
+	for i, c := range []struct {
+		size     int
+		together bool
+	}{
+		{1, false}, {1 << 20, false}, {len(begun) + 10, true}, {1 << 20, true},
+	} {
+		var under net.Conn = pieces{n.dialNode(), c.size}
+		if c.together {
+			under = &prefixed{Conn: under, prefix: begun}
+		} else if _, err := io.WriteString(under, begun); err != nil {
+			t.Fatal(err)
+		}
+		conn := tls.Client(under, &tls.Config{RootCAs: ca.Pool(), ServerName: "a.test"})
+		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%+v: %v", c, err)
+		}
+		if body, _ := io.ReadAll(resp.Body); string(body) != "a.test" {
+			t.Errorf("%+v: %q", c, body)
+		}
+		conn.Close()
+		if r := n.records.wait(t, i+1); string(r.Host) != "a.test" || r.Client.String() != "192.0.2.7:4711" {
+			t.Errorf("%+v: %s of %s", c, r.Host, r.Client)
+		}
 	}
 }
 
