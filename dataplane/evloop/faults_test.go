@@ -256,6 +256,9 @@ func TestConnectionsGatherWhileClientsAreRefused(t *testing.T) {
 		t.Fatal("the first is not told, or not refused")
 	}
 	for range 2 {
+		if len(l.sockets.muted) != 1 {
+			t.Fatalf("it is %d times on the list", len(l.sockets.muted))
+		}
 		if edges := connect() + connect(); edges > 0 {
 			t.Errorf("%d edges while connections gather", edges)
 		}

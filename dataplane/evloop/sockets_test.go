@@ -120,7 +120,8 @@ func TestATurnAsksThoseSocketsAlone(t *testing.T) {
 	}
 }
 
-// TestMutedSocketsAreAskedByTheClock, also once they were removed, until they hear again.
+// TestMutedSocketsAreAskedByTheClock, also once they were removed, until they hear again or are
+// closed.
 func TestMutedSocketsAreAskedByTheClock(t *testing.T) {
 	var ss sockets
 	muted, other := socketOn("192.0.2.1:80"), socketOn("192.0.2.2:80")
@@ -155,5 +156,14 @@ func TestMutedSocketsAreAskedByTheClock(t *testing.T) {
 	ss.unmute(muted)
 	if asked(100+9*muteTime) || ss.mutedUntil != 0 {
 		t.Error("it is asked though it hears again")
+	}
+	ss.mute(muted, 100)
+	if ss.mute(other, 100+muteTime/2); ss.mutedUntil != 100+muteTime {
+		t.Error("another one that is muted puts off when it is asked")
+	}
+	ss.unmute(other)
+	ss.takeDue(func(*socket) bool { return true }) // it is closed
+	if asked(100+20*muteTime) || ss.mutedUntil != 0 {
+		t.Error("it is asked though it was closed")
 	}
 }
