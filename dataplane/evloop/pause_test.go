@@ -18,6 +18,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	"golang.org/x/sys/unix"
 )
 
 // pest is a client whose heads have too many fields.
@@ -262,6 +263,103 @@ func TestAClientThatPausesHasItsDeadlines(t *testing.T) {
 	}
 	if took := time.Since(begin); took < short {
 		t.Errorf("it took %s", took)
+	}
+}
+
+// TestAClientThatPausesAndFallsSilentIsHeardAgain, by the clock of a loop that does not run: at the
+// first tick at which nothing has come its bytes make edges again, until it is read the next time.
+func TestAClientThatPausesAndFallsSilentIsHeardAgain(t *testing.T) {
+	l := startedLoop(t)
+	l.table = l.engine.live.Load()
+	d, far := pairedDown(t, l)
+	k := d.link
+	id := uint32(1)
+	bother := func(times int) {
+		t.Helper()
+		var all wireBuffer
+		f := xhttp2.NewFramer(&all, nil)
+		if id == 1 {
+			all = append(all, http2.Preface...)
+			_ = f.WriteSettings()
+		}
+		for range times {
+			_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: id, BlockFragment: append(requestBlock("GET"), bytes.Repeat([]byte{0x90}, 200)...), EndStream: true, EndHeaders: true})
+			id += 2
+		}
+		if _, err := unix.Write(far, all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edges := func() (told int) { // of bytes; it tells of room to write as ever
+		t.Helper()
+		events, err := l.poller.Wait(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ev := range events {
+			if ev.Readable {
+				told++
+			}
+		}
+		return told
+	}
+	bother(12)
+	for range 2 {
+		if edges() == 0 {
+			t.Fatal("nobody tells that something has come")
+		}
+		k.readable = true
+		for l.makeReady(k); len(l.ready) > 0; {
+			l.takeTurns()
+			l.endTurn(l.now)
+		}
+		if !k.muted || d.mux.paused == 0 {
+			t.Fatalf("muted %t, paused since %d", k.muted, d.mux.paused)
+		}
+		bother(1)
+		if got := edges(); got > 0 {
+			t.Errorf("%d edges during a pause", got)
+		}
+		for look, muted := range []bool{true, false} { // what came is read at the first
+			l.now += 2 * wheelTick
+			if l.expire(); k.closed || k.muted != muted || (d.mux.paused > 0) != muted {
+				t.Fatalf("after look %d: closed %t, muted %t, paused since %d", look, k.closed, k.muted, d.mux.paused)
+			}
+			l.endTurn(l.now)
+		}
+		bother(1)
+	}
+}
+
+// TestAClientThatLingersDuringAPauseIsReadByEachTick until its time is over: what nobody reads would
+// have the kernel reset the connection, and its client may not have read the GOAWAY.
+func TestAClientThatLingersDuringAPauseIsReadByEachTick(t *testing.T) {
+	l := startedLoop(t)
+	d, far := pairedDown(t, l)
+	k := d.link
+	if !l.mute(k) {
+		t.Fatal("it is not muted")
+	}
+	d.refused = true // it may send more
+	l.closeDownAfter(d)
+	ends := l.now + lingerTime
+	more := []byte("more")
+	for i := 1; i <= 3; i++ {
+		if _, err := unix.Write(far, more); err != nil {
+			t.Fatal(err)
+		}
+		l.now += 2 * wheelTick
+		if l.expire(); k.closed || d.lingered != i*len(more) {
+			t.Fatalf("at tick %d: closed %t, %d bytes were read", i, k.closed, d.lingered)
+		}
+	}
+	l.now = ends - 1
+	if l.expire(); k.closed {
+		t.Error("closed before its time")
+	}
+	l.now += 2 * wheelTick
+	if l.expire(); !k.closed {
+		t.Error("kept though its time is over")
 	}
 }
 
