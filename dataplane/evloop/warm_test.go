@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
@@ -334,5 +335,162 @@ func TestAConnectionOnItsWayEndsWhenItsEndpointWantsAHeader(t *testing.T) {
 	l.pool(&changed, &changed.Endpoints[0])
 	if l.connectDone(c); !c.link.closed || p.Open() != 0 || p.Idle() != 0 || p.warm.opening != 0 {
 		t.Errorf("closed %t, %d open, %d idle, %d on their way", c.link.closed, p.Open(), p.Idle(), p.warm.opening)
+	}
+}
+
+// warmingUp is a connection of p that nobody asked for, on its way.
+func warmingUp(t *testing.T, l *Loop, p *endpointPool) *upstreamConn {
+	t.Helper()
+	if !p.TryOpen(p.config.MaxConnections) {
+		t.Fatal("no place for a connection")
+	}
+	l.connectWarm(p)
+	for _, k := range l.links {
+		if k.up != nil && !k.closed && k.up.warming {
+			return k.up
+		}
+	}
+	t.Fatal("no connection")
+	return nil
+}
+
+// TestAWarmConnectionThatDoesNotComeAboutEndsInTime, is counted, and leaves its place to a request
+// that waits.
+func TestAWarmConnectionThatDoesNotComeAboutEndsInTime(t *testing.T) {
+	u := keepsWarm(1, fullQueue(t))
+	u.Pool.MaxConnections = 1
+	l, p := poolOf(t, u)
+	c := warmingUp(t, l, p)
+	k, s := c.link, l.streams.take()
+	if l.acquireFrom(s, p); p.Queued() != 1 {
+		t.Fatalf("%d wait", p.Queued())
+	}
+	counted := countedOf(t, l, p)
+	due := l.now + int64(u.ConnectTimeout)
+	l.wheel.arm(k, l.now) // it may be looked at early
+	for l.now += 2 * wheelTick; l.now < due; l.now += int64(u.ConnectTimeout) / 4 {
+		if l.expire(); k.closed || !c.warming {
+			t.Fatalf("ended %s before its time", time.Duration(due-l.now))
+		}
+	}
+	l.now = due + 2*wheelTick
+	if l.expire(); !k.closed || p.warm.opening != 0 || p.warm.pause == 0 {
+		t.Errorf("closed %t, %d on their way, pause %d", k.closed, p.warm.opening, p.warm.pause)
+	}
+	if got := counted(); got.Failed != 1 || got.TimedOut != 1 {
+		t.Errorf("%d failed, %d of them by time", got.Failed, got.TimedOut)
+	}
+	if s.up == nil {
+		t.Error("the request waits on")
+	}
+}
+
+// TestALoopWithOtherWorriesOpensNothingInAdvance, and looks again a while later.
+func TestALoopWithOtherWorriesOpensNothingInAdvance(t *testing.T) {
+	for name, worry := range map[string]func(*Loop, *endpointPool){
+		"":                              func(*Loop, *endpointPool) {},
+		"memory runs short":             func(l *Loop, _ *endpointPool) { l.engine.SetPressure(pressure.High) },
+		"descriptors run short":         func(l *Loop, _ *endpointPool) { l.engine.ceilings.connections.Store(0) },
+		"requests wait":                 func(l *Loop, p *endpointPool) { p.Wait(l.streams.take().id) },
+		"the endpoint takes no more":    func(_ *Loop, p *endpointPool) { p.config.MaxConnections = 0 },
+		"its time has not come":         func(l *Loop, p *endpointPool) { p.warm.at = l.now + warmBusy },
+		"others took what there was":    func(l *Loop, p *endpointPool) { l.warmPool(p, 0) },
+		"nobody wants one to be opened": func(_ *Loop, p *endpointPool) { p.config.MinIdle = 0 },
+	} {
+		l, p := poolOf(t, keepsWarm(1, fullQueue(t)))
+		l.engine.ceilings.connections.Store(100)
+		before := p.Open()
+		left := warmBurst
+		if worry(l, p); name == "others took what there was" {
+			left = 0
+		}
+		got := l.warmPool(p, left)
+		switch opened := p.Open() - before; {
+		case name == "" && (opened != 1 || got != warmBurst-1):
+			t.Errorf("without any, %d are opened, and %d may be", opened, got)
+		case name != "" && (opened != 0 || got != left):
+			t.Errorf("%s, and %d are opened, and %d may be", name, opened, got)
+		}
+		switch name {
+		case "memory runs short", "descriptors run short", "requests wait", "the endpoint takes no more":
+			if p.warm.at != l.now+warmBusy {
+				t.Errorf("%s: it looks again after %s", name, time.Duration(p.warm.at-l.now))
+			}
+		}
+	}
+}
+
+// TestALoopBeginsSomeWarmConnectionsInOneGo and the others a moment later.
+func TestALoopBeginsSomeWarmConnectionsInOneGo(t *testing.T) {
+	const more = 3
+	l, p := poolOf(t, keepsWarm(warmBurst+more, fullQueue(t)))
+	l.sockets.add(socketOn("192.0.2.1:80")) // it listens
+	l.engine.ceilings.connections.Store(100)
+	l.warmer.list(p, l.now)
+	for i, want := range []int{warmBurst, warmBurst + more} {
+		if l.warm(); p.Open() != want {
+			t.Errorf("go %d: %d are on their way, want %d", i, p.Open(), want)
+		}
+		if last := i == 1; !last && l.warmer.at != l.now+warmGap || last && (l.warmer.at != 0 || p.warm.listed) {
+			t.Errorf("go %d: the next is at %d, %s from now", i, l.warmer.at, time.Duration(l.warmer.at-l.now))
+		}
+		l.now += warmGap
+	}
+}
+
+// TestAWarmConnectionThatFailsAtOnceIsAFailure, which is counted and makes the pool wait.
+func TestAWarmConnectionThatFailsAtOnceIsAFailure(t *testing.T) {
+	for name, fail := range map[string]func(*Loop, *table.Endpoint){
+		"nobody is there":          func(_ *Loop, to *table.Endpoint) { to.Unix = t.TempDir() + "/none" },
+		"no edge would tell of it": func(l *Loop, _ *table.Endpoint) { l.poller.Close() },
+	} {
+		u := keepsWarm(1, fullQueue(t))
+		l, p := poolOf(t, u)
+		counted := countedOf(t, l, p)
+		fail(l, &u.Endpoints[0])
+		if p.TryOpen(1); p.Open() != 1 {
+			t.Fatalf("%s: %d have a place", name, p.Open())
+		}
+		if l.connectWarm(p); p.Open() != 0 || p.warm.opening != 0 || p.warm.pause == 0 || !p.warm.listed {
+			t.Errorf("%s: %d have a place, %d are on their way; pause %d, listed %t", name, p.Open(), p.warm.opening, p.warm.pause, p.warm.listed)
+		}
+		if got := counted(); got.Failed != 1 || got.TimedOut != 0 {
+			t.Errorf("%s: %d failed, %d of them by time", name, got.Failed, got.TimedOut)
+		}
+	}
+}
+
+// TestAnEarlyEndOfAnUnusedConnectionIsAFailure, once; that of an old one, of one that was used, and
+// where none are kept warm is none.
+func TestAnEarlyEndOfAnUnusedConnectionIsAFailure(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		change  func(*Loop, *endpointPool, *upstreamConn)
+		failure bool
+	}{
+		{"young", func(*Loop, *endpointPool, *upstreamConn) {}, true},
+		{"nearly old", func(l *Loop, _ *endpointPool, _ *upstreamConn) { l.now += warmYoung - 1 }, true},
+		{"old", func(l *Loop, _ *endpointPool, _ *upstreamConn) { l.now += warmYoung }, false},
+		{"used", func(_ *Loop, _ *endpointPool, c *upstreamConn) { c.served = 1 }, false},
+		{"not kept warm", func(_ *Loop, p *endpointPool, _ *upstreamConn) { p.config.MinIdle = 0 }, false},
+	} {
+		l, p := poolOf(t, keepsWarm(1, "127.0.0.1:9"))
+		up, far := pairedUp(t, l, p)
+		l.opened(up)
+		unix.Close(far)
+		c.change(l, p, up)
+		if l.endedIdle(up); (p.warm.pause > 0) != c.failure || !up.link.closed {
+			t.Errorf("%s: pause %d, closed %t", c.name, p.warm.pause, up.link.closed)
+		}
+
+		l, p = poolOf(t, keepsWarm(1, "127.0.0.1:9"))
+		up = &upstreamConn{pool: p, mux: &upMux{begun: l.now}}
+		c.change(l, p, up)
+		l.noteEarlyEnd(up)
+		if once := p.warm.pause; (once > 0) != c.failure {
+			t.Errorf("%s, in HTTP/2: pause %d", c.name, once)
+		} else if l.noteEarlyEnd(up); p.warm.pause != once {
+			t.Errorf("%s, in HTTP/2: GOAWAY and the end count twice", c.name)
+		}
 	}
 }
