@@ -144,3 +144,113 @@ func TestATurnAcceptsABoundedNumberOfClients(t *testing.T) {
 		}
 	}
 }
+
+// TestWithoutDescriptorsASelfProbeIsAnswered, and not refused as a client: it asks whether
+// connections are accepted, which they will be again.
+func TestWithoutDescriptorsASelfProbeIsAnswered(t *testing.T) {
+	l := startedLoop(t)
+	_, address := listeningAt(t, l)
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	mark := &probeMark{from: netip.MustParseAddrPort(c.LocalAddr().String()), answer: [16]byte{1, 2, 3}}
+	l.engine.probing.Store(mark)
+	free := withoutDescriptors(t, l.sockets.reserve.fd)
+	l.takeTurns()
+	free()
+	if got, err := io.ReadAll(c); err != nil || string(got) != string(mark.answer[:]) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// TestASocketThatTakesNothingIsNotAskedAgain at once, which would be for ever.
+func TestASocketThatTakesNothingIsNotAskedAgain(t *testing.T) {
+	l := startedLoop(t)
+	s, _ := listeningAt(t, l)
+	s.close()
+	if l.takeTurns(); s.readable || l.patience() == 0 {
+		t.Errorf("to be asked %t, after %s", s.readable, l.patience())
+	}
+}
+
+// TestASocketThatCannotBeWatchedIsClosed and stands on no list.
+func TestASocketThatCannotBeWatchedIsClosed(t *testing.T) {
+	l := startedLoop(t)
+	s, _ := listeningAt(t, l)
+	l.sockets.drop(s)
+	l.poller.Close()
+	if err := l.addSocket(s); err == nil || s.fd >= 0 || l.sockets.at(s.binding.address) != nil {
+		t.Errorf("%v; its descriptor is %d, of its address there is %v", err, s.fd, l.sockets.at(s.binding.address))
+	}
+}
+
+// TestARemovedSocketGetsOutOfTheWay of one that takes its connections: its filter would drop what
+// the kernel gives it of them. All that it was given before are accepted.
+func TestARemovedSocketGetsOutOfTheWay(t *testing.T) {
+	const came = acceptBurst + 3 // more than one turn takes
+	for name, c := range map[string]struct {
+		before, after bool // another socket is there before it is removed, or comes after that
+		closed        bool
+	}{
+		"nobody takes them":                {false, false, false},
+		"another one has taken them":       {true, false, true},
+		"another one takes them from then": {false, true, true},
+	} {
+		l := startedLoop(t)
+		s, address := listeningAt(t, l)
+		for range came {
+			c, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+		}
+		other := socketOn("0.0.0.0:0")
+		other.listener = s.listener
+		if c.before {
+			l.sockets.put(other)
+		}
+		l.removeSocket(s.binding.address)
+		if c.after {
+			_ = l.addSocket(other) // there is nothing to be watched
+		}
+		if closed := s.fd < 0; closed != c.closed || closed && l.counts.downs != came || !s.removed {
+			t.Errorf("%s: closed %t, and of %d that came %d are kept", name, closed, came, l.counts.downs)
+		}
+		closeClients(l)
+	}
+}
+
+// TestASocketThatIsLeftToAnotherProcessIsNotHeardOfAgain: that one has a copy, by which it stays
+// open, and in the epoll set.
+func TestASocketThatIsLeftToAnotherProcessIsNotHeardOfAgain(t *testing.T) {
+	l := startedLoop(t)
+	s, address := listeningAt(t, l)
+	copied, err := unix.Dup(s.fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(copied)
+	d, _ := pairedDown(t, l)
+	d.socket = s
+	if l.releaseSocket(s.binding.address); s.fd >= 0 || !s.removed || l.sockets.at(s.binding.address) != nil {
+		t.Errorf("its descriptor is %d; removed %t, of its address there is %v", s.fd, s.removed, l.sockets.at(s.binding.address))
+	}
+	if l.sweep.left == 0 {
+		t.Error("nobody looks for those of its connections that are idle")
+	}
+	if _, err := l.poller.Wait(0); err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if events, err := l.poller.Wait(0); err != nil || len(events) > 0 {
+		t.Errorf("%d events tell of another process's connection, %v", len(events), err)
+	}
+}
