@@ -105,6 +105,47 @@ func TestWhoAnswersPINGIsWaitedFor(t *testing.T) {
 	}
 }
 
+// TestAPINGHasItsTime, by the clock of a loop that does not run: it is sent where nothing has come
+// for so long, and whoever says nothing to it for as long as it may take is gone.
+func TestAPINGHasItsTime(t *testing.T) {
+	l := startedLoop(t)
+	d, _ := pairedDown(t, l)
+	l.beginMux(d)
+	l.endTurn(l.now)
+	f := &d.mux.frames
+	heard := l.now
+	for i, c := range []struct {
+		at                    time.Duration // since it was heard
+		unread, answers, dead bool          // before the look
+		asked                 time.Duration // then; 0: not
+	}{
+		{quickPing.Interval - 1, false, false, false, 0},
+		{quickPing.Interval, false, false, false, quickPing.Interval},
+		{quickPing.Interval + quickPing.Timeout - 1, false, false, false, quickPing.Interval},
+		{quickPing.Interval + quickPing.Timeout, false, false, true, quickPing.Interval},
+		{quickPing.Interval + quickPing.Timeout, false, true, false, 0},
+		{quickPing.Interval + quickPing.Timeout, true, false, false, 0}, // its answer may be there, and we do not read
+	} {
+		l.now = heard + int64(c.at)
+		if c.answers {
+			f.hear(l.now)
+			heard = l.now
+			continue
+		}
+		if f.link.readable = c.unread; c.unread {
+			f.pinged = heard + int64(quickPing.Interval)
+		}
+		dead := l.turnPing(f, quickPing)
+		asked := time.Duration(0)
+		if f.pinged > 0 {
+			asked = time.Duration(f.pinged - heard)
+		}
+		if dead != c.dead || asked != c.asked {
+			t.Errorf("look %d, after %s: dead %t, asked after %s", i, c.at, dead, asked)
+		}
+	}
+}
+
 // TestAClientThatHangsIsFoundByPING: it has asked for something, and answers nothing.
 func TestAClientThatHangsIsFoundByPING(t *testing.T) {
 	n := startNode(t, 1)
