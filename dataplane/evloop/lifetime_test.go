@@ -147,6 +147,35 @@ func TestARetiredEndpointDoesNotCountForTheNextOwnerOfItsSlot(t *testing.T) {
 	}
 }
 
+// TestWhoWaitsForAnEndpointThatIsGoneGetsAnotherOne at once, and not when its time is over.
+func TestWhoWaitsForAnEndpointThatIsGoneGetsAnotherOne(t *testing.T) {
+	hold := make(chan struct{})
+	one := startBackend(t, func(http.ResponseWriter, *http.Request) { <-hold })
+	defer close(hold)
+	two := startBackend(t, echo)
+	n := startNode(t, 1)
+	u := newUpstream("u", one)
+	u.Pool.MaxConnections, u.ConnectTimeout = 1, time.Minute
+	n.apply(nil, forwardAll(u))
+	var asked [2]net.Conn
+	for i := range asked {
+		asked[i] = n.dialNode()
+		fmt.Fprint(asked[i], "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		eventually(t, "it to be served, or to wait", func() bool {
+			_, connections, waiting := n.engine.EndpointLoad(0)
+			return connections == 1 && waiting == i
+		})
+	}
+	n.apply(nil, forwardAll(newUpstream("u", two)))
+	_ = asked[1].SetDeadline(time.Now().Add(10 * time.Second)) // of 15 that the route allows
+	if resp, err := http.ReadResponse(bufio.NewReader(asked[1]), nil); err != nil || resp.StatusCode != 200 {
+		t.Errorf("%v %v", resp, err)
+	}
+	if r := n.records.wait(t, 1); r.Endpoint != two {
+		t.Errorf("answered by %s", r.Endpoint)
+	}
+}
+
 func TestAnAnswerBeforeTheEndOfTheRequestIsTheAnswer(t *testing.T) {
 	backend := rawServer(t, func(c net.Conn) {
 		_, _ = c.Read(make([]byte, 4096))

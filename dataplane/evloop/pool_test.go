@@ -101,3 +101,22 @@ func TestAConnectionToAnEndpointCountsWhileItStands(t *testing.T) {
 		unix.Close(far)
 	}
 }
+
+// TestWhoWaitsAndMayBeMetByEitherVersionKeepsItsPlace where an endpoint changes it.
+func TestWhoWaitsAndMayBeMetByEitherVersionKeepsItsPlace(t *testing.T) {
+	l, p := poolOf(t, newUpstream("u", "127.0.0.1:9"))
+	var waiting [3]*stream
+	for i := range waiting {
+		s := l.streams.take()
+		p.Wait(s.id)
+		s.wait = p
+		waiting[i] = s
+	}
+	p.http2 = true
+	l.reviewWaiting(p)
+	for i, s := range waiting {
+		if got := l.nextWaiting(p); got != s {
+			t.Errorf("place %d is another one's", i)
+		}
+	}
+}
