@@ -121,19 +121,24 @@ func TestAServerThatGivesNoAnswerIsToldFromOneThatRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			if _, err = c.Status(t.Context()); !errors.Is(err, client.ErrNoServer) || !strings.Contains(err.Error(), server) {
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // more than all calls take
+			defer cancel()
+			if _, err = c.Status(ctx); !errors.Is(err, client.ErrNoServer) || !strings.Contains(err.Error(), server) {
 				t.Errorf("got %v", err)
 			}
-			_, err = c.Apply(t.Context(), []byte(ping), client.Write{})
+			_, err = c.Apply(ctx, []byte(ping), client.Write{})
 			unknown := strings.Contains(err.Error(), "whether the change was made is not known")
 			if sent := name == "nobody speaks" || name == "it hangs up"; unknown != sent {
 				t.Errorf("sent: %v, got %v", sent, err)
 			}
-			if _, err = c.Apply(t.Context(), []byte(ping), client.Write{DryRun: true}); strings.Contains(err.Error(), "not known") {
+			if _, err = c.Apply(ctx, []byte(ping), client.Write{DryRun: true}); strings.Contains(err.Error(), "not known") {
 				t.Errorf("a dry run: %v", err)
 			}
-			if _, err = c.Diff(t.Context(), []byte(ping)); strings.Contains(err.Error(), "not known") {
+			if _, err = c.Diff(ctx, []byte(ping)); strings.Contains(err.Error(), "not known") {
 				t.Errorf("a comparison: %v", err)
+			}
+			if ctx.Err() != nil {
+				t.Error("a call has as long as its caller")
 			}
 		})
 	}

@@ -19,6 +19,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
+// longest is what a command of a test may take: one that waits for ever is told by its name.
+const longest = time.Minute
+
 // shell runs proxyctl in process, against a control plane in memory.
 type shell struct {
 	t        *testing.T
@@ -80,7 +83,12 @@ func (sh *shell) run(args ...string) result {
 	if sh.typing != nil {
 		w.stdin = sh.typing
 	}
-	status := run(sh.ctx, args, w)
+	ctx, cancel := context.WithTimeout(sh.ctx, longest)
+	defer cancel()
+	status := run(ctx, args, w)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		sh.t.Fatalf("proxyctl %s does not end by itself within %s\n%s%s", strings.Join(args, " "), longest, stdout.String(), stderr.String())
+	}
 	return result{status, stdout.String(), stderr.String()}
 }
 
