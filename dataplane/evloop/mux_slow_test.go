@@ -61,8 +61,11 @@ func TestSlowClientsInHTTP2AreToldToBeCalmAndCounted(t *testing.T) {
 	n := startNode(t, 1)
 	n.apply(func(l *table.Listener) { l.Timeouts.RequestHead, l.Timeouts.StreamIdle = short, short },
 		forwardAll(newUpstream("u", startBackend(t, func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodGet {
+			switch r.Method {
+			case http.MethodGet:
 				_, _ = w.Write(make([]byte, 4<<20))
+			case http.MethodDelete:
+				_, _ = w.Write([]byte("done"))
 			}
 		}))))
 	closed := xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 0}
@@ -90,6 +93,10 @@ func TestSlowClientsInHTTP2AreToldToBeCalmAndCounted(t *testing.T) {
 		{"windows that stay closed", func() (*xhttp2.Framer, error) {
 			_, f := n.framesTo(closed)
 			return f, f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: requestBlock("GET"), EndStream: true, EndHeaders: true})
+		}, -1, calm, http2.SlowReader},
+		{"windows that stay closed behind the end of the exchange", func() (*xhttp2.Framer, error) {
+			_, f := n.framesTo(closed)
+			return f, f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: requestBlock("DELETE"), EndStream: true, EndHeaders: true})
 		}, -1, calm, http2.SlowReader},
 		{"a body of nothing that does not end", func() (*xhttp2.Framer, error) {
 			_, f := n.framesTo()

@@ -79,6 +79,9 @@ func TestWhoMakesRoomGetsTheAnswerThatEndedInThisTurn(t *testing.T) {
 		if !d.closing {
 			t.Errorf("%s: it makes no room", version)
 		}
+		if has := time.Duration(d.deadline() - l.now); has != d.socket.listener.Timeouts.StreamIdle {
+			t.Errorf("%s: it has %s to read its answer", version, has)
+		}
 		l.endTurn(l.now)
 		var got []byte
 		for buf := make([]byte, 1<<20); ; { // a read makes room, and a writable edge
