@@ -59,6 +59,54 @@ func TestAnAnswerThatHasEndedGoesOnWhileItsClientReads(t *testing.T) {
 	}
 }
 
+// TestAnAnswerGoesOnWhileItsClientReads though nothing is read of the endpoint meanwhile, since so
+// much waits for the client: by the clock of a loop that does not run.
+func TestAnAnswerGoesOnWhileItsClientReads(t *testing.T) {
+	u := newUpstream("u", "127.0.0.1:9")
+	route := forwardAll(u)
+	route.Timeout = time.Hour
+	b := newBetween(t, u, route)
+	l, down, up := b.l, b.down.link, b.up.link
+	b.down.socket.listener.Timeouts.StreamIdle = time.Minute
+	_ = unix.SetsockoptInt(down.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4<<10)
+	b.send(t, b.client, keptRequest)
+	b.turn(down)
+	b.read(t, b.server)
+	b.send(t, b.server, []byte("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"))
+	piece := make([]byte, 16<<10)
+	for sent, stuck := 0, 0; stuck < 10; stuck++ { // until the loop reads no more
+		n, err := unix.Write(b.server, piece)
+		if sent += max(n, 0); err == nil {
+			stuck = 0
+		}
+		if b.turn(up); sent > 64<<20 {
+			t.Fatal("all is read")
+		}
+	}
+	if down.out.len() == 0 || b.down.stream == nil {
+		t.Fatal("nothing waits for the client")
+	}
+	for round := range 6 {
+		l.now += int64(45 * time.Second)
+		if l.expire(); down.closed {
+			t.Fatalf("the connection ended in round %d", round)
+		}
+		before := down.out.len()
+		for down.out.len() == before { // the socket has room again once a whole piece of what it took is read
+			if _, err := unix.Read(b.client, piece); err != nil {
+				t.Fatal(err)
+			}
+			down.writable = true
+			l.turn(down)
+			l.endTurn(l.now)
+		}
+	}
+	l.now += int64(time.Minute) + 2*wheelTick
+	if l.expire(); !down.closed {
+		t.Error("a client that reads nothing is kept")
+	}
+}
+
 // TestAnAnswerThatIsCutBehindItsEndIsSeenToBe where its end is that of the connection.
 func TestAnAnswerThatIsCutBehindItsEndIsSeenToBe(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
