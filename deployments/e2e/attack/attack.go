@@ -51,9 +51,6 @@ type Want struct {
 	Counter, Ending string
 	// Arrives: each frame brings a byte to an endpoint.
 	Arrives bool
-	// Short: a connection ends by its first frames, so what the attack costs is what
-	// connections cost.
-	Short bool
 	// Work: what comes is work that somebody may want, and is done: it is not free of
 	// charge for its sender, and need not be for the target.
 	Work bool

@@ -34,12 +34,6 @@ func refused(reason, last string) Want {
 	return Want{Ends: true, Code: EnhanceYourCalm, Counter: refusal(reason), Ending: refusal(last)}
 }
 
-// atOnce is how a flood has to end by its first frames.
-func atOnce(w Want) Want {
-	w.Short = true
-	return w
-}
-
 // work is how a flood has to end before which work was done that somebody may want.
 func work(w Want) Want {
 	w.Work = true
@@ -168,14 +162,14 @@ func fields() []*Attack {
 			Piece: func(dst []byte, n int) ([]byte, int) {
 				return frame(dst, frameHeaders, flagEndStream|flagEndHeaders, stream(n), bomb.over...), 1
 			},
-			Want: atOnce(calm("block_too_large")),
+			Want: calm("block_too_large"),
 		},
 		{
 			Name: "HPACK table sizes",
 			Piece: func(dst []byte, n int) ([]byte, int) {
 				return frame(dst, frameHeaders, flagEndStream|flagEndHeaders, stream(n), append(sizes, request("GET", Local)...)...), 1
 			},
-			Want: Want{Ends: true, Code: CompressionError, Counter: refusal("bad_compression"), Short: true},
+			Want: Want{Ends: true, Code: CompressionError, Counter: refusal("bad_compression")},
 		},
 		{
 			Name: "2,000 fields",
@@ -224,7 +218,7 @@ func controls() []*Attack {
 	}
 	return []*Attack{
 		{Name: "SETTINGS (CVE-2019-9515)", Piece: every(1, frame(nil, frameSettings, 0, 0)), Want: calm("settings_flood")},
-		{Name: "SETTINGS of 2,700 parameters", Piece: every(1, frame(nil, frameSettings, 0, 0, bytes.Repeat(setting(0xff, 1), 2700)...)), Want: atOnce(calm("settings_flood"))},
+		{Name: "SETTINGS of 2,700 parameters", Piece: every(1, frame(nil, frameSettings, 0, 0, bytes.Repeat(setting(0xff, 1), 2700)...)), Want: calm("settings_flood")},
 		{
 			Name: "SETTINGS that open 90 windows by a byte", Open: open,
 			Piece: func(dst []byte, n int) ([]byte, int) {
