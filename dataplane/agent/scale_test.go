@@ -105,7 +105,7 @@ func TestHoldingAsManyVirtualIPsAsThereCanBeCostsLittle(t *testing.T) {
 	eventually(t, "all are held", allHeld(number, nodes))
 	t.Logf("all are held after %s", time.Since(begun))
 	var before [3]time.Duration
-	time.Sleep(time.Second)
+	time.Sleep(time.Second) // what the election costs is not asked
 	for i, s := range nodes {
 		before[i] = processorTime(t, s.State().PID)
 	}

@@ -2,10 +2,7 @@
 
 package evloop
 
-import (
-	"math"
-	"slices"
-)
+import "math"
 
 // A client that speaks HTTP/2 and leaves may end a hundred connections to endpoints of HTTP/1.1
 // at once, each by a call that takes some tens of microseconds where the other end is on the same
@@ -43,7 +40,8 @@ func (e *endings) due() int {
 // oldest takes the one that is left longest.
 func (e *endings) oldest() *upstreamConn {
 	c := e.left[0]
-	e.left = slices.Delete(e.left, 0, 1)
+	e.left[0] = nil
+	e.left = e.left[1:] // the others stay where they are: there may be thousands
 	return c
 }
 

@@ -21,7 +21,6 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
-	"golang.org/x/sys/unix"
 )
 
 func TestAClientHasSoManyFaultsAtOnceAndATenthOfThatASecond(t *testing.T) {
@@ -213,30 +212,18 @@ func TestAClientWhoseConnectionsKeepEndingByItsFaultIsReset(t *testing.T) {
 // TestConnectionsGatherWhileClientsAreRefused, by the clock of a loop that does not run: without
 // an edge, until nobody has been refused for a while.
 func TestConnectionsGatherWhileClientsAreRefused(t *testing.T) {
-	listening, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listening.Close()
-	file, err := listening.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
+	fd, at := boundListener(t, "127.0.0.1:0")
 	l := startedLoop(t)
 	l.table = l.engine.live.Load()
 	listener := (&node{}).listener()
 	listener.Limits.FaultsPerClient = 1
-	s := &socket{fd: int(file.Fd()), listener: &listener, binding: &binding{clientele: new(clientele)}}
-	if err := unix.SetNonblock(s.fd, true); err != nil {
-		t.Fatal(err)
-	}
+	s := &socket{fd: fd, listener: &listener, binding: &binding{clientele: new(clientele)}}
 	if err := l.addSocket(s); err != nil {
 		t.Fatal(err)
 	}
 	s.binding.clientele.faults.add(clientKey(netip.MustParseAddr("127.0.0.1")), l.now, 1)
 	connect := func() (edges int) { // the client sees that it is there, or reset
-		if c, err := net.Dial("tcp", listening.Addr().String()); err == nil {
+		if c, err := net.Dial("tcp", at.String()); err == nil {
 			t.Cleanup(func() { c.Close() })
 		}
 		events, err := l.poller.Wait(0)

@@ -17,7 +17,6 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/message"
 	"github.com/proxyfleet/proxyfleet/dataplane/pressure"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
-	"golang.org/x/sys/unix"
 )
 
 // halfAnswers answers "/half…" with a part of an answer and others not at all.
@@ -205,29 +204,8 @@ func TestAnAnswerBeforeTheEndOfTheRequestIsTheAnswer(t *testing.T) {
 // TestAWaiterGetsThePlaceOfAnAttemptThatWasGivenUp fills an endpoint that does
 // not answer connects with one attempt and lets its client leave.
 func TestAWaiterGetsThePlaceOfAnAttemptThatWasGivenUp(t *testing.T) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Listen(fd, 0); err != nil {
-		t.Fatal(err)
-	}
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := fmt.Sprintf("127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port)
-	filler, err := net.Dial("tcp", address) // the queue is full now
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer filler.Close()
 	n := startNode(t, 1)
-	u := newUpstream("u", address)
+	u := newUpstream("u", fullQueue(t))
 	u.Pool.MaxConnections = 1
 	u.ConnectTimeout = 30 * time.Second
 	n.apply(nil, forwardAll(u))

@@ -129,14 +129,7 @@ func TestHandshakesThatHadBegunEndWellWhereAListenerIsRemoved(t *testing.T) {
 	const clients = 16
 	n := startNode(t, 2)
 	n.apply(nil, respond("pong"))
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if err := stopSYN(fd); errors.Is(err, unix.EPERM) {
-		t.Skip("a filter needs CAP_NET_ADMIN: ", err)
-	}
+	needsFilters(t)
 	// The kernel sends the last packet of such a client's handshake with its first bytes,
 	// or 200 ms later.
 	late := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
@@ -157,9 +150,11 @@ func TestHandshakesThatHadBegunEndWellWhereAListenerIsRemoved(t *testing.T) {
 	}
 	var conns [clients]net.Conn
 	for i := range conns {
-		if conns[i], err = late.Dial("tcp", n.address); err != nil {
+		c, err := late.Dial("tcp", n.address)
+		if err != nil {
 			t.Fatal(err)
 		}
+		conns[i] = c
 	}
 	nothing := &table.Table{Version: table.Version{Epoch: 1, Revision: 99}}
 	remove := func() {

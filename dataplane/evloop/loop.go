@@ -332,7 +332,7 @@ func (l *Loop) look() {
 			l.log.Error("listener settings", "listener", s.listener.Name, "error", err)
 		}
 		l.sweep.add(s, newDuties(before.Limits, s.listener.Limits), len(l.links))
-		if before.Limits != s.listener.Limits || !slices.Equal(before.TrustedProxies, s.listener.TrustedProxies) {
+		if len(s.silence.clients) > 0 && (before.Limits != s.listener.Limits || !slices.Equal(before.TrustedProxies, s.listener.TrustedProxies)) {
 			l.endSilence(s) // others may be refused
 		}
 	}

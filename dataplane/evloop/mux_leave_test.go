@@ -73,7 +73,7 @@ func TestAClientThatDoesNotAnswerIsLeftInTime(t *testing.T) {
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	go func() {
 		for id := uint32(3); ask(id) == nil; id += 2 {
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) // how often it asks
 		}
 	}()
 	for leaving := 0; leaving < 2; {

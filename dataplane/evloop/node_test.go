@@ -162,9 +162,8 @@ func freePort(t *testing.T) uint16 {
 	return 0
 }
 
-// refusing is an address where connections are refused for as long as the test lasts: somebody
-// has it, and does not listen.
-func refusing(t *testing.T) netip.AddrPort {
+// bound is a socket at an address of its own, which does not listen. It ends with the test.
+func bound(t *testing.T) (fd int, at netip.AddrPort) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -174,11 +173,15 @@ func refusing(t *testing.T) netip.AddrPort {
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(sa.(*unix.SockaddrInet4).Port))
+	return fd, sysLocal(fd)
+}
+
+// refusing is an address where connections are refused for as long as the test lasts: somebody
+// has it, and does not listen.
+func refusing(t *testing.T) netip.AddrPort {
+	t.Helper()
+	_, at := bound(t)
+	return at
 }
 
 // listener is the one that the tests' routes live on.

@@ -89,17 +89,19 @@ func TestTheKernelDropsWhatClientsOfTheListBegin(t *testing.T) {
 		{"[::]:0", "127.0.2.5", "127.0.0.1", true},
 		{"[::1]:0", "::1", "::1", true},
 	} {
-		fd, at := boundListener(t, c.listen)
-		if err := sysFilter(fd, dropSYNOf(keys)); err != nil {
-			t.Fatal(err)
-		}
-		to := netip.AddrPortFrom(netip.MustParseAddr(c.to), at.Port())
-		if got := handshakes(t, c.from, to); got != c.begins {
-			t.Errorf("from %s to %s (%s): begins: %t", c.from, c.to, c.listen, got)
-		}
-		if got := sysDropped(fd) > 0; got == c.begins {
-			t.Errorf("from %s to %s (%s): counted as dropped: %t", c.from, c.to, c.listen, got)
-		}
+		t.Run(fmt.Sprintf("%s to %s, bound to %s", c.from, c.to, c.listen), func(t *testing.T) {
+			fd, at := boundListener(t, c.listen)
+			if err := sysFilter(fd, dropSYNOf(keys)); err != nil {
+				t.Fatal(err)
+			}
+			to := netip.AddrPortFrom(netip.MustParseAddr(c.to), at.Port())
+			if got := handshakes(t, c.from, to); got != c.begins {
+				t.Errorf("it begins: %t", got)
+			}
+			if got := sysDropped(fd) > 0; got == c.begins {
+				t.Errorf("it is counted as dropped: %t", got)
+			}
+		})
 	}
 }
 
