@@ -26,6 +26,7 @@
 //	a Loop's      owns                                          carried out in
 //	clock         the time of the turn                          everywhere
 //	wheel         deadlines, one for a link                     loop.go: expire
+//	strained      who reads behind everybody                    strained.go, pause.go
 //	ring          many reads or writes by one call, where the   batch.go, early.go, stage.go
 //	              system lets it
 //	ringless      when one that was lost is replaced            batch.go
@@ -77,7 +78,8 @@
 //
 // run waits for events and serves, in this order: the links that have an edge (serveEdges,
 // edges, turn), those that an earlier turn left over and sockets with clients waiting
-// (takeTurns), handshakes (readReports), deadlines (expire), kept connections for which a
+// (takeTurns), clients that strain, if nobody else was served (takeStrained), handshakes
+// (readReports), deadlines (expire), kept connections for which a
 // table changes something (sweepOn), want of memory or descriptors (shed), what other
 // goroutines say (readMail). endTurn ends some of the connections that were given up (endSome),
 // writes the frames that came together and makes the memory of what ended ready to be used again.
@@ -126,7 +128,7 @@
 // # Where to look
 //
 //	a transfer stands still     backpressure.go: who should have called makeReady?
-//	one in HTTP/2 comes in bits pause.go: the client has used up half of a flood's budget
+//	one in HTTP/2 comes in bits pause.go, strained.go: the client has used up half of a flood's budget
 //	a deadline does not come    deadline, muxDeadline: what is it? wheel.go: is it armed?
 //	a connection is not reused  releaseUp and passOn have all reasons
 //	a request waits for one     places.go: which loop has the places, and who tells whom?

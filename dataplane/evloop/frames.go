@@ -72,15 +72,20 @@ func (l *Loop) list(f *frames) {
 	}
 }
 
-// flushFramed writes what this turn has gathered.
+// flushFramed writes what this turn has gathered, but for what waits for more.
 func (l *Loop) flushFramed() {
+	kept := l.framed[:0]
 	for i := 0; i < len(l.framed); i++ {
 		f := l.framed[i]
 		l.framed[i] = nil
+		if f.heldBack() {
+			kept = append(kept, f)
+			continue
+		}
 		f.listed = false
 		l.flushFrames(f)
 	}
-	l.framed = l.framed[:0]
+	l.framed = kept
 }
 
 // flushFrames writes what one connection has gathered.

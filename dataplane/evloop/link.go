@@ -46,10 +46,11 @@ type link struct {
 	// Of a link of a tunnel: its peer has ended, and the exchange knows.
 	ended, endTold bool
 
-	closed bool
-	ready  bool  // on the ready list
-	early  uint8 // the number of what was read of it early, from 1; 0: nothing was
-	staged int32 // the number of its piece on the stage, from 1; 0: it has none
+	closed   bool
+	ready    bool  // on the ready list
+	strained bool  // on the list of strained.go
+	early    uint8 // the number of what was read of it early, from 1; 0: nothing was
+	staged   int32 // the number of its piece on the stage, from 1; 0: it has none
 
 	in    queue // read and not yet understood
 	out   queue // to be written, as it goes on the wire

@@ -43,10 +43,11 @@ type Loop struct {
 	scratch
 
 	// Connections: who has a turn, now or at which time.
-	links []*link // by index
-	ready []*link // to be served in the next turn without an edge
-	spare []*link // the ready list of the turn before, emptied
-	wheel wheel
+	links    []*link  // by index
+	ready    []*link  // to be served in the next turn without an edge
+	spare    []*link  // the ready list of the turn before, emptied
+	strained strained // their turns come behind everybody's
+	wheel    wheel
 
 	// What is read before a link's turn, is written when the turn ends, or never enters our
 	// memory.
@@ -137,8 +138,10 @@ func (l *Loop) run() error {
 		}
 		l.tick()
 		started := l.now
+		idle := len(events)+len(l.ready) == 0
 		l.serveEdges(events)
 		l.takeTurns()
+		l.takeStrained(idle)
 		l.readReports()
 		l.expire()
 		l.sweepOn()
@@ -180,7 +183,7 @@ func (l *Loop) patience() time.Duration {
 	if len(l.ready) > 0 || len(l.mail.box) > 0 || len(l.shaker.reports) > 0 || l.sweep.left > 0 {
 		return 0
 	}
-	if l.sockets.readable() || len(l.endings.left) > 0 || len(l.pools.widened) > 0 {
+	if l.sockets.readable() || len(l.strained.waiting) > 0 || len(l.endings.left) > 0 || len(l.pools.widened) > 0 {
 		return 0
 	}
 	wait := l.wheel.wait(l.now)

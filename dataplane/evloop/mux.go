@@ -12,7 +12,9 @@ import (
 const (
 	// muxShare is what a sub sends before the next one has its turn.
 	muxShare = 16 << 10
-	// muxFrames is how many frames a connection may have handled in one turn.
+	// muxFrames is how many frames a connection may have handled in one turn. Each KiB of one
+	// that is not of a body counts as one more: a head that is as large as it may be takes as
+	// long to decode as many small ones.
 	muxFrames = 16
 	// subAhead is how much of an answer may wait for its client's window before
 	// its endpoint is no longer read, and muxAhead what may wait for all windows
@@ -92,6 +94,7 @@ func (l *Loop) sniff(d *downstream, data []byte) bool {
 		return true
 	}
 	l.beginMux(d)
+	l.events = muxFrames
 	l.consumeMux(d, data)
 	l.makeReady(k) // for what is not read yet
 	return true
@@ -142,17 +145,21 @@ func (l *Loop) turnMux(d *downstream) {
 // readMux reads and parses for one turn.
 func (l *Loop) readMux(d *downstream) {
 	k, m := d.link, d.mux
-	if m.paused > 0 {
+	if m.paused > 0 || k.strained {
 		return
 	}
 	l.events = muxFrames
+	budget := readSize
+	if k.muted {
+		budget = 1 // one read: see strained.go
+	}
 	wants := func() bool { return !k.closed && !d.closing && !m.deaf() }
 	if wants() {
 		l.consumeMux(d, k.in.bytes())
 	}
-	for budget := readSize; wants() && k.readable && l.events > 0; {
+	for wants() && k.readable && l.events > 0 {
 		if budget <= 0 {
-			l.makeReady(k)
+			l.readOn(k)
 			return
 		}
 		data, n, state := l.fill(k)
@@ -169,7 +176,7 @@ func (l *Loop) readMux(d *downstream) {
 	switch {
 	case k.closed || d.closing:
 	case l.events <= 0:
-		l.makeReady(k)
+		l.readOn(k)
 	case k.readable || m.deaf():
 	case k.readHup:
 		l.goneDown(d)
@@ -201,6 +208,9 @@ func (l *Loop) consumeFrames(d *downstream, data []byte) (used int) {
 		}
 		if ev.N > 0 {
 			l.events--
+		}
+		if ev.Kind != http2.Data {
+			l.events -= ev.N >> 10
 		}
 		start := used
 		used += ev.N

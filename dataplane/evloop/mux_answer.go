@@ -283,10 +283,12 @@ func (b *sub) deadline(idle int64) int64 {
 func (l *Loop) expireMux(d *downstream) {
 	m, t := d.mux, &d.socket.listener.Timeouts
 	if m.paused > 0 {
+		l.goOn(d)
+	}
+	if d.link.strained {
 		// What has come is read before anything is judged: that it was not is our doing.
-		if l.goOn(d); d.link.closed || d.closing {
-			return
-		}
+		l.wheel.arm(d.link, l.now)
+		return
 	}
 	for i := 0; i < len(m.subs.all); i++ {
 		b := m.subs.all[i]

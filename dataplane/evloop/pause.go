@@ -4,12 +4,13 @@ package evloop
 
 // Frames of a flood that come one by one would each cost a wake-up, a read and a write,
 // which is most of what they cost. So a connection of HTTP/2 that has used up half of
-// what it may send of one kind (http2.Conn.Strained) pauses: what comes next is read when
-// the wheel ticks, up to 17 ms later, and all of it at once, in turns of muxFrames as
-// ever. That delays nobody but those who are refused, or on their way to it, and ends
+// what it may send of one kind (http2.Conn.Strained) pauses: what comes next is read from
+// the wheel's tick on, up to 17 ms later, in turns behind everybody's (strained.go). That
+// delays nobody but those who are refused, or on their way to it, and ends
 // nobody: whoever earns by requests that are answered is read at once again.
 //
-//	reads ──strained, all read──▶ paused ──tick: goOn──▶ reads ──nothing came──▶ unmuted
+//	reads ──strained, all read──▶ paused ──tick: goOn──▶ strained ──its turn──▶ reads ──nothing came──▶ unmuted
+//	                                                         ◀──more is there──
 //
 // While it is muted no edge tells of bytes, so each tick looks. The first at which
 // none have come unmutes it: then the kernel looks once more, and makes an edge of what
@@ -28,12 +29,12 @@ func (l *Loop) pause(d *downstream) {
 	l.unmute(k)
 }
 
-// goOn reads what has come during a pause.
+// goOn has what has come during a pause read.
 func (l *Loop) goOn(d *downstream) {
 	m := d.mux
 	m.paused, m.woken = 0, l.now
 	d.link.readable = true
-	l.turn(d.link)
+	l.readOn(d.link)
 }
 
 // lingerMuted is goOn for one whose bytes nobody wants any more.

@@ -322,7 +322,8 @@ func TestAClientThatPausesAndFallsSilentIsHeardAgain(t *testing.T) {
 		}
 		for look, muted := range []bool{true, false} { // what came is read at the first
 			l.now += 2 * wheelTick
-			if l.expire(); k.closed || k.muted != muted || (d.mux.paused > 0) != muted {
+			l.expire()
+			if l.takeStrained(true); k.closed || k.muted != muted || (d.mux.paused > 0) != muted {
 				t.Fatalf("after look %d: closed %t, muted %t, paused since %d", look, k.closed, k.muted, d.mux.paused)
 			}
 			l.endTurn(l.now)

@@ -1,0 +1,74 @@
+//go:build linux
+
+package evloop
+
+import "time"
+
+// A connection that strains (see pause.go) has much to be read when its pause is over: what
+// it is refused for has had 17 ms to pile up, or is as large as heads may be. Nobody is to wait
+// behind that. So such connections read in turns that come behind everybody's, one by one, when
+// the loop has served nobody else since it asked for events; where there always is somebody,
+// once in strainedWait. Such a turn takes one read, of no more than a record of TLS has, and
+// what it answers is written with what the next ones answer.
+
+const (
+	// strainedWait is how long they wait for such a turn, all together, while the loop has others
+	// to serve: a turn takes some 50 µs, so they get a twentieth of a loop that is busy.
+	strainedWait = int64(time.Millisecond)
+	// strainedRead is how much is read in one, by one call.
+	strainedRead = 16 << 10
+	// strainedWrite is how much is gathered before it is written though more is to be read.
+	strainedWrite = 4 << 10
+)
+
+// strained are the connections that wait for such a turn. One that has closed meanwhile is
+// passed over.
+type strained struct {
+	waiting []*link // the first waits longest
+	last    int64   // when one had its turn
+}
+
+// take takes the one whose turn it is; nil: nobody's. idle says that the loop has served
+// nobody else.
+func (s *strained) take(now int64, idle bool) *link {
+	if !idle && now < s.last+strainedWait {
+		return nil
+	}
+	for len(s.waiting) > 0 {
+		k := s.waiting[0]
+		s.waiting[0] = nil
+		s.waiting = s.waiting[1:]
+		if k.strained && !k.closed {
+			k.strained = false
+			s.last = now
+			return k
+		}
+	}
+	return nil
+}
+
+// readOn has a client of HTTP/2 read again: in the next turn of the loop, or if it strains behind
+// everybody's.
+func (l *Loop) readOn(k *link) {
+	switch {
+	case !k.muted:
+		l.makeReady(k)
+	case !k.strained:
+		k.strained = true
+		l.strained.waiting = append(l.strained.waiting, k)
+	}
+}
+
+// takeStrained serves the one whose turn it is.
+func (l *Loop) takeStrained(idle bool) {
+	if k := l.strained.take(l.now, idle); k != nil {
+		l.turn(k)
+	}
+}
+
+// heldBack says that frames are not written in this turn: more will come, for a client that is not
+// waited for.
+func (f *frames) heldBack() bool {
+	n := f.out.len()
+	return f.link.strained && n > 0 && n < strainedWrite
+}

@@ -1,0 +1,274 @@
+//go:build linux
+
+package evloop
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	xhttp2 "golang.org/x/net/http2"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"golang.org/x/sys/unix"
+)
+
+// strain is a client of HTTP/2 on a loop that does not run, whose pause is over.
+type strain struct {
+	t    *testing.T
+	l    *Loop
+	d    *downstream
+	far  int
+	next uint32 // stream
+}
+
+func newStrain(t *testing.T) *strain {
+	t.Helper()
+	l := startedLoop(t)
+	l.table = l.engine.live.Load()
+	d, far := pairedDown(t, l)
+	if err := errors.Join(unix.SetNonblock(far, true), unix.SetsockoptInt(far, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	s := &strain{t: t, l: l, d: d, far: far, next: 1}
+	var all wireBuffer
+	all = append(all, http2.Preface...)
+	_ = xhttp2.NewFramer(&all, nil).WriteSettings()
+	s.send(all)
+	s.send(s.heads(12, 200))
+	d.link.readable = true
+	for l.makeReady(d.link); len(l.ready) > 0; {
+		l.takeTurns()
+		l.endTurn(l.now)
+	}
+	if !d.link.muted {
+		t.Fatal("it does not strain")
+	}
+	s.answers()
+	return s
+}
+
+// heads are requests that are refused, with so many fields of a byte.
+func (s *strain) heads(number, fields int) []byte {
+	var all wireBuffer
+	f := xhttp2.NewFramer(&all, nil)
+	for range number {
+		block := append(requestBlock("GET"), bytes.Repeat([]byte{0x90}, fields)...)
+		_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: s.next, BlockFragment: block, EndStream: true, EndHeaders: true})
+		s.next += 2
+	}
+	return all
+}
+
+func (s *strain) send(p []byte) {
+	s.t.Helper()
+	if n, err := unix.Write(s.far, p); err != nil || n < len(p) {
+		s.t.Fatalf("%d of %d: %v", n, len(p), err)
+	}
+}
+
+// waits is how many bytes are still to be read.
+func (s *strain) waits() int {
+	n, err := unix.IoctlGetInt(s.d.link.fd, unix.SIOCINQ)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n
+}
+
+// answers is how many bytes were written since the last time.
+func (s *strain) answers() (all int) {
+	var buf [64 << 10]byte
+	for {
+		n, err := unix.Read(s.far, buf[:])
+		if n <= 0 || err != nil {
+			return all
+		}
+		all += n
+	}
+}
+
+// turn has it read again, if it is its turn, and says by how much less is to be read.
+func (s *strain) turn(idle bool) int {
+	before := s.waits()
+	s.l.takeStrained(idle)
+	s.l.endTurn(s.l.now)
+	return before - s.waits()
+}
+
+// tick is the end of its pause.
+func (s *strain) tick() {
+	s.t.Helper()
+	s.l.now += 2 * wheelTick
+	if s.l.expire(); !s.d.link.strained {
+		s.t.Fatal("its pause is not over")
+	}
+}
+
+// TestWhoStrainsReadsLittleAndBehindEverybody, when the loop serves nobody else or once a millisecond,
+// and its answers are written when all is read.
+func TestWhoStrainsReadsLittleAndBehindEverybody(t *testing.T) {
+	s := newStrain(t)
+	s.send(s.heads(40, 2000))
+	s.tick()
+	for i, idle := range []bool{true, true, false, true} {
+		if n := s.turn(idle); n > strainedRead || (n > 0) != idle && s.d.link.in.len() == 0 {
+			t.Fatalf("turn %d: %d bytes were read, %d are kept", i, n, s.d.link.in.len())
+		}
+	}
+	kept, waits := s.d.link.in.len(), s.waits()
+	unread := func() bool { return s.d.link.in.len() == kept && s.waits() == waits }
+	if s.l.now += strainedWait - 1; s.turn(false) != 0 || !unread() {
+		t.Error("it had its turn before others")
+	}
+	if n := s.answers(); n > 0 {
+		t.Errorf("%d bytes were written though more is to be read", n)
+	}
+	s.l.now++
+	if s.turn(false); unread() {
+		t.Error("it had no turn in a millisecond")
+	}
+	turns := 0
+	for ; s.d.link.strained && turns < 100; turns++ {
+		if s.l.patience() != 0 {
+			t.Fatal("the loop sleeps while a client waits for its turn")
+		}
+		s.turn(true)
+	}
+	if s.waits() > 0 || s.d.mux.paused == 0 || s.d.link.closed {
+		t.Errorf("after %d turns %d bytes wait, paused since %d", turns, s.waits(), s.d.mux.paused)
+	}
+	if n := s.answers(); n == 0 {
+		t.Error("nothing was written when all was read")
+	}
+}
+
+// TestATurnOfWhoStrainsIsOneRead, also where that has no whole frame.
+func TestATurnOfWhoStrainsIsOneRead(t *testing.T) {
+	s := newStrain(t)
+	s.send(s.heads(1, http2.MaxFrame-len(requestBlock("GET"))))
+	s.send(s.heads(1, 200))
+	s.tick()
+	s.l.makeReady(s.d.link)
+	all := s.waits()
+	if s.l.takeTurns(); s.waits() < all {
+		t.Errorf("it read %d bytes in a turn that is not its own", all-s.waits())
+	}
+	if n := s.turn(true); n != strainedRead || s.answers() > 0 {
+		t.Errorf("%d bytes were read", n)
+	}
+	if s.turn(true); s.waits() > 0 {
+		t.Errorf("%d bytes are left", s.waits())
+	}
+}
+
+// TestWhatIsHeldBackIsBounded: who also asks for what is answered reads some of it while more is
+// to be read.
+func TestWhatIsHeldBackIsBounded(t *testing.T) {
+	s := newStrain(t)
+	s.send(s.heads(80, 0))
+	s.tick()
+	most, before := 0, 0
+	for s.d.link.strained {
+		s.turn(true)
+		if most = max(most, s.d.mux.out.len()); s.d.link.strained {
+			before += s.answers()
+		}
+	}
+	if most == 0 || most >= strainedWrite || before < strainedWrite {
+		t.Errorf("up to %d bytes were held back, %d were read before the last turn", most, before)
+	}
+}
+
+// TestWhoStrainsIsReadByALoopThatHasTime, without one that asks for events in vain until a
+// millisecond is over.
+func TestWhoStrainsIsReadByALoopThatHasTime(t *testing.T) {
+	const free, more = 16, 60
+	n := startNode(t, 1)
+	n.apply(nil, respondAll())
+	p := n.pest()
+	for range free {
+		if err := p.bother(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.answered(0, free)
+	turns := n.engine.stats.LoopCounter(0, stats.Turns)
+	all := (&strain{next: p.next}).heads(more, 1000)
+	if _, err := p.conn.Write(all); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := p.answered(0, more); got != more {
+		t.Fatalf("%d of %d were answered", got, more)
+	}
+	if by := n.engine.stats.LoopCounter(0, stats.Turns) - turns; by > 2*more {
+		t.Errorf("the loop had %d turns for %d requests", by, more)
+	}
+}
+
+// TestNothingIsJudgedThatIsNotRead has the rest of a frame there in time, and time go by.
+func TestNothingIsJudgedThatIsNotRead(t *testing.T) {
+	s := newStrain(t)
+	whole := s.heads(1, 200)
+	s.send(whole[:5])
+	s.tick()
+	s.turn(true)
+	if s.d.headStart == 0 {
+		t.Fatal("nothing is awaited")
+	}
+	s.send(whole[5:])
+	s.tick()
+	s.l.now += int64(s.d.socket.listener.Timeouts.RequestHead) + int64(time.Second)
+	if s.l.expire(); s.d.closing || s.d.link.closed {
+		t.Fatal("a deadline was judged before all was read that had come")
+	}
+	if s.turn(true); s.d.headStart != 0 || s.d.closing {
+		t.Errorf("it is awaited since %d, closing: %t", s.d.headStart, s.d.closing)
+	}
+	s.send(s.heads(1, 200)[:5])
+	s.d.link.readable = true
+	s.l.makeReady(s.d.link)
+	s.l.takeTurns() // it strains no more
+	s.l.now += int64(s.d.socket.listener.Timeouts.RequestHead) + int64(time.Second)
+	s.l.expire()
+	if !s.d.closing && !s.d.link.closed {
+		t.Error("the deadline of a frame that does not come is not judged")
+	}
+}
+
+// TestWhoClosedHasNoTurn, nor has what uses its memory again, and who waits behind it has.
+func TestWhoClosedHasNoTurn(t *testing.T) {
+	one, gone, again, two := &link{strained: true}, &link{strained: true, closed: true}, &link{}, &link{strained: true}
+	s := strained{waiting: []*link{one, gone, again, two}}
+	var got []*link
+	for now := int64(1); ; now++ {
+		k := s.take(now, true)
+		if k == nil {
+			break
+		}
+		got = append(got, k)
+	}
+	if !slices.Equal(got, []*link{one, two}) || len(s.waiting) > 0 || one.strained {
+		t.Errorf("%d had a turn, %d wait", len(got), len(s.waiting))
+	}
+}
+
+// TestLargeHeadsShareTurns: of heads of 4 KiB a turn takes fewer than of small ones.
+func TestLargeHeadsShareTurns(t *testing.T) {
+	l := startedLoop(t)
+	l.table = l.engine.live.Load()
+	d, far := pairedDown(t, l)
+	s := &strain{t: t, l: l, d: d, far: far, next: 1}
+	all := wireBuffer(http2.Preface)
+	_ = xhttp2.NewFramer(&all, nil).WriteSettings()
+	s.send(append(all, s.heads(5, 4000)...))
+	d.link.readable = true
+	l.makeReady(d.link)
+	l.takeTurns()
+	if kept := d.link.in.len(); kept == 0 || !d.link.ready {
+		t.Errorf("%d bytes are kept for the next turn, ready: %t", kept, d.link.ready)
+	}
+}
