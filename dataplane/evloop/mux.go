@@ -40,6 +40,8 @@ type mux struct {
 	ahead   int // bytes of all that wait
 	held    int // subs whose request waits for its endpoint
 
+	shared bool  // by clients of a trusted proxy
+	unread bool  // a pause is over, and it had no turn since
 	paused int64 // since when nothing is read; 0: it is
 	woken  int64 // when that ended
 
@@ -103,10 +105,10 @@ func (l *Loop) sniff(d *downstream, data []byte) bool {
 // beginMux turns a connection to HTTP/2.
 func (l *Loop) beginMux(d *downstream) {
 	limits := d.socket.listener.Limits
-	m := &mux{frames: frames{link: d.link, heard: l.now}, of: d}
+	m := &mux{frames: frames{link: d.link, heard: l.now}, of: d, shared: !d.named && d.socket.listener.Trusts(d.peer.Addr())}
 	m.conn.Init(http2.Server, http2.Options{
 		HeadBytes: limits.HeaderBytes, Fields: limits.HeaderFields, ExtendedConnect: true, Spare: &l.spareBlock,
-		Shared: !d.named && d.socket.listener.Trusts(d.peer.Addr()),
+		Shared: m.shared,
 	})
 	d.mux, d.phase, d.fresh = m, phaseMux, false
 	d.headStart, d.since = l.now, l.now // the rest of the preface has as long as a head
@@ -148,6 +150,7 @@ func (l *Loop) readMux(d *downstream) {
 	if m.paused > 0 || k.strained {
 		return
 	}
+	m.unread = false
 	l.events = muxFrames
 	budget := readSize
 	if k.muted {

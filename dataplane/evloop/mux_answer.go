@@ -285,8 +285,7 @@ func (l *Loop) expireMux(d *downstream) {
 	if m.paused > 0 {
 		l.goOn(d)
 	}
-	if d.link.strained {
-		// What has come is read before anything is judged: that it was not is our doing.
+	if m.unread { // which is our doing: nothing is judged before
 		l.wheel.arm(d.link, l.now)
 		return
 	}

@@ -32,7 +32,7 @@ func (l *Loop) pause(d *downstream) {
 // goOn has what has come during a pause read.
 func (l *Loop) goOn(d *downstream) {
 	m := d.mux
-	m.paused, m.woken = 0, l.now
+	m.paused, m.woken, m.unread = 0, l.now, true
 	d.link.readable = true
 	l.readOn(d.link)
 }

@@ -48,10 +48,10 @@ func (s *strained) take(now int64, idle bool) *link {
 }
 
 // readOn has a client of HTTP/2 read again: in the next turn of the loop, or if it strains behind
-// everybody's.
+// everybody's. Not so where a trusted proxy's connection strains: it carries requests of many.
 func (l *Loop) readOn(k *link) {
 	switch {
-	case !k.muted:
+	case !k.muted || k.down.mux.shared:
 		l.makeReady(k)
 	case !k.strained:
 		k.strained = true

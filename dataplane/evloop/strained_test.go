@@ -165,6 +165,23 @@ func TestATurnOfWhoStrainsIsOneRead(t *testing.T) {
 	}
 }
 
+// TestATrustedProxyThatStrainsHasItsTurnsAmongEverybody: requests of many wait for them. Nothing of it
+// is judged before it is read either.
+func TestATrustedProxyThatStrainsHasItsTurnsAmongEverybody(t *testing.T) {
+	s := newStrain(t)
+	s.d.mux.shared = true
+	s.send(s.heads(1, 200))
+	s.d.headStart = 1
+	s.l.now += int64(s.d.socket.listener.Timeouts.RequestHead) + 2*wheelTick
+	if s.l.expire(); s.d.link.strained || !s.d.link.ready || s.d.closing {
+		t.Fatalf("behind everybody: %t, its turn is next: %t, closing: %t", s.d.link.strained, s.d.link.ready, s.d.closing)
+	}
+	s.l.takeTurns()
+	if s.l.endTurn(s.l.now); s.waits() > 0 || s.answers() == 0 || s.d.closing {
+		t.Errorf("%d bytes wait, closing: %t", s.waits(), s.d.closing)
+	}
+}
+
 // TestWhatIsHeldBackIsBounded: who also asks for what is answered reads some of it while more is
 // to be read.
 func TestWhatIsHeldBackIsBounded(t *testing.T) {
@@ -236,6 +253,21 @@ func TestNothingIsJudgedThatIsNotRead(t *testing.T) {
 	s.l.expire()
 	if !s.d.closing && !s.d.link.closed {
 		t.Error("the deadline of a frame that does not come is not judged")
+	}
+}
+
+// TestWhoSendsOnEndHasItsDeadlines: one turn behind a pause is enough for them.
+func TestWhoSendsOnEndHasItsDeadlines(t *testing.T) {
+	s := newStrain(t)
+	s.send(s.heads(40, 2000))
+	s.tick()
+	if s.turn(true); !s.d.link.strained {
+		t.Fatal("there is no more to read")
+	}
+	s.d.headStart = 1
+	s.l.now += int64(s.d.socket.listener.Timeouts.RequestHead) + 2*wheelTick
+	if s.l.expire(); !s.d.closing && !s.d.link.closed {
+		t.Error("its deadline is not judged while more is to be read")
 	}
 }
 
