@@ -144,7 +144,7 @@ func TestAnAnswerOutlivesAConnectionThatIsLeft(t *testing.T) {
 		if data, ok := frame.(*xhttp2.DataFrame); ok {
 			got, ended = got+len(data.Data()), data.StreamEnded()
 			_ = f.WriteWindowUpdate(0, 1)
-			time.Sleep(time.Millisecond) // until the node has got it
+			time.Sleep(time.Millisecond) // how slowly it reads
 		}
 	}
 	if got != size {

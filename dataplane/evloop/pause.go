@@ -9,8 +9,10 @@ package evloop
 // delays nobody but those who are refused, or on their way to it, and ends
 // nobody: whoever earns by requests that are answered is read at once again.
 //
-//	reads ──strained, all read──▶ paused ──tick: goOn──▶ strained ──its turn──▶ reads ──nothing came──▶ unmuted
-//	                                                         ◀──more is there──
+//	reads ──strained, all read──▶ paused ──tick: goOn──▶ waits ──its turn──▶ reads
+//	                                                       ▲                  │
+//	                                                       └──more is there───┘
+//	reads ──nothing came──▶ unmuted
 //
 // While it is muted no edge tells of bytes, so each tick looks. The first at which
 // none have come unmutes it: then the kernel looks once more, and makes an edge of what

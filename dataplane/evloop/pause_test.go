@@ -34,6 +34,21 @@ func (n *node) pest() *pest {
 	return &pest{t: n.t, conn: c, next: 1, in: readCounter{Reader: c}}
 }
 
+// strainedPest is one that was refused so often that it pauses, and has read of each time.
+func (n *node) strainedPest(times int) *pest {
+	n.t.Helper()
+	p := n.pest()
+	for range times {
+		if err := p.bother(); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	if got, _ := p.answered(0, times); got != times {
+		n.t.Fatalf("%d of %d were answered", got, times)
+	}
+	return p
+}
+
 // bother sends one such head by a write of its own.
 func (p *pest) bother() error {
 	return p.ask(append(requestBlock("GET"), bytes.Repeat([]byte{0x90}, 200)...)) // accept-encoding, by its number
@@ -110,15 +125,7 @@ func TestAClientThatIsRefusedAgainAndAgainIsReadSeldom(t *testing.T) {
 	const free, more = 16, 80
 	n := startNode(t, 1)
 	n.apply(nil, respondAll())
-	p := n.pest()
-	for range free {
-		if err := p.bother(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got, _ := p.answered(0, free); got != free {
-		t.Fatalf("%d of %d were answered", got, free)
-	}
+	p := n.strainedPest(free)
 	turns := n.engine.stats.LoopCounter(0, stats.Turns)
 	begin := time.Now()
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -165,13 +172,7 @@ func TestNoByteIsLostOfAClientThatPauses(t *testing.T) {
 	const rounds = 40
 	n := startNode(t, 1)
 	n.apply(nil, respondAll())
-	p := n.pest()
-	for range 12 {
-		if err := p.bother(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	p.answered(0, 12)
+	p := n.strainedPest(12)
 	_ = p.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	for i := range rounds {
 		breaks := make([]time.Duration, rand.IntN(3))
@@ -225,13 +226,7 @@ func TestAClientThatPausesHasItsDeadlines(t *testing.T) {
 	n.apply(func(l *table.Listener) { l.Timeouts.StreamIdle = short }, forwardAll(newUpstream("u", startBackend(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 	}))))
-	p := n.pest()
-	for range 12 {
-		if err := p.bother(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	p.answered(0, 12)
+	p := n.strainedPest(12)
 	post := p.next
 	p.next += 2
 	f := xhttp2.NewFramer(p.conn, &p.in)
@@ -269,27 +264,10 @@ func TestAClientThatPausesHasItsDeadlines(t *testing.T) {
 // TestAClientThatPausesAndFallsSilentIsHeardAgain, by the clock of a loop that does not run: at the
 // first tick at which nothing has come its bytes make edges again, until it is read the next time.
 func TestAClientThatPausesAndFallsSilentIsHeardAgain(t *testing.T) {
-	l := startedLoop(t)
-	l.table = l.engine.live.Load()
-	d, far := pairedDown(t, l)
+	s := newFar(t)
+	l, d := s.l, s.d
 	k := d.link
-	id := uint32(1)
-	bother := func(times int) {
-		t.Helper()
-		var all wireBuffer
-		f := xhttp2.NewFramer(&all, nil)
-		if id == 1 {
-			all = append(all, http2.Preface...)
-			_ = f.WriteSettings()
-		}
-		for range times {
-			_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: id, BlockFragment: append(requestBlock("GET"), bytes.Repeat([]byte{0x90}, 200)...), EndStream: true, EndHeaders: true})
-			id += 2
-		}
-		if _, err := unix.Write(far, all); err != nil {
-			t.Fatal(err)
-		}
-	}
+	bother := func(times int) { s.send(s.heads(times, 200)) }
 	edges := func() (told int) { // of bytes; it tells of room to write as ever
 		t.Helper()
 		events, err := l.poller.Wait(0)

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// strain is a client of HTTP/2 on a loop that does not run, whose pause is over.
+// strain is a client of HTTP/2 on a loop that does not run.
 type strain struct {
 	t    *testing.T
 	l    *Loop
@@ -25,7 +25,8 @@ type strain struct {
 	next uint32 // stream
 }
 
-func newStrain(t *testing.T) *strain {
+// newFar has sent its preface.
+func newFar(t *testing.T) *strain {
 	t.Helper()
 	l := startedLoop(t)
 	l.table = l.engine.live.Load()
@@ -33,32 +34,45 @@ func newStrain(t *testing.T) *strain {
 	if err := errors.Join(unix.SetNonblock(far, true), unix.SetsockoptInt(far, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<20)); err != nil {
 		t.Fatal(err)
 	}
-	s := &strain{t: t, l: l, d: d, far: far, next: 1}
-	var all wireBuffer
-	all = append(all, http2.Preface...)
+	all := wireBuffer(http2.Preface)
 	_ = xhttp2.NewFramer(&all, nil).WriteSettings()
+	s := &strain{t: t, l: l, d: d, far: far, next: 1}
 	s.send(all)
+	return s
+}
+
+// newStrain has used up half of a budget, and pauses.
+func newStrain(t *testing.T) *strain {
+	t.Helper()
+	s := newFar(t)
 	s.send(s.heads(12, 200))
-	d.link.readable = true
-	for l.makeReady(d.link); len(l.ready) > 0; {
-		l.takeTurns()
-		l.endTurn(l.now)
+	s.d.link.readable = true
+	for s.l.makeReady(s.d.link); len(s.l.ready) > 0; {
+		s.l.takeTurns()
+		s.l.endTurn(s.l.now)
 	}
-	if !d.link.muted {
+	if !s.d.link.muted {
 		t.Fatal("it does not strain")
 	}
 	s.answers()
 	return s
 }
 
-// heads are requests that are refused, with so many fields of a byte.
+// heads are its next requests, which are refused for their fields.
 func (s *strain) heads(number, fields int) []byte {
+	all := headsOf(s.next, number, fields)
+	s.next += 2 * uint32(number)
+	return all
+}
+
+// headsOf are requests from a stream on, with so many fields of a byte each.
+func headsOf(stream uint32, number, fields int) []byte {
 	var all wireBuffer
 	f := xhttp2.NewFramer(&all, nil)
+	block := append(requestBlock("GET"), bytes.Repeat([]byte{0x90}, fields)...) // accept-encoding, by its number
 	for range number {
-		block := append(requestBlock("GET"), bytes.Repeat([]byte{0x90}, fields)...)
-		_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: s.next, BlockFragment: block, EndStream: true, EndHeaders: true})
-		s.next += 2
+		_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: stream, BlockFragment: block, EndStream: true, EndHeaders: true})
+		stream += 2
 	}
 	return all
 }
@@ -206,16 +220,9 @@ func TestWhoStrainsIsReadByALoopThatHasTime(t *testing.T) {
 	const free, more = 16, 60
 	n := startNode(t, 1)
 	n.apply(nil, respondAll())
-	p := n.pest()
-	for range free {
-		if err := p.bother(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	p.answered(0, free)
+	p := n.strainedPest(free)
 	turns := n.engine.stats.LoopCounter(0, stats.Turns)
-	all := (&strain{next: p.next}).heads(more, 1000)
-	if _, err := p.conn.Write(all); err != nil {
+	if _, err := p.conn.Write(headsOf(p.next, more, 1000)); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := p.answered(0, more); got != more {
@@ -290,17 +297,12 @@ func TestWhoClosedHasNoTurn(t *testing.T) {
 
 // TestLargeHeadsShareTurns: of heads of 4 KiB a turn takes fewer than of small ones.
 func TestLargeHeadsShareTurns(t *testing.T) {
-	l := startedLoop(t)
-	l.table = l.engine.live.Load()
-	d, far := pairedDown(t, l)
-	s := &strain{t: t, l: l, d: d, far: far, next: 1}
-	all := wireBuffer(http2.Preface)
-	_ = xhttp2.NewFramer(&all, nil).WriteSettings()
-	s.send(append(all, s.heads(5, 4000)...))
-	d.link.readable = true
-	l.makeReady(d.link)
-	l.takeTurns()
-	if kept := d.link.in.len(); kept == 0 || !d.link.ready {
-		t.Errorf("%d bytes are kept for the next turn, ready: %t", kept, d.link.ready)
+	s := newFar(t)
+	s.send(s.heads(5, 4000))
+	k := s.d.link
+	k.readable = true
+	s.l.makeReady(k)
+	if s.l.takeTurns(); k.in.len() == 0 || !k.ready {
+		t.Errorf("%d bytes are kept for the next turn, ready: %t", k.in.len(), k.ready)
 	}
 }
