@@ -138,10 +138,10 @@ func (l *Loop) run() error {
 		}
 		l.tick()
 		started := l.now
-		idle := len(events)+len(l.ready) == 0
+		alone := len(events)+len(l.ready) == 0
 		l.serveEdges(events)
 		l.takeTurns()
-		l.takeStrained(idle)
+		l.takeStrained(alone)
 		l.readReports()
 		l.expire()
 		l.sweepOn()

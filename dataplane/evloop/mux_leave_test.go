@@ -71,9 +71,14 @@ func TestAClientThatDoesNotAnswerIsLeftInTime(t *testing.T) {
 	}
 	// In vain where each stream puts off the end: it goes on asking for as long as it waits.
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	pace := time.NewTicker(100 * time.Millisecond)
+	defer pace.Stop()
 	go func() {
 		for id := uint32(3); ask(id) == nil; id += 2 {
-			time.Sleep(100 * time.Millisecond) // how often it asks
+			select {
+			case <-pace.C:
+			case <-t.Context().Done():
+			}
 		}
 	}()
 	for leaving := 0; leaving < 2; {
@@ -135,6 +140,8 @@ func TestAnAnswerOutlivesAConnectionThatIsLeft(t *testing.T) {
 	}
 	_ = f.WritePing(true, [8]byte{})                     // as if it had read what stands behind the answer
 	time.Sleep(time.Duration(lingerTime + lingerTime/8)) // for which it reads nothing
+	pace := time.NewTicker(time.Millisecond)
+	defer pace.Stop()
 	got := 0
 	for ended := false; !ended; {
 		frame, err := f.ReadFrame()
@@ -144,7 +151,7 @@ func TestAnAnswerOutlivesAConnectionThatIsLeft(t *testing.T) {
 		if data, ok := frame.(*xhttp2.DataFrame); ok {
 			got, ended = got+len(data.Data()), data.StreamEnded()
 			_ = f.WriteWindowUpdate(0, 1)
-			time.Sleep(time.Millisecond) // how slowly it reads
+			<-pace.C
 		}
 	}
 	if got != size {

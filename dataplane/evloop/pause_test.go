@@ -49,6 +49,14 @@ func (n *node) strainedPest(times int) *pest {
 	return p
 }
 
+// besidePest is a node that answers everything, and such a client of it.
+func besidePest(t *testing.T, times int) (*node, *pest) {
+	t.Helper()
+	n := startNode(t, 1)
+	n.apply(nil, respondAll())
+	return n, n.strainedPest(times)
+}
+
 // bother sends one such head by a write of its own.
 func (p *pest) bother() error {
 	return p.ask(append(requestBlock("GET"), bytes.Repeat([]byte{0x90}, 200)...)) // accept-encoding, by its number
@@ -123,9 +131,7 @@ func (r *readCounter) Read(p []byte) (int, error) {
 // one: what they cost is bounded by time and not by how many writes they came in.
 func TestAClientThatIsRefusedAgainAndAgainIsReadSeldom(t *testing.T) {
 	const free, more = 16, 80
-	n := startNode(t, 1)
-	n.apply(nil, respondAll())
-	p := n.strainedPest(free)
+	n, p := besidePest(t, free)
 	turns := n.engine.stats.LoopCounter(0, stats.Turns)
 	begin := time.Now()
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -170,9 +176,7 @@ func respondAll() *table.Route {
 // with breaks of all lengths, while it goes on with what is refused.
 func TestNoByteIsLostOfAClientThatPauses(t *testing.T) {
 	const rounds = 40
-	n := startNode(t, 1)
-	n.apply(nil, respondAll())
-	p := n.strainedPest(12)
+	_, p := besidePest(t, 12)
 	_ = p.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	for i := range rounds {
 		breaks := make([]time.Duration, rand.IntN(3))

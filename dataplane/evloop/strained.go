@@ -28,10 +28,10 @@ type strained struct {
 	last    int64   // when one had its turn
 }
 
-// take takes the one whose turn it is; nil: nobody's. idle says that the loop has served
+// take takes the one whose turn it is; nil: nobody's. alone says that the loop has served
 // nobody else.
-func (s *strained) take(now int64, idle bool) *link {
-	if !idle && now < s.last+strainedWait {
+func (s *strained) take(now int64, alone bool) *link {
+	if !alone && now < s.last+strainedWait {
 		return nil
 	}
 	for len(s.waiting) > 0 {
@@ -60,8 +60,8 @@ func (l *Loop) readOn(k *link) {
 }
 
 // takeStrained serves the one whose turn it is.
-func (l *Loop) takeStrained(idle bool) {
-	if k := l.strained.take(l.now, idle); k != nil {
+func (l *Loop) takeStrained(alone bool) {
+	if k := l.strained.take(l.now, alone); k != nil {
 		l.turn(k)
 	}
 }

@@ -106,9 +106,9 @@ func (s *strain) answers() (all int) {
 }
 
 // turn has it read again, if it is its turn, and says by how much less is to be read.
-func (s *strain) turn(idle bool) int {
+func (s *strain) turn(alone bool) int {
 	before := s.waits()
-	s.l.takeStrained(idle)
+	s.l.takeStrained(alone)
 	s.l.endTurn(s.l.now)
 	return before - s.waits()
 }
@@ -128,8 +128,8 @@ func TestWhoStrainsReadsLittleAndBehindEverybody(t *testing.T) {
 	s := newStrain(t)
 	s.send(s.heads(40, 2000))
 	s.tick()
-	for i, idle := range []bool{true, true, false, true} {
-		if n := s.turn(idle); n > strainedRead || (n > 0) != idle && s.d.link.in.len() == 0 {
+	for i, alone := range []bool{true, true, false, true} {
+		if n := s.turn(alone); n > strainedRead || (n > 0) != alone && s.d.link.in.len() == 0 {
 			t.Fatalf("turn %d: %d bytes were read, %d are kept", i, n, s.d.link.in.len())
 		}
 	}
@@ -218,9 +218,7 @@ func TestWhatIsHeldBackIsBounded(t *testing.T) {
 // millisecond is over.
 func TestWhoStrainsIsReadByALoopThatHasTime(t *testing.T) {
 	const free, more = 16, 60
-	n := startNode(t, 1)
-	n.apply(nil, respondAll())
-	p := n.strainedPest(free)
+	n, p := besidePest(t, free)
 	turns := n.engine.stats.LoopCounter(0, stats.Turns)
 	if _, err := p.conn.Write(headsOf(p.next, more, 1000)); err != nil {
 		t.Fatal(err)
