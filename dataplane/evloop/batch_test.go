@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/dataplane/permit"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure/securetest"
 	"golang.org/x/sys/unix"
@@ -54,8 +53,14 @@ func newSecured(t *testing.T, l *Loop, n int) (*staged, []*tls.Conn) {
 // shake is the server's handshake on a socket.
 func shake(t *testing.T, fd int, conn *secure.Conn) *secure.Conn {
 	t.Helper()
-	reports := make(chan struct{}, 1)
-	go conn.Handshake(permit.New(1), func() { reports <- struct{}{} })
+	reports, resume := make(chan struct{}, 1), make(chan struct{})
+	go func() {
+		conn.Handshake(func() {
+			reports <- struct{}{}
+			<-resume
+		})
+		reports <- struct{}{}
+	}()
 	buf := make([]byte, 16<<10)
 	for {
 		select {
@@ -77,7 +82,7 @@ func shake(t *testing.T, fd int, conn *secure.Conn) *secure.Conn {
 		n := 0
 		eventually(t, "the peer's part of the handshake", func() bool { n, _ = unix.Read(fd, buf); return n > 0 })
 		conn.Feed(buf[:n])
-		conn.Resume()
+		resume <- struct{}{}
 	}
 }
 

@@ -18,7 +18,8 @@
 //	the Engine's  owns                                          carried out in
 //	addresses     where the node listens; sockets by address    engine.go, listen.go, share.go,
 //	                                                            handover.go
-//	crew          the goroutines that shake hands               shaker.go
+//	crew          the threads that shake hands, by turns of     shaker.go
+//	              clients
 //	ceilings      how many connections the node takes           accept.go, dial.go
 //	clientele     the connections of a listener and of its      clientele_down.go,
 //	              clients, and the clients' faults              faults_down.go
@@ -89,7 +90,7 @@
 //
 //	            HTTP/1.1                             HTTP/2
 //	accept      accept, newDown; awaitProxy, readProxy; greet
-//	TLS         turnHello, readHello, beginShake; shakeHands on its goroutine;
+//	TLS         turnHello, readHello, beginShake; crew.run on its thread;
 //	            readReports, turnShake, shakenDown
 //	read        turnDown, readDown, consumeDown      turnMux, readMux, consumeMux
 //	            the first bytes may be HTTP/2's: sniff, beginMux
@@ -159,11 +160,12 @@
 //
 // # TLS
 //
-// A handshake computes for long, so it runs on a goroutine, which holds one of
-// the node's permits while it does. The descriptor stays with the loop: it reads
-// until a whole ClientHello is there, gives the bytes to the goroutine (see
+// A handshake computes for long, so it runs on a thread of the crew, as a coroutine, and
+// holds one of the node's permits while it does. The descriptor stays with the loop: it reads
+// until a whole ClientHello is there, gives the bytes to the thread (see
 // package secure), and gets back what is to be sent whenever more bytes are
-// needed. Afterwards the loop does all the rest itself. fill decrypts all that a
+// needed. That thread goes behind the loops, and another is beside them for handshakes
+// that have waited too long (ADR 26). Afterwards the loop does all the rest itself. fill decrypts all that a
 // read brought, so nothing waits where no edge would tell of it; bytes are
 // encrypted when they leave the stage, and link.out holds what goes on the wire.
 // An end that the peer did not announce (close_notify) may be somebody else's

@@ -73,7 +73,7 @@ func New(c Config) (*Engine, error) {
 		tickets:  tickets,
 		changing: make(chan struct{}, 1),
 		stopped:  make(chan struct{}),
-		crew:     newCrew(c.Permit),
+		crew:     newCrew(c.Logger, func() int64 { return int64(time.Since(base)) }, c.Permit),
 	}
 	e.ceilings.begin(c.MaxClients, c.Loops)
 	e.addresses = newAddresses(&e.config)
@@ -135,6 +135,8 @@ func (e *Engine) EndpointLoad(slot uint32) (inFlight, connections, waiting int) 
 func (e *Engine) Run(ctx context.Context) error {
 	defer e.closeShared()
 	defer close(e.stopped)
+	e.crew.start()
+	defer e.crew.end()
 	errs := make(chan error, len(e.loops))
 	for _, l := range e.loops {
 		go func() { errs <- l.run() }()
@@ -158,7 +160,6 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		running = false
 	}
-	defer e.crew.end()
 	timeout := time.NewTimer(e.config.DrainTimeout)
 	defer timeout.Stop()
 	for left > 0 {

@@ -10,12 +10,12 @@ import (
 )
 
 // TestHandshakesTakeTurnsByClient: the crowd that they are of is told whose each is.
-func TestHandshakesTakeTurnsByClient(t *testing.T) {
-	offered := make(chan *handshake, 1)
-	s := newShaker(&crew{offered: offered}, nil)
+func TestHandshakesAreOfClients(t *testing.T) {
+	c := idleCrew()
+	s := newShaker(c, nil)
 	client := func(k *link) uint64 {
-		s.begin(k, nil)
-		return (<-offered).client
+		s.begin(k, nil, 0)
+		return c.fresh.take().client
 	}
 	from := func(address string) *link {
 		k := &link{}
@@ -48,5 +48,45 @@ func TestHandshakesTakeTurnsByClient(t *testing.T) {
 	}
 	if s.clients[one] += maxShedding / 2; s.longestOf(one) != nil {
 		t.Error("however many were given up and are not over")
+	}
+}
+
+func TestClientsTakeTurnsWithTheirHandshakes(t *testing.T) {
+	var turns shakeTurns
+	come := func(client rune, number int) {
+		for range number {
+			turns.add(&handshake{client: uint64(client)}) //nolint:gosec // a letter
+		}
+	}
+	take := func(number int) (order string) {
+		for range number {
+			order += string(rune(turns.take().client)) //nolint:gosec // a letter
+		}
+		return order
+	}
+	come('a', 100)
+	come('b', 3)
+	if got := take(3); got != "aba" {
+		t.Errorf("%s", got)
+	}
+	come('c', 1)
+	if got := take(5); got != "bacba" && got != "bcaba" {
+		t.Errorf("then %s", got)
+	}
+	first, second := &handshake{client: 'b'}, &handshake{client: 'b'}
+	turns.add(first)
+	turns.add(second)
+	for _, want := range []*handshake{first, second} {
+		for h := turns.take(); h != want; h = turns.take() {
+			if h.client != 'a' {
+				t.Fatal("one client's come out of order")
+			}
+		}
+	}
+	for turns.next != nil {
+		turns.take()
+	}
+	if len(turns.lines) != 0 || turns.take() != nil {
+		t.Errorf("%d lines are left", len(turns.lines))
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 const (
 	// maxHandshakes bounds the handshakes of one loop that are under way: each has
-	// a goroutine, 20 to 30 KiB in all. In the processor time that one takes it is
+	// a coroutine, 20 to 30 KiB in all. In the processor time that one takes it is
 	// what one permit gets done in a second.
 	maxHandshakes = 4096
 	// maxHandshakesEach is how many of them are one client's: who begins thousands leaves room
@@ -22,7 +22,7 @@ const (
 )
 
 // shaker has the handshakes of one loop. It knows which are under way and who has the
-// connection, the loop or a goroutine of the crew; what is sent and read is the loop's to do.
+// connection, the loop or a thread of the crew; what is sent and read is the loop's to do.
 type shaker struct {
 	crew     *crew           // immutable
 	poller   *poll.Poller    // immutable; of the loop, woken for each report
@@ -36,7 +36,7 @@ func newShaker(c *crew, p *poll.Poller) shaker {
 	return shaker{crew: c, poller: p, reports: make(chan *handshake, maxHandshakes+maxShedding), clients: map[uint64]int{}}
 }
 
-// handshake is one that is under way. Its goroutine has the connection, or the
+// handshake is one that is under way. A thread of the crew has the connection, or the
 // loop has: see secure.Conn.
 type handshake struct {
 	of     *shaker
@@ -44,8 +44,11 @@ type handshake struct {
 	client uint64 // for whom it is: see shakesFor
 	// owned by the loop
 	link    *link // nil: nobody waits for it any more
-	waiting bool  // for bytes of the peer; otherwise the goroutine has conn
-	// place among the waiting
+	waiting bool  // for bytes of the peer; otherwise the thread has conn
+	// owned by the crew
+	thread  *shakeThread // nil: it has not begun
+	shaking *shaking     // of thread; nil: it is over
+	// place among those that wait: for their peers, or for a turn of the thread
 	before, behind *handshake
 }
 
@@ -94,12 +97,12 @@ func (s *shaker) longestOf(client uint64) *handshake {
 }
 
 // begin begins a handshake on a link.
-func (s *shaker) begin(k *link, conn *secure.Conn) {
+func (s *shaker) begin(k *link, conn *secure.Conn, now int64) {
 	s.underWay++
 	h := &handshake{of: s, conn: conn, client: shakesFor(k), link: k}
 	s.clients[h.client]++
 	k.shake = h
-	s.crew.begin(h)
+	s.crew.begin(h, now)
 }
 
 // report gives the connection back to the loop. There is room: a handshake has
@@ -118,8 +121,8 @@ func (s *shaker) take() *handshake {
 		if s.clients[h.client]--; s.clients[h.client] == 0 {
 			delete(s.clients, h.client)
 		}
-	case h.link == nil:
-		h.conn.Abort()
+	case h.link == nil: // given up
+		s.crew.goOn(h)
 	default:
 		h.waiting = true
 		s.waiting.add(h)
@@ -127,11 +130,11 @@ func (s *shaker) take() *handshake {
 	return h
 }
 
-// resume gives the connection of one that waits to its goroutine.
+// resume gives the connection of one that waits to its thread.
 func (s *shaker) resume(h *handshake) {
 	h.waiting = false
 	s.waiting.remove(h)
-	h.conn.Resume()
+	s.crew.goOn(h)
 }
 
 // leave gives up the handshake of a link that closes.
@@ -141,15 +144,13 @@ func (s *shaker) leave(k *link) {
 		return
 	}
 	k.shake, h.link = nil, nil
-	h.conn.GiveUp() // most that have to go wait for the permit
+	h.conn.GiveUp() // most that have to go wait for a turn of the thread
 	if h.waiting {
-		h.waiting = false
-		s.waiting.remove(h)
-		h.conn.Abort()
+		s.resume(h)
 	}
 }
 
-// end waits until the goroutines of a loop that ends are done with what it has given up.
+// end waits until the crew is done with what a loop that ends has given up.
 func (s *shaker) end() {
 	for s.underWay > 0 {
 		s.take()

@@ -5,27 +5,27 @@ package evloop
 import (
 	"testing"
 
-	"github.com/proxyfleet/proxyfleet/dataplane/permit"
 	"github.com/proxyfleet/proxyfleet/dataplane/poll"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
-// TestWhoWaitsLongestMakesRoomForAnotherHandshake, what was given up counts until its
-// goroutine is done with it, and the goroutines end when all loops have.
+// TestWhoWaitsLongestMakesRoomForAnotherHandshake, what was given up counts until the crew is
+// done with it, and its threads end when all loops have.
 func TestWhoWaitsLongestMakesRoomForAnotherHandshake(t *testing.T) {
 	p, err := poll.New()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	c := newCrew(permit.New(1))
+	c := idleCrew()
+	c.start()
 	s := newShaker(c, p)
 	client := secure.NewClient(new(table.UpstreamTLS), "192.0.2.1", secure.HTTP1)
 	var links [3]link
 	for i := range links {
 		k := &links[i]
-		s.begin(k, client.Conn())
+		s.begin(k, client.Conn(), 0)
 		if h := s.take(); h != k.shake || !h.waiting || len(h.conn.TakeOut()) == 0 {
 			t.Fatalf("handshake %d does not wait for an answer to its hello", i)
 		}

@@ -149,10 +149,14 @@ type lateResult struct {
 // lateness runs a node of one loop under a load that comes from other processes.
 func lateness(t *testing.T, load lateLoad) lateResult {
 	t.Helper()
-	n := startTLS(t, 1)
-	defer n.stop()
 	limits := permit.New(load.permits)
-	n.engine.crew.permits = permit.NewCrowd(limits)
+	n := startTLSChanged(t, 1, func(e *Engine) {
+		e.crew = newCrew(e.log, e.crew.now, limits)
+		for _, l := range e.loops {
+			l.shaker.crew = e.crew
+		}
+	})
+	defer n.stop()
 	live := newPush(t, n, load.certificate)
 	live.again = newAgain(load.signs)
 	live.apply(limits, 0)

@@ -35,7 +35,13 @@ type tlsNode struct {
 
 func startTLS(t *testing.T, loops int) *tlsNode {
 	t.Helper()
-	n := &tlsNode{node: startNode(t, loops), ca: securetest.New(t)}
+	return startTLSChanged(t, loops, func(*Engine) {})
+}
+
+// startTLSChanged is startTLS with an engine that is changed before it runs.
+func startTLSChanged(t *testing.T, loops int, change func(*Engine)) *tlsNode {
+	t.Helper()
+	n := &tlsNode{node: startChanged(t, loops, change), ca: securetest.New(t)}
 	n.secure = securetest.Listener(n.ca.Certificate(securetest.Config{Names: []string{shop}}))
 	return n
 }

@@ -19,8 +19,7 @@ var errAborted = errors.New("tls: the handshake was given up")
 
 // Conn is one TLS connection without a descriptor: bytes from the peer are fed,
 // bytes for the peer are taken. It has one owner at a time. That is the caller,
-// but from Handshake's beginning and from each Resume until the report that
-// follows it is the goroutine that runs Handshake.
+// but during Handshake it is who runs that, except while wait runs.
 type Conn struct {
 	tls    *tls.Conn
 	memory memory
@@ -37,24 +36,15 @@ type Conn struct {
 	givenUp atomic.Bool
 }
 
-// Permit is one of the few rights to compute beside the loops. Acquire may wait.
-type Permit interface {
-	Acquire()
-	Release()
-}
-
 // shake is what only a handshake needs.
 type shake struct {
-	permit Permit
-	report func()
-	resume chan bool // false: give up
-	buf    []byte    // memory of what is fed
-	begun  bool
+	wait func() // nil: it has not begun
+	buf  []byte // memory of what is fed
 }
 
 // newConn makes a connection; configure makes its crypto/tls.
 func newConn(server bool, config *tls.Config) *Conn {
-	c := &Conn{shake: &shake{resume: make(chan bool, 1)}}
+	c := &Conn{shake: new(shake)}
 	c.memory.conn = c
 	if server {
 		c.tls = tls.Server(&c.memory, config)
@@ -64,44 +54,24 @@ func newConn(server bool, config *tls.Config) *Conn {
 	return c
 }
 
-// Handshake shakes hands. It returns when that is over, and calls report then
-// and whenever it waits for bytes: from then on the connection is the caller's
-// again, who takes what is to be sent and, if Waiting, feeds and resumes. The
-// permit is held while computing.
-func (c *Conn) Handshake(p Permit, report func()) {
-	s := c.shake
-	s.permit, s.report, s.begun = p, report, true
-	p.Acquire()
+// Handshake shakes hands, and returns when that is over. It calls wait where it needs bytes
+// of the peer. Until wait returns the connection is the caller's again, who takes what is to
+// be sent, and feeds what comes.
+func (c *Conn) Handshake(wait func()) {
+	c.shake.wait = wait
 	err := errAborted
-	if !c.givenUp.Load() { // while it waited for the permit
+	if !c.givenUp.Load() { // before it began
 		err = c.tls.Handshake()
 	}
-	p.Release()
 	c.failed = err
 	c.shake = nil
-	report()
 }
 
-// await gives the connection to the caller until it is resumed.
-func (s *shake) await() bool {
-	s.permit.Release()
-	s.report()
-	goOn := <-s.resume
-	s.permit.Acquire()
-	return goOn
-}
-
-// Waiting says, after a report, that the handshake needs bytes from the peer.
-func (c *Conn) Waiting() bool { return c.shake != nil && c.shake.begun }
-
-// Resume lets a waiting handshake go on with what was fed.
-func (c *Conn) Resume() { c.shake.resume <- true }
-
-// Abort ends a waiting handshake. A report follows.
-func (c *Conn) Abort() { c.shake.resume <- false }
+// Waiting says that the handshake has begun and is not over: it needs bytes from the peer.
+func (c *Conn) Waiting() bool { return c.shake != nil && c.shake.wait != nil }
 
 // GiveUp says that nobody waits for the handshake any more, whoever has the
-// connection: it computes no more once it has to wait, for bytes or the permit.
+// connection: it computes no more once it has to wait, or before it has begun.
 func (c *Conn) GiveUp() { c.givenUp.Store(true) }
 
 // Failed is why the handshake failed, after its last report; nil: it did not.
@@ -211,7 +181,7 @@ func (m *memory) Read(p []byte) (int, error) {
 		if s == nil {
 			return 0, ErrDrained
 		}
-		if !s.await() || m.conn.givenUp.Load() {
+		if s.wait(); m.conn.givenUp.Load() {
 			return 0, errAborted
 		}
 	}

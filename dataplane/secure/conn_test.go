@@ -8,23 +8,26 @@ import (
 	"testing"
 	"time"
 
-	"github.com/proxyfleet/proxyfleet/dataplane/permit"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure/securetest"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
-// side is one end of a pair: its connection, and the reports of its handshake.
+// side is one end of a pair: its connection, and the reports of its handshake, one where it
+// waits and one when it is over.
 type side struct {
 	conn    *Conn
 	reports chan struct{}
-	ended   chan struct{}
+	resume  chan struct{}
 }
 
 func begin(c *Conn) *side {
-	s := &side{conn: c, reports: make(chan struct{}, 1), ended: make(chan struct{})}
+	s := &side{conn: c, reports: make(chan struct{}, 1), resume: make(chan struct{})}
 	go func() {
-		defer close(s.ended)
-		c.Handshake(permit.New(1), func() { s.reports <- struct{}{} })
+		c.Handshake(func() {
+			s.reports <- struct{}{}
+			<-s.resume
+		})
+		s.reports <- struct{}{}
 	}()
 	return s
 }
@@ -48,7 +51,6 @@ func shakeHands(t testing.TB, client, server *Conn, size int) {
 			}
 			sent[i] = append(sent[i], s.conn.TakeOut()...)
 			if waiting[i] = s.conn.Waiting(); !waiting[i] {
-				<-s.ended
 				sides[i] = nil
 				over++
 			}
@@ -67,7 +69,7 @@ func shakeHands(t testing.TB, client, server *Conn, size int) {
 			s.conn.Feed(sent[from][:n])
 			sent[from] = sent[from][n:]
 			waiting[i] = false
-			s.conn.Resume()
+			s.resume <- struct{}{}
 		}
 	}
 	for i, c := range []*Conn{client, server} {
@@ -145,21 +147,6 @@ func TestAnEndWithoutCloseNotifyIsToldApart(t *testing.T) {
 		if _, err := client.Open(buf); !errors.Is(err, io.EOF) {
 			t.Errorf("again: %v", err)
 		}
-	}
-}
-
-func TestAnAbortedHandshakeEndsWithAReport(t *testing.T) {
-	_, server := makePair(t)
-	s := begin(server)
-	<-s.reports
-	if !server.Waiting() {
-		t.Fatal("it is over")
-	}
-	server.Abort()
-	<-s.reports
-	<-s.ended
-	if server.Waiting() || server.Result() != ResultAborted {
-		t.Errorf("%s", server.Result())
 	}
 }
 
@@ -343,37 +330,34 @@ func TestOpenGivesAllThatWasFedHoweverItWasCut(t *testing.T) {
 	}
 }
 
-// TestAHandshakeThatWasGivenUpComputesNothing gives one up that waits for the
-// permit, at its beginning and later.
+// TestAHandshakeThatWasGivenUpComputesNothing gives one up before it begins, and one that waits
+// for the rest of a hello that is there when it goes on.
 func TestAHandshakeThatWasGivenUpComputesNothing(t *testing.T) {
 	client, server := makePair(t)
 	hello := begin(client)
 	<-hello.reports
 	wire := client.TakeOut()
-	for _, fed := range []int{len(wire), 1} { // whole, or the first byte before it is given up
-		if fed == 1 {
+	for _, begun := range []bool{false, true} {
+		var s *side
+		if begun {
 			_, server = makePair(t)
-		}
-		held, reports := permit.New(1), make(chan struct{}, 1)
-		report := func() { reports <- struct{}{} }
-		server.Feed(wire[:fed])
-		if fed == len(wire) {
-			held.Acquire()
-			go server.Handshake(held, report)
+			server.Feed(wire[:1])
+			s = begin(server)
+			<-s.reports
+			server.Feed(wire[1:])
+			server.GiveUp()
+			s.resume <- struct{}{}
 		} else {
-			go server.Handshake(held, report)
-			<-reports
-			held.Acquire()
-			server.Feed(wire[fed:])
-			server.Resume()
+			server.Feed(wire)
+			server.GiveUp()
+			s = begin(server)
 		}
-		server.GiveUp()
-		held.Release()
-		<-reports
+		<-s.reports
 		if out := server.TakeOut(); server.Waiting() || server.Result() != ResultAborted || len(out) > 5+2 {
-			t.Errorf("%d bytes before: waiting %v, %s, %d bytes to send", fed, server.Waiting(), server.Failed(), len(out))
+			t.Errorf("begun: %v; waiting %v, %s, %d bytes to send", begun, server.Waiting(), server.Failed(), len(out))
 		}
 	}
-	client.Abort()
+	client.GiveUp()
+	hello.resume <- struct{}{}
 	<-hello.reports
 }

@@ -4,15 +4,13 @@
 // # Handshake
 //
 // A handshake computes for a fifth of a millisecond and more, so it does not run
-// on the loop. Conn.Handshake runs it on a goroutine of the caller's, who gives
-// the connection away with the call and gets it back with each report: then the
-// handshake waits for bytes of the peer, or is over. Between a report and the
-// next Resume the connection is the caller's, who takes what is to be sent, feeds
-// what came, and resumes or aborts. So nothing is shared, and there is no lock. A
-// permit is held while it computes and never while it waits.
+// on the loop. Conn.Handshake runs it on a goroutine or coroutine of the caller's,
+// and calls a function of the caller's when it needs bytes of the peer. While that
+// runs the connection is whose it was before: who takes what is to be sent, and
+// feeds what came. So nothing is shared, and there is no lock.
 //
 // A server's handshake is to be begun when a whole ClientHello is there (package
-// clienthello): so clients who connect and say nothing cost no goroutine.
+// clienthello): so clients who connect and say nothing cost no stack.
 //
 // # Records
 //
