@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// shakePatience is for how long handshakes may wait and none be begun before those that
-	// wait are hurried: on a machine whose processors loops use up, what goes behind these
+	// shakePatience is for how long a handshake may wait for its turn to begin, before those
+	// that wait are hurried: on a machine whose processors loops use up, what goes behind these
 	// gets a tenth of one, and clients come that want more.
 	shakePatience = 10 * time.Millisecond
 	// shakeHurry is how long handshakes are hurried from then on.
@@ -30,16 +30,14 @@ const (
 type crew struct {
 	log     *slog.Logger
 	permits permit.Semaphore
-	now     func() int64   // as loops have it
+	now     func() int64
 	threads []*shakeThread // immutable; the first goes behind the loops
 	all     sync.WaitGroup // the threads that run
 
-	mu      sync.Mutex
-	fresh   shakeTurns // that nobody has begun
-	begun   int64      // when one of these was begun, or came and was alone
-	hurried int64      // until when they are hurried
-	hurry   bool       // they are, as of the last that came
-	ended   bool
+	mu         sync.Mutex
+	fresh      shakeTurns // that nobody has begun
+	hurryUntil int64
+	ended      bool
 }
 
 func newCrew(log *slog.Logger, now func() int64, p permit.Semaphore) *crew {
@@ -58,24 +56,21 @@ func (c *crew) start() {
 }
 
 // begin has a handshake done that nobody has begun.
-func (c *crew) begin(h *handshake, now int64) {
+func (c *crew) begin(h *handshake) {
+	h.came = c.now()
 	c.mu.Lock()
-	if c.fresh.next == nil {
-		c.begun = now
-	}
 	c.fresh.add(h)
-	c.judge(now)
-	hurry := c.hurry
+	hurry := c.hurries(h.came)
 	c.mu.Unlock()
 	c.call(hurry)
 }
 
-// judge says who begins what waits. mu is held.
-func (c *crew) judge(now int64) {
-	if now-c.begun > int64(shakePatience) {
-		c.hurried = now + int64(shakeHurry)
+// hurries says whether those that wait to be begun are hurried. mu is held.
+func (c *crew) hurries(now int64) bool {
+	if l := c.fresh.next; l != nil && now-l.waiting.first.came > int64(shakePatience) {
+		c.hurryUntil = now + int64(shakeHurry)
 	}
-	c.hurry = now < c.hurried
+	return now < c.hurryUntil
 }
 
 // call wakes a thread that begins what waits; one that is awake looks for it by itself.
@@ -116,6 +111,7 @@ type shakeThread struct {
 	bell  bell
 	turns shakeTurns // guarded by the crew's mu; that it has begun, and may go on with
 	// owned by the thread
+	wentOn   bool // with its last turn: now it begins one, if it can
 	underWay int
 	idle     []*shaking
 }
@@ -125,7 +121,7 @@ func (c *crew) run(t *shakeThread, behind bool) {
 	runtime.LockOSThread()
 	if behind {
 		if err := stepBack(); err != nil {
-			c.log.Debug("handshakes do not go behind requests", "error", err)
+			c.log.Info("handshakes do not go behind requests", "error", err)
 		}
 	}
 	for h := c.next(t, behind); h != nil; h = c.next(t, behind) {
@@ -144,32 +140,42 @@ func (c *crew) run(t *shakeThread, behind bool) {
 	t.endIdle(0)
 }
 
-// next waits for a handshake that has something to compute, first of all one that was begun;
-// nil: the thread ends.
+// next waits for a handshake that has something to compute; nil: the thread ends. Those that it
+// has begun and those that it may begin are served in turns: a client that has the thread go
+// on with thousands must not keep others from beginning.
 func (c *crew) next(t *shakeThread, behind bool) *handshake {
 	for {
 		c.mu.Lock()
-		h := t.turns.take()
-		others := false // they begin what waits: those beside loops, where this one is behind, or that one
-		if h == nil && c.fresh.next != nil {
-			now := c.now()
-			c.judge(now)
-			if others = c.hurry == behind; !others {
-				h = c.fresh.take()
-				c.begun = now
-			}
-		}
+		h, theirs := c.pick(t, behind)
 		ended := c.ended
 		if h == nil && !ended {
 			t.bell.arm()
 		}
 		c.mu.Unlock()
+		if theirs {
+			c.call(behind)
+		}
 		if h != nil || ended {
 			return h
 		}
-		if others {
-			c.call(behind)
-		}
 		t.bell.wait()
 	}
+}
+
+// pick takes a handshake for a thread, if there is one; theirs: another one is to begin what
+// waits, beside loops where this one is behind them, or behind. mu is held.
+func (c *crew) pick(t *shakeThread, behind bool) (h *handshake, theirs bool) {
+	theirs = c.fresh.next != nil && c.hurries(c.now()) == behind
+	first, second := &t.turns, &c.fresh
+	switch {
+	case theirs:
+		second = &t.turns
+	case t.wentOn:
+		first, second = second, first
+	}
+	t.wentOn = !t.wentOn
+	if h = first.take(); h == nil {
+		h = second.take()
+	}
+	return h, theirs
 }

@@ -40,7 +40,7 @@ func crewAt(t *testing.T) (c *crew, clock *atomic.Int64, s *shaker, begin func(n
 	return c, clock, &own, func(now time.Duration) *handshake {
 		clock.Store(int64(now))
 		k := new(link)
-		own.begin(k, client.Conn(), int64(now))
+		own.begin(k, client.Conn())
 		return k.shake
 	}
 }
@@ -116,18 +116,25 @@ func TestWhatWaitsWhileOneComputesForLongIsHurried(t *testing.T) {
 	s.end()
 }
 
-// TestALongQueueThatMovesIsNotHurried: the last one waits for longer than is too long, but one is
-// begun every now and then.
-func TestALongQueueThatMovesIsNotHurried(t *testing.T) {
-	c, clock, _, begin := crewAt(t)
-	for range 4 {
-		begin(0)
+// TestWhoeverHasTheThreadGoOnKeepsNobodyFromBeginning, however much is to be gone on with.
+func TestWhoeverHasTheThreadGoOnKeepsNobodyFromBeginning(t *testing.T) {
+	c, _, _, begin := crewAt(t)
+	behind := c.threads[0]
+	for range 100 {
+		behind.turns.add(&handshake{thread: behind})
 	}
-	for i := range 4 {
-		clock.Add(int64(shakePatience) * 2 / 3)
-		if h := c.next(c.threads[0], true); h == nil || c.hurry {
-			t.Fatalf("handshake %d is hurried", i)
+	fresh := []*handshake{begin(0), begin(0)}
+	begun := 0
+	for range 2 * len(fresh) {
+		if h := c.next(behind, true); h.thread == nil {
+			begun++
 		}
+	}
+	if begun != len(fresh) {
+		t.Errorf("%d of %d are begun in twice as many turns", begun, len(fresh))
+	}
+	if c.fresh.next != nil {
+		t.Error("some still wait to begin")
 	}
 }
 

@@ -18,7 +18,7 @@
 //	the Engine's  owns                                          carried out in
 //	addresses     where the node listens; sockets by address    engine.go, listen.go, share.go,
 //	                                                            handover.go
-//	crew          the threads that shake hands, by turns of     shaker.go
+//	crew          the threads that shake hands, by turns of     shaker.go, shaking.go
 //	              clients
 //	ceilings      how many connections the node takes           accept.go, dial.go
 //	clientele     the connections of a listener and of its      clientele_down.go,

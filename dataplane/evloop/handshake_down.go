@@ -101,7 +101,7 @@ func (l *Loop) beginShake(d *downstream, data []byte) {
 	conn := l.server(d.socket).Conn()
 	conn.Feed(data)
 	k.in.release(&l.buffers)
-	l.shaker.begin(k, conn, l.now)
+	l.shaker.begin(k, conn)
 }
 
 // refuseHello ends a connection before its handshake.

@@ -14,7 +14,7 @@ func TestHandshakesAreOfClients(t *testing.T) {
 	c := idleCrew()
 	s := newShaker(c, nil)
 	client := func(k *link) uint64 {
-		s.begin(k, nil, 0)
+		s.begin(k, nil)
 		return c.fresh.take().client
 	}
 	from := func(address string) *link {

@@ -38,7 +38,7 @@ func (l *Loop) beginShakeUp(c *upstreamConn) {
 		l.shakeFailed(c, secure.ResultRefused.String())
 		return
 	}
-	l.shaker.begin(c.link, c.client.Conn(), l.now)
+	l.shaker.begin(c.link, c.client.Conn())
 }
 
 // shakenUp goes on when the handshake with an endpoint is over.

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// maxHandshakes bounds the handshakes of one loop that are under way: each has
-	// a coroutine, 20 to 30 KiB in all. In the processor time that one takes it is
+	// maxHandshakes bounds the handshakes of one loop that are under way: each that was begun
+	// has a coroutine, 20 to 30 KiB in all. In the processor time that one takes it is
 	// what one permit gets done in a second.
 	maxHandshakes = 4096
 	// maxHandshakesEach is how many of them are one client's: who begins thousands leaves room
@@ -22,7 +22,7 @@ const (
 )
 
 // shaker has the handshakes of one loop. It knows which are under way and who has the
-// connection, the loop or a thread of the crew; what is sent and read is the loop's to do.
+// connection, the loop or the crew; what is sent and read is the loop's to do.
 type shaker struct {
 	crew     *crew           // immutable
 	poller   *poll.Poller    // immutable; of the loop, woken for each report
@@ -36,16 +36,17 @@ func newShaker(c *crew, p *poll.Poller) shaker {
 	return shaker{crew: c, poller: p, reports: make(chan *handshake, maxHandshakes+maxShedding), clients: map[uint64]int{}}
 }
 
-// handshake is one that is under way. A thread of the crew has the connection, or the
-// loop has: see secure.Conn.
+// handshake is one that is under way. The crew has the connection, or the loop has: see
+// secure.Conn.
 type handshake struct {
 	of     *shaker
 	conn   *secure.Conn
 	client uint64 // for whom it is: see shakesFor
 	// owned by the loop
 	link    *link // nil: nobody waits for it any more
-	waiting bool  // for bytes of the peer; otherwise the thread has conn
+	waiting bool  // for bytes of the peer; otherwise the crew has conn
 	// owned by the crew
+	came    int64
 	thread  *shakeThread // nil: it has not begun
 	shaking *shaking     // of thread; nil: it is over
 	// place among those that wait: for their peers, or for a turn of the thread
@@ -97,12 +98,12 @@ func (s *shaker) longestOf(client uint64) *handshake {
 }
 
 // begin begins a handshake on a link.
-func (s *shaker) begin(k *link, conn *secure.Conn, now int64) {
+func (s *shaker) begin(k *link, conn *secure.Conn) {
 	s.underWay++
 	h := &handshake{of: s, conn: conn, client: shakesFor(k), link: k}
 	s.clients[h.client]++
 	k.shake = h
-	s.crew.begin(h, now)
+	s.crew.begin(h)
 }
 
 // report gives the connection back to the loop. There is room: a handshake has
@@ -157,7 +158,7 @@ func (s *shaker) end() {
 	}
 }
 
-// shakeQueue are the handshakes that wait for bytes of their peers, the longest
+// shakeQueue are handshakes that wait, for bytes of their peers or for their turns; the longest
 // first.
 type shakeQueue struct{ first, last *handshake }
 

@@ -9,8 +9,11 @@ import (
 )
 
 // maxIdleShakings bounds the coroutines that a thread keeps for handshakes to come, at 8 to
-// 16 KiB each. When none is under way it keeps one.
-const maxIdleShakings = 64
+// 16 KiB each; minIdleShakings is how many of them it keeps when none is under way.
+const (
+	maxIdleShakings = 64
+	minIdleShakings = 8
+)
 
 // shaking is a coroutine that shakes hands, one after the other: its stack has grown for that.
 // It is of the thread that made it, since a locked thread runs no others.
@@ -62,7 +65,7 @@ func (t *shakeThread) giveBack(s *shaking) {
 	t.idle = append(t.idle, s)
 	most := maxIdleShakings
 	if t.underWay == 0 {
-		most = 1
+		most = minIdleShakings
 	}
 	t.endIdle(most)
 }

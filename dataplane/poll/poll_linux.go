@@ -42,9 +42,9 @@ type Poller struct {
 
 	// shared
 	wakefd int
-	awake  atomic.Bool // a wake-up is written and not yet seen
-	mu     sync.Mutex  // of a Wake that writes, against Close
-	closed bool        // guarded by mu
+	awake  atomic.Bool  // a wake-up is written and not yet seen
+	mu     sync.RWMutex // held by a Wake that writes, against Close. Whoever wakes may be interrupted by whom it wakes, and keep it for long
+	closed bool         // guarded by mu
 }
 
 // wakeToken marks the eventfd; no caller's token is this.
@@ -232,8 +232,8 @@ func (p *Poller) Wake() {
 	if p.awake.Swap(true) {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.mu.RLock()
+	defer p.mu.RUnlock()
 	if p.closed { // the number may be somebody else's by now
 		return
 	}
