@@ -1,13 +1,15 @@
 package clienthello
 
 const (
-	randomSize     = 32
-	maxSessionID   = 32
-	extensionName  = 0  // server_name, RFC 6066 section 3
-	extensionALPN  = 16 // RFC 7301 section 3.1
-	extensionKnown = 2  // how many of them are read
-	nameTypeHost   = 0
-	maxName        = 253 // of DNS in text form
+	randomSize      = 32
+	maxSessionID    = 32
+	extensionName   = 0  // server_name, RFC 6066 section 3
+	extensionALPN   = 16 // RFC 7301 section 3.1
+	extensionKnown  = 2  // how many may not come twice
+	extensionGroups = 10 // supported_groups, RFC 8446 section 4.2.7
+	extensionShares = 51 // key_share, RFC 8446 section 4.2.8
+	nameTypeHost    = 0
+	maxName         = 253 // of DNS in text form
 )
 
 // cursor reads vectors of TLS (RFC 8446 section 3.4) off the front of bytes.
@@ -107,12 +109,42 @@ func parseExtensions(c cursor) Result {
 			done.Hello.ServerName, reason = parseName(data)
 		case extensionALPN:
 			done.Hello.protocols, reason = parseProtocols(data)
+		case extensionGroups:
+			done.Hello.groups = parseGroups(data)
+		case extensionShares:
+			done.Hello.shares = parseShares(data)
 		}
 		if reason != NoReason {
 			return failed(reason)
 		}
 	}
 	return done
+}
+
+// parseGroups checks a list of groups; nil: it is malformed.
+func parseGroups(data cursor) []byte {
+	list, ok := data.vector16()
+	if !ok || len(data) != 0 || len(list)%2 != 0 {
+		return nil
+	}
+	return list
+}
+
+// parseShares checks a list of key shares, each a group and a vector; nil: it is malformed.
+func parseShares(data cursor) []byte {
+	list, ok := data.vector16()
+	if !ok || len(data) != 0 {
+		return nil
+	}
+	for c := list; len(c) > 0; {
+		if !c.skip(2) {
+			return nil
+		}
+		if _, ok := c.vector16(); !ok {
+			return nil
+		}
+	}
+	return list
 }
 
 // extensionSet tells whether an extension that is read here came before (RFC 8446

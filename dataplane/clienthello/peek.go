@@ -36,6 +36,9 @@ type Hello struct {
 	// protocols is the list of the extension application_layer_protocol_negotiation:
 	// each a length and so many bytes, checked.
 	protocols []byte
+	// groups and shares are the lists of the extensions supported_groups and key_share, checked;
+	// empty where they are malformed, since no name depends on them.
+	groups, shares []byte
 }
 
 // Protocols calls yield for each protocol that the client offers by ALPN, in its
@@ -47,6 +50,27 @@ func (h *Hello) Protocols(yield func(protocol []byte) bool) {
 			return
 		}
 		rest = rest[n:]
+	}
+}
+
+// Groups calls yield for each group with which the client can agree on keys (RFC 8446 section
+// 4.2.7), in its order.
+func (h *Hello) Groups(yield func(group uint16) bool) {
+	for c := cursor(h.groups); ; {
+		if group, ok := c.uint16(); !ok || !yield(uint16(group)) { //nolint:gosec // two bytes
+			return
+		}
+	}
+}
+
+// KeyShares calls yield for each group of which the client has sent its part of a key (RFC 8446
+// section 4.2.8), in its order.
+func (h *Hello) KeyShares(yield func(group uint16) bool) {
+	for c := cursor(h.shares); ; {
+		group, ok := c.uint16()
+		if _, is := c.vector16(); !ok || !is || !yield(uint16(group)) { //nolint:gosec // two bytes
+			return
+		}
 	}
 }
 

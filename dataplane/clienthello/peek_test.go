@@ -103,6 +103,14 @@ func collect(h *clienthello.Hello) (out []string) {
 	return out
 }
 
+// groups are those that the client has.
+func groups(h *clienthello.Hello) (out []tls.CurveID) {
+	for g := range h.Groups {
+		out = append(out, tls.CurveID(g))
+	}
+	return out
+}
+
 func TestPeekSaysWhatCryptoTLSReads(t *testing.T) {
 	configs := map[string]*tls.Config{
 		"name and protocols": {ServerName: "www.shop.test", NextProtos: []string{"h2", "http/1.1"}},
@@ -110,6 +118,7 @@ func TestPeekSaysWhatCryptoTLSReads(t *testing.T) {
 		"no name":            {},
 		"an address":         {ServerName: "192.0.2.1"},
 		"TLS 1.2 alone":      {ServerName: "old.shop.test", MaxVersion: tls.VersionTLS12, NextProtos: []string{"x"}},
+		"one group":          {ServerName: "a.test", CurvePreferences: []tls.CurveID{tls.CurveP384}},
 		"many protocols":     {ServerName: "a.test", NextProtos: slices.Repeat([]string{"protocol"}, 400)},
 	}
 	for name, c := range configs {
@@ -122,8 +131,9 @@ func TestPeekSaysWhatCryptoTLSReads(t *testing.T) {
 					continue // more records than are read
 				}
 				got, _ := clienthello.Peek(cutIn, nil)
-				if got.Status != clienthello.Done || string(got.Hello.ServerName) != want.ServerName || !slices.Equal(collect(&got.Hello), want.SupportedProtos) {
-					t.Errorf("records of %d: %+v, want %q and %q", size, got, want.ServerName, want.SupportedProtos)
+				if got.Status != clienthello.Done || string(got.Hello.ServerName) != want.ServerName || !slices.Equal(collect(&got.Hello), want.SupportedProtos) ||
+					!slices.Equal(groups(&got.Hello), want.SupportedCurves) {
+					t.Errorf("records of %d: %+v, want %q, %q and %v", size, got, want.ServerName, want.SupportedProtos, want.SupportedCurves)
 				}
 			}
 		})
@@ -203,6 +213,35 @@ func TestAHelloMayComeByteByByte(t *testing.T) {
 	}
 }
 
+func TestKeySharesAreThoseOfWhichTheClientHasSentItsPart(t *testing.T) {
+	shares := func(in []byte) (out []tls.CurveID) {
+		got, _ := clienthello.Peek(in, nil)
+		if got.Status != clienthello.Done {
+			t.Errorf("%+v", got)
+		}
+		for g := range got.Hello.KeyShares {
+			out = append(out, tls.CurveID(g))
+		}
+		return out
+	}
+	one := func(group tls.CurveID) []tls.CurveID { return []tls.CurveID{group} }
+	if got := shares(first(t, &tls.Config{ServerName: "a.test", CurvePreferences: one(tls.CurveP521)})); !slices.Equal(got, one(tls.CurveP521)) {
+		t.Errorf("of a client with P-521 alone: %v", got)
+	}
+	if got := shares(first(t, &tls.Config{ServerName: "a.test", MaxVersion: tls.VersionTLS12})); got != nil {
+		t.Errorf("of TLS 1.2: %v", got)
+	}
+	const x25519, p256 = "\x00\x1d\x00\x02ab", "\x00\x17\x00\x01c"
+	if got := shares(hello(extension(51, "\x00\x0b"+x25519+p256))); !slices.Equal(got, []tls.CurveID{tls.X25519, tls.CurveP256}) {
+		t.Errorf("of two: %v", got)
+	}
+	for _, bad := range []string{"", "\x00", "\x00\x05" + p256 + "x", "\x00\x04" + p256[:4], "\x00\x05\x00\x17\x00\x02c", "\x00\x06" + p256 + "\x00", "\x00\x07" + p256 + "\x00\x1d"} {
+		if got := shares(hello(extension(51, bad))); got != nil {
+			t.Errorf("of a malformed list %q: %v", bad, got)
+		}
+	}
+}
+
 func TestAHelloWithoutExtensionsAsksForNothing(t *testing.T) {
 	in := record(1, slices.Concat([]byte{3, 1}, make([]byte, 32), []byte{0, 0, 2, 0, 47, 1, 0}))
 	got, _ := clienthello.Peek(append(in, "what follows"...), nil)
@@ -236,8 +275,8 @@ func FuzzPeek(f *testing.F) {
 		whole, scratch := clienthello.Peek(in, nil)
 		if whole.Status == clienthello.Done {
 			name, protocols := string(whole.Hello.ServerName), collect(&whole.Hello)
-			if want := theirs(t, in); want != nil && (name != want.ServerName || !slices.Equal(protocols, want.SupportedProtos)) {
-				t.Fatalf("%q %q, crypto/tls: %q %q", name, protocols, want.ServerName, want.SupportedProtos)
+			if want := theirs(t, in); want != nil && (name != want.ServerName || !slices.Equal(protocols, want.SupportedProtos) || !slices.Equal(groups(&whole.Hello), want.SupportedCurves)) {
+				t.Fatalf("%q %q %v, crypto/tls: %q %q %v", name, protocols, groups(&whole.Hello), want.ServerName, want.SupportedProtos, want.SupportedCurves)
 			}
 		}
 		for n := range min(len(in), 2048) {

@@ -111,9 +111,8 @@ type shakeThread struct {
 	bell  bell
 	turns shakeTurns // guarded by the crew's mu; that it has begun, and may go on with
 	// owned by the thread
-	wentOn   bool // with its last turn: now it begins one, if it can
-	underWay int
-	idle     []*shaking
+	wentOn bool // with its last turn: now it begins one, if it can
+	shakings
 }
 
 // run is a thread. It is locked for good: it ends with its priority.
@@ -125,16 +124,12 @@ func (c *crew) run(t *shakeThread, behind bool) {
 		}
 	}
 	for h := c.next(t, behind); h != nil; h = c.next(t, behind) {
-		if h.thread == nil {
-			h.thread, h.shaking = t, t.take(h)
+		if h.thread == nil { // else the loop has read it
+			h.thread = t
 		}
 		c.permits.Acquire()
-		over := h.shaking.goOn()
+		t.shakings.goOn(h)
 		c.permits.Release()
-		if over {
-			t.giveBack(h.shaking)
-			h.shaking = nil
-		}
 		h.report()
 	}
 	t.endIdle(0)

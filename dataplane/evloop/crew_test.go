@@ -40,7 +40,7 @@ func crewAt(t *testing.T) (c *crew, clock *atomic.Int64, s *shaker, begin func(n
 	return c, clock, &own, func(now time.Duration) *handshake {
 		clock.Store(int64(now))
 		k := new(link)
-		own.begin(k, client.Conn())
+		own.begin(k, client.Conn(), false)
 		return k.shake
 	}
 }

@@ -18,8 +18,8 @@
 //	the Engine's  owns                                          carried out in
 //	addresses     where the node listens; sockets by address    engine.go, listen.go, share.go,
 //	                                                            handover.go
-//	crew          the threads that shake hands, by turns of     shaker.go, shaking.go
-//	              clients
+//	crew          the threads that shake hands for loops, by    shaker.go, shaking.go,
+//	              turns of clients                              shaketurns.go
 //	ceilings      how many connections the node takes           accept.go, dial.go
 //	clientele     the connections of a listener and of its      clientele_down.go,
 //	              clients, and the clients' faults              faults_down.go
@@ -41,7 +41,7 @@
 //	recorder      the sink, and when it is flushed              stream.go: finish
 //	sockets       the loop's listening sockets                  accept.go
 //	silence       whom the kernel keeps off one of these        faults_down.go
-//	shaker        its handshakes                                handshake.go, and _down, _up
+//	shaker        its handshakes, and who does them             handshake.go, and _down, _up
 //	shedder       which idle clients make room                  shedder.go: shed
 //	sweep         a look at all clients that is under way       sweep.go
 //	postponed     attempts whose frames are being handled       mux_request.go
@@ -79,8 +79,8 @@
 //
 // run waits for events and serves, in this order: the links that have an edge (serveEdges,
 // edges, turn), those that an earlier turn left over and sockets with clients waiting
-// (takeTurns), clients that strain, if nobody else was served (takeStrained), handshakes
-// (readReports), deadlines (expire), kept connections for which a
+// (takeTurns), clients that strain, if nobody else was served (takeStrained), handshakes of
+// the crew (readReports) and of its own (shakeHands), deadlines (expire), kept connections for which a
 // table changes something (sweepOn), want of memory or descriptors (shed), what other
 // goroutines say (readMail). endTurn ends some of the connections that were given up (endSome),
 // writes the frames that came together and makes the memory of what ended ready to be used again.
@@ -90,8 +90,8 @@
 //
 //	            HTTP/1.1                             HTTP/2
 //	accept      accept, newDown; awaitProxy, readProxy; greet
-//	TLS         turnHello, readHello, beginShake; crew.run on its thread;
-//	            readReports, turnShake, shakenDown
+//	TLS         turnHello, readHello, beginShake; crew.run on its thread, readReports,
+//	            or shakeHands; shakeOn, turnShake, shakenDown
 //	read        turnDown, readDown, consumeDown      turnMux, readMux, consumeMux
 //	            the first bytes may be HTTP/2's: sniff, beginMux
 //	begin       eventDown, beginExchange; actFirst   eventMux, beginSub; actFirst
@@ -160,12 +160,13 @@
 //
 // # TLS
 //
-// A handshake computes for long, so it runs on a thread of the crew, as a coroutine, and
+// A handshake computes for long, so it is a coroutine that runs on a thread of the crew, and
 // holds one of the node's permits while it does. The descriptor stays with the loop: it reads
 // until a whole ClientHello is there, gives the bytes to the thread (see
 // package secure), and gets back what is to be sent whenever more bytes are
 // needed. That thread goes behind the loops, and another is beside them for handshakes
-// that have waited too long (ADR 26). Afterwards the loop does all the rest itself. fill decrypts all that a
+// that have waited too long. Short ones run on the loop when it has served nobody for a
+// while (ADR 26). Afterwards the loop does all the rest itself. fill decrypts all that a
 // read brought, so nothing waits where no edge would tell of it; bytes are
 // encrypted when they leave the stage, and link.out holds what goes on the wire.
 // An end that the peer did not announce (close_notify) may be somebody else's

@@ -35,17 +35,34 @@ func (l *Loop) admitShake(k *link) bool {
 	return true
 }
 
-// readReports goes on with the handshakes that wait or are over.
+// shakeHands has handshakes compute that the loop does itself.
+func (l *Loop) shakeHands() {
+	if !l.shaker.computes() {
+		return
+	}
+	for until := l.elapsed() + shakeTime; l.shaker.computes(); {
+		l.shakeOn(l.shaker.compute())
+		if l.elapsed() >= until {
+			return
+		}
+	}
+}
+
+// readReports goes on with the handshakes of the crew that wait or are over.
 func (l *Loop) readReports() {
 	for range len(l.shaker.reports) {
-		h := l.shaker.take()
-		switch {
-		case h.link == nil: // nobody waits for it any more
-		case h.waiting:
-			l.turnShake(h.link)
-		default:
-			l.shaken(h)
-		}
+		l.shakeOn(l.shaker.take())
+	}
+}
+
+// shakeOn goes on with a handshake that has computed.
+func (l *Loop) shakeOn(h *handshake) {
+	switch {
+	case h.link == nil: // nobody waits for it any more
+	case h.waiting:
+		l.turnShake(h.link)
+	default:
+		l.shaken(h)
 	}
 }
 
@@ -65,7 +82,11 @@ func (l *Loop) turnShake(k *link) {
 	case k.broken:
 		h.conn.FeedEnd()
 	case k.readable:
-		n, errno := sysRead(k.fd, l.cipherBuf)
+		buf := l.cipherBuf
+		if h.own {
+			buf = buf[:ownHello] // each piece is to be short
+		}
+		n, errno := sysRead(k.fd, buf)
 		if errno == unix.EAGAIN {
 			k.readable = false
 			return
@@ -74,10 +95,15 @@ func (l *Loop) turnShake(k *link) {
 			k.readHup = true
 			h.conn.FeedEnd()
 		}
-		if n < len(l.cipherBuf) && !k.readHup {
+		if n < len(buf) && !k.readHup {
 			k.readable = false
 		}
-		h.conn.Feed(l.cipherBuf[:n])
+		if h.fed += n; h.own && h.fed > ownFed {
+			l.countHandshake(k, secure.ResultHelloTooLarge)
+			l.closeDown(k.down)
+			return
+		}
+		h.conn.Feed(buf[:n])
 	default:
 		return
 	}

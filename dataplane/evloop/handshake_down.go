@@ -53,10 +53,10 @@ func (l *Loop) turnHello(d *downstream) {
 
 // readHello looks at what has come, and goes on if that says enough.
 func (l *Loop) readHello(d *downstream, data []byte) (enough bool) {
-	why, whole := peekHello(data)
+	hello, why, whole := peekHello(data)
 	switch {
 	case whole:
-		l.beginShake(d, data)
+		l.beginShake(d, data, &hello)
 	case why == secure.ResultPlain:
 		l.refuseHello(d, why, plainAnswer)
 	case why != secure.ResultFull:
@@ -69,25 +69,25 @@ func (l *Loop) readHello(d *downstream, data []byte) (enough bool) {
 
 // peekHello looks whether the whole ClientHello is there, or something else is:
 // then why is not ResultFull. What a hello says is left to crypto/tls to judge.
-func peekHello(data []byte) (why secure.Result, whole bool) {
+func peekHello(data []byte) (hello clienthello.Hello, why secure.Result, whole bool) {
 	if data[0] >= 'A' && data[0] <= 'Z' {
-		return secure.ResultPlain, false // a method
+		return hello, secure.ResultPlain, false // a method
 	}
-	hello, _ := clienthello.Peek(data, nil)
-	if hello.Status == clienthello.NeedMore {
-		return secure.ResultFull, false
+	peeked, _ := clienthello.Peek(data, nil)
+	if peeked.Status == clienthello.NeedMore {
+		return hello, secure.ResultFull, false
 	}
-	switch hello.Reason {
+	switch peeked.Reason {
 	case clienthello.NotTLS, clienthello.BadRecord, clienthello.NotClientHello:
-		return secure.ResultNotTLS, false
+		return hello, secure.ResultNotTLS, false
 	case clienthello.TooLarge:
-		return secure.ResultHelloTooLarge, false
+		return hello, secure.ResultHelloTooLarge, false
 	}
-	return secure.ResultFull, true
+	return peeked.Hello, secure.ResultFull, true
 }
 
 // beginShake starts the handshake whose ClientHello stands in data.
-func (l *Loop) beginShake(d *downstream, data []byte) {
+func (l *Loop) beginShake(d *downstream, data []byte, hello *clienthello.Hello) {
 	k := d.link
 	if l.overloaded() || !l.admitShake(k) {
 		l.refuseHello(d, secure.ResultRefused, alertRefused)
@@ -98,10 +98,12 @@ func (l *Loop) beginShake(d *downstream, data []byte) {
 		l.refuseHello(d, secure.ResultRefused, alertRefused)
 		return
 	}
-	conn := l.server(d.socket).Conn()
+	server := l.server(d.socket)
+	conn := server.Conn()
 	conn.Feed(data)
+	own := len(data) <= ownHello && l.shaker.doesOwn(l.now) && server.Short(string(hello.ServerName), hello.Groups, hello.KeyShares)
 	k.in.release(&l.buffers)
-	l.shaker.begin(k, conn)
+	l.shaker.begin(k, conn, own)
 }
 
 // refuseHello ends a connection before its handshake.

@@ -9,12 +9,12 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 )
 
-// TestHandshakesTakeTurnsByClient: the crowd that they are of is told whose each is.
+// TestHandshakesAreOfClients, by whom they take turns and have their share.
 func TestHandshakesAreOfClients(t *testing.T) {
 	c := idleCrew()
 	s := newShaker(c, nil)
 	client := func(k *link) uint64 {
-		s.begin(k, nil)
+		s.begin(k, nil, false)
 		return c.fresh.take().client
 	}
 	from := func(address string) *link {

@@ -38,7 +38,7 @@ func (l *Loop) beginShakeUp(c *upstreamConn) {
 		l.shakeFailed(c, secure.ResultRefused.String())
 		return
 	}
-	l.shaker.begin(c.link, c.client.Conn())
+	l.shaker.begin(c.link, c.client.Conn(), false) // it verifies the endpoint's certificates
 }
 
 // shakenUp goes on when the handshake with an endpoint is over.

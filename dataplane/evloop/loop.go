@@ -143,6 +143,7 @@ func (l *Loop) run() error {
 		l.takeTurns()
 		l.takeStrained(alone)
 		l.readReports()
+		l.shakeHands()
 		l.expire()
 		l.sweepOn()
 		l.shed()
@@ -180,7 +181,7 @@ func (l *Loop) agreeToEnd() bool {
 
 // patience is how long the loop may sleep.
 func (l *Loop) patience() time.Duration {
-	if len(l.ready) > 0 || len(l.mail.box) > 0 || len(l.shaker.reports) > 0 || l.sweep.left > 0 {
+	if len(l.ready) > 0 || len(l.mail.box) > 0 || len(l.shaker.reports) > 0 || l.shaker.computes() || l.sweep.left > 0 {
 		return 0
 	}
 	if l.sockets.readable() || len(l.strained.waiting) > 0 || len(l.endings.left) > 0 || len(l.pools.widened) > 0 {
@@ -307,6 +308,7 @@ func (l *Loop) endTurn(started int64) {
 
 // lend makes the scratch of a step ready for a stream's exchange.
 func (l *Loop) lend(s *stream) *exchange.Env {
+	l.shaker.served = l.now
 	l.env.Table, l.env.Listener = l.table, s.listener
 	if s.listener == nil { // behind the answer's head nothing asks for the one that it began with
 		l.env.Listener = s.down.socket.listener

@@ -3,6 +3,8 @@
 package evloop
 
 import (
+	"time"
+
 	"github.com/proxyfleet/proxyfleet/dataplane/poll"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 )
@@ -19,6 +21,20 @@ const (
 	maxLooked = 64
 	// maxShedding bounds those that were given up and are not over yet.
 	maxShedding = 1024
+
+	// shakeQuiet is for how long a loop serves nobody before it does handshakes itself.
+	shakeQuiet = int64(10 * time.Millisecond)
+	// maxOwn bounds those of its own that have something to compute, at 0.2 ms or so each, since it
+	// has to finish what it begins, whoever comes meanwhile. The crew does the others.
+	maxOwn = 16
+	// shakeTime is for how long a loop computes for them in one turn, until the one at hand is
+	// done: most of a full handshake is one piece, which takes longer.
+	shakeTime = int64(100 * time.Microsecond)
+	// ownHello bounds the ClientHello of those: a browser's has 2 KiB, and larger ones may hold so
+	// many small things that it takes long to read them. ownFed bounds all that their clients send,
+	// a second ClientHello too.
+	ownHello = 4 << 10
+	ownFed   = 2 * ownHello
 )
 
 // shaker has the handshakes of one loop. It knows which are under way and who has the
@@ -30,13 +46,17 @@ type shaker struct {
 	underWay int             // given up ones too
 	clients  map[uint64]int  // of those under way, by for whom
 	waiting  shakeQueue      // those that wait for bytes of their peers
+	quiet    int64           // shakeQuiet, but in tests
+	served   int64           // when the loop's exchanges had their last step
+	own      shakeTurns      // those that the loop does itself, and that have something to compute
+	shakings shakings        // of these
 }
 
 func newShaker(c *crew, p *poll.Poller) shaker {
-	return shaker{crew: c, poller: p, reports: make(chan *handshake, maxHandshakes+maxShedding), clients: map[uint64]int{}}
+	return shaker{crew: c, poller: p, reports: make(chan *handshake, maxHandshakes+maxShedding), clients: map[uint64]int{}, quiet: shakeQuiet}
 }
 
-// handshake is one that is under way. The crew has the connection, or the loop has: see
+// handshake is one that is under way. The loop has the connection, or the crew has: see
 // secure.Conn.
 type handshake struct {
 	of     *shaker
@@ -44,11 +64,15 @@ type handshake struct {
 	client uint64 // for whom it is: see shakesFor
 	// owned by the loop
 	link    *link // nil: nobody waits for it any more
-	waiting bool  // for bytes of the peer; otherwise the crew has conn
-	// owned by the crew
+	waiting bool  // for bytes of the peer; otherwise it has something to compute
+	// immutable
+	own bool // the loop does it itself; else the crew does, and has conn while it is not waiting
+	// of the loop's own
+	fed int // bytes of the client
+	// owned by who does it
 	came    int64
-	thread  *shakeThread // nil: it has not begun
-	shaking *shaking     // of thread; nil: it is over
+	thread  *shakeThread // of the crew; nil: it has not begun
+	shaking *shaking     // nil: it has not begun, or is over
 	// place among those that wait: for their peers, or for a turn of the thread
 	before, behind *handshake
 }
@@ -97,13 +121,34 @@ func (s *shaker) longestOf(client uint64) *handshake {
 	return h
 }
 
-// begin begins a handshake on a link.
-func (s *shaker) begin(k *link, conn *secure.Conn) {
+// begin begins a handshake on a link; own: the loop is to do it itself.
+func (s *shaker) begin(k *link, conn *secure.Conn, own bool) {
 	s.underWay++
-	h := &handshake{of: s, conn: conn, client: shakesFor(k), link: k}
+	h := &handshake{of: s, conn: conn, client: shakesFor(k), link: k, own: own}
 	s.clients[h.client]++
 	k.shake = h
+	if own {
+		s.own.add(h)
+		return
+	}
 	s.crew.begin(h)
+}
+
+// doesOwn says that the loop does a short handshake itself which begins now: nobody is there to wait
+// for it.
+func (s *shaker) doesOwn(now int64) bool { return now-s.served > s.quiet && s.own.number < maxOwn }
+
+// computes says that the loop has something to compute for handshakes.
+func (s *shaker) computes() bool { return s.own.number > 0 }
+
+// compute has one of the loop's own compute whose turn it is; nil: there is none.
+func (s *shaker) compute() *handshake {
+	h := s.own.take()
+	if h == nil {
+		return nil
+	}
+	s.shakings.goOn(h)
+	return s.settle(h)
 }
 
 // report gives the connection back to the loop. There is room: a handshake has
@@ -113,9 +158,12 @@ func (h *handshake) report() {
 	h.of.poller.Wake()
 }
 
-// take takes a report: the handshake waits, is over, or was given up.
-func (s *shaker) take() *handshake {
-	h := <-s.reports
+// take takes a report of the crew.
+func (s *shaker) take() *handshake { return s.settle(<-s.reports) }
+
+// settle notes what has come of a handshake that has computed: it waits, is over, or was
+// given up.
+func (s *shaker) settle(h *handshake) *handshake {
 	switch {
 	case !h.conn.Waiting():
 		s.underWay--
@@ -123,7 +171,7 @@ func (s *shaker) take() *handshake {
 			delete(s.clients, h.client)
 		}
 	case h.link == nil: // given up
-		s.crew.goOn(h)
+		s.goOn(h)
 	default:
 		h.waiting = true
 		s.waiting.add(h)
@@ -131,10 +179,18 @@ func (s *shaker) take() *handshake {
 	return h
 }
 
-// resume gives the connection of one that waits to its thread.
+// resume has one that waits go on.
 func (s *shaker) resume(h *handshake) {
 	h.waiting = false
 	s.waiting.remove(h)
+	s.goOn(h)
+}
+
+func (s *shaker) goOn(h *handshake) {
+	if h.own {
+		s.own.add(h)
+		return
+	}
 	s.crew.goOn(h)
 }
 
@@ -151,11 +207,15 @@ func (s *shaker) leave(k *link) {
 	}
 }
 
-// end waits until the crew is done with what a loop that ends has given up.
+// end waits until all is over that a loop which ends has given up.
 func (s *shaker) end() {
+	for s.computes() {
+		s.compute()
+	}
 	for s.underWay > 0 {
 		s.take()
 	}
+	s.shakings.endIdle(0)
 }
 
 // shakeQueue are handshakes that wait, for bytes of their peers or for their turns; the longest

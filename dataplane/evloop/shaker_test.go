@@ -25,7 +25,7 @@ func TestWhoWaitsLongestMakesRoomForAnotherHandshake(t *testing.T) {
 	var links [3]link
 	for i := range links {
 		k := &links[i]
-		s.begin(k, client.Conn())
+		s.begin(k, client.Conn(), false)
 		if h := s.take(); h != k.shake || !h.waiting || len(h.conn.TakeOut()) == 0 {
 			t.Fatalf("handshake %d does not wait for an answer to its hello", i)
 		}

@@ -5,8 +5,9 @@ package evloop
 // shakeTurns are handshakes that have something to compute. Those for whom they are take turns:
 // whoever has thousands must not have everybody wait for these.
 type shakeTurns struct {
-	lines map[uint64]*shakeLine // by for whom
-	next  *shakeLine            // whose turn it is, of a ring; nil: there are none
+	lines  map[uint64]*shakeLine // by for whom
+	next   *shakeLine            // whose turn it is, of a ring; nil: there are none
+	number int
 }
 
 // shakeLine is the handshakes for one, in their order, and its place in the ring.
@@ -28,6 +29,7 @@ func (s *shakeTurns) add(h *handshake) {
 		s.append(l)
 	}
 	l.waiting.add(h)
+	s.number++
 }
 
 // take takes the one whose turn it is; nil: there is none.
@@ -38,6 +40,7 @@ func (s *shakeTurns) take() *handshake {
 	}
 	h := l.waiting.first
 	l.waiting.remove(h)
+	s.number--
 	s.next = l.behind
 	if l.waiting.first == nil {
 		s.remove(l)

@@ -46,36 +46,53 @@ func (s *shaking) goOn() (over bool) {
 	return s.h == nil
 }
 
-// take is a coroutine for a handshake.
-func (t *shakeThread) take(h *handshake) *shaking {
-	t.underWay++
-	var s *shaking
-	if n := len(t.idle); n > 0 {
-		s, t.idle = t.idle[n-1], t.idle[:n-1]
-	} else {
-		s = newShaking()
+// shakings are the coroutines of one thread, which alone touches them.
+type shakings struct {
+	underWay int // have a handshake
+	idle     []*shaking
+}
+
+// goOn has a handshake of the thread compute until it waits for bytes, or is over.
+func (s *shakings) goOn(h *handshake) {
+	if h.shaking == nil {
+		h.shaking = s.take(h)
 	}
-	s.h = h
-	return s
+	if over := h.shaking.goOn(); over {
+		s.giveBack(h.shaking)
+		h.shaking = nil
+	}
+}
+
+// take is a coroutine for a handshake.
+func (s *shakings) take(h *handshake) *shaking {
+	s.underWay++
+	var c *shaking
+	if n := len(s.idle); n > 0 {
+		c, s.idle = s.idle[n-1], s.idle[:n-1]
+	} else {
+		c = newShaking()
+	}
+	c.h = h
+	return c
 }
 
 // giveBack gives one back whose handshake is over.
-func (t *shakeThread) giveBack(s *shaking) {
-	t.underWay--
-	t.idle = append(t.idle, s)
+func (s *shakings) giveBack(c *shaking) {
+	s.underWay--
+	s.idle = append(s.idle, c)
 	most := maxIdleShakings
-	if t.underWay == 0 {
+	if s.underWay == 0 {
 		most = minIdleShakings
 	}
-	t.endIdle(most)
+	s.endIdle(most)
 }
 
 // endIdle ends those that are idle, but for so many.
-func (t *shakeThread) endIdle(most int) {
-	for len(t.idle) > most {
-		last := len(t.idle) - 1
-		t.idle[last].end()
-		t.idle[last] = nil
-		t.idle = t.idle[:last]
+func (s *shakings) endIdle(most int) {
+	for len(s.idle) > most {
+		last := len(s.idle) - 1
+		s.idle[last].end()
+		s.idle[last] = nil
+		s.idle = s.idle[:last]
 	}
 }

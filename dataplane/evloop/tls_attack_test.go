@@ -99,7 +99,10 @@ func TestANodeThatTakesNoMoreTellsItByAnAlert(t *testing.T) {
 }
 
 func TestHandshakesThatNobodyGoesOnWithKeepNobodyOut(t *testing.T) {
-	n := startTLS(t, 1)
+	byLoopAndByCrew(t, 1, handshakesThatNobodyGoesOnWithKeepNobodyOut)
+}
+
+func handshakesThatNobodyGoesOnWithKeepNobodyOut(t *testing.T, n *tlsNode) {
 	// All of them compute before the last one does, which may last on a busy machine.
 	n.serve(func(l *table.Listener) { l.Timeouts.RequestHead = time.Minute }, forwardAll(newUpstream("u", startBackend(t, echo))))
 	const more = 50
@@ -135,7 +138,10 @@ func (p pieces) Write(b []byte) (int, error) {
 }
 
 func TestAHandshakeAndARequestMayComeByteByByte(t *testing.T) {
-	n := startTLS(t, 1)
+	byLoopAndByCrew(t, 1, aHandshakeAndARequestMayComeByteByByte)
+}
+
+func aHandshakeAndARequestMayComeByteByByte(t *testing.T, n *tlsNode) {
 	n.serve(nil, forwardAll(newUpstream("u", startBackend(t, echo))))
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		c := n.config()
@@ -224,7 +230,10 @@ func clientsOpen(n *node) (open int64) {
 }
 
 func TestHundredsOfShortConnectionsLeaveNothing(t *testing.T) {
-	n := startTLS(t, 2)
+	byLoopAndByCrew(t, 2, hundredsOfShortConnectionsLeaveNothing)
+}
+
+func hundredsOfShortConnectionsLeaveNothing(t *testing.T, n *tlsNode) {
 	u := newUpstream("u", startBackend(t, echo))
 	u.Pool.IdleTimeout = 10 * time.Millisecond
 	n.serve(nil, forwardAll(u))
@@ -261,13 +270,16 @@ func TestHundredsOfShortConnectionsLeaveNothing(t *testing.T) {
 	}
 	wg.Wait()
 	eventually(t, "all connections' end", func() bool { return clientsOpen(n.node) <= 1 })
-	eventually(t, "the goroutines' end", func() bool { return runtime.NumGoroutine() <= before+4+2*minIdleShakings })
+	eventually(t, "the goroutines' end", func() bool { return runtime.NumGoroutine() <= before+4+(2+2)*minIdleShakings })
 }
 
 // TestTheTableOfCasesHoldsOverTLS sends every case of the codec's table by TLS,
 // whole and cut into records in two places.
 func TestTheTableOfCasesHoldsOverTLS(t *testing.T) {
-	n := startTLS(t, 1)
+	byLoopAndByCrew(t, 1, theTableOfCasesHoldsOverTLS)
+}
+
+func theTableOfCasesHoldsOverTLS(t *testing.T, n *tlsNode) {
 	u := newUpstream("u", strictEcho(t))
 	cache := tls.NewLRUClientSessionCache(1)
 	n.connect = func() (net.Conn, error) {

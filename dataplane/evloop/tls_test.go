@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -36,6 +37,20 @@ type tlsNode struct {
 func startTLS(t *testing.T, loops int) *tlsNode {
 	t.Helper()
 	return startTLSChanged(t, loops, func(*Engine) {})
+}
+
+// byLoopAndByCrew runs a test with a node whose loops do short handshakes themselves, whomever they
+// serve, and with one whose crew does all.
+func byLoopAndByCrew(t *testing.T, loops int, test func(*testing.T, *tlsNode)) {
+	for by, quiet := range map[string]int64{"loop": -1, "crew": math.MaxInt64} {
+		t.Run("by the "+by, func(t *testing.T) {
+			test(t, startTLSChanged(t, loops, func(e *Engine) {
+				for _, l := range e.loops {
+					l.shaker.quiet = quiet
+				}
+			}))
+		})
+	}
 }
 
 // startTLSChanged is startTLS with an engine that is changed before it runs.
@@ -138,7 +153,11 @@ func TestBigBodiesOverTLSGoBothWays(t *testing.T) {
 
 func TestASessionIsResumedOnAnotherNodeWithTheSameKeys(t *testing.T) {
 	keys := [][32]byte{{1}, {2}}
-	a, b := startTLS(t, 1), startTLS(t, 1)
+	byLoopAndByCrew(t, 1, func(t *testing.T, a *tlsNode) { resumesOn(t, a, startTLS(t, 1), keys) })
+}
+
+func resumesOn(t *testing.T, a, b *tlsNode, keys [][32]byte) {
+	t.Helper()
 	b.ca, b.secure = a.ca, a.secure
 	for _, n := range []*tlsNode{a, b} {
 		n.serve(nil, forwardAll(newUpstream("u", startBackend(t, echo))))
@@ -388,7 +407,10 @@ func TestConnectionsToASecureEndpointAreKeptAndSessionsResumed(t *testing.T) {
 // chunks uses up what one connection may have handled in a turn, again and again, and
 // is the last to have one.
 func TestARequestThatCameWithItsHandshakeIsReadWhateverElseTheTurnDid(t *testing.T) {
-	n := startTLS(t, 1)
+	byLoopAndByCrew(t, 1, aRequestThatCameWithItsHandshakeIsReadWhateverElseTheTurnDid)
+}
+
+func aRequestThatCameWithItsHandshakeIsReadWhateverElseTheTurnDid(t *testing.T, n *tlsNode) {
 	n.serve(nil, forwardAll(newUpstream("u", startBackend(t, func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 	}))))

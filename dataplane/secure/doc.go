@@ -3,11 +3,12 @@
 //
 // # Handshake
 //
-// A handshake computes for a fifth of a millisecond and more, so it does not run
-// on the loop. Conn.Handshake runs it on a goroutine or coroutine of the caller's,
-// and calls a function of the caller's when it needs bytes of the peer. While that
+// A handshake computes for a fifth of a millisecond and more, which is long for a loop, and
+// waits for its peer in between. Conn.Handshake runs it on a goroutine or coroutine of the
+// caller's, and calls a function of the caller's when it needs bytes of the peer. While that
 // runs the connection is whose it was before: who takes what is to be sent, and
-// feeds what came. So nothing is shared, and there is no lock.
+// feeds what came. So nothing is shared, and there is no lock. Server.Short tells by the
+// ClientHello which handshakes are the fast ones.
 //
 // A server's handshake is to be begun when a whole ClientHello is there (package
 // clienthello): so clients who connect and say nothing cost no stack.

@@ -47,12 +47,13 @@ func NewServer(t *table.ListenerTLS, tickets *Tickets, protocols ...string) *Ser
 		s.classes[&c.Pair] = s.newClass(c.Pair.Leaf)
 	}
 	s.config = &tls.Config{
-		MinVersion:     t.MinVersion,
-		CipherSuites:   suites(),
-		NextProtos:     protocols,
-		GetCertificate: s.certificate,
-		WrapSession:    s.wrap(tickets),
-		UnwrapSession:  s.unwrap(tickets),
+		MinVersion:       t.MinVersion,
+		CipherSuites:     suites(),
+		CurvePreferences: curvePreferences(),
+		NextProtos:       protocols,
+		GetCertificate:   s.certificate,
+		WrapSession:      s.wrap(tickets),
+		UnwrapSession:    s.unwrap(tickets),
 	}
 	if a := t.ClientAuth; a != nil {
 		s.config.ClientCAs = a.CAs
