@@ -16,6 +16,10 @@ const (
 	// that is not of a body counts as one more: a head that is as large as it may be takes as
 	// long to decode as many small ones.
 	muxFrames = 16
+	// muxFault is what a frame counts as for which the codec refuses or resets a request: to record
+	// its end, and that of the exchange, takes some 25 µs, and nobody is to wait for more than a tenth
+	// of a millisecond behind that.
+	muxFault = 4
 	// subAhead is how much of an answer may wait for its client's window before
 	// its endpoint is no longer read, and muxAhead what may wait for all windows
 	// of a connection. One read more may come on top of either.
@@ -154,7 +158,7 @@ func (l *Loop) readMux(d *downstream) {
 	l.events = muxFrames
 	budget := readSize
 	if k.muted {
-		budget = 1 // one read: see strained.go
+		budget, l.events = 1, strainedFrames // one read: see strained.go
 	}
 	wants := func() bool { return !k.closed && !d.closing && !m.deaf() }
 	if wants() {
@@ -209,7 +213,10 @@ func (l *Loop) consumeFrames(d *downstream, data []byte) (used int) {
 		if ev.Kind == http2.NeedMore {
 			break
 		}
-		if ev.N > 0 {
+		switch {
+		case ev.Reason != http2.NoReason:
+			l.events -= muxFault
+		case ev.N > 0:
 			l.events--
 		}
 		if ev.Kind != http2.Data {

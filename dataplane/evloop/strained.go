@@ -15,8 +15,10 @@ const (
 	// strainedWait is how long they wait for such a turn, all together, while the loop has others
 	// to serve: a turn takes some 50 µs, so they get a twentieth of a loop that is busy.
 	strainedWait = int64(time.Millisecond)
-	// strainedRead is how much is read in one, by one call.
-	strainedRead = 16 << 10
+	// strainedRead is how much is read in one, by one call, and strainedFrames how many frames are
+	// handled, as muxFrames counts them: two that are refused.
+	strainedRead   = 16 << 10
+	strainedFrames = 8
 	// strainedWrite is how much is gathered before it is written though more is to be read.
 	strainedWrite = 4 << 10
 )

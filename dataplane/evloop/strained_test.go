@@ -304,3 +304,28 @@ func TestLargeHeadsShareTurns(t *testing.T) {
 		t.Errorf("%d bytes are kept for the next turn, ready: %t", k.in.len(), k.ready)
 	}
 }
+
+// TestFewRequestsAreRefusedInOneTurn: others have theirs in between.
+func TestFewRequestsAreRefusedInOneTurn(t *testing.T) {
+	const requests = 12
+	for _, c := range []struct {
+		name   string
+		fields int
+		turns  int
+	}{
+		{"taken", 1, 2}, // each is one frame, and the preface takes a turn
+		{"refused", 200, 4},
+	} {
+		s := newFar(t)
+		s.send(s.heads(requests, c.fields))
+		s.d.link.readable = true
+		turns := 0
+		for s.l.makeReady(s.d.link); len(s.l.ready) > 0; turns++ {
+			s.l.takeTurns()
+			s.l.endTurn(s.l.now)
+		}
+		if s.waits() != 0 || turns < c.turns || turns > c.turns+1 {
+			t.Errorf("%d requests that are %s: %d bytes are left after %d turns, %d were to be taken", requests, c.name, s.waits(), turns, c.turns)
+		}
+	}
+}
