@@ -18,9 +18,9 @@ func (l *Loop) closeDownAfter(d *downstream) {
 	}
 	d.closing = true
 	if d.mux != nil {
-		l.flushFrames(&d.mux.frames)
+		l.stageFrames(&d.mux.frames)
 	}
-	l.sayGoodbye(k)
+	l.sayLast(k)
 	if k.out.len() == 0 {
 		l.closeLingering(d)
 		return
@@ -135,7 +135,7 @@ func (l *Loop) closeDown(d *downstream) {
 	d.clientele.open.Add(-1)
 	d.leaveClientele()
 	l.stats.ClientClosed(d.series)
-	l.sayGoodbye(k)
+	l.sayLast(k)
 	l.closeLink(k)
 	if d.mux != nil {
 		l.endMux(d.mux)

@@ -101,6 +101,13 @@ func (l *Loop) flushFrames(f *frames) {
 	}
 }
 
+// stageFrames hands the frames of a connection that ends on to the stage: they are written with what
+// tells of its end.
+func (l *Loop) stageFrames(f *frames) {
+	l.send(f.link, f.out.bytes())
+	f.out.release(&l.buffers)
+}
+
 // pingDeadline is when turnPing has something to do, while streams are open.
 func (f *frames) pingDeadline(p table.Ping) int64 {
 	switch {

@@ -132,7 +132,12 @@ func (l *Loop) sealed(k *link, wire, a, b []byte) []byte {
 
 // sayGoodbye sends what is gathered and tells the peer, once, that nothing more
 // comes: by one call, since most short connections end so.
-func (l *Loop) sayGoodbye(k *link) {
+func (l *Loop) sayGoodbye(k *link) { l.goodbye(k, sysWrite) }
+
+// sayLast is sayGoodbye where the caller ends the connection, or its sending half, at once.
+func (l *Loop) sayLast(k *link) { l.goodbye(k, sysWriteLast) }
+
+func (l *Loop) goodbye(k *link, how sending) {
 	if k.tls == nil || k.tls.told || k.broken || k.closed {
 		l.unstage(k)
 		return
@@ -143,13 +148,18 @@ func (l *Loop) sayGoodbye(k *link) {
 		wire = k.tls.conn.SealEnd(wire)
 	}
 	l.wire = wire[:0]
-	l.sendWire(k, wire)
+	l.sendBy(how, k, wire)
 }
 
 // sendWire sends bytes as they are, behind those that wait.
-func (l *Loop) sendWire(k *link, p []byte) {
+func (l *Loop) sendWire(k *link, p []byte) { l.sendBy(sysWrite, k, p) }
+
+// sending is a system call that sends.
+type sending func(fd int, p []byte) (int, unix.Errno)
+
+func (l *Loop) sendBy(how sending, k *link, p []byte) {
 	if k.out.len() == 0 && k.writable && len(p) > 0 {
-		n, errno := sysWrite(k.fd, p)
+		n, errno := how(k.fd, p)
 		l.wrote(k, len(p), n, errno)
 		p = p[n:]
 	}

@@ -45,9 +45,17 @@ func sysDiscard(fd int, p []byte) (int, unix.Errno) {
 }
 
 // sysWrite sends without raising SIGPIPE.
-func sysWrite(fd int, p []byte) (int, unix.Errno) {
+func sysWrite(fd int, p []byte) (int, unix.Errno) { return sysSend(fd, p, unix.MSG_NOSIGNAL) }
+
+// sysWriteLast is sysWrite of what the connection's end follows at once (shutdown, close): the
+// kernel waits for that, and sends both as one segment.
+func sysWriteLast(fd int, p []byte) (int, unix.Errno) {
+	return sysSend(fd, p, unix.MSG_NOSIGNAL|unix.MSG_MORE)
+}
+
+func sysSend(fd int, p []byte, flags uintptr) (int, unix.Errno) {
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), flags, 0, 0)
 		if errno == unix.EINTR {
 			continue
 		}

@@ -208,7 +208,7 @@ func (l *Loop) closeUp(c *upstreamConn) {
 		l.stats.EndpointClosed(c.series)
 	}
 	l.tellPlace(c.pool)
-	l.sayGoodbye(c.link)
+	l.sayLast(c.link)
 	l.closeLink(c.link)
 	l.old.ups.give(c)
 	l.warmer.list(c.pool, l.now)

@@ -1,0 +1,71 @@
+//go:build linux
+
+package evloop
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"testing"
+
+	xhttp2 "golang.org/x/net/http2"
+
+	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+	"golang.org/x/sys/unix"
+)
+
+// segments is how many a connection has got, and how many of them had bytes.
+func segments(t *testing.T, c net.Conn) (all, filled uint32) {
+	t.Helper()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		all, filled = info.Segs_in, info.Data_segs_in
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return all, filled
+}
+
+// TestTheLastWordsOfAConnectionAreOneSegment: GOAWAY, close_notify and the end.
+func TestTheLastWordsOfAConnectionAreOneSegment(t *testing.T) {
+	n := startTLS(t, 1)
+	n.serve(nil, respondAll())
+	raw := n.raw()
+	config := n.config()
+	config.NextProtos = []string{"h2"}
+	c := tls.Client(raw, config)
+	if _, err := io.WriteString(c, http2.Preface); err != nil {
+		t.Fatal(err)
+	}
+	f := xhttp2.NewFramer(c, c)
+	if err := f.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	for settled := false; !settled; { // the node has sent what it sends at first
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, is := frame.(*xhttp2.SettingsFrame)
+		settled = is && s.IsAck()
+	}
+	all, filled := segments(t, raw)
+	if err := f.WriteRawFrame(xhttp2.FrameData, 0, 0, nil); err != nil { // of no stream
+		t.Fatal(err)
+	}
+	if goAway, _, err := endOf(f); err != nil || goAway != int(xhttp2.ErrCodeProtocol) {
+		t.Fatalf("GOAWAY %d, %v", goAway, err)
+	}
+	allNow, filledNow := segments(t, raw)
+	if filledNow-filled != 1 || allNow-all > 2 { // one may acknowledge the frame
+		t.Errorf("the end came in %d segments, %d of them with bytes", allNow-all, filledNow-filled)
+	}
+}
