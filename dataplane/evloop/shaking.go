@@ -12,7 +12,7 @@ import (
 // 16 KiB each; minIdleShakings is how many of them it keeps when none is under way.
 const (
 	maxIdleShakings = 64
-	minIdleShakings = 8
+	minIdleShakings = 1
 )
 
 // shaking is a coroutine that shakes hands, one after the other: its stack has grown for that.
