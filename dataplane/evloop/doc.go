@@ -165,8 +165,8 @@
 // until a whole ClientHello is there, gives the bytes to the thread (see
 // package secure), and gets back what is to be sent whenever more bytes are
 // needed. That thread goes behind the loops, and another is beside them for handshakes
-// that have waited too long. Short ones run on the loop when it has served nobody for a
-// while (ADR 26). Afterwards the loop does all the rest itself. fill decrypts all that a
+// that have waited too long. Short ones run on the loop while it serves nobody who was
+// there before (ADR 26). Afterwards the loop does all the rest itself. fill decrypts all that a
 // read brought, so nothing waits where no edge would tell of it; bytes are
 // encrypted when they leave the stage, and link.out holds what goes on the wire.
 // An end that the peer did not announce (close_notify) may be somebody else's

@@ -308,7 +308,7 @@ func (l *Loop) endTurn(started int64) {
 
 // lend makes the scratch of a step ready for a stream's exchange.
 func (l *Loop) lend(s *stream) *exchange.Env {
-	l.shaker.served = l.now
+	l.shaker.serves(s.down.born, l.now)
 	l.env.Table, l.env.Listener = l.table, s.listener
 	if s.listener == nil { // behind the answer's head nothing asks for the one that it began with
 		l.env.Listener = s.down.socket.listener

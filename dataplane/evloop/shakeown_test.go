@@ -145,15 +145,17 @@ func TestWhoSendsMuchInAHandshakeOfALoopIsEnded(t *testing.T) {
 	f.links, f.peers = nil, nil
 }
 
-func TestServingARequestIsSeenByWhoDoesHandshakes(t *testing.T) {
-	n := startNode(t, 1)
-	n.apply(nil, respondAll())
-	n.get("/")
-	between := int64(time.Since(n.engine.loops[0].base))
-	n.get("/")
-	n.stop()
-	if l := n.engine.loops[0]; l.shaker.served <= between {
-		t.Error("it has not served the second request")
+// TestOnlyWhoWasThereBeforeIsSomebodyToServe, and not whoever has just cost a handshake.
+func TestOnlyWhoWasThereBeforeIsSomebodyToServe(t *testing.T) {
+	l := startedLoop(t)
+	l.table = l.engine.live.Load()
+	d, _ := pairedDown(t, l)
+	s := &stream{down: d, listener: d.socket.listener}
+	for age, counts := range map[int64]bool{0: false, shakeNew - 1: false, shakeNew: true} {
+		l.shaker.served, d.born = 0, l.now-age
+		if l.lend(s); (l.shaker.served == l.now) != counts {
+			t.Errorf("a client of %s counts: %v", time.Duration(age), !counts)
+		}
 	}
 }
 

@@ -22,8 +22,11 @@ const (
 	// maxShedding bounds those that were given up and are not over yet.
 	maxShedding = 1024
 
-	// shakeQuiet is for how long a loop serves nobody before it does handshakes itself.
+	// shakeQuiet is for how long a loop serves nobody before it does handshakes itself. A client who
+	// came less than shakeNew ago does not count: where each request has a connection, whoever waits
+	// behind a handshake has just cost one.
 	shakeQuiet = int64(10 * time.Millisecond)
+	shakeNew   = int64(100 * time.Millisecond)
 	// maxOwn bounds those of its own that have something to compute, at 0.2 ms or so each, since it
 	// has to finish what it begins, whoever comes meanwhile. The crew does the others.
 	maxOwn = 16
@@ -47,7 +50,7 @@ type shaker struct {
 	clients  map[uint64]int  // of those under way, by for whom
 	waiting  shakeQueue      // those that wait for bytes of their peers
 	quiet    int64           // shakeQuiet, but in tests
-	served   int64           // when the loop's exchanges had their last step
+	served   int64           // when the loop served somebody last
 	own      shakeTurns      // those that the loop does itself, and that have something to compute
 	shakings shakings        // of these
 }
@@ -132,6 +135,13 @@ func (s *shaker) begin(k *link, conn *secure.Conn, own bool) {
 		return
 	}
 	s.crew.begin(h)
+}
+
+// serves notes that a loop serves a client who came at some time.
+func (s *shaker) serves(born, now int64) {
+	if now-born >= shakeNew {
+		s.served = now
+	}
 }
 
 // doesOwn says that the loop does a short handshake itself which begins now: nobody is there to wait
