@@ -5,6 +5,7 @@ package evloop
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -179,6 +180,17 @@ func TestWhatGoesBehindLoopsIsOneThread(t *testing.T) {
 	}
 }
 
+// asleep says that a thread of this process sleeps in the kernel.
+func asleep(t *testing.T, thread int64) bool {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/stat", thread))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, state, _ := strings.Cut(string(stat), ") ") // the name before it may have spaces
+	return strings.HasPrefix(state, "S")
+}
+
 // TestABellIsHeardByWhoWaits, or waits soon.
 func TestABellIsHeardByWhoWaits(t *testing.T) {
 	var b bell
@@ -194,8 +206,10 @@ func TestABellIsHeardByWhoWaits(t *testing.T) {
 	const rounds = 1000
 	heard := make(chan int)
 	var returned atomic.Int64
+	var thread atomic.Int64
 	go func() {
 		runtime.LockOSThread()
+		thread.Store(int64(unix.Gettid()))
 		for i := range rounds {
 			b.arm()
 			heard <- i
@@ -208,8 +222,8 @@ func TestABellIsHeardByWhoWaits(t *testing.T) {
 	}()
 	for i := range heard {
 		if i == rounds-1 {
-			before := returned.Load()
-			time.Sleep(50 * time.Millisecond) // in which nobody rings: only signals end waits
+			before := returned.Load() // nobody rings: only signals end waits
+			eventually(t, "the thread to sleep", func() bool { return asleep(t, thread.Load()) })
 			if n := returned.Load() - before; n > 100 {
 				t.Errorf("it waited %d times, and nobody rang", n)
 			}

@@ -119,6 +119,17 @@ func TestALoopDoesShortHandshakesItselfWhileItServesNobody(t *testing.T) {
 	}
 }
 
+// TestAnEndpointsHandshakeIsTheCrews, whomever the loop serves: to verify its certificates is long.
+func TestAnEndpointsHandshakeIsTheCrews(t *testing.T) {
+	f := newHelloTo(t, 1)
+	f.l.shaker.served = -1 - shakeQuiet
+	k := f.links[0]
+	k.up = &upstreamConn{link: k, stream: new(stream), client: secure.NewClient(new(table.UpstreamTLS), "192.0.2.1", secure.HTTP1)}
+	if f.l.beginShakeUp(k.up); k.shake == nil || k.shake.own || f.l.shaker.computes() || f.l.engine.crew.fresh.next == nil {
+		t.Error("the loop does it")
+	}
+}
+
 // TestWhoSendsMuchInAHandshakeOfALoopIsEnded: how long it computes depends on that.
 func TestWhoSendsMuchInAHandshakeOfALoopIsEnded(t *testing.T) {
 	f := newHelloTo(t, 1)

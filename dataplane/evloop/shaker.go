@@ -34,8 +34,8 @@ const (
 	// done: most of a full handshake is one piece, which takes longer.
 	shakeTime = int64(100 * time.Microsecond)
 	// ownHello bounds the ClientHello of those: a browser's has 2 KiB, and larger ones may hold so
-	// many small things that it takes long to read them. ownFed bounds all that their clients send,
-	// a second ClientHello too.
+	// many small things that it takes long to read them. ownFed bounds all that their clients send
+	// behind it, a second ClientHello too.
 	ownHello = 4 << 10
 	ownFed   = 2 * ownHello
 )
@@ -62,18 +62,17 @@ func newShaker(c *crew, p *poll.Poller) shaker {
 // handshake is one that is under way. The loop has the connection, or the crew has: see
 // secure.Conn.
 type handshake struct {
+	// immutable
 	of     *shaker
 	conn   *secure.Conn
 	client uint64 // for whom it is: see shakesFor
+	own    bool   // the loop does it itself; else the crew does, and has conn while it is not waiting
 	// owned by the loop
 	link    *link // nil: nobody waits for it any more
 	waiting bool  // for bytes of the peer; otherwise it has something to compute
-	// immutable
-	own bool // the loop does it itself; else the crew does, and has conn while it is not waiting
-	// of the loop's own
-	fed int // bytes of the client
+	fed     int   // own: bytes that came behind the hello
 	// owned by who does it
-	came    int64
+	came    int64        // to the crew
 	thread  *shakeThread // of the crew; nil: it has not begun
 	shaking *shaking     // nil: it has not begun, or is over
 	// place among those that wait: for their peers, or for a turn of the thread
@@ -151,12 +150,9 @@ func (s *shaker) doesOwn(now int64) bool { return now-s.served > s.quiet && s.ow
 // computes says that the loop has something to compute for handshakes.
 func (s *shaker) computes() bool { return s.own.number > 0 }
 
-// compute has one of the loop's own compute whose turn it is; nil: there is none.
+// compute has the one of the loop's own compute whose turn it is. There is one.
 func (s *shaker) compute() *handshake {
 	h := s.own.take()
-	if h == nil {
-		return nil
-	}
 	s.shakings.goOn(h)
 	return s.settle(h)
 }

@@ -276,10 +276,7 @@ func hundredsOfShortConnectionsLeaveNothing(t *testing.T, n *tlsNode) {
 // TestTheTableOfCasesHoldsOverTLS sends every case of the codec's table by TLS,
 // whole and cut into records in two places.
 func TestTheTableOfCasesHoldsOverTLS(t *testing.T) {
-	byLoopAndByCrew(t, 1, theTableOfCasesHoldsOverTLS)
-}
-
-func theTableOfCasesHoldsOverTLS(t *testing.T, n *tlsNode) {
+	n := startTLS(t, 1)
 	u := newUpstream("u", strictEcho(t))
 	cache := tls.NewLRUClientSessionCache(1)
 	n.connect = func() (net.Conn, error) {

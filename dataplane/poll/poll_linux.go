@@ -42,9 +42,11 @@ type Poller struct {
 
 	// shared
 	wakefd int
-	awake  atomic.Bool  // a wake-up is written and not yet seen
-	mu     sync.RWMutex // held by a Wake that writes, against Close. Whoever wakes may be interrupted by whom it wakes, and keep it for long
-	closed bool         // guarded by mu
+	awake  atomic.Bool // a wake-up is written and not yet seen
+	// mu is held by each Wake that writes, against Close: whom it wakes may interrupt it, and it
+	// keeps mu for long.
+	mu     sync.RWMutex
+	closed bool // guarded by mu
 }
 
 // wakeToken marks the eventfd; no caller's token is this.
