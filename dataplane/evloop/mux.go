@@ -45,6 +45,7 @@ type mux struct {
 	held    int // subs whose request waits for its endpoint
 
 	shared bool  // by clients of a trusted proxy
+	late   bool  // some of its subs are
 	unread bool  // a pause is over, and it had no turn since
 	paused int64 // since when nothing is read; 0: it is
 	woken  int64 // when that ended
@@ -76,6 +77,7 @@ type sub struct {
 	cut      bool       // when all is sent the rest of the request is refused
 	cutCode  http2.Code // says that the answer is not complete
 	waits    bool       // its attempt is postponed
+	late     bool       // and begins behind the frames of the next turn
 	slow     bool       // its time is over, and bytes wait for its client
 	touched  int64      // when bytes of it moved
 }
@@ -100,9 +102,8 @@ func (l *Loop) sniff(d *downstream, data []byte) bool {
 		return true
 	}
 	l.beginMux(d)
-	l.events = muxFrames
-	l.consumeMux(d, data)
-	l.makeReady(k) // for what is not read yet
+	l.keep(k, data, 0)
+	l.makeReady(k)
 	return true
 }
 
@@ -148,60 +149,78 @@ func (l *Loop) turnMux(d *downstream) {
 	}
 }
 
-// readMux reads and parses for one turn.
+// readMux reads and parses for one turn. What the frames of a turn begin is started behind all of them.
 func (l *Loop) readMux(d *downstream) {
 	k, m := d.link, d.mux
 	if m.paused > 0 || k.strained {
 		return
 	}
 	m.unread = false
-	l.events = muxFrames
+	l.events, l.faults, l.resets = muxFrames, 0, 0
 	budget := readSize
 	if k.muted {
 		budget, l.events = 1, strainedFrames // one read: see strained.go
 	}
-	wants := func() bool { return !k.closed && !d.closing && !m.deaf() }
-	if wants() {
-		l.consumeMux(d, k.in.bytes())
-	}
-	for wants() && k.readable && l.events > 0 {
-		if budget <= 0 {
-			l.readOn(k)
-			return
-		}
-		data, n, state := l.fill(k)
-		budget -= n
-		if n > 0 {
-			m.hear(l.now)
-			l.consumeMux(d, data)
-		}
-		if !k.closed && (state == readEnd || state == readReset) {
-			l.goneDown(d)
-			return
-		}
-	}
+	l.postponed.on = true
+	more, end := l.readFrames(d, budget)
+	l.postponed.on = false
 	switch {
-	case k.closed || d.closing:
-	case l.events <= 0:
-		l.readOn(k)
+	case k.closed:
+	case end:
+		l.goneDown(d)
+	case d.closing:
+	case more:
+		l.readRest(d)
 	case k.readable || m.deaf():
 	case k.readHup:
 		l.goneDown(d)
 	default:
 		l.pause(d)
 	}
+	l.startPostponed(m, more)
+}
+
+// readFrames reads as many bytes as a turn may, and handles as many frames. more: there are more at
+// hand; end: the client has said all, or is gone.
+func (l *Loop) readFrames(d *downstream, bytes int) (more, end bool) {
+	k, m := d.link, d.mux
+	wants := func() bool { return !k.closed && !d.closing && !m.deaf() }
+	if wants() {
+		l.consumeMux(d, k.in.bytes())
+	}
+	for wants() && k.readable && l.events > 0 {
+		if bytes <= 0 {
+			return true, false
+		}
+		data, n, state := l.fill(k)
+		bytes -= n
+		if n > 0 {
+			m.hear(l.now)
+			l.consumeMux(d, data)
+		}
+		if state == readEnd || state == readReset {
+			return false, true
+		}
+	}
+	return l.events <= 0, false
+}
+
+// readRest has what is at hand read in a later turn. It is behind everybody's where the client strains,
+// and where it has had requests refused in this one: nobody is to wait while the others are.
+func (l *Loop) readRest(d *downstream) {
+	if m := d.mux; !m.shared && (l.faults > 0 || m.conn.Strained(l.now)) {
+		l.mute(d.link)
+	}
+	l.readOn(d.link)
 }
 
 // consumeMux gives bytes to the codec, and keeps those that it does not take.
 func (l *Loop) consumeMux(d *downstream, data []byte) {
-	l.postponed.on = true
 	used := l.consumeFrames(d, data)
-	l.postponed.on = false
 	if !d.link.closed && !d.closing { // then nothing more is read, and data may be the pool's again
 		l.keep(d.link, data, used)
 		l.watchHead(d)
 	}
-	l.startPostponed()
 }
 
 // consumeFrames handles the frames in data, and says how much of it they were.
@@ -215,9 +234,13 @@ func (l *Loop) consumeFrames(d *downstream, data []byte) (used int) {
 		}
 		switch {
 		case ev.Reason != http2.NoReason:
+			l.faults++
 			l.events -= muxFault
 		case ev.N > 0:
 			l.events--
+		}
+		if ev.Kind == http2.Reset {
+			l.resets++
 		}
 		if ev.Kind != http2.Data {
 			l.events -= ev.N >> 10

@@ -290,11 +290,7 @@ func TestAClientThatPausesAndFallsSilentIsHeardAgain(t *testing.T) {
 		if edges() == 0 {
 			t.Fatal("nobody tells that something has come")
 		}
-		k.readable = true
-		for l.makeReady(k); len(l.ready) > 0; {
-			l.takeTurns()
-			l.endTurn(l.now)
-		}
+		s.serve()
 		if !k.muted || d.mux.paused == 0 {
 			t.Fatalf("muted %t, paused since %d", k.muted, d.mux.paused)
 		}

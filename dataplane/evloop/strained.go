@@ -5,11 +5,13 @@ package evloop
 import "time"
 
 // A connection that strains (see pause.go) has much to be read when its pause is over: what
-// it is refused for has had 17 ms to pile up, or is as large as heads may be. Nobody is to wait
-// behind that. So such connections read in turns that come behind everybody's, one by one, when
-// the loop has served nobody else since it asked for events; where there always is somebody,
-// once in strainedWait. Such a turn takes one read, of no more than a record of TLS has, and
-// what it answers is written with what the next ones answer.
+// it is refused for has had 17 ms to pile up, or is as large as heads may be. So has one whose
+// flood comes in a burst: it strains, or has requests refused in a turn, while the rest is there
+// already. Nobody is to wait behind that. So such connections read in turns that come behind
+// everybody's, one by one, when the loop has served nobody else since it asked for events; where
+// there always is somebody, once in strainedWait. Such a turn takes one read, of no more than a
+// record of TLS has, and what it answers is written with what the next ones answer. When all is
+// read they pause, or are as they were.
 
 const (
 	// strainedWait is how long they wait for such a turn, all together, while the loop has others

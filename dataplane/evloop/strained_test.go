@@ -46,16 +46,23 @@ func newStrain(t *testing.T) *strain {
 	t.Helper()
 	s := newFar(t)
 	s.send(s.heads(12, 200))
-	s.d.link.readable = true
-	for s.l.makeReady(s.d.link); len(s.l.ready) > 0; {
-		s.l.takeTurns()
-		s.l.endTurn(s.l.now)
-	}
-	if !s.d.link.muted {
+	if s.serve(); !s.d.link.muted {
 		t.Fatal("it does not strain")
 	}
 	s.answers()
 	return s
+}
+
+// serve reads all that has come, by a loop that serves nobody else, and says in how many turns.
+func (s *strain) serve() (turns int) {
+	s.d.link.readable = true
+	for s.l.makeReady(s.d.link); len(s.l.ready) > 0 || s.d.link.strained; turns++ {
+		alone := len(s.l.ready) == 0
+		s.l.takeTurns()
+		s.l.takeStrained(alone)
+		s.l.endTurn(s.l.now)
+	}
+	return turns
 }
 
 // heads are its next requests, which are refused for their fields.
@@ -305,6 +312,66 @@ func TestLargeHeadsShareTurns(t *testing.T) {
 	}
 }
 
+// malformed are its next requests, which have a name in capitals.
+func (s *strain) malformed(number int) []byte {
+	var all wireBuffer
+	f := xhttp2.NewFramer(&all, nil)
+	block := append(requestBlock("GET"), "\x00\x01A\x01b"...)
+	for range number {
+		_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: s.next, BlockFragment: block, EndStream: true, EndHeaders: true})
+		s.next += 2
+	}
+	return all
+}
+
+// TestWhoIsRefusedInATurnReadsOnBehindEverybody, long before he strains, and is told what came of all
+// by one write. When all is read he is as he was. A trusted proxy's connection reads on among everybody.
+func TestWhoIsRefusedInATurnReadsOnBehindEverybody(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		s := newFar(t)
+		s.serve()
+		s.answers()
+		k := s.d.link
+		s.d.mux.shared = shared
+		s.send(s.malformed(10))
+		k.readable = true
+		s.l.makeReady(k)
+		s.l.takeTurns()
+		if s.l.endTurn(s.l.now); k.strained == shared || k.muted == shared || k.ready != shared || k.in.len() == 0 {
+			t.Fatalf("shared %t: behind everybody %t, muted %t, ready %t, %d bytes are left", shared, k.strained, k.muted, k.ready, k.in.len())
+		}
+		if n := s.answers(); (n > 0) != shared {
+			t.Errorf("shared %t: %d bytes were written, and more is to be read", shared, n)
+		}
+		if s.serve(); k.in.len() > 0 || s.answers() == 0 {
+			t.Errorf("shared %t: %d bytes are left", shared, k.in.len())
+		}
+		if k.muted || s.d.mux.paused > 0 {
+			t.Errorf("shared %t: muted %t, paused since %d", shared, k.muted, s.d.mux.paused)
+		}
+	}
+}
+
+// TestWhoStrainsInABurstReadsTheRestBehindEverybody: it is all there already, so he does not pause.
+func TestWhoStrainsInABurstReadsTheRestBehindEverybody(t *testing.T) {
+	s := newFar(t)
+	var all wireBuffer
+	f := xhttp2.NewFramer(&all, nil)
+	for range 100 { // of 128
+		_ = f.WritePing(false, [8]byte{})
+	}
+	s.send(all)
+	s.d.link.readable = true
+	turns := 0
+	for s.l.makeReady(s.d.link); len(s.l.ready) > 0; turns++ {
+		s.l.takeTurns()
+		s.l.endTurn(s.l.now)
+	}
+	if k := s.d.link; turns < 4 || turns > 6 || !k.strained || k.in.len() == 0 {
+		t.Errorf("after %d turns: behind everybody %t, %d bytes are left", turns, k.strained, k.in.len())
+	}
+}
+
 // TestFewRequestsAreRefusedInOneTurn: others have theirs in between.
 func TestFewRequestsAreRefusedInOneTurn(t *testing.T) {
 	const requests = 12
@@ -314,16 +381,11 @@ func TestFewRequestsAreRefusedInOneTurn(t *testing.T) {
 		turns  int
 	}{
 		{"taken", 1, 2}, // each is one frame, and the preface takes a turn
-		{"refused", 200, 4},
+		{"refused", 200, 6},
 	} {
 		s := newFar(t)
 		s.send(s.heads(requests, c.fields))
-		s.d.link.readable = true
-		turns := 0
-		for s.l.makeReady(s.d.link); len(s.l.ready) > 0; turns++ {
-			s.l.takeTurns()
-			s.l.endTurn(s.l.now)
-		}
+		turns := s.serve()
 		if s.waits() != 0 || turns < c.turns || turns > c.turns+1 {
 			t.Errorf("%d requests that are %s: %d bytes are left after %d turns, %d were to be taken", requests, c.name, s.waits(), turns, c.turns)
 		}
