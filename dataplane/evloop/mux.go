@@ -45,7 +45,6 @@ type mux struct {
 	held    int // subs whose request waits for its endpoint
 
 	shared bool  // by clients of a trusted proxy
-	late   bool  // some of its subs are
 	unread bool  // a pause is over, and it had no turn since
 	paused int64 // since when nothing is read; 0: it is
 	woken  int64 // when that ended
@@ -77,7 +76,6 @@ type sub struct {
 	cut      bool       // when all is sent the rest of the request is refused
 	cutCode  http2.Code // says that the answer is not complete
 	waits    bool       // its attempt is postponed
-	late     bool       // and begins behind the frames of the next turn
 	slow     bool       // its time is over, and bytes wait for its client
 	touched  int64      // when bytes of it moved
 }
@@ -156,7 +154,7 @@ func (l *Loop) readMux(d *downstream) {
 		return
 	}
 	m.unread = false
-	l.events, l.faults, l.resets = muxFrames, 0, 0
+	l.events, l.faults = muxFrames, 0
 	budget := readSize
 	if k.muted {
 		budget, l.events = 1, strainedFrames // one read: see strained.go
@@ -177,7 +175,7 @@ func (l *Loop) readMux(d *downstream) {
 	default:
 		l.pause(d)
 	}
-	l.startPostponed(m, more)
+	l.startPostponed()
 }
 
 // readFrames reads as many bytes as a turn may, and handles as many frames. more: there are more at
@@ -205,11 +203,14 @@ func (l *Loop) readFrames(d *downstream, bytes int) (more, end bool) {
 	return l.events <= 0, false
 }
 
-// readRest has what is at hand read in a later turn. It is behind everybody's where the client strains,
-// and where it has had requests refused in this one: nobody is to wait while the others are.
+// readRest has what is at hand read in a later turn. It is behind everybody's while the client strains,
+// and where frames of this one broke rules: nobody is to wait while those of the next ones do.
 func (l *Loop) readRest(d *downstream) {
-	if m := d.mux; !m.shared && (l.faults > 0 || m.conn.Strained(l.now)) {
-		l.mute(d.link)
+	switch k, m := d.link, d.mux; {
+	case !m.shared && l.faults > 0 || m.conn.Strained(l.now):
+		l.mute(k)
+	default:
+		l.unmute(k)
 	}
 	l.readOn(d.link)
 }
@@ -223,24 +224,23 @@ func (l *Loop) consumeMux(d *downstream, data []byte) {
 	}
 }
 
-// consumeFrames handles the frames in data, and says how much of it they were.
+// consumeFrames handles the frames in data, and says how much of it they were. Behind the head of a
+// request it handles one frame more than a turn may, if it is there: it may be what resets that.
 func (l *Loop) consumeFrames(d *downstream, data []byte) (used int) {
 	k, m := d.link, d.mux
-	for l.events > 0 && !m.deaf() {
+	for begun := false; (l.events > 0 || begun) && !m.deaf(); {
 		ev, made := m.conn.Next(l.now, data[used:], &l.muxHead, l.frame[:0])
 		l.gather(&m.frames, made)
 		if ev.Kind == http2.NeedMore {
 			break
 		}
+		begun = ev.Kind == http2.Head && l.events > 0 || begun && ev.N == 0
 		switch {
 		case ev.Reason != http2.NoReason:
 			l.faults++
 			l.events -= muxFault
 		case ev.N > 0:
 			l.events--
-		}
-		if ev.Kind == http2.Reset {
-			l.resets++
 		}
 		if ev.Kind != http2.Data {
 			l.events -= ev.N >> 10

@@ -47,26 +47,12 @@ func (l *Loop) muxStream(d *downstream, id uint32) *stream {
 	return s
 }
 
-// startPostponed begins what was put off, and is still wanted. A turn may end anywhere between the head
-// of a request and what resets it. So where requests of this client were reset in it and more is at
-// hand, those that it began wait for the frames of the next one.
-func (l *Loop) startPostponed(m *mux, more bool) {
-	if m.late {
-		m.late = false
-		for i := 0; i < len(m.subs.all); i++ {
-			if b := m.subs.all[i]; b != nil && b.late {
-				l.startSub(b)
-			}
-		}
-	}
+// startPostponed begins what was put off, and is still wanted.
+func (l *Loop) startPostponed() {
 	ps := &l.postponed
 	for i := 0; i < len(ps.subs); i++ {
 		b := ps.subs[i]
 		ps.subs[i] = nil
-		if more && l.resets > 0 && b.waits && b.of == m {
-			b.late, m.late = true, true
-			continue
-		}
 		l.startSub(b)
 	}
 	ps.subs = ps.subs[:0]
@@ -75,7 +61,7 @@ func (l *Loop) startPostponed(m *mux, more bool) {
 // startSub begins the attempt of a request that was put off.
 func (l *Loop) startSub(b *sub) {
 	if b.waits {
-		b.waits, b.late = false, false
+		b.waits = false
 		if b.s != nil && b.s.at != nil {
 			l.acquireFrom(b.s, b.s.at)
 		}

@@ -10,9 +10,9 @@ package evloop
 // nobody: whoever earns by requests that are answered is read at once again.
 //
 //	reads ──strained, all read──▶ paused ──tick: goOn──▶ waits ──its turn──▶ reads
-//	                                                       ▲                  │
-//	                                                       └──more is there───┘
-//	reads ──nothing came──▶ unmuted
+//	  │                                                    ▲                  │
+//	  └──strained or refused something, more is there──────┴──────────────────┘
+//	reads ──nothing came, or more that is refused for nothing──▶ unmuted
 //
 // While it is muted no edge tells of bytes, so each tick looks. The first at which
 // none have come unmutes it: then the kernel looks once more, and makes an edge of what

@@ -5,7 +5,7 @@ package evloop
 // postponed are the attempts of requests whose frames are being handled.
 type postponed struct {
 	subs []*sub
-	on   bool // frames of a read are being handled
+	on   bool // frames of a turn are being handled
 	// doomed: the request at hand, of HTTP/1.1, turns out to be malformed by what came with it,
 	// and ends when its exchange has begun.
 	doomed bool

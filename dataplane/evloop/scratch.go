@@ -17,8 +17,7 @@ type scratch struct {
 	cipherBuf []byte // what was read of links with TLS, before it is decrypted
 	wire      []byte // what is written to them, encrypted
 	events    int    // how many more the read may cause
-	faults    int    // HTTP/2: of its frames that broke a rule
-	resets    int    // HTTP/2: of its frames that ended a request
+	faults    int    // of its frames of HTTP/2 that broke a rule
 
 	// Of one step.
 	env   exchange.Env

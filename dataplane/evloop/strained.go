@@ -11,7 +11,7 @@ import "time"
 // everybody's, one by one, when the loop has served nobody else since it asked for events; where
 // there always is somebody, once in strainedWait. Such a turn takes one read, of no more than a
 // record of TLS has, and what it answers is written with what the next ones answer. When all is
-// read they pause, or are as they were.
+// read, or nothing more is refused, they pause or are as they were.
 
 const (
 	// strainedWait is how long they wait for such a turn, all together, while the loop has others

@@ -207,7 +207,9 @@ func TestATrustedProxyThatStrainsHasItsTurnsAmongEverybody(t *testing.T) {
 // to be read.
 func TestWhatIsHeldBackIsBounded(t *testing.T) {
 	s := newStrain(t)
-	s.send(s.heads(80, 0))
+	for range 80 {
+		s.send(append(s.malformed(1), s.heads(1, 0)...))
+	}
 	s.tick()
 	most, before := 0, 0
 	for s.d.link.strained {
@@ -349,6 +351,24 @@ func TestWhoIsRefusedInATurnReadsOnBehindEverybody(t *testing.T) {
 		if k.muted || s.d.mux.paused > 0 {
 			t.Errorf("shared %t: muted %t, paused since %d", shared, k.muted, s.d.mux.paused)
 		}
+	}
+}
+
+// TestWhoIsRefusedNoMoreReadsOnAmongEverybody, also where he goes on sending.
+func TestWhoIsRefusedNoMoreReadsOnAmongEverybody(t *testing.T) {
+	s := newFar(t)
+	s.serve()
+	k := s.d.link
+	s.send(s.malformed(4))
+	s.send(s.heads(40, 0))
+	k.readable = true
+	s.l.makeReady(k)
+	s.l.takeTurns()
+	if !k.strained || k.ready {
+		t.Fatalf("behind everybody %t, ready %t", k.strained, k.ready)
+	}
+	if s.turn(true); k.strained || k.muted || !k.ready || k.in.len() == 0 {
+		t.Errorf("behind everybody %t, muted %t, ready %t, %d bytes are left", k.strained, k.muted, k.ready, k.in.len())
 	}
 }
 
