@@ -3,10 +3,13 @@
 package evloop
 
 import (
+	"bufio"
 	"crypto/tls"
 	"io"
 	"net"
+	"net/http"
 	"testing"
+	"time"
 
 	xhttp2 "golang.org/x/net/http2"
 
@@ -67,5 +70,34 @@ func TestTheLastWordsOfAConnectionAreOneSegment(t *testing.T) {
 	allNow, filledNow := segments(t, raw)
 	if filledNow-filled != 1 || allNow-all > 2 { // one may acknowledge the frame
 		t.Errorf("the end came in %d segments, %d of them with bytes", allNow-all, filledNow-filled)
+	}
+}
+
+// TestLastWordsAreNotLostWhereTheClientGoesOn: what it sends behind the request that ends its connection
+// is unread when that is closed.
+func TestLastWordsAreNotLostWhereTheClientGoesOn(t *testing.T) {
+	const clients = 200
+	n := startTLS(t, 1)
+	n.serve(nil, respond("last words"))
+	resumed := n.config()
+	resumed.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	for i := range clients {
+		c, err := tls.Dial("tcp", n.address, resumed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		}()
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		r, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatalf("client %d: %v", i, err)
+		}
+		if body, err := io.ReadAll(r.Body); err != nil || string(body) != "last words" {
+			t.Fatalf("client %d: %q, %v", i, body, err)
+		}
+		c.Close()
 	}
 }

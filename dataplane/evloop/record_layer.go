@@ -134,13 +134,20 @@ func (l *Loop) sealed(k *link, wire, a, b []byte) []byte {
 // comes: by one call, since most short connections end so.
 func (l *Loop) sayGoodbye(k *link) { l.goodbye(k, sysWrite) }
 
-// sayLast is sayGoodbye where the caller ends the connection, or its sending half, at once.
-func (l *Loop) sayLast(k *link) { l.goodbye(k, sysWriteLast) }
+// sayLast is sayGoodbye where the caller ends the connection: one segment has all, with the end of our
+// half. That end is told here, as a socket that is closed while bytes of its peer are unread throws away
+// what it has not sent.
+func (l *Loop) sayLast(k *link) {
+	if l.goodbye(k, sysWriteMore) && k.out.len() == 0 && !k.broken {
+		unix.Shutdown(k.fd, unix.SHUT_WR)
+	}
+}
 
-func (l *Loop) goodbye(k *link, how sending) {
+// goodbye says whether it has told the peer.
+func (l *Loop) goodbye(k *link, how sending) bool {
 	if k.tls == nil || k.tls.told || k.broken || k.closed {
 		l.unstage(k)
-		return
+		return false
 	}
 	k.tls.told = true
 	wire := l.sealed(k, l.wire[:0], l.stage.take(k), nil)
@@ -149,6 +156,7 @@ func (l *Loop) goodbye(k *link, how sending) {
 	}
 	l.wire = wire[:0]
 	l.sendBy(how, k, wire)
+	return true
 }
 
 // sendWire sends bytes as they are, behind those that wait.

@@ -47,9 +47,9 @@ func sysDiscard(fd int, p []byte) (int, unix.Errno) {
 // sysWrite sends without raising SIGPIPE.
 func sysWrite(fd int, p []byte) (int, unix.Errno) { return sysSend(fd, p, unix.MSG_NOSIGNAL) }
 
-// sysWriteLast is sysWrite of what the connection's end follows at once (shutdown, close): the
-// kernel waits for that, and sends both as one segment.
-func sysWriteLast(fd int, p []byte) (int, unix.Errno) {
+// sysWriteMore is sysWrite of what shutdown follows at once: the kernel waits for that, and sends both as
+// one segment.
+func sysWriteMore(fd int, p []byte) (int, unix.Errno) {
 	return sysSend(fd, p, unix.MSG_NOSIGNAL|unix.MSG_MORE)
 }
 
