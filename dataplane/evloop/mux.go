@@ -154,7 +154,7 @@ func (l *Loop) readMux(d *downstream) {
 		return
 	}
 	m.unread = false
-	l.events, l.faults = muxFrames, 0
+	l.events, l.faults, l.windows = muxFrames, 0, false
 	budget := readSize
 	if k.muted {
 		budget, l.events = 1, strainedFrames // one read: see strained.go
@@ -162,6 +162,9 @@ func (l *Loop) readMux(d *downstream) {
 	l.postponed.on = true
 	more, end := l.readFrames(d, budget)
 	l.postponed.on = false
+	if l.windows && m.blocked > 0 && !d.closing { // once for all frames that open windows
+		l.pumpMux(m)
+	}
 	switch {
 	case k.closed:
 	case end:
@@ -282,9 +285,7 @@ func (l *Loop) eventMux(d *downstream, ev http2.Event, in []byte) {
 	case http2.Reset:
 		l.subReset(m.subs.all[ev.Tag], ev)
 	case http2.Writable, http2.Settings:
-		if m.blocked > 0 {
-			l.pumpMux(m)
-		}
+		l.windows = true
 	case http2.PingAck:
 		if ev.Ping != pingAsk {
 			l.leaveHeard(d)

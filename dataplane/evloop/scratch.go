@@ -18,6 +18,7 @@ type scratch struct {
 	wire      []byte // what is written to them, encrypted
 	events    int    // how many more the read may cause
 	faults    int    // of its frames of HTTP/2 that broke a rule
+	windows   bool   // some of them opened windows
 
 	// Of one step.
 	env   exchange.Env

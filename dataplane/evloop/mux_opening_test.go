@@ -1,0 +1,52 @@
+//go:build linux
+
+package evloop
+
+import (
+	"strings"
+	"testing"
+
+	xhttp2 "golang.org/x/net/http2"
+)
+
+// TestWindowsThatOpenTogetherAreUsedTogether: what waits on all streams goes out once for the frames of a
+// turn, and not for each that opens the windows by a byte (CVE-2019-9511).
+func TestWindowsThatOpenTogetherAreUsedTogether(t *testing.T) {
+	const streams, steps = 10, 12
+	n := startNode(t, 1)
+	n.apply(nil, respond(strings.Repeat("x", 1000)))
+	conn, f := n.framesTo(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 0})
+	for i := range uint32(streams) {
+		_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1 + 2*i, BlockFragment: requestBlock("GET"), EndStream: true, EndHeaders: true})
+	}
+	for heads := 0; heads < streams; {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := frame.(*xhttp2.HeadersFrame); ok {
+			heads++
+		}
+	}
+	var all wireBuffer
+	g := xhttp2.NewFramer(&all, nil)
+	for i := range uint32(steps) {
+		_ = g.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 1 + i})
+	}
+	_ = g.WritePing(false, [8]byte{1})
+	_, _ = conn.Write(all)
+	frames, bytes := 0, 0
+	for bytes < streams*steps {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, ok := frame.(*xhttp2.DataFrame); ok {
+			frames++
+			bytes += len(d.Data())
+		}
+	}
+	if frames != streams {
+		t.Errorf("%d bytes of %d streams came in %d frames", bytes, streams, frames)
+	}
+}
