@@ -84,6 +84,7 @@ type floodField struct {
 
 	attacker int  // the number of the attack: each comes from an address of its own
 	apart    bool // the node has a processor of its own
+	awake    bool // processors do not sleep
 }
 
 // sighting is what others waited and were answered, and the node used, while something
@@ -120,7 +121,9 @@ func newFloodField(t *testing.T) *floodField {
 		Connections: 16, Rate: rate, Warmup: warmup, Timeout: 20 * time.Second,
 	})
 	if f.long {
-		f.apart = separate(t, f.Fleet, f.others)
+		if f.apart = separate(t, f.Fleet, f.others); f.apart {
+			f.awake = keepAwake(t)
+		}
 		f.quiet(t) // the first is another than those that follow
 	}
 	return f

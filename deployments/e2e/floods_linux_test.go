@@ -277,6 +277,9 @@ func (f *floodField) caption() string {
 	if f.apart {
 		how = "the node has one processor for itself; attacker, control plane, others and endpoints share another, on which the others go first"
 	}
+	if f.awake {
+		how += "; both are kept awake by a timer"
+	}
 	return fmt.Sprintf("Measured %s on %s, by `make floods FLOODS=%d`: %s. The attacker sends %d frames a second, others ask 1,000 times a second.",
 		time.Now().UTC().Format(time.DateOnly), machine(), f.frames, how, floodRate)
 }

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/proxyfleet/proxyfleet/deployments/e2e/bystander"
@@ -39,9 +37,8 @@ func TestOthersOfFloods(t *testing.T) {
 // others is that process.
 type others struct {
 	t       *testing.T
-	command *exec.Cmd
-	in      io.WriteCloser
-	out     *json.Decoder
+	role    *role
+	results *json.Decoder
 }
 
 // newOthers starts it; it ends with the test.
@@ -51,39 +48,8 @@ func newOthers(t *testing.T, o bystander.Options) *others {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &others{t: t, command: exec.Command(os.Args[0], "-test.run=^TestOthersOfFloods$", "-test.timeout=0")}
-	a.command.Env = append(os.Environ(), othersVariable+"="+string(text))
-	a.command.Stderr = os.Stderr
-	a.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if a.in, err = a.command.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := a.command.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.out = json.NewDecoder(bufio.NewReader(out))
-	started, end, ended := make(chan error, 1), make(chan struct{}), make(chan struct{})
-	go func() { // the child ends with the thread that started it
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(ended)
-		err := a.command.Start()
-		started <- err
-		if err == nil {
-			<-end
-			_ = a.command.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		a.in.Close()
-		_, _ = io.Copy(io.Discard, out)
-		close(end)
-		<-ended
-	})
+	r := startRole(t, "TestOthersOfFloods", othersVariable, string(text))
+	a := &others{t: t, role: r, results: json.NewDecoder(bufio.NewReader(r.out))}
 	a.result()
 	return a
 }
@@ -92,7 +58,7 @@ func newOthers(t *testing.T, o bystander.Options) *others {
 func (a *others) result() *bystander.Result {
 	a.t.Helper()
 	var r bystander.Result
-	if err := a.out.Decode(&r); err != nil {
+	if err := a.results.Decode(&r); err != nil {
 		a.t.Fatalf("others: %v", err)
 	}
 	return &r
@@ -112,7 +78,7 @@ func (a *others) beside(t *testing.T, run func()) *bystander.Result {
 }
 
 func (a *others) say(line string) {
-	if _, err := io.WriteString(a.in, line+"\n"); err != nil {
+	if _, err := io.WriteString(a.role.in, line+"\n"); err != nil {
 		a.t.Fatalf("others: %v", err)
 	}
 }
@@ -126,7 +92,7 @@ func separate(t *testing.T, f *fleettest.Fleet, a *others) bool {
 		return false
 	}
 	own, control := os.Getpid(), f.Control.PID()
-	for pid, processor := range map[int]int{f.Nodes[0].PID(): 0, own: 1, control: 1, a.command.Process.Pid: 1} {
+	for pid, processor := range map[int]int{f.Nodes[0].PID(): 0, own: 1, control: 1, a.role.pid: 1} {
 		if err := fleettest.Pin(pid, processor); err != nil {
 			t.Logf("attacker, others and node share processors: %v", err)
 			return false

@@ -1,0 +1,75 @@
+package e2e
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// wakerVariable tells a process of this test that it is the waker. Where processors are
+// virtual, one that sleeps is woken late by the machine below, by milliseconds on some: others
+// wait for that, with an attack and without, and less with one, since it keeps processors busy.
+// What they wait for the node is not seen then. A processor that never sleeps for long is woken
+// at once (the kernel's Documentation/virt/kvm/halt-polling.rst). So the waker has one thread on
+// each that wakes every wakerPause, in front of everybody, and does nothing.
+const wakerVariable = "FLOODS_WAKER"
+
+const (
+	wakerPause      = 100 * time.Microsecond
+	wakerProcessors = 2 // the node's, and that of everybody else: see separate
+)
+
+// TestWakerOfFloods is no test: it is what that process runs.
+func TestWakerOfFloods(t *testing.T) {
+	if os.Getenv(wakerVariable) == "" {
+		t.Skip("runs for the tests of floods")
+	}
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + wakerProcessors) // the scheduler does not know that they sleep
+	for processor := range wakerProcessors {
+		begun := make(chan error)
+		go wakeAgainAndAgain(processor, begun)
+		if err := <-begun; err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	fmt.Println(wakerBegun)
+	_, _ = io.Copy(io.Discard, os.Stdin) // ends with who started it
+}
+
+const wakerBegun = "awake"
+
+func wakeAgainAndAgain(processor int, begun chan<- error) {
+	runtime.LockOSThread()
+	var set unix.CPUSet
+	set.Set(processor)
+	err := errors.Join(
+		unix.SchedSetaffinity(0, &set),
+		unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0),
+	)
+	if begun <- err; err != nil {
+		return
+	}
+	for pause := unix.NsecToTimespec(int64(wakerPause)); ; {
+		_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0)
+	}
+}
+
+// keepAwake starts it, until the test ends, and says whether it could.
+func keepAwake(t *testing.T) bool {
+	t.Helper()
+	s := bufio.NewScanner(startRole(t, "TestWakerOfFloods", wakerVariable, "1").out)
+	if s.Scan(); s.Text() != wakerBegun {
+		t.Logf("processors are not kept awake: %s", s.Text())
+		return false
+	}
+	return true
+}
