@@ -125,7 +125,7 @@ func (f *frames) pingDeadline(p table.Ping) int64 {
 func (l *Loop) turnPing(f *frames, p table.Ping) (dead bool) {
 	switch {
 	case l.now < f.pingDeadline(p):
-	case f.link.readable || f.deaf():
+	case f.link.readable || f.link.strained || f.deaf():
 		f.heard, f.pinged = l.now, 0
 	case f.pinged > 0:
 		return true

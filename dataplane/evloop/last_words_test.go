@@ -101,3 +101,35 @@ func TestLastWordsAreNotLostWhereTheClientGoesOn(t *testing.T) {
 		c.Close()
 	}
 }
+
+// TestNothingGoesOutBehindLastWords: an answer that waited for the socket stays where it is.
+func TestNothingGoesOutBehindLastWords(t *testing.T) {
+	s := newFar(t)
+	l, d, k := s.l, s.d, s.d.link
+	window := func(n uint32) {
+		var all wireBuffer
+		_ = xhttp2.NewFramer(&all, nil).WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: n})
+		s.send(all)
+	}
+	s.serve()
+	window(0)
+	s.send(s.heads(1, 0))
+	s.serve()
+	m := d.mux
+	if m.blocked != 1 {
+		t.Fatalf("%d answers wait for their windows", m.blocked)
+	}
+	k.writable = false
+	k.out.add(&l.buffers, make([]byte, highWater+1))
+	window(100)
+	k.readable = true
+	if l.turnMux(d); m.blocked != 1 || !m.stalled {
+		t.Fatalf("%d answers wait for the socket: %t", m.blocked, m.stalled)
+	}
+	k.out.drop(&l.buffers, highWater)
+	d.closing = true
+	before := m.out.len()
+	if l.turnMux(d); m.out.len() > before {
+		t.Errorf("%d bytes are gathered", m.out.len()-before)
+	}
+}

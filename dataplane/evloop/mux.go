@@ -136,7 +136,7 @@ func (l *Loop) turnMux(d *downstream) {
 		}
 	}
 	m.stalled = false
-	if m.blocked > 0 {
+	if m.blocked > 0 && !d.closing {
 		l.pumpMux(m)
 	}
 	if m.held > 0 {
@@ -154,7 +154,7 @@ func (l *Loop) readMux(d *downstream) {
 		return
 	}
 	m.unread = false
-	l.events, l.faults, l.windows = muxFrames, 0, false
+	l.events, l.refused, l.windows = muxFrames, 0, false
 	budget := readSize
 	if k.muted {
 		budget, l.events = 1, strainedFrames // one read: see strained.go
@@ -207,15 +207,16 @@ func (l *Loop) readFrames(d *downstream, bytes int) (more, end bool) {
 }
 
 // readRest has what is at hand read in a later turn. It is behind everybody's while the client strains,
-// and where frames of this one broke rules: nobody is to wait while those of the next ones do.
+// and where something was refused for frames of this one: nobody is to wait while it is for those of
+// the next.
 func (l *Loop) readRest(d *downstream) {
-	switch k, m := d.link, d.mux; {
-	case !m.shared && l.faults > 0 || m.conn.Strained(l.now):
+	k, m := d.link, d.mux
+	if !m.shared && l.refused > 0 || m.conn.Strained(l.now) {
 		l.mute(k)
-	default:
+	} else {
 		l.unmute(k)
 	}
-	l.readOn(d.link)
+	l.readOn(k)
 }
 
 // consumeMux gives bytes to the codec, and keeps those that it does not take.
@@ -240,7 +241,7 @@ func (l *Loop) consumeFrames(d *downstream, data []byte) (used int) {
 		begun = ev.Kind == http2.Head && l.events > 0 || begun && ev.N == 0
 		switch {
 		case ev.Reason != http2.NoReason:
-			l.faults++
+			l.refused++
 			l.events -= muxFault
 		case ev.N > 0:
 			l.events--

@@ -11,10 +11,10 @@ package evloop
 //
 //	reads ──strained, all read──▶ paused ──tick: goOn──▶ waits ──its turn──▶ reads
 //	  │                                                    ▲                  │
-//	  └──strained or refused something, more is there──────┴──────────────────┘
-//	reads ──nothing came, or more that is refused for nothing──▶ unmuted
+//	  └──strained, or refused something, and more is there─┴──────────────────┘
+//	reads ──nothing came, or not strained and refused nothing──▶ unmuted
 //
-// While it is muted no edge tells of bytes, so each tick looks. The first at which
+// While it is muted no edge tells of bytes, so each tick looks, or its next turn does. The first at which
 // none have come unmutes it: then the kernel looks once more, and makes an edge of what
 // there is. Its end (EPOLLRDHUP), errors, and room to write are told as ever.
 

@@ -11,7 +11,7 @@ type postponed struct {
 	doomed bool
 }
 
-// add puts the attempt of a request off until the frames that came with it are
+// add puts the attempt of a request off until the frames of the turn are
 // handled: whoever resets what he began by the next frame must not make us open and close
 // a connection to an endpoint each time (CVE-2023-44487). What is counted at the
 // endpoint is counted already.

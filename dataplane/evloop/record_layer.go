@@ -135,8 +135,8 @@ func (l *Loop) sealed(k *link, wire, a, b []byte) []byte {
 func (l *Loop) sayGoodbye(k *link) { l.goodbye(k, sysWrite) }
 
 // sayLast is sayGoodbye where the caller ends the connection: one segment has all, with the end of our
-// half. That end is told here, as a socket that is closed while bytes of its peer are unread throws away
-// what it has not sent.
+// half, if the socket takes it. That end is told here, as a socket that is closed while bytes of its peer
+// are unread throws away what it has not sent.
 func (l *Loop) sayLast(k *link) {
 	if l.goodbye(k, sysWriteMore) && k.out.len() == 0 && !k.broken {
 		unix.Shutdown(k.fd, unix.SHUT_WR)

@@ -16,8 +16,8 @@ type scratch struct {
 	readBuf   []byte // what fill read
 	cipherBuf []byte // what was read of links with TLS, before it is decrypted
 	wire      []byte // what is written to them, encrypted
-	events    int    // how many more the read may cause
-	faults    int    // of its frames of HTTP/2 that broke a rule
+	events    int    // how many more the turn may cause
+	refused   int    // of its frames of HTTP/2, or what they were for
 	windows   bool   // some of them opened windows
 
 	// Of one step.

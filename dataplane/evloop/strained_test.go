@@ -13,6 +13,7 @@ import (
 
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
+	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
 )
 
@@ -408,6 +409,19 @@ func TestFewRequestsAreRefusedInOneTurn(t *testing.T) {
 		turns := s.serve()
 		if s.waits() != 0 || turns < c.turns || turns > c.turns+1 {
 			t.Errorf("%d requests that are %s: %d bytes are left after %d turns, %d were to be taken", requests, c.name, s.waits(), turns, c.turns)
+		}
+	}
+}
+
+// TestSilenceSaysNothingOfWhoHasNoTurn: what answers the PING may be there already.
+func TestSilenceSaysNothingOfWhoHasNoTurn(t *testing.T) {
+	l := startedLoop(t)
+	l.now += int64(time.Minute)
+	ping := table.Ping{Interval: time.Second, Timeout: time.Second}
+	for _, strained := range []bool{false, true} {
+		f := &frames{link: &link{strained: strained}, pinged: 1}
+		if dead := l.turnPing(f, ping); dead == strained {
+			t.Errorf("reads behind everybody: %t, taken for dead: %t", strained, dead)
 		}
 	}
 }

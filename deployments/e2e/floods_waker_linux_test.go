@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"testing"
 	"time"
 	"unsafe"
@@ -32,7 +33,8 @@ func TestWakerOfFloods(t *testing.T) {
 	if os.Getenv(wakerVariable) == "" {
 		t.Skip("runs for the tests of floods")
 	}
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + wakerProcessors) // the scheduler does not know that they sleep
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + wakerProcessors) // the scheduler does not know that they sleep,
+	debug.SetGCPercent(-1)                                      // so a collection of garbage would wait for them
 	for processor := range wakerProcessors {
 		begun := make(chan error)
 		go wakeAgainAndAgain(processor, begun)
