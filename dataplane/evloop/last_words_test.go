@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"testing"
@@ -37,10 +38,26 @@ func segments(t *testing.T, c net.Conn) (all, filled uint32) {
 	return all, filled
 }
 
-// TestTheLastWordsOfAConnectionAreOneSegment: GOAWAY, close_notify and the end.
+// TestTheLastWordsOfAConnectionAreOneSegment: GOAWAY, close_notify and the end. Another one may
+// acknowledge the frame that they answer, but not each time.
 func TestTheLastWordsOfAConnectionAreOneSegment(t *testing.T) {
 	n := startTLS(t, 1)
 	n.serve(nil, respondAll())
+	least := uint32(math.MaxUint32)
+	for range 20 {
+		all, filled := lastWords(t, n)
+		if least = min(least, all); filled != 1 || all > 2 {
+			t.Errorf("the end came in %d segments, %d of them with bytes", all, filled)
+		}
+	}
+	if least != 1 {
+		t.Errorf("the end came in %d segments at least", least)
+	}
+}
+
+// lastWords has a connection end by a frame of no stream, and says in how many segments it ended.
+func lastWords(t *testing.T, n *tlsNode) (all, filled uint32) {
+	t.Helper()
 	raw := n.raw()
 	config := n.config()
 	config.NextProtos = []string{"h2"}
@@ -60,17 +77,18 @@ func TestTheLastWordsOfAConnectionAreOneSegment(t *testing.T) {
 		s, is := frame.(*xhttp2.SettingsFrame)
 		settled = is && s.IsAck()
 	}
-	all, filled := segments(t, raw)
-	if err := f.WriteRawFrame(xhttp2.FrameData, 0, 0, nil); err != nil { // of no stream
+	before, filledBefore := segments(t, raw)
+	if err := f.WriteRawFrame(xhttp2.FrameData, 0, 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	if goAway, _, err := endOf(f); err != nil || goAway != int(xhttp2.ErrCodeProtocol) {
 		t.Fatalf("GOAWAY %d, %v", goAway, err)
 	}
-	allNow, filledNow := segments(t, raw)
-	if filledNow-filled != 1 || allNow-all > 2 { // one may acknowledge the frame
-		t.Errorf("the end came in %d segments, %d of them with bytes", allNow-all, filledNow-filled)
+	if _, err := io.Copy(io.Discard, raw); err != nil { // close_notify may be there before the end is
+		t.Fatal(err)
 	}
+	all, filled = segments(t, raw)
+	return all - before, filled - filledBefore
 }
 
 // TestLastWordsAreNotLostWhereTheClientGoesOn: what it sends behind the request that ends its connection

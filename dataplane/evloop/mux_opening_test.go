@@ -33,7 +33,6 @@ func TestWindowsThatOpenTogetherAreUsedTogether(t *testing.T) {
 	for i := range uint32(steps) {
 		_ = g.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 1 + i})
 	}
-	_ = g.WritePing(false, [8]byte{1})
 	_, _ = conn.Write(all)
 	frames, bytes := 0, 0
 	for bytes < streams*steps {

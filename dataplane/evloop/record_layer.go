@@ -132,19 +132,19 @@ func (l *Loop) sealed(k *link, wire, a, b []byte) []byte {
 
 // sayGoodbye sends what is gathered and tells the peer, once, that nothing more
 // comes: by one call, since most short connections end so.
-func (l *Loop) sayGoodbye(k *link) { l.goodbye(k, sysWrite) }
+func (l *Loop) sayGoodbye(k *link) { l.goodbye(k, 0) }
 
 // sayLast is sayGoodbye where the caller ends the connection: one segment has all, with the end of our
 // half, if the socket takes it. That end is told here, as a socket that is closed while bytes of its peer
 // are unread throws away what it has not sent.
 func (l *Loop) sayLast(k *link) {
-	if l.goodbye(k, sysWriteMore) && k.out.len() == 0 && !k.broken {
+	if l.goodbye(k, unix.MSG_MORE) && k.out.len() == 0 && !k.broken {
 		unix.Shutdown(k.fd, unix.SHUT_WR)
 	}
 }
 
-// goodbye says whether it has told the peer.
-func (l *Loop) goodbye(k *link, how sending) bool {
+// goodbye says whether it has told the peer. flags are those of send(2).
+func (l *Loop) goodbye(k *link, flags uintptr) bool {
 	if k.tls == nil || k.tls.told || k.broken || k.closed {
 		l.unstage(k)
 		return false
@@ -155,19 +155,16 @@ func (l *Loop) goodbye(k *link, how sending) bool {
 		wire = k.tls.conn.SealEnd(wire)
 	}
 	l.wire = wire[:0]
-	l.sendBy(how, k, wire)
+	l.sendWireWith(k, wire, flags)
 	return true
 }
 
 // sendWire sends bytes as they are, behind those that wait.
-func (l *Loop) sendWire(k *link, p []byte) { l.sendBy(sysWrite, k, p) }
+func (l *Loop) sendWire(k *link, p []byte) { l.sendWireWith(k, p, 0) }
 
-// sending is a system call that sends.
-type sending func(fd int, p []byte) (int, unix.Errno)
-
-func (l *Loop) sendBy(how sending, k *link, p []byte) {
+func (l *Loop) sendWireWith(k *link, p []byte, flags uintptr) {
 	if k.out.len() == 0 && k.writable && len(p) > 0 {
-		n, errno := how(k.fd, p)
+		n, errno := sysSend(k.fd, p, flags)
 		l.wrote(k, len(p), n, errno)
 		p = p[n:]
 	}

@@ -12,7 +12,7 @@ import (
 // scratch is the memory of a loop that nobody owns: what is in it is valid within one step
 // of one exchange, or one read of one link.
 type scratch struct {
-	// Of one read.
+	// Of one read of a link, or one turn.
 	readBuf   []byte // what fill read
 	cipherBuf []byte // what was read of links with TLS, before it is decrypted
 	wire      []byte // what is written to them, encrypted

@@ -45,17 +45,13 @@ func sysDiscard(fd int, p []byte) (int, unix.Errno) {
 }
 
 // sysWrite sends without raising SIGPIPE.
-func sysWrite(fd int, p []byte) (int, unix.Errno) { return sysSend(fd, p, unix.MSG_NOSIGNAL) }
+func sysWrite(fd int, p []byte) (int, unix.Errno) { return sysSend(fd, p, 0) }
 
-// sysWriteMore is sysWrite of what shutdown follows at once: the kernel waits for that, and sends both as
-// one segment.
-func sysWriteMore(fd int, p []byte) (int, unix.Errno) {
-	return sysSend(fd, p, unix.MSG_NOSIGNAL|unix.MSG_MORE)
-}
-
+// sysSend is sysWrite with flags of send(2). What is sent with MSG_MORE the kernel keeps for a moment: if
+// shutdown(2) follows at once, both are one segment.
 func sysSend(fd int, p []byte, flags uintptr) (int, unix.Errno) {
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), flags, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), flags|unix.MSG_NOSIGNAL, 0, 0)
 		if errno == unix.EINTR {
 			continue
 		}
