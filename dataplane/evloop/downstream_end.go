@@ -55,7 +55,11 @@ func (l *Loop) discard(d *downstream) {
 	if !k.readable {
 		return
 	}
-	n, errno := sysDiscard(k.fd, l.readBuf)
+	buf := l.readBuf
+	if k.muted {
+		buf = buf[:strainedRead]
+	}
+	n, errno := sysDiscard(k.fd, buf)
 	d.lingered += n
 	switch {
 	case errno == unix.EAGAIN:
@@ -64,8 +68,8 @@ func (l *Loop) discard(d *downstream) {
 		l.goneDown(d)
 	case d.lingered > lingerBytes:
 		l.closeDown(d)
-	case n == len(l.readBuf) || k.readHup:
-		l.makeReady(k)
+	case n == len(buf) || k.readHup:
+		l.readOn(k)
 	default:
 		k.readable = false // what comes next makes an edge
 	}

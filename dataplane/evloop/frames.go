@@ -4,6 +4,7 @@ package evloop
 
 import (
 	"math"
+	"time"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/http1"
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
@@ -21,8 +22,9 @@ type frames struct {
 	heard  int64 // when bytes last came
 	pinged int64 // when a PING was sent to which nothing has come; 0: none was
 
-	listed  bool // it is on the loop's list of those that have some
-	stalled bool // a body, or reading, stopped since too much waits for the socket
+	listed  bool  // it is on the loop's list of those that have some
+	since   int64 // when that began
+	stalled bool  // a body, or reading, stopped since too much waits for the socket
 }
 
 // gather keeps frames for the end of the turn. They are in the memory of l.frame.
@@ -67,7 +69,7 @@ const frameOverhead = 9
 // list makes sure that frames are written when the turn ends.
 func (l *Loop) list(f *frames) {
 	if !f.listed {
-		f.listed = true
+		f.listed, f.since = true, l.now
 		l.framed = append(l.framed, f)
 	}
 }
@@ -78,7 +80,7 @@ func (l *Loop) flushFramed() {
 	for i := 0; i < len(l.framed); i++ {
 		f := l.framed[i]
 		l.framed[i] = nil
-		if f.heldBack() {
+		if f.heldBack(l.now) {
 			kept = append(kept, f)
 			continue
 		}
@@ -87,6 +89,20 @@ func (l *Loop) flushFramed() {
 	}
 	l.framed = kept
 }
+
+// heldBack says that frames are not written in this turn of the loop: more will come with the next turn
+// of their connection, which is not waited for, or is at hand.
+func (f *frames) heldBack(now int64) bool {
+	k := f.link
+	return (k.strained || k.next && now < f.since+heldLongest) && f.out.len() > 0 && f.out.len() < heldMost
+}
+
+const (
+	// heldMost is how many bytes are gathered before they are written though more will come, and
+	// heldLongest for how long: clients wait for windows to open while they send.
+	heldMost    = 4 << 10
+	heldLongest = int64(time.Millisecond / 4)
+)
 
 // flushFrames writes what one connection has gathered.
 func (l *Loop) flushFrames(f *frames) {

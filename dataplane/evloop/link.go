@@ -49,6 +49,7 @@ type link struct {
 	closed   bool
 	ready    bool  // on the ready list
 	strained bool  // on the list of strained.go
+	next     bool  // on the list of those that are ready in the loop's next turn
 	early    uint8 // the number of what was read of it early, from 1; 0: nothing was
 	staged   int32 // the number of its piece on the stage, from 1; 0: it has none
 
@@ -172,6 +173,24 @@ func (l *Loop) makeReady(k *link) {
 	}
 	k.ready = true
 	l.ready = append(l.ready, k)
+}
+
+// makeNext is makeReady for who had a turn in this one of the loop, and has more at hand.
+func (l *Loop) makeNext(k *link) {
+	if !k.next {
+		k.next = true
+		l.next = append(l.next, k)
+	}
+}
+
+// beginNext makes those ready.
+func (l *Loop) beginNext() {
+	for i, k := range l.next {
+		l.next[i] = nil
+		k.next = false
+		l.makeReady(k)
+	}
+	l.next = l.next[:0]
 }
 
 // newLink takes a descriptor under the loop's care. It closes fd if that fails.

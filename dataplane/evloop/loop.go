@@ -46,6 +46,7 @@ type Loop struct {
 	links    []*link  // by index
 	ready    []*link  // to be served in the next turn without an edge
 	spare    []*link  // the ready list of the turn before, emptied
+	next     []*link  // to be ready in the next turn: they had theirs in this one
 	strained strained // their turns come behind everybody's
 	wheel    wheel
 
@@ -296,6 +297,7 @@ func (l *Loop) endTurn(started int64) {
 	l.askOthers()
 	l.flushStage()
 	l.flushFramed()
+	l.beginNext()
 	if l.ringless.over(l.now) {
 		l.replaceRing()
 	}

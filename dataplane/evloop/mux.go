@@ -14,12 +14,13 @@ const (
 	muxShare = 16 << 10
 	// muxFrames is how many frames a connection may have handled in one turn. Each KiB of one
 	// that is not of a body counts as one more: a head that is as large as it may be takes as
-	// long to decode as many small ones.
+	// long to decode as many small ones. muxShares is how many shares of what waits it is sent then.
 	muxFrames = 16
-	// muxFault is what a frame counts as for which the codec refuses or resets a request: to record
-	// its end, and that of the exchange, takes some 25 µs, and nobody is to wait for more than a tenth
-	// of a millisecond behind that.
-	muxFault = 4
+	muxShares = 8
+	// muxRequest is what a frame counts as with which a request begins, or for which the codec refuses
+	// or resets one: to answer it, or to record its end, takes up to 25 µs, and nobody is to wait for
+	// more than a tenth of a millisecond behind that.
+	muxRequest = 4
 	// subAhead is how much of an answer may wait for its client's window before
 	// its endpoint is no longer read, and muxAhead what may wait for all windows
 	// of a connection. One read more may come on top of either.
@@ -40,9 +41,10 @@ type mux struct {
 	open int // subs
 	turn int // the sub whose turn to send is next
 
-	blocked int // subs whose answer waits
-	ahead   int // bytes of all that wait
-	held    int // subs whose request waits for its endpoint
+	blocked int  // subs whose answer waits
+	opened  bool // windows have opened, or the socket has room again: answers that wait may go on
+	ahead   int  // bytes of all that wait
+	held    int  // subs whose request waits for its endpoint
 
 	shared bool  // by clients of a trusted proxy
 	unread bool  // a pause is over, and it had no turn since
@@ -135,15 +137,17 @@ func (l *Loop) turnMux(d *downstream) {
 			return
 		}
 	}
-	m.stalled = false
-	if m.blocked > 0 && !d.closing {
-		l.pumpMux(m)
+	if m.stalled && !m.congested() {
+		m.stalled, m.opened = false, true
 	}
 	if m.held > 0 {
 		l.feedMux(m)
 	}
 	if !k.closed {
 		l.readMux(d)
+	}
+	if m.opened && !k.closed && !d.closing { // once for all frames that open windows
+		l.pumpMux(m)
 	}
 }
 
@@ -154,7 +158,7 @@ func (l *Loop) readMux(d *downstream) {
 		return
 	}
 	m.unread = false
-	l.events, l.refused, l.windows = muxFrames, 0, false
+	l.events, l.refused = muxFrames, 0
 	budget := readSize
 	if k.muted {
 		budget, l.events = 1, strainedFrames // one read: see strained.go
@@ -162,9 +166,6 @@ func (l *Loop) readMux(d *downstream) {
 	l.postponed.on = true
 	more, end := l.readFrames(d, budget)
 	l.postponed.on = false
-	if l.windows && m.blocked > 0 && !d.closing { // once for all frames that open windows
-		l.pumpMux(m)
-	}
 	switch {
 	case k.closed:
 	case end:
@@ -242,7 +243,9 @@ func (l *Loop) consumeFrames(d *downstream, data []byte) (used int) {
 		switch {
 		case ev.Reason != http2.NoReason:
 			l.refused++
-			l.events -= muxFault
+			l.events -= muxRequest
+		case ev.Kind == http2.Head:
+			l.events -= muxRequest
 		case ev.N > 0:
 			l.events--
 		}
@@ -286,7 +289,7 @@ func (l *Loop) eventMux(d *downstream, ev http2.Event, in []byte) {
 	case http2.Reset:
 		l.subReset(m.subs.all[ev.Tag], ev)
 	case http2.Writable, http2.Settings:
-		l.windows = true
+		m.opened = true
 	case http2.PingAck:
 		if ev.Ping != pingAsk {
 			l.leaveHeard(d)

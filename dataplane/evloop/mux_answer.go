@@ -130,12 +130,19 @@ func (l *Loop) sendTrailers(b *sub, lines []byte) {
 }
 
 // pumpMux sends what waits for the client, a share of each sub in turn, as far as
-// windows and socket go.
+// windows and socket go, and as many shares as a turn may.
 func (l *Loop) pumpMux(m *mux) {
+	m.opened = false
+	left := muxShares
 	for moved := true; moved && m.blocked > 0 && !m.of.link.closed; {
 		moved = false
 		for range m.subs.all {
 			if m.congested() {
+				return
+			}
+			if left == 0 {
+				m.opened = true
+				l.readOn(m.link)
 				return
 			}
 			if m.turn >= len(m.subs.all) {
@@ -145,6 +152,7 @@ func (l *Loop) pumpMux(m *mux) {
 			m.turn++
 			if b != nil && (b.out.len() > 0 || b.outEnd) && l.pumpSub(b) {
 				moved = true
+				left--
 			}
 		}
 	}

@@ -49,3 +49,31 @@ func TestWindowsThatOpenTogetherAreUsedTogether(t *testing.T) {
 		t.Errorf("%d bytes of %d streams came in %d frames", bytes, streams, frames)
 	}
 }
+
+// TestFewSharesAreSentInOneTurn where windows open for many answers: others have theirs in between.
+func TestFewSharesAreSentInOneTurn(t *testing.T) {
+	const requests = 3*muxShares + 1
+	s := newFar(t)
+	var all wireBuffer
+	f := xhttp2.NewFramer(&all, nil)
+	_ = f.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 0})
+	s.send(all)
+	s.send(s.heads(requests, 1))
+	if s.serve(); s.d.mux.blocked != requests {
+		t.Fatalf("%d answers wait", s.d.mux.blocked)
+	}
+	all = nil
+	_ = f.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 1 << 20})
+	s.send(all)
+	s.d.link.readable = true
+	s.l.makeReady(s.d.link)
+	for wait := requests - muxShares; wait > -muxShares; wait -= muxShares {
+		s.l.takeTurns()
+		if s.l.endTurn(s.l.now); s.d.mux.blocked != max(wait, 0) {
+			t.Fatalf("%d answers wait, %d were to", s.d.mux.blocked, max(wait, 0))
+		}
+	}
+	if len(s.l.ready) > 0 {
+		t.Error("it has another turn for nothing")
+	}
+}

@@ -43,9 +43,8 @@ func (l *Loop) goOn(d *downstream) {
 func (l *Loop) lingerMuted(d *downstream) {
 	k := d.link
 	k.readable = true
-	if l.discard(d); !k.closed {
-		l.wheel.arm(k, l.now)
-	}
+	l.readOn(k)
+	l.wheel.arm(k, l.now)
 }
 
 // mute has bytes that come make no edges. Whoever does so looks by himself.

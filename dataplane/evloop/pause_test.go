@@ -158,7 +158,7 @@ func TestAClientThatIsRefusedAgainAndAgainIsReadSeldom(t *testing.T) {
 	if most := 2 * ticks; reads > most {
 		t.Errorf("answers came in %d pieces within %s, at most %d are expected", reads, took, most)
 	}
-	if by, most := int(n.engine.stats.LoopCounter(0, stats.Turns)-turns), more/(strainedFrames/muxFault)+3*ticks; by > most {
+	if by, most := int(n.engine.stats.LoopCounter(0, stats.Turns)-turns), more/(strainedFrames/muxRequest)+3*ticks; by > most {
 		t.Errorf("the loop had %d turns within %s, at most %d are expected", by, took, most)
 	}
 	t.Logf("%d reads, %d turns, %s", reads, n.engine.stats.LoopCounter(0, stats.Turns)-turns, took)
@@ -300,8 +300,10 @@ func TestAClientThatPausesAndFallsSilentIsHeardAgain(t *testing.T) {
 		}
 		for look, muted := range []bool{true, false} { // what came is read at the first
 			l.now += 2 * wheelTick
-			l.expire()
-			if l.takeStrained(true); k.closed || k.muted != muted || (d.mux.paused > 0) != muted {
+			for l.expire(); k.strained; {
+				l.takeStrained(true)
+			}
+			if k.closed || k.muted != muted || (d.mux.paused > 0) != muted {
 				t.Fatalf("after look %d: closed %t, muted %t, paused since %d", look, k.closed, k.muted, d.mux.paused)
 			}
 			l.endTurn(l.now)
@@ -316,6 +318,7 @@ func TestAClientThatLingersDuringAPauseIsReadByEachTick(t *testing.T) {
 	l := startedLoop(t)
 	d, far := pairedDown(t, l)
 	k := d.link
+	d.mux = &mux{frames: frames{link: k}, of: d}
 	if !l.mute(k) {
 		t.Fatal("it is not muted")
 	}
@@ -328,9 +331,23 @@ func TestAClientThatLingersDuringAPauseIsReadByEachTick(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.now += 2 * wheelTick
-		if l.expire(); k.closed || d.lingered != i*len(more) {
+		l.expire()
+		if l.takeStrained(true); k.closed || d.lingered != i*len(more) {
 			t.Fatalf("at tick %d: closed %t, %d bytes were read", i, k.closed, d.lingered)
 		}
+	}
+	if _, err := unix.Write(far, make([]byte, strainedRead+1)); err != nil {
+		t.Fatal(err)
+	}
+	before := d.lingered
+	l.now += 2 * wheelTick
+	l.expire()
+	for _, want := range []int{strainedRead, 1} {
+		l.takeStrained(true)
+		if got := d.lingered - before; got != want {
+			t.Errorf("%d bytes were thrown away in one turn, %d were to be", got, want)
+		}
+		before = d.lingered
 	}
 	l.now = ends - 1
 	if l.expire(); k.closed {

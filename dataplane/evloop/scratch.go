@@ -18,7 +18,6 @@ type scratch struct {
 	wire      []byte // what is written to them, encrypted
 	events    int    // how many more the turn may cause
 	refused   int    // of its frames of HTTP/2, or what they were for
-	windows   bool   // some of them opened windows
 
 	// Of one step.
 	env   exchange.Env

@@ -9,20 +9,18 @@ import "time"
 // flood comes in a burst: it strains, or has requests refused in a turn, while the rest is there
 // already. Nobody is to wait behind that. So such connections read in turns that come behind
 // everybody's, one by one, when the loop has served nobody else since it asked for events; where
-// there always is somebody, once in strainedWait. Such a turn takes one read, of no more than a
-// record of TLS has, and what it answers is written with what the next ones answer. When all is
+// there always is somebody, once in strainedWait. Such a turn takes one read, of no more than half a
+// record of TLS, and what it answers is written with what the next ones answer. When all is
 // read, or nothing more is refused, they pause or are as they were.
 
 const (
 	// strainedWait is how long they wait for such a turn, all together, while the loop has others
-	// to serve: a turn takes some 50 µs, so they get a twentieth of a loop that is busy.
+	// to serve: a turn takes some 30 µs, so they get a thirtieth of a loop that is busy.
 	strainedWait = int64(time.Millisecond)
 	// strainedRead is how much is read in one, by one call, and strainedFrames how many frames are
-	// handled, as muxFrames counts them: two that are refused.
-	strainedRead   = 16 << 10
-	strainedFrames = 8
-	// strainedWrite is how much is gathered before it is written though more is to be read.
-	strainedWrite = 4 << 10
+	// handled, as muxFrames counts them: one that is refused.
+	strainedRead   = 8 << 10
+	strainedFrames = 4
 )
 
 // strained are the connections that wait for such a turn. One that has closed meanwhile is
@@ -56,7 +54,7 @@ func (s *strained) take(now int64, alone bool) *link {
 func (l *Loop) readOn(k *link) {
 	switch {
 	case !k.muted || k.down.mux.shared:
-		l.makeReady(k)
+		l.makeNext(k)
 	case !k.strained:
 		k.strained = true
 		l.strained.waiting = append(l.strained.waiting, k)
@@ -68,11 +66,4 @@ func (l *Loop) takeStrained(alone bool) {
 	if k := l.strained.take(l.now, alone); k != nil {
 		l.turn(k)
 	}
-}
-
-// heldBack says that frames are not written in this turn: more will come, for a client that is not
-// waited for.
-func (f *frames) heldBack() bool {
-	n := f.out.len()
-	return f.link.strained && n > 0 && n < strainedWrite
 }
