@@ -80,7 +80,7 @@ func (l *Loop) flushFramed() {
 	for i := 0; i < len(l.framed); i++ {
 		f := l.framed[i]
 		l.framed[i] = nil
-		if f.heldBack(l.now) {
+		if l.heldBack(f) {
 			kept = append(kept, f)
 			continue
 		}
@@ -92,9 +92,14 @@ func (l *Loop) flushFramed() {
 
 // heldBack says that frames are not written in this turn of the loop: more will come with the next turn
 // of their connection, which is not waited for, or is at hand.
-func (f *frames) heldBack(now int64) bool {
-	k := f.link
-	return (k.strained || k.next && now < f.since+heldLongest) && f.out.len() > 0 && f.out.len() < heldMost
+func (l *Loop) heldBack(f *frames) bool {
+	switch k, n := f.link, f.out.len(); {
+	case n == 0 || n >= heldMost:
+		return false
+	case k.strained:
+		return true
+	}
+	return f.link.next && !f.link.readHup && l.elapsed() < f.since+heldLongest
 }
 
 const (

@@ -128,5 +128,5 @@ func (l *Loop) shakenDown(d *downstream, conn *secure.Conn) {
 		l.beginMux(d)
 	}
 	l.wheel.arm(d.link, d.deadline())
-	l.makeReady(d.link)
+	l.turn(d.link)
 }

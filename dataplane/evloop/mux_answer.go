@@ -134,13 +134,13 @@ func (l *Loop) sendTrailers(b *sub, lines []byte) {
 func (l *Loop) pumpMux(m *mux) {
 	m.opened = false
 	left := muxShares
-	for moved := true; moved && m.blocked > 0 && !m.of.link.closed; {
+	for moved := true; moved; {
 		moved = false
 		for range m.subs.all {
-			if m.congested() {
+			switch { // the last share may have ended the connection
+			case m.blocked == 0 || m.of.closing || m.of.link.closed || m.congested():
 				return
-			}
-			if left == 0 {
+			case left == 0:
 				m.opened = true
 				l.readOn(m.link)
 				return

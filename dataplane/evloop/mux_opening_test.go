@@ -54,17 +54,13 @@ func TestWindowsThatOpenTogetherAreUsedTogether(t *testing.T) {
 func TestFewSharesAreSentInOneTurn(t *testing.T) {
 	const requests = 3*muxShares + 1
 	s := newFar(t)
-	var all wireBuffer
-	f := xhttp2.NewFramer(&all, nil)
+	f := xhttp2.NewFramer(farWriter{s}, nil)
 	_ = f.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 0})
-	s.send(all)
 	s.send(s.heads(requests, 1))
 	if s.serve(); s.d.mux.blocked != requests {
 		t.Fatalf("%d answers wait", s.d.mux.blocked)
 	}
-	all = nil
 	_ = f.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 1 << 20})
-	s.send(all)
 	s.d.link.readable = true
 	s.l.makeReady(s.d.link)
 	for wait := requests - muxShares; wait > -muxShares; wait -= muxShares {
@@ -76,4 +72,39 @@ func TestFewSharesAreSentInOneTurn(t *testing.T) {
 	if len(s.l.ready) > 0 {
 		t.Error("it has another turn for nothing")
 	}
+}
+
+// TestTheLastShareOfATurnMayEndTheConnection of a client that strains, was told to leave, and is gone.
+func TestTheLastShareOfATurnMayEndTheConnection(t *testing.T) {
+	s := newFar(t)
+	f := xhttp2.NewFramer(farWriter{s}, nil)
+	_ = f.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 0})
+	s.send(s.heads(muxShares+1, 1))
+	s.serve()
+	_ = f.WriteRSTStream(s.next-2, xhttp2.ErrCodeCancel)
+	pings := func(n int) {
+		for range n {
+			_ = f.WritePing(false, [8]byte{})
+		}
+	}
+	pings(70) // of 128
+	if s.serve(); s.d.mux.blocked != muxShares || len(s.d.mux.subs.all) <= muxShares || s.d.mux.paused == 0 {
+		t.Fatalf("%d answers wait; paused since %d", s.d.mux.blocked, s.d.mux.paused)
+	}
+	_ = f.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 1 << 20})
+	pings(strainedFrames)
+	s.tick()
+	k := s.d.link
+	s.d.mux.left, k.readHup = true, true
+	if s.l.takeStrained(true); !k.closed {
+		t.Error("it is not closed")
+	}
+}
+
+// farWriter is what a client writes to.
+type farWriter struct{ s *strain }
+
+func (w farWriter) Write(p []byte) (int, error) {
+	w.s.send(p)
+	return len(p), nil
 }

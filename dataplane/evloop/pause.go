@@ -42,8 +42,10 @@ func (l *Loop) goOn(d *downstream) {
 // lingerMuted is goOn for one whose bytes nobody wants any more.
 func (l *Loop) lingerMuted(d *downstream) {
 	k := d.link
-	k.readable = true
-	l.readOn(k)
+	if sysUnread(k.fd) > 0 {
+		k.readable = true
+		l.readOn(k)
+	}
 	l.wheel.arm(k, l.now)
 }
 

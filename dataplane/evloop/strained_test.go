@@ -227,24 +227,31 @@ func TestWhatIsHeldBackIsBounded(t *testing.T) {
 }
 
 // TestFramesAreHeldBackForNoLongerThanAQuarterOfAMillisecond where more is at hand all the time: a window
-// may be among them.
+// may be among them. Nor where the client may be gone with the next turn.
 func TestFramesAreHeldBackForNoLongerThanAQuarterOfAMillisecond(t *testing.T) {
-	const now = int64(time.Minute)
-	f := &frames{link: &link{next: true}, since: now}
-	if f.heldBack(now) {
-		t.Error("nothing is held back")
-	}
-	f.out.buf = make([]byte, heldMost-1)
-	if !f.heldBack(now+heldLongest-1) || f.heldBack(now+heldLongest) {
-		t.Error("not for its time")
-	}
-	f.link.next = false
-	if f.heldBack(now) {
-		t.Error("though nothing more is at hand")
-	}
-	f.link.strained = true
-	if !f.heldBack(now + heldLongest) {
-		t.Error("not until the turn of one that strains")
+	l := startedLoop(t)
+	now := l.elapsed()
+	for _, c := range []struct {
+		name  string
+		link  link
+		since int64
+		bytes int
+		held  bool
+	}{
+		{"more is at hand", link{next: true}, now + int64(time.Hour), heldMost - 1, true},
+		{"for long", link{next: true}, now - heldLongest, heldMost - 1, false},
+		{"as much as is held", link{next: true}, now + int64(time.Hour), heldMost, false},
+		{"nothing", link{next: true}, now + int64(time.Hour), 0, false},
+		{"its client has sent all", link{next: true, readHup: true}, now + int64(time.Hour), 1, false},
+		{"nothing is at hand", link{}, now + int64(time.Hour), 1, false},
+		{"it strains", link{strained: true}, now - int64(time.Hour), heldMost - 1, true},
+		{"it strains, as much as is held", link{strained: true}, now, heldMost, false},
+	} {
+		f := &frames{link: &c.link, since: c.since}
+		f.out.buf = make([]byte, c.bytes)
+		if held := l.heldBack(f); held != c.held {
+			t.Errorf("%s: held back: %t", c.name, held)
+		}
 	}
 }
 
@@ -293,6 +300,24 @@ func TestNothingIsJudgedThatIsNotRead(t *testing.T) {
 	s.l.expire()
 	if !s.d.closing && !s.d.link.closed {
 		t.Error("the deadline of a frame that does not come is not judged")
+	}
+}
+
+// TestABlockIsAwaitedWhoseFirstFrameEndsATurn, though nothing more is at hand.
+func TestABlockIsAwaitedWhoseFirstFrameEndsATurn(t *testing.T) {
+	for pings := range muxFrames + 1 {
+		s := newFar(t)
+		s.serve()
+		var all wireBuffer
+		f := xhttp2.NewFramer(&all, nil)
+		for range pings {
+			_ = f.WritePing(false, [8]byte{})
+		}
+		_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: requestBlock("GET"), EndStream: true})
+		s.send(all)
+		if s.serve(); s.d.headStart == 0 {
+			t.Errorf("behind %d frames: not awaited", pings)
+		}
 	}
 }
 
@@ -426,8 +451,8 @@ func TestFewRequestsAreRefusedInOneTurn(t *testing.T) {
 		fields int
 		turns  int
 	}{
-		{"taken", 1, 4}, // the preface takes a turn
-		{"refused", 200, 10}, // three in the first turn, and one in each behind everybody's
+		{"taken", 1, 4},     // the preface takes a turn
+		{"refused", 200, 9}, // four in the turn behind that, and one in each behind everybody's
 	} {
 		s := newFar(t)
 		s.send(s.heads(requests, c.fields))

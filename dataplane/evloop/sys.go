@@ -211,9 +211,12 @@ func sysReset(fd int) {
 	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
 }
 
-// sysUnsent is how many bytes a peer has not confirmed yet.
-func sysUnsent(fd int) int {
-	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+// sysUnsent is how many bytes a peer has not confirmed yet, sysUnread how many have come from it.
+func sysUnsent(fd int) int { return sysQueued(fd, unix.SIOCOUTQ) }
+func sysUnread(fd int) int { return sysQueued(fd, unix.SIOCINQ) }
+
+func sysQueued(fd int, request uint) int {
+	n, err := unix.IoctlGetInt(fd, request)
 	if err != nil {
 		return 0
 	}
