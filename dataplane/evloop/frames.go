@@ -106,7 +106,7 @@ const (
 	// heldMost is how many bytes are gathered before they are written though more will come, and
 	// heldLongest for how long: clients wait for windows to open while they send.
 	heldMost    = 4 << 10
-	heldLongest = int64(time.Millisecond / 4)
+	heldLongest = int64(time.Millisecond)
 )
 
 // flushFrames writes what one connection has gathered.

@@ -128,5 +128,5 @@ func (l *Loop) shakenDown(d *downstream, conn *secure.Conn) {
 		l.beginMux(d)
 	}
 	l.wheel.arm(d.link, d.deadline())
-	l.turn(d.link)
+	l.makeReady(d.link) // others have their turns between this and what it has sent already
 }

@@ -226,9 +226,9 @@ func TestWhatIsHeldBackIsBounded(t *testing.T) {
 	}
 }
 
-// TestFramesAreHeldBackForNoLongerThanAQuarterOfAMillisecond where more is at hand all the time: a window
+// TestFramesAreHeldBackForNoLongerThanAMillisecond where more is at hand all the time: a window
 // may be among them. Nor where the client may be gone with the next turn.
-func TestFramesAreHeldBackForNoLongerThanAQuarterOfAMillisecond(t *testing.T) {
+func TestFramesAreHeldBackForNoLongerThanAMillisecond(t *testing.T) {
 	l := startedLoop(t)
 	now := l.elapsed()
 	for _, c := range []struct {
