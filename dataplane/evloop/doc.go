@@ -83,7 +83,8 @@
 // the crew (readReports) and of its own (shakeHands), deadlines (expire), kept connections for which a
 // table changes something (sweepOn), want of memory or descriptors (shed), what other
 // goroutines say (readMail). endTurn ends some of the connections that were given up (endSome),
-// writes the frames that came together and makes the memory of what ended ready to be used again.
+// writes the frames that came together, makes those ready who had a turn and have more at hand
+// (beginNext), and the memory of what ended ready to be used again.
 // patience says how long the loop may sleep: a loop that spins has a reason there.
 //
 // # The way of a request
@@ -150,7 +151,8 @@
 //
 // Registration is edge-triggered and for life. A read that got less than it
 // asked for ends the edge; whatever stops before that (a budget, back-pressure)
-// leaves link.readable set and puts the link on the ready list, or is resumed by
+// leaves link.readable set and puts the link on the ready list, or a client of HTTP/2 on that
+// of the next turn (makeNext), or is resumed by
 // the side it waits for (backpressure.go). A client that is refused again and again makes
 // no edges for a while (pause.go). Whoever queues bytes goes through send:
 // they are written when all links at hand have had their turns (stage.go), or wait in

@@ -93,13 +93,14 @@ func (l *Loop) flushFramed() {
 // heldBack says that frames are not written in this turn of the loop: more will come with the next turn
 // of their connection, which is not waited for, or is at hand.
 func (l *Loop) heldBack(f *frames) bool {
-	switch k, n := f.link, f.out.len(); {
+	k, n := f.link, f.out.len()
+	switch {
 	case n == 0 || n >= heldMost:
 		return false
 	case k.strained:
 		return true
 	}
-	return f.link.next && !f.link.readHup && l.elapsed() < f.since+heldLongest
+	return k.next && !k.readHup && l.elapsed() < f.since+heldLongest
 }
 
 const (
