@@ -95,7 +95,7 @@ func (l *Loop) flushFramed() {
 func (l *Loop) heldBack(f *frames) bool {
 	k, n := f.link, f.out.len()
 	switch {
-	case n == 0 || n >= heldMost:
+	case n == 0 || n >= heldMost || k.closed:
 		return false
 	case k.strained:
 		return true
@@ -105,7 +105,8 @@ func (l *Loop) heldBack(f *frames) bool {
 
 const (
 	// heldMost is how many bytes are gathered before they are written though more will come, and
-	// heldLongest for how long: clients wait for windows to open while they send.
+	// heldLongest for how long, as far as turns end by then: clients wait for windows to open while
+	// they send.
 	heldMost    = 4 << 10
 	heldLongest = int64(time.Millisecond)
 )

@@ -204,7 +204,7 @@ func (l *Loop) readFrames(d *downstream, bytes int) (more, end bool) {
 			return false, true
 		}
 	}
-	return l.events <= 0 && (k.readable || k.in.len() > 0 || m.conn.Waiting()), false
+	return l.events <= 0, false // also where nothing is: the codec may have an event without bytes
 }
 
 // readRest has what is at hand read in a later turn. It is behind everybody's while the client strains,

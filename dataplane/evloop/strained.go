@@ -49,8 +49,8 @@ func (s *strained) take(now int64, alone bool) *link {
 	return nil
 }
 
-// readOn has a client of HTTP/2 read again: in the next turn of the loop, or if it is muted behind
-// everybody's. Not so a trusted proxy's connection: it carries requests of many.
+// readOn has a client of HTTP/2, or one that lingers, read again: in the next turn of the loop, or if it
+// is muted behind everybody's. Not so a trusted proxy's connection: it carries requests of many.
 func (l *Loop) readOn(k *link) {
 	switch {
 	case !k.muted || k.down.mux.shared:

@@ -321,6 +321,18 @@ func TestABlockIsAwaitedWhoseFirstFrameEndsATurn(t *testing.T) {
 	}
 }
 
+// TestTheEndOfARequestIsHeardWhoseFrameEndsATurn: it is an event of its own, without bytes.
+func TestTheEndOfARequestIsHeardWhoseFrameEndsATurn(t *testing.T) {
+	for requests := range 9 {
+		s := newFar(t)
+		s.serve()
+		s.send(s.heads(requests, 1))
+		if s.serve(); s.d.mux.open > 0 {
+			t.Errorf("%d requests: %d are not over", requests, s.d.mux.open)
+		}
+	}
+}
+
 // TestWhoSendsOnEndHasItsDeadlines: one turn behind a pause is enough for them.
 func TestWhoSendsOnEndHasItsDeadlines(t *testing.T) {
 	s := newStrain(t)
