@@ -151,12 +151,12 @@
 //
 // Registration is edge-triggered and for life. A read that got less than it
 // asked for ends the edge; whatever stops before that (a budget, back-pressure)
-// leaves link.readable set and puts the link on the ready list, or a client of HTTP/2 on that
-// of the next turn (makeNext), or is resumed by
-// the side it waits for (backpressure.go). A client that is refused again and again makes
-// no edges for a while (pause.go). Whoever queues bytes goes through send:
-// they are written when all links at hand have had their turns (stage.go), or wait in
-// link.out for the next writable edge: there is no third way.
+// leaves link.readable set and puts the link on the ready list, or a client of HTTP/2 on
+// that of the next turn (makeNext), or is resumed by the side it waits for
+// (backpressure.go). A client that is refused again and again makes no edges for a while
+// (pause.go). Whoever queues bytes goes through send: they are written when all links at
+// hand have had their turns (stage.go), or wait in link.out for the next writable edge:
+// there is no third way.
 //
 // With a ring, links that have edges together are read together, and so are they written
 // (early.go, stage.go; ADR 23). For a link it is as if the call had been made in its turn.

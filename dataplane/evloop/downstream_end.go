@@ -55,10 +55,7 @@ func (l *Loop) discard(d *downstream) {
 	if !k.readable {
 		return
 	}
-	buf := l.readBuf
-	if k.muted {
-		buf = buf[:strainedRead]
-	}
+	buf := k.oneRead(l.readBuf)
 	n, errno := sysDiscard(k.fd, buf)
 	d.lingered += n
 	switch {

@@ -108,9 +108,7 @@ func (l *Loop) receive(k *link, buf []byte) (got []byte, n int, errno unix.Errno
 			return l.early.bytes(i), r.n, r.errno
 		}
 	}
-	if k.muted {
-		buf = buf[:min(len(buf), strainedRead)]
-	}
+	buf = k.oneRead(buf)
 	n, errno = sysRead(k.fd, buf)
 	if n == 0 && errno == 0 && k.reset {
 		errno = unix.ECONNRESET

@@ -30,7 +30,8 @@ type recordLayer struct {
 	// ahead: crypto/tls may have read bytes that fill has not seen.
 	ahead bool
 	// empty is the time of the turn in which the handshake ended with the socket read
-	// empty: no edge can come within that turn, so there is nothing to read.
+	// empty: no edge can come within that turn, so there is nothing to read. What a client
+	// has sent is read in a later one (shakenDown), so this spares reads of endpoints.
 	empty int64
 	// end is how the connection ended, for the next fill; readMore: it did not.
 	end readState

@@ -49,6 +49,14 @@ func (s *strained) take(now int64, alone bool) *link {
 	return nil
 }
 
+// oneRead is as much of buf as one read of a link fills at most.
+func (k *link) oneRead(buf []byte) []byte {
+	if k.muted {
+		return buf[:min(len(buf), strainedRead)]
+	}
+	return buf
+}
+
 // readOn has a client of HTTP/2, or one that lingers, read again: in the next turn of the loop, or if it
 // is muted behind everybody's. Not so a trusted proxy's connection: it carries requests of many.
 func (l *Loop) readOn(k *link) {

@@ -19,19 +19,13 @@ import (
 // their own, since what they measure must not be how busy the attacker is.
 const othersVariable = "FLOODS_OTHERS"
 
-// TestOthersOfFloods is no test: it is what that process runs.
-func TestOthersOfFloods(t *testing.T) {
-	text := os.Getenv(othersVariable)
-	if text == "" {
-		t.Skip("runs for the tests of floods")
-	}
+// serveAsOthers is what that process does.
+func serveAsOthers(text string) error {
 	var o bystander.Options
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if err := bystander.Serve(o, int(os.Stdin.Fd()), os.Stdout); err != nil {
-		t.Fatal(err)
-	}
+	return bystander.Serve(o, int(os.Stdin.Fd()), os.Stdout)
 }
 
 // others is that process.
@@ -48,7 +42,7 @@ func newOthers(t *testing.T, o bystander.Options) *others {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := startRole(t, "TestOthersOfFloods", othersVariable, string(text))
+	r := startRole(t, othersVariable, string(text))
 	a := &others{t: t, role: r, results: json.NewDecoder(bufio.NewReader(r.out))}
 	a.result()
 	return a

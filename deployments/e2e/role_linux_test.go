@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -10,19 +11,37 @@ import (
 	"testing"
 )
 
-// role is a process that runs one test of this program: one that is no test, but what a process
-// does for other tests.
+// role is a process of this program that runs no tests, but does something for one.
 type role struct {
 	pid int
 	in  io.Writer
 	out io.Reader
 }
 
-// startRole starts one, which finds text in a variable. Its input ends with the test, and with that it
-// has to end.
-func startRole(t *testing.T, test, variable, text string) *role {
+// roles has what they do, by the variable in which such a process finds its text.
+var roles = map[string]func(text string) error{
+	othersVariable: serveAsOthers,
+	wakerVariable:  stayAwake,
+}
+
+// TestMain has a process that was started for a role do that.
+func TestMain(m *testing.M) {
+	for variable, play := range roles {
+		if text := os.Getenv(variable); text != "" {
+			if err := play(text); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// startRole starts one. Its input ends with the test, and with that it has to end.
+func startRole(t *testing.T, variable, text string) *role {
 	t.Helper()
-	command := exec.Command(os.Args[0], "-test.run=^"+test+"$", "-test.timeout=0")
+	command := exec.Command(os.Args[0])
 	command.Env = append(os.Environ(), variable+"="+text)
 	command.Stderr = os.Stderr
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
