@@ -169,8 +169,12 @@ func TestWhatGoesBehindLoopsIsOneThread(t *testing.T) {
 		stepped <- <-others
 	}()
 	const batch = 3
-	if got := <-stepped; got.Policy != batch || got.Nice != min(before.Nice+10, 19) {
+	got := <-stepped
+	if got.Policy != batch || got.Nice != min(before.Nice+10, 19) {
 		t.Errorf("it has policy %d and niceness %d, from %d and %d", got.Policy, got.Nice, before.Policy, before.Nice)
+	}
+	if before.Runtime > 0 && got.Runtime <= before.Runtime { // 0: the kernel knows no slices of threads
+		t.Errorf("it has slices of %d ns, others of %d", got.Runtime, before.Runtime)
 	}
 	if got := <-stepped; got != before {
 		t.Errorf("a thread of another goroutine has policy %d and niceness %d", got.Policy, got.Nice)
