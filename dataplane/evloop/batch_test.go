@@ -36,7 +36,7 @@ func newSecured(t *testing.T, l *Loop, n int) (*staged, []*tls.Conn) {
 			t.Fatal(err)
 		}
 		file.Close()
-		peer := tls.Client(raw, &tls.Config{RootCAs: ca.Pool(), ServerName: shop})
+		peer := tls.Client(raw, &tls.Config{RootCAs: ca.Pool(), ServerName: shop, DynamicRecordSizingDisabled: true})
 		t.Cleanup(func() { peer.Close() })
 		_ = peer.SetDeadline(time.Now().Add(20 * time.Second))
 		shaken := make(chan error, 1)

@@ -46,6 +46,7 @@ func (l *Loop) serveEdges(events []poll.Event) {
 		}
 		for i := range group {
 			if k := l.linkOf(&group[i]); k != nil {
+				k.ready = false // this is the turn that it waited for
 				l.turn(k)
 			}
 		}

@@ -18,9 +18,13 @@ const (
 	muxFrames = 16
 	muxShares = 8
 	// muxRequest is what a frame counts as with which a request begins, or for which the codec refuses
-	// or resets one: to answer it, or to record its end, takes up to 25 µs, and nobody is to wait for
-	// more than a tenth of a millisecond behind that.
-	muxRequest = 4
+	// or resets one: to answer it, or to record its end, takes five to ten µs, and nobody is to wait for
+	// much more than twenty behind that.
+	muxRequest = 6
+	// muxBody is the least that a frame of a body has whose sender is read by as much as there is room
+	// for. Who sends heads and small frames sends seldom more than one read of clientRead at a time, and
+	// to decrypt 64 KiB of them at once is a long turn.
+	muxBody = 4 << 10
 	// subAhead is how much of an answer may wait for its client's window before
 	// its endpoint is no longer read, and muxAhead what may wait for all windows
 	// of a connection. One read more may come on top of either.
@@ -46,6 +50,7 @@ type mux struct {
 	ahead   int  // bytes of all that wait
 	held    int  // subs whose request waits for its endpoint
 
+	bodies bool  // it sends those, by large frames: see muxBody
 	shared bool  // by clients of a trusted proxy
 	unread bool  // a pause is over, and it had no turn since
 	paused int64 // since when nothing is read; 0: it is
@@ -159,9 +164,12 @@ func (l *Loop) readMux(d *downstream) {
 	}
 	m.unread = false
 	l.events, l.refused = muxFrames, 0
-	budget := readSize
-	if k.muted {
-		budget, l.events = 1, strainedFrames // one read: see strained.go
+	budget := 1 // one read
+	switch {
+	case k.muted:
+		l.events = strainedFrames
+	case m.bodies:
+		budget = readSize
 	}
 	l.postponed.on = true
 	more, end := l.readFrames(d, budget)
@@ -195,7 +203,7 @@ func (l *Loop) readFrames(d *downstream, bytes int) (more, end bool) {
 			return true, false
 		}
 		data, n, state := l.fill(k)
-		bytes -= n
+		bytes -= max(n, 1) // part of a record of TLS takes a read, too
 		if n > 0 {
 			m.hear(l.now)
 			l.consumeMux(d, data)
@@ -230,10 +238,11 @@ func (l *Loop) consumeMux(d *downstream, data []byte) {
 }
 
 // consumeFrames handles the frames in data, and says how much of it they were. Behind the head of a
-// request it handles one frame more than a turn may, if it is there: it may be what resets that.
+// request it handles one frame more than a turn may, if it is there and no other head: it may be what
+// resets that.
 func (l *Loop) consumeFrames(d *downstream, data []byte) (used int) {
 	k, m := d.link, d.mux
-	for begun := false; (l.events > 0 || begun) && !m.deaf(); {
+	for begun := false; (l.events > 0 || begun && !m.conn.BeginsNext(data[used:])) && !m.deaf(); {
 		ev, made := m.conn.Next(l.now, data[used:], &l.muxHead, l.frame[:0])
 		l.gather(&m.frames, made)
 		if ev.Kind == http2.NeedMore {
@@ -252,6 +261,7 @@ func (l *Loop) consumeFrames(d *downstream, data []byte) (used int) {
 		if ev.Kind != http2.Data {
 			l.events -= ev.N >> 10
 		}
+		m.notice(&ev)
 		start := used
 		used += ev.N
 		l.eventMux(d, ev, data[start:used])
@@ -260,6 +270,16 @@ func (l *Loop) consumeFrames(d *downstream, data []byte) (used int) {
 		}
 	}
 	return used
+}
+
+// notice notes what kind of frames the client sends.
+func (m *mux) notice(ev *http2.Event) {
+	switch {
+	case ev.Kind == http2.Head, ev.Kind == http2.Refused:
+		m.bodies = false
+	case ev.Kind == http2.Data && ev.N >= muxBody:
+		m.bodies = true
+	}
 }
 
 // watchHead notes since when a frame, or a field block, is on its way: it has as

@@ -17,10 +17,11 @@ const (
 	// strainedWait is how long they wait for such a turn, all together, while the loop has others
 	// to serve: a turn takes some 30 µs, so they get a thirtieth of a loop that is busy.
 	strainedWait = int64(time.Millisecond)
-	// strainedRead is how much is read in one, by one call, and strainedFrames how many frames are
-	// handled, as muxFrames counts them: one that is refused.
-	strainedRead   = 8 << 10
+	// strainedFrames is how many frames are handled in one, as muxFrames counts them: one that is refused.
 	strainedFrames = 4
+	// clientRead is how much is read by one call of a client that strains, or speaks HTTP/2 and sends no
+	// bodies.
+	clientRead = 8 << 10
 )
 
 // strained are the connections that wait for such a turn. One that has closed meanwhile is
@@ -51,8 +52,8 @@ func (s *strained) take(now int64, alone bool) *link {
 
 // oneRead is as much of buf as one read of a link fills at most.
 func (k *link) oneRead(buf []byte) []byte {
-	if k.muted {
-		return buf[:min(len(buf), strainedRead)]
+	if k.muted || k.down != nil && k.down.phase == phaseMux && !k.down.mux.bodies {
+		return buf[:min(len(buf), clientRead)]
 	}
 	return buf
 }

@@ -12,6 +12,7 @@ import (
 	xhttp2 "golang.org/x/net/http2"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
+	"github.com/proxyfleet/proxyfleet/dataplane/poll"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
@@ -137,7 +138,7 @@ func TestWhoStrainsReadsLittleAndBehindEverybody(t *testing.T) {
 	s.send(s.heads(40, 2000))
 	s.tick()
 	for i, alone := range []bool{true, true, false, true} {
-		if n := s.turn(alone); n > strainedRead || (n > 0) != alone && s.d.link.in.len() == 0 {
+		if n := s.turn(alone); n > clientRead || (n > 0) != alone && s.d.link.in.len() == 0 {
 			t.Fatalf("turn %d: %d bytes were read, %d are kept", i, n, s.d.link.in.len())
 		}
 	}
@@ -180,7 +181,7 @@ func TestATurnOfWhoStrainsIsOneRead(t *testing.T) {
 		t.Errorf("it read %d bytes in a turn that is not its own", all-s.waits())
 	}
 	for range 2 { // each of half a frame
-		if n := s.turn(true); n != strainedRead || s.answers() > 0 {
+		if n := s.turn(true); n != clientRead || s.answers() > 0 {
 			t.Errorf("%d bytes were read", n)
 		}
 	}
@@ -210,8 +211,9 @@ func TestATrustedProxyThatStrainsHasItsTurnsAmongEverybody(t *testing.T) {
 // to be read.
 func TestWhatIsHeldBackIsBounded(t *testing.T) {
 	s := newStrain(t)
-	for range 80 {
-		s.send(append(s.malformed(1), s.heads(1, 0)...))
+	s.send(s.malformed(51)) // of 100
+	for range 40 {
+		s.send(append(s.heads(1, 0), s.malformed(1)...))
 	}
 	s.tick()
 	most, before := 0, 0
@@ -422,7 +424,7 @@ func TestWhoIsRefusedNoMoreReadsOnAmongEverybody(t *testing.T) {
 	s := newFar(t)
 	s.serve()
 	k := s.d.link
-	s.send(s.malformed(4))
+	s.send(s.malformed(requestsOfTurn))
 	s.send(s.heads(40, 0))
 	k.readable = true
 	s.l.makeReady(k)
@@ -455,6 +457,9 @@ func TestWhoStrainsInABurstReadsTheRestBehindEverybody(t *testing.T) {
 	}
 }
 
+// requestsOfTurn is how many begin, or are refused, in one turn.
+const requestsOfTurn = (muxFrames + muxRequest - 1) / muxRequest
+
 // TestFewRequestsAreRefusedInOneTurn: others have theirs in between.
 func TestFewRequestsAreRefusedInOneTurn(t *testing.T) {
 	const requests = 12
@@ -463,13 +468,13 @@ func TestFewRequestsAreRefusedInOneTurn(t *testing.T) {
 		fields int
 		turns  int
 	}{
-		{"taken", 1, 4},     // the preface takes a turn
-		{"refused", 200, 9}, // four in the turn behind that, and one in each behind everybody's
+		{"taken", 1, 1 + requests/requestsOfTurn + 1},       // the preface takes a turn, and to see that no more comes
+		{"refused", 200, 1 + 1 + requests - requestsOfTurn}, // behind those of the first turn one in each behind everybody's
 	} {
 		s := newFar(t)
 		s.send(s.heads(requests, c.fields))
 		turns := s.serve()
-		if s.waits() != 0 || turns < c.turns || turns > c.turns+1 {
+		if s.waits() != 0 || turns != c.turns {
 			t.Errorf("%d requests that are %s: %d bytes are left after %d turns, %d were to be taken", requests, c.name, s.waits(), turns, c.turns)
 		}
 	}
@@ -490,6 +495,84 @@ func TestAnEdgeIsOneTurn(t *testing.T) {
 	s.l.endTurn(s.l.now)
 	if s.l.takeTurns(); k.in.len() >= left {
 		t.Error("it had no turn in the next one of the loop")
+	}
+}
+
+// TestATurnReadsOnceUnlessBodiesCome, and little, also where that is part of a record of TLS.
+func TestATurnReadsOnceUnlessBodiesCome(t *testing.T) {
+	l := startedLoop(t)
+	s, peers := newSecured(t, l, 1)
+	defer s.close()
+	k, listener := s.links[0], (&node{}).listener()
+	k.down = &downstream{link: k, socket: &socket{fd: -1, binding: &binding{clientele: new(clientele)}, listener: &listener}}
+	l.beginMux(k.down)
+	turn := func() (read int) {
+		before := sysUnread(k.fd)
+		k.readable = true
+		l.turn(k)
+		return before - sysUnread(k.fd)
+	}
+	all := wireBuffer(http2.Preface)
+	f := xhttp2.NewFramer(&all, nil)
+	_ = f.WriteSettings()
+	_ = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: requestBlock("GET")})
+	write := func() {
+		if _, err := peers[0].Write(all); err != nil {
+			t.Fatal(err)
+		}
+		all = all[:0]
+	}
+	write()
+	turn()
+	_ = f.WriteContinuation(1, false, make([]byte, 2*clientRead-100)) // one record
+	write()
+	for left := 2; left > 0; {
+		left--
+		if n := turn(); n > clientRead || (sysUnread(k.fd) > 0) != (left > 0) || k.broken {
+			t.Errorf("%d bytes were read, %d are left", n, sysUnread(k.fd))
+		}
+	}
+	k.down.mux.bodies = true
+	_ = f.WriteContinuation(1, false, make([]byte, 2*clientRead-100))
+	write()
+	if n := turn(); n <= clientRead {
+		t.Errorf("%d bytes of bodies were read", n)
+	}
+}
+
+// TestAnUploadIsReadByAsMuchAsThereIs until a request follows.
+func TestAnUploadIsReadByAsMuchAsThereIs(t *testing.T) {
+	m := new(mux)
+	for _, c := range []struct {
+		ev     http2.Event
+		bodies bool
+	}{
+		{http2.Event{Kind: http2.Data, N: muxBody - 1}, false},
+		{http2.Event{Kind: http2.Data, N: muxBody}, true},
+		{http2.Event{Kind: http2.Data, N: 1}, true},
+		{http2.Event{Kind: http2.Settings, N: muxBody}, true},
+		{http2.Event{Kind: http2.Head, N: muxBody}, false},
+		{http2.Event{Kind: http2.Noted, N: muxBody}, false},
+		{http2.Event{Kind: http2.Data, N: muxBody}, true},
+		{http2.Event{Kind: http2.Refused, N: 1}, false},
+	} {
+		if m.notice(&c.ev); m.bodies != c.bodies {
+			t.Errorf("%v, %d bytes: sends bodies: %t", c.ev.Kind, c.ev.N, m.bodies)
+		}
+	}
+}
+
+// TestWhoIsReadyAndHasAnEdgeHasOneTurn in one of the loop.
+func TestWhoIsReadyAndHasAnEdgeHasOneTurn(t *testing.T) {
+	s := newFar(t)
+	s.serve()
+	s.send(s.heads(8, 1))
+	k := s.d.link
+	s.l.makeReady(k)
+	s.l.serveEdges([]poll.Event{{Token: k.token(), Readable: true}})
+	left := k.in.len()
+	if s.l.takeTurns(); left == 0 || k.in.len() != left {
+		t.Errorf("%d bytes were left behind the edge, and %d behind the turns of others", left, k.in.len())
 	}
 }
 

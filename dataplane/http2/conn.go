@@ -109,6 +109,13 @@ func (c *Conn) Tag(stream, tag uint32) {
 // frame that the last event was of.
 func (c *Conn) Ending(stream uint32) bool { return c.ending == stream }
 
+// BeginsNext tells whether the next event, of in as Next takes it, is of HEADERS: of a request, or of
+// trailers.
+func (c *Conn) BeginsNext(in []byte) bool {
+	return c.ending == 0 && !c.sweeping && !c.passing.active() && c.phase == phaseOpen &&
+		len(in) >= frameHeaderLen && parseFrame(in).kind == frameHeaders
+}
+
 // Next looks at in, every byte that was received and not yet consumed, and says
 // what comes first. The caller drops ev.N bytes from the front and calls again
 // until NeedMore or Failed; in may be empty, since some events need no bytes. At
