@@ -46,7 +46,6 @@ func (l *Loop) serveEdges(events []poll.Event) {
 		}
 		for i := range group {
 			if k := l.linkOf(&group[i]); k != nil {
-				k.ready = false // this is the turn that it waited for
 				l.turn(k)
 			}
 		}

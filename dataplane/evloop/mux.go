@@ -21,7 +21,7 @@ const (
 	// or resets one: to answer it, or to record its end, takes five to ten µs, and nobody is to wait for
 	// much more than twenty behind that.
 	muxRequest = 6
-	// muxBody is the least that a frame of a body has whose sender is read by as much as there is room
+	// muxBody is the least that comes at once of a body whose sender is read by as much as there is room
 	// for. Who sends heads and small frames sends seldom more than one read of clientRead at a time, and
 	// to decrypt 64 KiB of them at once is a long turn.
 	muxBody = 4 << 10
@@ -162,18 +162,18 @@ func (l *Loop) readMux(d *downstream) {
 	if m.paused > 0 || k.strained {
 		return
 	}
-	m.unread = false
 	l.events, l.refused = muxFrames, 0
 	budget := 1 // one read
 	switch {
 	case k.muted:
 		l.events = strainedFrames
-	case m.bodies:
+	case m.bodies || k.readHup: // who asks and ends is gone: nothing is to begin before that is read
 		budget = readSize
 	}
 	l.postponed.on = true
 	more, end := l.readFrames(d, budget)
 	l.postponed.on = false
+	m.unread = more && m.heard < m.woken // part of a record of TLS is nothing yet
 	switch {
 	case k.closed:
 	case end:
@@ -190,7 +190,7 @@ func (l *Loop) readMux(d *downstream) {
 	l.startPostponed()
 }
 
-// readFrames reads as many bytes as a turn may, and handles as many frames. more: there are more at
+// readFrames reads until it has as many bytes as a turn may, and handles as many frames. more: there are more at
 // hand; end: the client has said all, or is gone.
 func (l *Loop) readFrames(d *downstream, bytes int) (more, end bool) {
 	k, m := d.link, d.mux
@@ -199,7 +199,7 @@ func (l *Loop) readFrames(d *downstream, bytes int) (more, end bool) {
 		l.consumeMux(d, k.in.bytes())
 	}
 	for wants() && k.readable && l.events > 0 {
-		if bytes <= 0 {
+		if bytes <= 0 && !k.endRead() {
 			return true, false
 		}
 		data, n, state := l.fill(k)

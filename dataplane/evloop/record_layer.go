@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cipherSize is what one read of a link with TLS takes from the socket. What it
+// cipherSize is the most that one read of a link with TLS takes from the socket. What it
 // decrypts to, with a record that an earlier read left in part, fits into readBuf.
 const cipherSize = readSize / 2
 
@@ -88,6 +88,9 @@ func (l *Loop) fillRecords(k *link) (data []byte, n int, state readState) {
 	}
 	return l.readBuf[:n], n, state
 }
+
+// endRead says that the peer's end has come with what was read last.
+func (k *link) endRead() bool { return k.tls != nil && k.tls.end != readMore }
 
 // endRecords notes that no more can be read. The end has its turn behind the
 // bytes that came before it, so the link stays readable.

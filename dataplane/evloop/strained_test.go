@@ -12,7 +12,6 @@ import (
 	xhttp2 "golang.org/x/net/http2"
 
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
-	"github.com/proxyfleet/proxyfleet/dataplane/poll"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
 	"golang.org/x/sys/unix"
@@ -562,17 +561,21 @@ func TestAnUploadIsReadByAsMuchAsThereIs(t *testing.T) {
 	}
 }
 
-// TestWhoIsReadyAndHasAnEdgeHasOneTurn in one of the loop.
-func TestWhoIsReadyAndHasAnEdgeHasOneTurn(t *testing.T) {
+// TestAnEndIsReadInTheTurnOfWhatCameBeforeIt: who asks and ends has gone, and nothing is to begin for that,
+// also where the end is told by TLS alone.
+func TestAnEndIsReadInTheTurnOfWhatCameBeforeIt(t *testing.T) {
 	s := newFar(t)
 	s.serve()
-	s.send(s.heads(8, 1))
+	s.send(s.heads(1, 0))
+	_ = unix.Shutdown(s.far, unix.SHUT_WR)
 	k := s.d.link
-	s.l.makeReady(k)
-	s.l.serveEdges([]poll.Event{{Token: k.token(), Readable: true}})
-	left := k.in.len()
-	if s.l.takeTurns(); left == 0 || k.in.len() != left {
-		t.Errorf("%d bytes were left behind the edge, and %d behind the turns of others", left, k.in.len())
+	k.readable, k.readHup = true, true
+	if s.l.turn(k); !k.closed {
+		t.Error("its end is not read")
+	}
+	k = &link{tls: &recordLayer{end: readEnd}}
+	if !k.endRead() || (&link{tls: &recordLayer{}}).endRead() || new(link).endRead() {
+		t.Error("the end of TLS is not read, or one that is none")
 	}
 }
 

@@ -21,7 +21,7 @@ func TestBeginsNextIsBeforeHeadersAlone(t *testing.T) {
 	}
 	head(1, true)
 	head(3, false)
-	_ = f.WriteData(3, false, []byte{0, 0, 0, 1, 0, 0, 0, 0, 0, 0}) // a body like a frame's header
+	_ = f.WriteData(3, false, []byte{7, 0, 0, 0, 1, 0, 0, 0, 0, 0}) // a body like a frame's header
 	_ = f.WriteRSTStream(3, xhttp2.ErrCodeCancel)
 	head(5, false)
 
@@ -32,14 +32,19 @@ func TestBeginsNextIsBeforeHeadersAlone(t *testing.T) {
 	for _, want := range []struct {
 		begins bool
 		kind   http2.Kind
+		most   int // bytes that are there; 0: all
 	}{
-		{false, http2.Noted}, {false, http2.Settings},
-		{true, http2.Head}, {false, http2.End},
-		{true, http2.Head}, {false, http2.Data}, {false, http2.Reset},
-		{true, http2.Head}, {false, http2.NeedMore},
+		{false, http2.Noted, 0}, {false, http2.Settings, 0},
+		{true, http2.Head, 0}, {false, http2.End, 0},
+		{true, http2.Head, 0}, {false, http2.Data, 10}, {false, http2.Data, 0}, {false, http2.Reset, 0},
+		{true, http2.Head, 0}, {false, http2.NeedMore, 0},
 	} {
-		begins, part := c.BeginsNext(all.Bytes()), c.BeginsNext(all.Bytes()[:min(all.Len(), 8)])
-		ev, _ := c.Next(0, all.Bytes(), &h, nil)
+		in := all.Bytes()
+		if want.most > 0 {
+			in = in[:want.most]
+		}
+		begins, part := c.BeginsNext(in), c.BeginsNext(in[:min(len(in), 8)])
+		ev, _ := c.Next(0, in, &h, nil)
 		if all.Next(ev.N); begins != want.begins || ev.Kind != want.kind || part {
 			t.Errorf("begins: %t, of part of it: %t, event %v; %+v were expected", begins, part, ev.Kind, want)
 		}
