@@ -78,9 +78,6 @@ const (
 	// 9.6). So we shut our side and read on for a while.
 	lingerTime  = int64(2 * time.Second)
 	lingerBytes = 1 << 20
-	// mutedLinger is less, for a client who strained: by then so many windows have come, each when it had heard
-	// of the one before, that it has received its end (RFC 9112 section 9.6).
-	mutedLinger = 8 * mutedWindow
 	// lastChance is how long a connection without a request outlives its listener.
 	lastChance = int64(time.Second)
 )

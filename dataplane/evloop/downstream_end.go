@@ -63,7 +63,7 @@ func (l *Loop) discard(d *downstream) {
 		k.readable = false
 	case errno != 0 || n == 0:
 		l.goneDown(d)
-	case d.lingered > lingerBytes, k.muted && d.lingered > mutedLinger:
+	case d.lingered > lingerBytes:
 		l.closeDown(d)
 	case n == len(buf) || k.readHup:
 		l.readOn(k)

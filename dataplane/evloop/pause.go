@@ -49,21 +49,10 @@ func (l *Loop) lingerMuted(d *downstream) {
 	l.wheel.arm(k, l.now)
 }
 
-// mutedWindow is how many bytes a muted client may have on their way to us. Else megabytes of a flood of
-// large frames wait in the kernel, what is read of them has the kernel take in as many more, within our
-// call where its sender is near, and what is left is to be thrown away behind the end.
-const mutedWindow = 2 * clientRead
-
-// anyWindow leaves that to the kernel.
-const anyWindow = 1 << 30
-
-// mute has bytes that come make no edges, and few of them come. Whoever does so looks by himself.
+// mute has bytes that come make no edges. Whoever does so looks by himself.
 func (l *Loop) mute(k *link) bool {
 	if !k.muted {
 		k.muted = l.poller.Mute(k.fd, k.token()) == nil
-		if k.muted && !k.down.mux.shared {
-			sysClampWindow(k.fd, mutedWindow)
-		}
 	}
 	return k.muted
 }
@@ -79,7 +68,4 @@ func (l *Loop) unmute(k *link) {
 		return
 	}
 	k.muted = false
-	if !k.down.mux.shared {
-		sysClampWindow(k.fd, anyWindow)
-	}
 }

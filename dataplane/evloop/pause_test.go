@@ -4,7 +4,6 @@ package evloop
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -357,58 +356,6 @@ func TestAClientThatLingersDuringAPauseIsReadByEachTick(t *testing.T) {
 	l.now += 2 * wheelTick
 	if l.expire(); !k.closed {
 		t.Error("kept though its time is over")
-	}
-}
-
-// TestWhoIsMutedMaySendLittleAhead until he is heard again; not so a trusted proxy, which sends requests of many.
-func TestWhoIsMutedMaySendLittleAhead(t *testing.T) {
-	for _, shared := range []bool{false, true} {
-		l := startedLoop(t)
-		d, _ := pairedDown(t, l)
-		k := d.link
-		d.mux = &mux{frames: frames{link: k}, of: d, shared: shared}
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(unix.Dup2(fd, k.fd), unix.Close(fd), l.poller.Add(k.fd, k.token())); err != nil {
-			t.Fatal(err)
-		}
-		window := func() int {
-			n, err := unix.GetsockoptInt(k.fd, unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n
-		}
-		before := window()
-		if l.mute(k); (window() == mutedWindow) == shared || shared && window() != before {
-			t.Errorf("shared %t: it may send %d bytes ahead, before %d", shared, window(), before)
-		}
-		if l.unmute(k); k.muted || window() < before || window() == mutedWindow {
-			t.Errorf("shared %t: it may send %d bytes ahead then", shared, window())
-		}
-	}
-}
-
-// TestWhoStrainedIsThrownAwayForLess than others behind the end.
-func TestWhoStrainedIsThrownAwayForLess(t *testing.T) {
-	l := startedLoop(t)
-	d, far := pairedDown(t, l)
-	k := d.link
-	d.mux = &mux{frames: frames{link: k}, of: d}
-	l.mute(k)
-	d.refused = true
-	l.closeDownAfter(d)
-	d.lingered = mutedLinger - 1
-	for _, closed := range []bool{false, true} {
-		if _, err := unix.Write(far, []byte("x")); err != nil {
-			t.Fatal(err)
-		}
-		k.readable = true
-		if l.discard(d); k.closed != closed {
-			t.Errorf("closed behind %d bytes: %t", d.lingered, k.closed)
-		}
 	}
 }
 

@@ -223,12 +223,6 @@ func sysQueued(fd int, request uint) int {
 	return n
 }
 
-// sysClampWindow bounds what the peer of a TCP socket may send ahead (TCP_WINDOW_CLAMP of tcp(7)). Sockets
-// of other kinds have nothing like it.
-func sysClampWindow(fd, n int) {
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP, n)
-}
-
 // sysError takes the pending error of a socket, the result of a connect.
 func sysError(fd int) unix.Errno {
 	v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
