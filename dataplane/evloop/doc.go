@@ -131,7 +131,7 @@
 //
 //	a transfer stands still     backpressure.go: who should have called makeReady?
 //	one in HTTP/2 comes in bits pause.go, strained.go: the client has used up half of a flood's budget,
-//	                            or was refused something
+//	                            or was refused something; mux.go: a turn is one read where no bodies come
 //	a deadline does not come    deadline, muxDeadline: what is it? wheel.go: is it armed?
 //	a connection is not reused  releaseUp and passOn have all reasons
 //	a request waits for one     places.go: which loop has the places, and who tells whom?
