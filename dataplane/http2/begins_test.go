@@ -34,10 +34,16 @@ func TestBeginsNextIsBeforeHeadersAlone(t *testing.T) {
 		kind   http2.Kind
 		most   int // bytes that are there; 0: all
 	}{
-		{false, http2.Noted, 0}, {false, http2.Settings, 0},
-		{true, http2.Head, 0}, {false, http2.End, 0},
-		{true, http2.Head, 0}, {false, http2.Data, 10}, {false, http2.Data, 0}, {false, http2.Reset, 0},
-		{true, http2.Head, 0}, {false, http2.NeedMore, 0},
+		{false, http2.Noted, 0},
+		{false, http2.Settings, 0},
+		{true, http2.Head, 0},
+		{false, http2.End, 0},
+		{true, http2.Head, 0},
+		{false, http2.Data, 10},
+		{false, http2.Data, 0},
+		{false, http2.Reset, 0},
+		{true, http2.Head, 0},
+		{false, http2.NeedMore, 0},
 	} {
 		in := all.Bytes()
 		if want.most > 0 {
