@@ -10,6 +10,9 @@ const (
 	// readSize is the loop's read buffer and what one connection may read in one
 	// turn before the next has its turn.
 	readSize = 64 << 10
+	// clientRead is how much is read by one call of a client that strains, or speaks HTTP/2 and sends no
+	// bodies.
+	clientRead = 8 << 10
 	// highWater is how many bytes may wait for one descriptor before what feeds
 	// it is no longer read. With one more read that is what a connection can hold.
 	highWater = 64 << 10
@@ -106,6 +109,14 @@ func (l *Loop) fill(k *link) (data []byte, n int, state readState) {
 		return k.in.bytes(), n, state
 	}
 	return buf[:n], n, state
+}
+
+// oneRead is as much of buf as one read of a link fills at most.
+func (k *link) oneRead(buf []byte) []byte {
+	if k.muted || k.down != nil && k.down.phase == phaseMux && !k.down.mux.bodies {
+		return buf[:min(len(buf), clientRead)]
+	}
+	return buf
 }
 
 // minRead is the least that a read with kept bytes asks for.

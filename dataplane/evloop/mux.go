@@ -52,7 +52,7 @@ type mux struct {
 
 	bodies bool  // it sends those, by large frames: see muxBody
 	shared bool  // by clients of a trusted proxy
-	unread bool  // a pause is over, and it had no turn since
+	unread bool  // a pause is over, and nothing was read since
 	paused int64 // since when nothing is read; 0: it is
 	woken  int64 // when that ended
 

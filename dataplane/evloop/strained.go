@@ -19,9 +19,6 @@ const (
 	strainedWait = int64(time.Millisecond)
 	// strainedFrames is how many frames are handled in one, as muxFrames counts them: one that is refused.
 	strainedFrames = 4
-	// clientRead is how much is read by one call of a client that strains, or speaks HTTP/2 and sends no
-	// bodies.
-	clientRead = 8 << 10
 )
 
 // strained are the connections that wait for such a turn. One that has closed meanwhile is
@@ -48,14 +45,6 @@ func (s *strained) take(now int64, alone bool) *link {
 		}
 	}
 	return nil
-}
-
-// oneRead is as much of buf as one read of a link fills at most.
-func (k *link) oneRead(buf []byte) []byte {
-	if k.muted || k.down != nil && k.down.phase == phaseMux && !k.down.mux.bodies {
-		return buf[:min(len(buf), clientRead)]
-	}
-	return buf
 }
 
 // readOn has a client of HTTP/2, or one that lingers, read again: in the next turn of the loop, or if it
