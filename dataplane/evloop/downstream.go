@@ -377,7 +377,7 @@ func (d *downstream) shown() []byte {
 // that does.
 func (l *Loop) refusedDown(d *downstream, reason http1.Reason, in []byte) {
 	l.stats.Refused(d.socket.listener.Series, uint8(reason))
-	l.fault(d)
+	l.fault(d, 1)
 	f := exchange.Failure{Reason: exchange.ReasonMalformedRequest, Detail: reason.String(), Status: reason.Status()}
 	if d.stream != nil {
 		d.refused = true

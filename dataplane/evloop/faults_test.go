@@ -21,6 +21,7 @@ import (
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
+	xhttp2 "golang.org/x/net/http2"
 )
 
 func TestAClientHasSoManyFaultsAtOnceAndATenthOfThatASecond(t *testing.T) {
@@ -33,7 +34,7 @@ func TestAClientHasSoManyFaultsAtOnceAndATenthOfThatASecond(t *testing.T) {
 					t.Errorf("%d a window: refused after %d faults, want %d", most, n-1, want)
 					return
 				}
-				if refused := f.add(client, now, most); refused != f.refuses(client, now, most) {
+				if refused := f.add(client, now, most, 1); refused != f.refuses(client, now, most) {
 					t.Errorf("%d a window: of fault %d it says that the client is refused: %t", most, n, refused)
 				} else if refused {
 					if n != want {
@@ -62,7 +63,7 @@ func TestWhoOwesALotIsRefusedForABoundedTime(t *testing.T) {
 	const client, most = 7, 10
 	f := new(faults)
 	for range 10_000 {
-		f.add(client, 0, most)
+		f.add(client, 0, most, 1)
 	}
 	end := faultLongest - (faultWindow - faultWindow/most)
 	if !f.refuses(client, end-1, most) || f.refuses(client, end, most) {
@@ -89,7 +90,7 @@ func TestFaultsAreThoseOfEachClient(t *testing.T) {
 		now += rnd.Int64N(int64(time.Second) / 2)
 		client := clients[rnd.IntN(len(clients))]
 		if rnd.IntN(2) == 0 {
-			f.add(client, now, most)
+			f.add(client, now, most, 1)
 			model[client] = min(max(model[client], now)+faultWindow/most, now+faultLongest)
 		}
 		want := spent(model[client], now, most)
@@ -110,10 +111,10 @@ func TestManyClientsAtFaultDoNotForgiveWhoOwesTheMost(t *testing.T) {
 	const worst, most = 7, 100
 	f := new(faults)
 	for range most {
-		f.add(worst, 0, most)
+		f.add(worst, 0, most, 1)
 	}
 	for n := range uint64(100_000) {
-		f.add(1<<20+n, 0, most)
+		f.add(1<<20+n, 0, most, 1)
 	}
 	if !f.refuses(worst, 0, most) {
 		t.Error("the one who owes the most is not refused any more")
@@ -128,7 +129,7 @@ func TestLoopsCountFaultsTogether(t *testing.T) {
 	for range loops {
 		wg.Go(func() {
 			for n := range most / loops * clients {
-				if f.add(uint64(n%clients), 0, most) {
+				if f.add(uint64(n%clients), 0, most, 1) {
 					refused.Add(1)
 				}
 				f.refuses(uint64(n%clients), 0, most)
@@ -221,7 +222,7 @@ func TestConnectionsGatherWhileClientsAreRefused(t *testing.T) {
 	if err := l.addSocket(s); err != nil {
 		t.Fatal(err)
 	}
-	s.binding.clientele.faults.add(clientKey(netip.MustParseAddr("127.0.0.1")), l.now, 1)
+	s.binding.clientele.faults.add(clientKey(netip.MustParseAddr("127.0.0.1")), l.now, 1, 1)
 	connect := func() (edges int) { // the client sees that it is there, or reset
 		if c, err := net.Dial("tcp", at.String()); err == nil {
 			t.Cleanup(func() { c.Close() })
@@ -343,20 +344,42 @@ func TestFaultsAreWhatEndsAConnectionByItsClientsDoing(t *testing.T) {
 	}
 }
 
-// TestAFloodIsAFault: a client of HTTP/2 that is ended by GOAWAY.
-func TestAFloodIsAFault(t *testing.T) {
-	n := startNode(t, 1)
-	n.apply(func(l *table.Listener) { l.Limits.FaultsPerClient = 1 }, respondAll())
-	_, f := n.framesTo()
-	for range 1000 {
-		if f.WriteSettings() != nil {
-			break // it was told to stop
+// TestAFloodIsTenFaults, or all that there may be, and what else ends HTTP/2 is one.
+func TestAFloodIsTenFaults(t *testing.T) {
+	flood := func(f *xhttp2.Framer) {
+		for range 1000 {
+			if f.WriteSettings() != nil {
+				return // it was told to stop
+			}
 		}
 	}
-	if code, _, err := endOf(f); code != int(http2.EnhanceYourCalm) || err != nil && !errors.Is(err, syscall.ECONNRESET) {
-		t.Fatalf("GOAWAY %d, %v", code, err)
+	mistake := func(f *xhttp2.Framer) { _ = f.WriteRawFrame(xhttp2.FrameGoAway, 0, 3, make([]byte, 8)) }
+	for _, c := range []struct {
+		name string
+		do   func(*xhttp2.Framer)
+		code http2.Code
+		most int // by faultsPerClient
+		want int // connections until the client is refused
+	}{
+		{"a flood", flood, http2.EnhanceYourCalm, 1, 1},
+		{"a flood", flood, http2.EnhanceYourCalm, 9, 1},
+		{"a flood", flood, http2.EnhanceYourCalm, 29, 3},
+		{"a mistake", mistake, http2.ProtocolError, 3, 3},
+	} {
+		t.Run(fmt.Sprintf("%s of %d faults", c.name, c.most), func(t *testing.T) {
+			n := startNode(t, 1)
+			n.apply(func(l *table.Listener) { l.Limits.FaultsPerClient = c.most }, respondAll())
+			for range c.want {
+				n.respondsTo("within the limit", "127.0.0.1")
+				_, f := n.framesTo()
+				c.do(f)
+				if code, _, err := endOf(f); code != int(c.code) || err != nil && !errors.Is(err, syscall.ECONNRESET) {
+					t.Fatalf("GOAWAY %d, %v", code, err)
+				}
+			}
+			n.wantReset("the next", "127.0.0.1")
+		})
 	}
-	n.wantReset("the next", "127.0.0.1")
 }
 
 // TestFaultsBehindATrustedProxyAreThoseOfWhomItNames by a PROXY header, and nobody's without one.

@@ -98,7 +98,7 @@ func (l *Loop) readName(d *downstream, data []byte) (enough bool) {
 	r, _ := clienthello.Peek(data, nil)
 	switch r.Status {
 	case clienthello.Failed:
-		l.fault(d)
+		l.fault(d, 1)
 		l.refuseConnection(d, exchange.ReasonHelloMalformed, r.Reason.String())
 	case clienthello.Done:
 		k := d.link

@@ -138,6 +138,6 @@ func (l *Loop) shaken(h *handshake) {
 func (l *Loop) countHandshake(k *link, result secure.Result) {
 	l.stats.Handshake(k.up != nil, uint8(result))
 	if k.down != nil && isFault(result) {
-		l.fault(k.down)
+		l.fault(k.down, 1)
 	}
 }
