@@ -141,10 +141,11 @@ testssl: build ## look at an HTTPS listener with all checks of testssl.sh: nothi
 	TESTSSL=all go test -count=1 -v -timeout 0 -run TestTestsslFindsNothingAboveLow ./deployments/e2e
 
 FLOODS ?= 100000
+FAULTS ?= 100
 
 .PHONY: floods
-floods: build ## attack a node in every way we know with FLOODS=100000 frames each, by TCP and TLS; what that costs it and others is logged as a table, and written to PAGE=docs/FLOODS.md
-	FLOODS=$(FLOODS) FLOODS_PAGE=$(abspath $(PAGE)) go test -count=1 -v -timeout 0 -run 'FloodsAreEndedCountedAndCheap|SlowClientsAreEnded|BeyondAClientsShare' ./deployments/e2e
+floods: build ## attack a node in every way we know with FLOODS=100000 frames each, by TCP and TLS, on listeners with faultsPerClient: FAULTS=100 (0: none, and no bound is held); what that costs it and others is logged as a table, and written to PAGE=docs/FLOODS.md
+	FLOODS=$(FLOODS) FLOODS_FAULTS=$(FAULTS) FLOODS_PAGE=$(abspath $(PAGE)) go test -count=1 -v -timeout 0 -run 'FloodsAreEndedCountedAndCheap|SlowClientsAreEnded|BeyondAClientsShare' ./deployments/e2e
 
 .PHONY: differential
 differential: ## compare DIFFERENTIAL=1000000 generated requests with net/http

@@ -27,11 +27,11 @@ import (
 const floodDocuments = `
 kind: Listener
 name: web
-spec: {port: 8080, protocol: HTTP, limits: {faultsPerClient: 100}}
+spec: {port: 8080, protocol: HTTP, limits: {%[1]s}}
 ---
 kind: Listener
 name: https
-spec: {port: 8443, protocol: HTTPS, tls: {certificates: [site]}, limits: {faultsPerClient: 100}}
+spec: {port: 8443, protocol: HTTPS, tls: {certificates: [site]}, limits: {%[1]s}}
 ---
 kind: Listener
 name: short
@@ -51,7 +51,7 @@ spec: {hosts: [attack.test], match: {path: {exact: /local}}, respond: {status: 2
 ---
 kind: Route
 name: held
-spec: {hosts: [attack.test], match: {path: {exact: /held}}, respond: {status: 200, body: %q}}
+spec: {hosts: [attack.test], match: {path: {exact: /held}}, respond: {status: 200, body: %[2]q}}
 ---
 kind: Route
 name: slow
@@ -63,11 +63,11 @@ spec: {hosts: [attack.test], match: {path: {exact: /big}}, timeouts: {request: 1
 ---
 kind: Upstream
 name: slow
-spec: {endpoints: [{address: %q}]}
+spec: {endpoints: [{address: %[3]q}]}
 ---
 kind: Upstream
 name: big
-spec: {endpoints: [{address: %q}]}
+spec: {endpoints: [{address: %[4]q}]}
 ---
 `
 
@@ -78,6 +78,7 @@ type floodField struct {
 	frames int64
 	rate   float64
 	long   bool
+	faults int // faultsPerClient of the listeners that are attacked; 0: none
 	others *others
 	big    atomic.Int64 // bytes of bodies that came to an endpoint
 	rows   []string
@@ -96,10 +97,17 @@ type sighting struct {
 }
 
 func newFloodField(t *testing.T) *floodField {
-	f := &floodField{Fleet: fleettest.New(t, fleettest.Options{Nodes: 1}), frames: floodFrames, rate: floodRateShort}
+	f := &floodField{Fleet: fleettest.New(t, fleettest.Options{Nodes: 1}), frames: floodFrames, rate: floodRateShort, faults: floodFaults}
 	rate, warmup := 100.0, time.Duration(0)
 	if n, err := strconv.ParseInt(os.Getenv("FLOODS"), 10, 64); err == nil {
 		f.frames, f.long, f.rate, rate, warmup = n, true, floodRate, 1000, floodWarmup
+	}
+	if n, err := strconv.Atoi(os.Getenv("FLOODS_FAULTS")); err == nil {
+		f.faults = n
+	}
+	limits := ""
+	if f.faults > 0 {
+		limits = fmt.Sprintf("faultsPerClient: %d", f.faults)
 	}
 	f.node = f.Nodes[0]
 	big := f.Backend(9102, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -113,7 +121,7 @@ func newFloodField(t *testing.T) *floodField {
 	}))
 	site := certificatetest.SelfSigned(t, certificatetest.Options{Names: []string{"attack.test"}})
 	endpoints := []string{f.Net + ".1:9104", f.Net + ".1:9105"}
-	f.Apply(certificateDocument(t, "site", site) + fmt.Sprintf(floodDocuments, strings.Repeat("x", 1000), silent(t, f.Net+".1:9103"), big) +
+	f.Apply(certificateDocument(t, "site", site) + fmt.Sprintf(floodDocuments, limits, strings.Repeat("x", 1000), silent(t, f.Net+".1:9103"), big) +
 		loadDocuments(0, endpoints[0], endpoints[1]))
 	f.WaitNodes()
 	f.others = newOthers(t, bystander.Options{
