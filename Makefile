@@ -144,7 +144,7 @@ FLOODS ?= 100000
 FAULTS ?= 100
 
 .PHONY: floods
-floods: build ## attack a node in every way we know with FLOODS=100000 frames each, by TCP and TLS, on listeners with faultsPerClient: FAULTS=100 (0: none, and no bound is held); what that costs it and others is logged as a table, and written to PAGE=docs/FLOODS.md
+floods: build ## attack a node in every way we know with FLOODS=100000 frames each, by TCP and TLS, on listeners with faultsPerClient: FAULTS=100 (0: none, and no bound of processor time and waiting is held); what that costs it and others is logged as a table, and written to PAGE=docs/FLOODS.md
 	FLOODS=$(FLOODS) FLOODS_FAULTS=$(FAULTS) FLOODS_PAGE=$(abspath $(PAGE)) go test -count=1 -v -timeout 0 -run 'FloodsAreEndedCountedAndCheap|SlowClientsAreEnded|BeyondAClientsShare' ./deployments/e2e
 
 .PHONY: differential

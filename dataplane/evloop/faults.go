@@ -49,8 +49,8 @@ func spent(paid, now int64, most int) bool {
 	return paid-now > faultWindow-faultWindow/int64(most)
 }
 
-// add counts so many faults of a client. refused: it is refused from now on, and was not before.
-func (f *faults) add(client uint64, now int64, most, number int) (refused bool) {
+// add counts a fault of a client, as heavy as so many. refused: it is refused from now on, and was not before.
+func (f *faults) add(client uint64, now int64, most, weight int) (refused bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.sets == nil {
@@ -61,7 +61,7 @@ func (f *faults) add(client uint64, now int64, most, number int) (refused bool) 
 		*d = debt{client: client}
 	}
 	before := d.paid
-	d.paid = min(max(before, now)+int64(number)*(faultWindow/int64(most)), now+faultLongest)
+	d.paid = min(max(before, now)+int64(weight)*(faultWindow/int64(most)), now+faultLongest)
 	f.latest.Store(max(f.latest.Load(), d.paid))
 	return spent(d.paid, now, most) && !spent(before, now, most)
 }

@@ -33,21 +33,16 @@ func (s *socket) refusesPeer(peer netip.Addr, now int64) (until int64) {
 	return until
 }
 
-// floodFaults is how many faults a flood counts as, where so many are allowed at all. By then the node
-// has read and refused all that a budget lets pass, by TLS some milliseconds of work, where a malformed
-// request is 40 µs of it; and no budget is used up by a mistake.
-const floodFaults = 10
+// faultBytes of heads that a connection of HTTP/2 had refused until it was ended count as another fault:
+// they were received, decrypted and decoded, and that is what such a connection costs beside its handshake.
+const faultBytes = 64 << 10
 
-// faultsOf is how many faults it is that the codec of HTTP/2 ends a connection.
-func faultsOf(r http2.Reason) int {
-	if r.Code() == http2.EnhanceYourCalm {
-		return floodFaults
-	}
-	return 1
-}
+// faultsOf is how many faults it is that the codec has ended a connection.
+func faultsOf(c *http2.Conn) int { return 1 + c.RefusedBytes()/faultBytes }
 
-// fault notes that a connection ends by its client's fault, which counts as number of them.
-func (l *Loop) fault(d *downstream, number int) {
+// fault notes that a connection ends by its client's fault, which counts as so many of them, where so many
+// are allowed at all.
+func (l *Loop) fault(d *downstream, weight int) {
 	ls := d.socket.listener
 	most := ls.Limits.FaultsPerClient
 	if most == 0 || d.faulty || !d.named && ls.Trusts(d.peer.Addr()) {
@@ -55,7 +50,7 @@ func (l *Loop) fault(d *downstream, number int) {
 	}
 	d.faulty = true
 	f := &d.clientele.faults
-	if f.add(clientKey(d.peer.Addr()), l.now, most, min(number, most)) && f.tell(l.now) {
+	if f.add(clientKey(d.peer.Addr()), l.now, most, min(weight, most)) && f.tell(l.now) {
 		l.log.Warn("a client is refused for a while: too many of its connections ended by its fault",
 			"listener", ls.Name, "client", d.peer.Addr().String(), "faults_per_client", most)
 	}

@@ -3,6 +3,7 @@
 package evloop
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -17,11 +18,13 @@ import (
 	"testing"
 	"time"
 
+	xhttp2 "golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
 	"github.com/proxyfleet/proxyfleet/dataplane/http2"
 	"github.com/proxyfleet/proxyfleet/dataplane/secure"
 	"github.com/proxyfleet/proxyfleet/dataplane/stats"
 	"github.com/proxyfleet/proxyfleet/dataplane/table"
-	xhttp2 "golang.org/x/net/http2"
 )
 
 func TestAClientHasSoManyFaultsAtOnceAndATenthOfThatASecond(t *testing.T) {
@@ -344,41 +347,74 @@ func TestFaultsAreWhatEndsAConnectionByItsClientsDoing(t *testing.T) {
 	}
 }
 
-// TestAFloodIsTenFaults, or all that there may be, and what else ends HTTP/2 is one.
-func TestAFloodIsTenFaults(t *testing.T) {
-	flood := func(f *xhttp2.Framer) {
-		for range 1000 {
-			if f.WriteSettings() != nil {
-				return // it was told to stop
-			}
+// TestAFloodIsAFault of a client of HTTP/2, and one more for each 64 KiB of heads that were refused.
+func TestAFloodIsAFault(t *testing.T) {
+	settings := func(f *xhttp2.Framer) {
+		for f.WriteSettings() == nil { // until it is told to stop
 		}
 	}
-	mistake := func(f *xhttp2.Framer) { _ = f.WriteRawFrame(xhttp2.FrameGoAway, 0, 3, make([]byte, 8)) }
 	for _, c := range []struct {
 		name string
 		do   func(*xhttp2.Framer)
-		code http2.Code
 		most int // by faultsPerClient
 		want int // connections until the client is refused
 	}{
-		{"a flood", flood, http2.EnhanceYourCalm, 1, 1},
-		{"a flood", flood, http2.EnhanceYourCalm, 9, 1},
-		{"a flood", flood, http2.EnhanceYourCalm, 29, 3},
-		{"a mistake", mistake, http2.ProtocolError, 3, 3},
+		{"SETTINGS", settings, 1, 1},
+		{"SETTINGS", settings, 3, 3},
+		{"heads", floodHeads, 1, 1},
+		{"heads", floodHeads, 20, 3},
 	} {
-		t.Run(fmt.Sprintf("%s of %d faults", c.name, c.most), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s, of %d faults", c.name, c.most), func(t *testing.T) {
 			n := startNode(t, 1)
 			n.apply(func(l *table.Listener) { l.Limits.FaultsPerClient = c.most }, respondAll())
 			for range c.want {
 				n.respondsTo("within the limit", "127.0.0.1")
-				_, f := n.framesTo()
-				c.do(f)
-				if code, _, err := endOf(f); code != int(c.code) || err != nil && !errors.Is(err, syscall.ECONNRESET) {
+				conn, f := n.framesTo()
+				go c.do(f)
+				code, reset, err := endOf(f)
+				for code < 0 && reset >= 0 { // of one stream
+					code, reset, err = endOf(f)
+				}
+				if code != int(http2.EnhanceYourCalm) || err != nil && !errors.Is(err, syscall.ECONNRESET) {
 					t.Fatalf("GOAWAY %d, %v", code, err)
 				}
+				conn.Close()
 			}
 			n.wantReset("the next", "127.0.0.1")
 		})
+	}
+}
+
+// floodHeads sends heads of 80 KiB until the connection ends.
+func floodHeads(f *xhttp2.Framer) {
+	var block bytes.Buffer
+	value := strings.Repeat("\x00", 80<<10) // of 13 bits each in the table of RFC 7541 appendix B, so it is left as it is
+	_ = hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: "a", Value: value, Sensitive: true})
+	for stream := uint32(1); ; stream += 2 {
+		rest := block.Bytes()
+		err := f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: stream, BlockFragment: rest[:http2.MaxFrame]})
+		for rest = rest[http2.MaxFrame:]; len(rest) > 0 && err == nil; {
+			n := min(len(rest), http2.MaxFrame)
+			err = f.WriteContinuation(stream, n == len(rest), rest[:n])
+			rest = rest[n:]
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// TestAFaultIsNoHeavierThanAllThatThereMayBe: else who had one would be refused for longer than who has
+// had as many as its listener allows.
+func TestAFaultIsNoHeavierThanAllThatThereMayBe(t *testing.T) {
+	const most = 2
+	l := startedLoop(t)
+	d, _ := pairedDown(t, l)
+	d.socket.listener.Limits.FaultsPerClient = most
+	l.fault(d, 8)
+	want := l.now + faultWindow/most
+	if got := d.clientele.faults.refusedUntil(clientKey(d.peer.Addr()), l.now, most); got != want {
+		t.Errorf("it is refused for %s, want %s", time.Duration(got-l.now), time.Duration(want-l.now))
 	}
 }
 

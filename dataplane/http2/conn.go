@@ -27,6 +27,7 @@ type Conn struct {
 
 	phase   phase
 	reason  Reason // of phaseFailed
+	refused int    // RefusedBytes
 	opened  bool   // our first field block was written
 	now     int64
 	decoder hpack.Decoder
@@ -96,6 +97,10 @@ func (c *Conn) Waiting() bool { return c.phase < phaseOpen || c.block.stream != 
 // frames that cost it nothing: it is on its way to being ended, unless it does what
 // somebody wants. Whoever reads from it seldom then has many of them by one call.
 func (c *Conn) Strained(now int64) bool { return c.floods.halfSpent(now) }
+
+// RefusedBytes is how many bytes of heads and trailers were refused on a connection that has failed, less what
+// was earned since, and what had come of the field block that it failed by.
+func (c *Conn) RefusedBytes() int { return c.refused }
 
 // Tag attaches a number to a stream, which every later event of it carries. It
 // has no effect on a stream that is over.
@@ -246,6 +251,11 @@ func (c *Conn) noted(kind flood) Event {
 // fail ends the connection and tells the peer.
 func (c *Conn) fail(reason Reason) Event {
 	c.phase, c.reason = phaseFailed, reason
+	c.floods.refill(c.now)
+	c.refused = int(c.floods.spent[floodHeads])
+	if c.block.stream != 0 {
+		c.refused += len(c.block.bytes)
+	}
 	c.giveUp(&c.block)
 	c.out = appendGoAway(c.out, c.lastTaken(), reason.Code(), reason.String())
 	c.lastOurs = c.lastTaken()

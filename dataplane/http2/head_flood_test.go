@@ -101,6 +101,9 @@ func TestTheBytesOfHeadsThatNobodyTakesAreBounded(t *testing.T) {
 					if taken > most || taken+len(c.block) <= most {
 						t.Errorf("ended after %d bytes by %d more, %d are expected", taken, len(c.block), most)
 					}
+					if got := b.RefusedBytes(); got < taken || got > taken+len(c.block) { // some begin by another head
+						t.Errorf("%d bytes were refused, it says %d", taken, got)
+					}
 					return
 				}
 				if ev.Reason != c.want {
@@ -112,6 +115,16 @@ func TestTheBytesOfHeadsThatNobodyTakesAreBounded(t *testing.T) {
 			}
 			t.Errorf("%d bytes were taken", 16*most)
 		})
+	}
+}
+
+// TestABlockThatIsTooLargeWasRefused as far as it had come.
+func TestABlockThatIsTooLargeWasRefused(t *testing.T) {
+	const most = 16 << 10
+	b := newBomberTo(t, http2.Options{HeadBytes: most})
+	ev := b.sendLarge(b.stream, endStream, large(50, 4<<10))
+	if got := b.RefusedBytes(); ev.Reason != http2.BlockTooLarge || got <= most || got > 2*most {
+		t.Errorf("%v %v, of %d bytes", ev.Kind, ev.Reason, got)
 	}
 }
 

@@ -112,8 +112,8 @@ type Limits struct {
 	Connections  int   // of one node; 0: no limit but the node's
 	// ConnectionsPerClient are those of one address on one node; 0: no limit.
 	ConnectionsPerClient int
-	// FaultsPerClient are the connections of one address that may end by its fault, on one
-	// node: so many at once, and each second a tenth as many; 0: no limit.
+	// FaultsPerClient are the faults of one address, on one node: connections that end by what it sends,
+	// some of which count as several. So many at once, and each second a tenth as many; 0: no limit.
 	FaultsPerClient int
 }
 

@@ -97,7 +97,7 @@ type sighting struct {
 }
 
 func newFloodField(t *testing.T) *floodField {
-	f := &floodField{Fleet: fleettest.New(t, fleettest.Options{Nodes: 1}), frames: floodFrames, rate: floodRateShort, faults: floodFaults}
+	f := &floodField{Fleet: fleettest.New(t, fleettest.Options{Nodes: 1}), frames: floodFrames, rate: floodRateShort, faults: attackedFaults}
 	rate, warmup := 100.0, time.Duration(0)
 	if n, err := strconv.ParseInt(os.Getenv("FLOODS"), 10, 64); err == nil {
 		f.frames, f.long, f.rate, rate, warmup = n, true, floodRate, 1000, floodWarmup

@@ -34,9 +34,10 @@ const (
 	// time for it.
 	floodRate      = 10_000
 	floodRateShort = 25_000
-	// floodFaults is the limit of faults of the listeners that are attacked, where FLOODS_FAULTS does not say
-	// otherwise. Without one a connection is ended and the next begins, and no bound is held.
-	floodFaults = 100
+	// attackedFaults is the faultsPerClient of the listeners that are attacked, where FLOODS_FAULTS does not say
+	// otherwise. Without a limit a connection is ended and the next begins: then no bound of processor
+	// time and of waiting is held.
+	attackedFaults = 100
 	// floodLate is how much slower others may be, in a long run; floodWait is what
 	// nobody waits in a short one, beside which the generator and other tests run.
 	floodLate = 1.2
@@ -261,7 +262,7 @@ func (f *floodField) workers() int {
 // TestFloodsAreEndedCountedAndCheap makes every attack in turn; each has to be
 // ended with its code and counted by its reason, and neither costs the node much
 // nor makes others wait. FLOODS says how many frames each has; then the same is done
-// over TLS too. FLOODS_FAULTS has other listeners attacked.
+// over TLS too. FLOODS_FAULTS says another limit than attackedFaults.
 func TestFloodsAreEndedCountedAndCheap(t *testing.T) {
 	f := newFloodField(t)
 	f.each(t, "HTTP2", attack.HTTP2(), attack.Options{Dial: f.dial(8080, false, "")})

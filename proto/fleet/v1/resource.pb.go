@@ -1163,9 +1163,9 @@ type Limits struct {
 	// Connections that may end by the fault of one client, on one node: so many at once, and
 	// each second a tenth as many. More: what it opens next is reset before a byte is read,
 	// until that is so again, for 30 seconds at most; if it goes on, the kernel drops what it
-	// begins, unanswered, for a second at least. Faults are requests that are malformed or too
-	// large, what is no handshake, and floods of HTTP/2, which are answered with
-	// ENHANCE_YOUR_CALM and count as ten each; a listener of protocol TCP has none.
+	// begins, unanswered, for a second at least. Faults are floods, requests that are
+	// malformed or too large, and what is no handshake; a listener of protocol TCP has none.
+	// 64 KiB of heads that a connection of HTTP/2 had refused until then count as one more.
 	// Default: no limit. Who is a client is as for connectionsPerClient: not to be set where
 	// many share an address that is not their own, as behind a load balancer that neither is
 	// trusted nor sends PROXY headers.
