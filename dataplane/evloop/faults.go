@@ -11,7 +11,8 @@ import (
 // faults is what the clients of a listener owe for connections that ended by their fault. A
 // fault costs a part of faultWindow, and time pays it back: whoever owes all of the window has
 // no more, and is refused until there is room for another fault. So a client has as many
-// faults at once as its listener allows, and in the long run as many in each window.
+// faults at once as its listener allows, and in the long run as many in each window. One that is as heavy
+// as several counts whole where there is room for one.
 //
 // It has room for faultSets × faultWays clients who owe. Where more do, who owes the least is
 // forgiven. What nobody owes any more is nothing to clean up: it is a time that has passed.
