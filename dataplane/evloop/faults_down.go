@@ -33,15 +33,14 @@ func (s *socket) refusesPeer(peer netip.Addr, now int64) (until int64) {
 	return until
 }
 
-// faultBytes of heads that a connection of HTTP/2 had refused until it was ended count as another fault:
+// faultBytes of heads that were refused on a connection of HTTP/2 until it was ended count as another fault:
 // they were received, decrypted and decoded, and that is what such a connection costs beside its handshake.
 const faultBytes = 64 << 10
 
-// faultsOf is how many faults it is that the codec has ended a connection.
-func faultsOf(c *http2.Conn) int { return 1 + c.RefusedBytes()/faultBytes }
+// weightOf is as how many faults a connection counts that the codec has ended.
+func weightOf(c *http2.Conn) int { return 1 + c.RefusedBytes()/faultBytes }
 
-// fault notes that a connection ends by its client's fault, which counts as so many of them, where so many
-// are allowed at all.
+// fault notes that a connection ends by its client's fault, as heavy as so many, or as all that there may be.
 func (l *Loop) fault(d *downstream, weight int) {
 	ls := d.socket.listener
 	most := ls.Limits.FaultsPerClient

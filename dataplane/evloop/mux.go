@@ -316,7 +316,7 @@ func (l *Loop) eventMux(d *downstream, ev http2.Event, in []byte) {
 		}
 	case http2.Failed:
 		l.stats.RefusedHTTP2(d.socket.listener.Series, uint8(ev.Reason))
-		l.fault(d, faultsOf(&m.conn))
+		l.fault(d, weightOf(&m.conn))
 		l.stepMux(d, exchange.Event{Kind: exchange.EventClientGone})
 		d.refused = true
 		l.closeDownAfter(d)

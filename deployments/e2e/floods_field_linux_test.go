@@ -102,7 +102,11 @@ func newFloodField(t *testing.T) *floodField {
 	if n, err := strconv.ParseInt(os.Getenv("FLOODS"), 10, 64); err == nil {
 		f.frames, f.long, f.rate, rate, warmup = n, true, floodRate, 1000, floodWarmup
 	}
-	if n, err := strconv.Atoi(os.Getenv("FLOODS_FAULTS")); err == nil {
+	if text := os.Getenv("FLOODS_FAULTS"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatalf("FLOODS_FAULTS: %v", err)
+		}
 		f.faults = n
 	}
 	limits := ""

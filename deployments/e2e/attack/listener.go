@@ -60,7 +60,8 @@ func (l *listener) listen(c net.Conn) {
 		if err == nil {
 			continue
 		}
-		l.reset = isReset(err) && !l.left.Load()                             // behind our end it is for what was not read
+		// Behind our own end it is for what was not read.
+		l.reset = isReset(err) && !l.left.Load()
 		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) { // such as a record of TLS
 			_, err = io.Copy(io.Discard, r)
 		}

@@ -1165,7 +1165,7 @@ type Limits struct {
 	// until that is so again, for 30 seconds at most; if it goes on, the kernel drops what it
 	// begins, unanswered, for a second at least. Faults are floods, requests that are
 	// malformed or too large, and what is no handshake; a listener of protocol TCP has none.
-	// 64 KiB of heads that a connection of HTTP/2 had refused until then count as one more.
+	// Of HTTP/2, each 64 KiB of heads that were refused on a connection which ends so count as one more.
 	// Default: no limit. Who is a client is as for connectionsPerClient: not to be set where
 	// many share an address that is not their own, as behind a load balancer that neither is
 	// trusted nor sends PROXY headers.
