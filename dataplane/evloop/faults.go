@@ -14,6 +14,10 @@ import (
 // faults at once as its listener allows, and in the long run as many in each window. One that is as heavy
 // as several counts whole where there is room for one.
 //
+// Whoever was refused and goes on relapses: a fault on a connection that was begun after that has its client
+// refused for relapseTime at least, until nothing is owed any more. That does not touch a client whom the
+// limit never stops.
+//
 // It has room for faultSets × faultWays clients who owe. Where more do, who owes the least is
 // forgiven. What nobody owes any more is nothing to clean up: it is a time that has passed.
 type faults struct {
@@ -26,8 +30,9 @@ type faults struct {
 
 // debt is what one client owes: nothing, from paid on.
 type debt struct {
-	client uint64
-	paid   int64
+	client  uint64
+	paid    int64
+	refused int64 // since when, the first time in this debt; 0: it was not
 }
 
 const (
@@ -36,11 +41,15 @@ const (
 	// faultLongest bounds what one owes, and so how long it is refused: it may have had
 	// thousands of connections, each of which ended by its fault. Others may have its address.
 	faultLongest = faultWindow + int64(20*time.Second)
-	// faultSets and faultWays are 64 KiB for each listener with a limit and somebody at fault.
+	// faultSets and faultWays are 96 KiB for each listener with a limit and somebody at fault.
 	faultSets = 1 << faultSetBits
 	faultWays = 8
 
 	faultSetBits = 9
+	// relapseTime is how long a relapse has a client refused. It is not added up: many connections may
+	// have been begun before the first of them ended. Beside ten handshakes a second of an attacker others wait
+	// longer than beside none, so whoever has had all that he may have does not go on having these.
+	relapseTime = 10 * int64(time.Second)
 	// faultsTold is how often the log is told of a client that is refused.
 	faultsTold = int64(time.Minute)
 )
@@ -50,8 +59,9 @@ func spent(paid, now int64, most int) bool {
 	return paid-now > faultWindow-faultWindow/int64(most)
 }
 
-// add counts a fault of a client, as heavy as so many. refused: it is refused from now on, and was not before.
-func (f *faults) add(client uint64, now int64, most, weight int) (refused bool) {
+// add counts a fault of a client on a connection that was begun then, as heavy as so many, or as all that
+// there may be. refused: it is refused from now on, and was not before.
+func (f *faults) add(client uint64, begun, now int64, most, weight int) (refused bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.sets == nil {
@@ -61,10 +71,21 @@ func (f *faults) add(client uint64, now int64, most, weight int) (refused bool) 
 	if d.client != client {
 		*d = debt{client: client}
 	}
-	before := d.paid
-	d.paid = min(max(before, now)+int64(weight)*(faultWindow/int64(most)), now+faultLongest)
+	before, each := max(d.paid, now), faultWindow/int64(most)
+	d.paid = before + int64(min(weight, most))*each
+	switch {
+	case before == now:
+		d.refused = 0
+	case d.refused > 0 && begun > d.refused:
+		d.paid = max(d.paid, now+relapseTime+faultWindow-each)
+	}
+	d.paid = min(d.paid, now+faultLongest)
 	f.latest.Store(max(f.latest.Load(), d.paid))
-	return spent(d.paid, now, most) && !spent(before, now, most)
+	refused = spent(d.paid, now, most) && !spent(before, now, most)
+	if refused && d.refused == 0 {
+		d.refused = now
+	}
+	return refused
 }
 
 // refuses says whether a client is refused.

@@ -40,7 +40,7 @@ const faultBytes = 64 << 10
 // weightOf is as how many faults a connection counts that the codec has ended.
 func weightOf(c *http2.Conn) int { return 1 + c.RefusedBytes()/faultBytes }
 
-// fault notes that a connection ends by its client's fault, as heavy as so many, or as all that there may be.
+// fault notes that a connection ends by its client's fault, as heavy as so many.
 func (l *Loop) fault(d *downstream, weight int) {
 	ls := d.socket.listener
 	most := ls.Limits.FaultsPerClient
@@ -49,7 +49,7 @@ func (l *Loop) fault(d *downstream, weight int) {
 	}
 	d.faulty = true
 	f := &d.clientele.faults
-	if f.add(clientKey(d.peer.Addr()), l.now, most, min(weight, most)) && f.tell(l.now) {
+	if f.add(clientKey(d.peer.Addr()), d.born, l.now, most, weight) && f.tell(l.now) {
 		l.log.Warn("a client is refused for a while: too many of its connections ended by its fault",
 			"listener", ls.Name, "client", d.peer.Addr().String(), "faults_per_client", most)
 	}

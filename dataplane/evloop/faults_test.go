@@ -37,7 +37,7 @@ func TestAClientHasSoManyFaultsAtOnceAndATenthOfThatASecond(t *testing.T) {
 					t.Errorf("%d a window: refused after %d faults, want %d", most, n-1, want)
 					return
 				}
-				if refused := f.add(client, now, most, 1); refused != f.refuses(client, now, most) {
+				if refused := f.add(client, 0, now, most, 1); refused != f.refuses(client, now, most) {
 					t.Errorf("%d a window: of fault %d it says that the client is refused: %t", most, n, refused)
 				} else if refused {
 					if n != want {
@@ -62,11 +62,58 @@ func TestAClientHasSoManyFaultsAtOnceAndATenthOfThatASecond(t *testing.T) {
 	}
 }
 
+// TestWhoWasRefusedAndGoesOnIsRefusedForLonger by each fault of a connection that was begun after that, until
+// all is paid.
+func TestWhoWasRefusedAndGoesOnIsRefusedForLonger(t *testing.T) {
+	const client, start = 7, int64(time.Hour)
+	for _, most := range []int{2, 5, 100, 100_000} {
+		f, now, each := new(faults), start, faultWindow/int64(most)
+		add := func(begun int64, times int) {
+			for range times {
+				f.add(client, begun, now, most, 1)
+			}
+		}
+		refusedFor := func(what string, want int64) {
+			t.Helper()
+			if got := max(f.refusedUntil(client, now, most)-now, 0); got != want {
+				t.Errorf("%d a window: %s it is refused for %s, want %s", most, what, time.Duration(got), time.Duration(want))
+			}
+		}
+		add(now, most)
+		refusedFor("after all that it may have", each)
+		now += each
+		add(start, 1)
+		refusedFor("by a connection that was there", each)
+		now += each
+		add(now-1, 2) // of connections that were begun before one of them ended
+		refusedFor("by two that were begun since", relapseTime+each)
+		now += relapseTime + each
+		add(now, 1)
+		refusedFor("by one that was begun after that", relapseTime)
+		now += relapseTime + faultWindow - each
+		add(now, most)
+		refusedFor("when all was paid, after all that it may have", each)
+	}
+}
+
+// TestNothingMoreIsRefusedWhereOneFaultIsAllThatThereMayBe for going on.
+func TestNothingMoreIsRefusedWhereOneFaultIsAllThatThereMayBe(t *testing.T) {
+	const client = 7
+	f, now := new(faults), int64(0)
+	for range 3 {
+		f.add(client, now, now, 1, 1)
+		if got := f.refusedUntil(client, now, 1) - now; got != faultWindow {
+			t.Errorf("refused for %s, want %s", time.Duration(got), time.Duration(faultWindow))
+		}
+		now += faultWindow
+	}
+}
+
 func TestWhoOwesALotIsRefusedForABoundedTime(t *testing.T) {
 	const client, most = 7, 10
 	f := new(faults)
 	for range 10_000 {
-		f.add(client, 0, most, 1)
+		f.add(client, 0, 0, most, 1)
 	}
 	end := faultLongest - (faultWindow - faultWindow/most)
 	if !f.refuses(client, end-1, most) || f.refuses(client, end, most) {
@@ -82,7 +129,7 @@ func TestWhoOwesALotIsRefusedForABoundedTime(t *testing.T) {
 func TestFaultsAreThoseOfEachClient(t *testing.T) {
 	const most = 5
 	rnd := rand.New(rand.NewPCG(1, 2))
-	f, model, now := new(faults), map[uint64]int64{}, int64(0)
+	f, model, first, now := new(faults), map[uint64]int64{}, map[uint64]int64{}, int64(0)
 	var clients [faultWays]uint64
 	for i := range clients {
 		clients[i] = rnd.Uint64()
@@ -93,8 +140,19 @@ func TestFaultsAreThoseOfEachClient(t *testing.T) {
 		now += rnd.Int64N(int64(time.Second) / 2)
 		client := clients[rnd.IntN(len(clients))]
 		if rnd.IntN(2) == 0 {
-			f.add(client, now, most, 1)
-			model[client] = min(max(model[client], now)+faultWindow/most, now+faultLongest)
+			begun := now - rnd.Int64N(faultWindow)
+			f.add(client, begun, now, most, 1)
+			before := max(model[client], now)
+			model[client] = before + faultWindow/most
+			if before == now {
+				delete(first, client)
+			} else if at, refused := first[client]; refused && begun > at {
+				model[client] = max(model[client], now+relapseTime+faultWindow-faultWindow/most)
+			}
+			model[client] = min(model[client], now+faultLongest)
+			if _, refused := first[client]; !refused && spent(model[client], now, most) {
+				first[client] = now
+			}
 		}
 		want := spent(model[client], now, most)
 		if got := f.refuses(client, now, most); got != want {
@@ -114,10 +172,10 @@ func TestManyClientsAtFaultDoNotForgiveWhoOwesTheMost(t *testing.T) {
 	const worst, most = 7, 100
 	f := new(faults)
 	for range most {
-		f.add(worst, 0, most, 1)
+		f.add(worst, 0, 0, most, 1)
 	}
 	for n := range uint64(100_000) {
-		f.add(1<<20+n, 0, most, 1)
+		f.add(1<<20+n, 0, 0, most, 1)
 	}
 	if !f.refuses(worst, 0, most) {
 		t.Error("the one who owes the most is not refused any more")
@@ -132,7 +190,7 @@ func TestLoopsCountFaultsTogether(t *testing.T) {
 	for range loops {
 		wg.Go(func() {
 			for n := range most / loops * clients {
-				if f.add(uint64(n%clients), 0, most, 1) {
+				if f.add(uint64(n%clients), 0, 0, most, 1) {
 					refused.Add(1)
 				}
 				f.refuses(uint64(n%clients), 0, most)
@@ -225,7 +283,7 @@ func TestConnectionsGatherWhileClientsAreRefused(t *testing.T) {
 	if err := l.addSocket(s); err != nil {
 		t.Fatal(err)
 	}
-	s.binding.clientele.faults.add(clientKey(netip.MustParseAddr("127.0.0.1")), l.now, 1, 1)
+	s.binding.clientele.faults.add(clientKey(netip.MustParseAddr("127.0.0.1")), 0, l.now, 1, 1)
 	connect := func() (edges int) { // the client sees that it is there, or reset
 		if c, err := net.Dial("tcp", at.String()); err == nil {
 			t.Cleanup(func() { c.Close() })
@@ -415,6 +473,26 @@ func TestAFaultIsNoHeavierThanAllThatThereMayBe(t *testing.T) {
 	want := l.now + faultWindow/most
 	if got := d.clientele.faults.refusedUntil(clientKey(d.peer.Addr()), l.now, most); got != want {
 		t.Errorf("it is refused for %s, want %s", time.Duration(got-l.now), time.Duration(want-l.now))
+	}
+}
+
+// TestAConnectionThatWasThereIsNoRelapse: a client may have opened thousands before the first one ended.
+func TestAConnectionThatWasThereIsNoRelapse(t *testing.T) {
+	const most, each = 4, faultWindow / 4
+	for _, c := range []struct {
+		begun int64 // after the client was refused, in nanoseconds
+		want  int64 // until when it is refused then
+	}{{-1, 2 * each}, {1, relapseTime}} {
+		l := startedLoop(t)
+		d, _ := pairedDown(t, l)
+		d.socket.listener.Limits.FaultsPerClient = most
+		f, client := &d.clientele.faults, clientKey(d.peer.Addr())
+		f.add(client, 0, d.born-c.begun, most, most)
+		l.now = d.born + 1
+		l.fault(d, 1)
+		if got := f.refusedUntil(client, l.now, most) - l.now; got > c.want || got < c.want-2 {
+			t.Errorf("begun %dns after the client was refused, it is refused for %s, want %s", c.begun, time.Duration(got), time.Duration(c.want))
+		}
 	}
 }
 

@@ -346,7 +346,7 @@ func (n *node) owes(client string, times, most int) {
 	b := n.engine.bindings[netip.MustParseAddrPort(at)]
 	n.engine.mu.Unlock()
 	for range times {
-		b.clientele.faults.add(clientKey(netip.MustParseAddr(client)), n.engine.loops[0].elapsed(), most, 1)
+		b.clientele.faults.add(clientKey(netip.MustParseAddr(client)), 0, n.engine.loops[0].elapsed(), most, 1)
 	}
 }
 
