@@ -14,9 +14,10 @@ import (
 // faults at once as its listener allows, and in the long run as many in each window. One that is as heavy
 // as several counts whole where there is room for one.
 //
-// Whoever was refused and goes on relapses: a fault on a connection that was begun after that has its client
-// refused for relapseTime at least, until nothing is owed any more. That does not touch a client whom the
-// limit never stops.
+// Whoever has used up his faults has a tenth of them until he owes nothing any more, and relapses if he uses these
+// up too: then he is refused for relapseTime. Else an attacker would have what time pays back for as long as
+// it likes. Connections that were begun before the first time count as ever: there may be thousands, and they
+// end when they do.
 //
 // It has room for faultSets × faultWays clients who owe. Where more do, who owes the least is
 // forgiven. What nobody owes any more is nothing to clean up: it is a time that has passed.
@@ -32,7 +33,7 @@ type faults struct {
 type debt struct {
 	client  uint64
 	paid    int64
-	refused int64 // since when, the first time in this debt; 0: it was not
+	stopped int64 // when the client used up its faults, the first time in this debt; 0: it did not
 }
 
 const (
@@ -46,10 +47,11 @@ const (
 	faultWays = 8
 
 	faultSetBits = 9
-	// relapseTime is how long a relapse has a client refused. It is not added up: many connections may
-	// have been begun before the first of them ended. Beside ten handshakes a second of an attacker others wait
-	// longer than beside none, so whoever has had all that he may have does not go on having these.
-	relapseTime = 10 * int64(time.Second)
+	// relapseWeight is as how many faults one counts of a client who used his up, and relapseTime how long it
+	// is refused if it does so again. That is not added up: whoever is let in may begin many connections
+	// before the first of them ends.
+	relapseWeight = 10
+	relapseTime   = 10 * int64(time.Second)
 	// faultsTold is how often the log is told of a client that is refused.
 	faultsTold = int64(time.Minute)
 )
@@ -59,8 +61,8 @@ func spent(paid, now int64, most int) bool {
 	return paid-now > faultWindow-faultWindow/int64(most)
 }
 
-// add counts a fault of a client on a connection that was begun then, as heavy as so many, or as all that
-// there may be. refused: it is refused from now on, and was not before.
+// add counts a fault of a client on a connection that was begun then, as heavy as so many, at most as all that
+// there may be. refused: the client is refused from now on, and was not before.
 func (f *faults) add(client uint64, begun, now int64, most, weight int) (refused bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -68,24 +70,26 @@ func (f *faults) add(client uint64, begun, now int64, most, weight int) (refused
 		f.sets = new([faultSets][faultWays]debt)
 	}
 	d := f.debtOf(client)
-	if d.client != client {
-		*d = debt{client: client}
+	if d.client != client || d.paid <= now {
+		*d = debt{client: client, paid: now}
 	}
-	before, each := max(d.paid, now), faultWindow/int64(most)
-	d.paid = before + int64(min(weight, most))*each
+	before, each := d.paid, faultWindow/int64(most)
+	was := spent(before, now, most)
+	again := d.stopped > 0 && begun > d.stopped && !was
+	if again {
+		weight *= relapseWeight
+	}
+	d.paid += int64(min(weight, most)) * each
+	is := spent(d.paid, now, most)
 	switch {
-	case before == now:
-		d.refused = 0
-	case d.refused > 0 && begun > d.refused:
-		d.paid = max(d.paid, now+relapseTime+faultWindow-each)
+	case is && again:
+		d.paid = now + relapseTime + faultWindow - each // not less than it is already
+	case is && d.stopped == 0:
+		d.stopped = now
 	}
 	d.paid = min(d.paid, now+faultLongest)
 	f.latest.Store(max(f.latest.Load(), d.paid))
-	refused = spent(d.paid, now, most) && !spent(before, now, most)
-	if refused && d.refused == 0 {
-		d.refused = now
-	}
-	return refused
+	return is && !was
 }
 
 // refuses says whether a client is refused.

@@ -62,11 +62,10 @@ func TestAClientHasSoManyFaultsAtOnceAndATenthOfThatASecond(t *testing.T) {
 	}
 }
 
-// TestWhoWasRefusedAndGoesOnIsRefusedForLonger by each fault of a connection that was begun after that, until
-// all is paid.
-func TestWhoWasRefusedAndGoesOnIsRefusedForLonger(t *testing.T) {
+// TestWhoUsesUpHisFaultsAgainIsRefusedForLonger on connections that were begun since, until all is paid.
+func TestWhoUsesUpHisFaultsAgainIsRefusedForLonger(t *testing.T) {
 	const client, start = 7, int64(time.Hour)
-	for _, most := range []int{2, 5, 100, 100_000} {
+	for _, most := range []int{20, 100, 100_000} {
 		f, now, each := new(faults), start, faultWindow/int64(most)
 		add := func(begun int64, times int) {
 			for range times {
@@ -80,19 +79,27 @@ func TestWhoWasRefusedAndGoesOnIsRefusedForLonger(t *testing.T) {
 			}
 		}
 		add(now, most)
-		refusedFor("after all that it may have", each)
+		refusedFor("by all that it may have", each)
 		now += each
 		add(start, 1)
 		refusedFor("by a connection that was there", each)
 		now += each
-		add(now-1, 2) // of connections that were begun before one of them ended
+		add(now-1, 2) // neither of which had ended when the other was begun
 		refusedFor("by two that were begun since", relapseTime+each)
 		now += relapseTime + each
 		add(now, 1)
 		refusedFor("by one that was begun after that", relapseTime)
+		now += relapseTime + relapseWeight*each
+		add(now, 1)
+		refusedFor("by one for which it has paid", 0)
+		add(now, 1)
+		refusedFor("by another", relapseTime)
+		now += relapseTime + faultWindow - each - 1
+		add(now, most/relapseWeight)
+		refusedFor("by a tenth of what it may have, just before all is paid", relapseTime)
 		now += relapseTime + faultWindow - each
 		add(now, most)
-		refusedFor("when all was paid, after all that it may have", each)
+		refusedFor("by all that it may have, when all is paid", each)
 	}
 }
 
@@ -129,7 +136,7 @@ func TestWhoOwesALotIsRefusedForABoundedTime(t *testing.T) {
 func TestFaultsAreThoseOfEachClient(t *testing.T) {
 	const most = 5
 	rnd := rand.New(rand.NewPCG(1, 2))
-	f, model, first, now := new(faults), map[uint64]int64{}, map[uint64]int64{}, int64(0)
+	f, model, stopped, now := new(faults), map[uint64]int64{}, map[uint64]int64{}, int64(0)
 	var clients [faultWays]uint64
 	for i := range clients {
 		clients[i] = rnd.Uint64()
@@ -142,17 +149,23 @@ func TestFaultsAreThoseOfEachClient(t *testing.T) {
 		if rnd.IntN(2) == 0 {
 			begun := now - rnd.Int64N(faultWindow)
 			f.add(client, begun, now, most, 1)
-			before := max(model[client], now)
-			model[client] = before + faultWindow/most
-			if before == now {
-				delete(first, client)
-			} else if at, refused := first[client]; refused && begun > at {
+			if model[client] <= now {
+				model[client] = now
+				delete(stopped, client)
+			}
+			at, was := stopped[client]
+			again := was && begun > at && !spent(model[client], now, most)
+			if again {
+				model[client] += faultWindow // most is less than relapseWeight
+			} else {
+				model[client] += faultWindow / most
+			}
+			if spent(model[client], now, most) && again {
 				model[client] = max(model[client], now+relapseTime+faultWindow-faultWindow/most)
+			} else if spent(model[client], now, most) && !was {
+				stopped[client] = now
 			}
 			model[client] = min(model[client], now+faultLongest)
-			if _, refused := first[client]; !refused && spent(model[client], now, most) {
-				first[client] = now
-			}
 		}
 		want := spent(model[client], now, most)
 		if got := f.refuses(client, now, most); got != want {
@@ -480,18 +493,19 @@ func TestAFaultIsNoHeavierThanAllThatThereMayBe(t *testing.T) {
 func TestAConnectionThatWasThereIsNoRelapse(t *testing.T) {
 	const most, each = 4, faultWindow / 4
 	for _, c := range []struct {
-		begun int64 // after the client was refused, in nanoseconds
-		want  int64 // until when it is refused then
-	}{{-1, 2 * each}, {1, relapseTime}} {
+		begun int64 // after the client used up its faults, in nanoseconds
+		want  int64 // for how long it is refused then
+	}{{-1, each}, {1, relapseTime}} {
 		l := startedLoop(t)
 		d, _ := pairedDown(t, l)
 		d.socket.listener.Limits.FaultsPerClient = most
 		f, client := &d.clientele.faults, clientKey(d.peer.Addr())
-		f.add(client, 0, d.born-c.begun, most, most)
-		l.now = d.born + 1
+		stopped := d.born - c.begun
+		f.add(client, 0, stopped, most, most)
+		l.now = stopped + each
 		l.fault(d, 1)
-		if got := f.refusedUntil(client, l.now, most) - l.now; got > c.want || got < c.want-2 {
-			t.Errorf("begun %dns after the client was refused, it is refused for %s, want %s", c.begun, time.Duration(got), time.Duration(c.want))
+		if got := f.refusedUntil(client, l.now, most) - l.now; got != c.want {
+			t.Errorf("begun %dns after the client used up its faults, it is refused for %s, want %s", c.begun, time.Duration(got), time.Duration(c.want))
 		}
 	}
 }

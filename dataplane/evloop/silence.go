@@ -12,8 +12,7 @@ import (
 // silence keeps clients off a listening socket who were refused and go on: the kernel drops the
 // packets by which they begin connections (SYN), without an answer, by a filter of the socket
 // (SO_ATTACH_FILTER, socket(7)). They cost the node nothing then. TCP sends such a packet
-// again after a second (RFC 6298 section 2), so who is kept off for so long only finds
-// the connection slow.
+// again after 1 second, and 3, and 7 (RFC 6298 section 2), so to who is kept off the node is slow.
 //
 // It knows whom to keep off, and when the filter is to be another one. To make one takes the kernel
 // as long as some refusals do, so a client is kept off for a while at least, and the filter changes
@@ -46,8 +45,8 @@ const (
 	silenceTime = int64(time.Second)
 	// silencePause is between two filters.
 	silencePause = int64(25 * time.Millisecond)
-	// silenceMemory is for how long it is known to have been refused.
-	silenceMemory = int64(10 * time.Second)
+	// silenceMemory is for how long it is known to have been refused: still when a relapse is over.
+	silenceMemory = relapseTime + int64(5*time.Second)
 	// silenceQueue is how long a connection may have waited to be accepted that still has a
 	// filter which is gone: connections have that of their socket when they began.
 	silenceQueue = int64(10 * time.Second)

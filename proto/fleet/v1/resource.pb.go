@@ -1162,9 +1162,10 @@ type Limits struct {
 	ConnectionsPerClient *uint32 `protobuf:"varint,5,opt,name=connections_per_client,json=connectionsPerClient" json:"connections_per_client,omitempty"`
 	// Connections that may end by the fault of one client, on one node: so many at once, and
 	// each second a tenth as many. More: what it opens next is reset before a byte is read,
-	// until that is so again, for 30 seconds at most; if it goes on, the kernel drops what it
-	// begins, unanswered, for a second at least. A fault on a connection that was begun after the client
-	// was refused has it refused for 10 seconds at least, until 20 seconds have passed without one. Faults are floods, requests that are
+	// until that is so again; if it goes on, the kernel drops what it begins, unanswered, for a
+	// second at least. From then on it has a tenth of both, until it owes nothing: after 10
+	// seconds without a fault, or 20 if it used these up too, for which it is refused for 10
+	// seconds; 30 at most, however many of its connections end. Faults are floods, requests that are
 	// malformed or too large, and what is no handshake; a listener of protocol TCP has none.
 	// Of HTTP/2, each 64 KiB of heads that were refused on a connection which ends so count as one more.
 	// Default: no limit. Who is a client is as for connectionsPerClient: not to be set where
