@@ -47,11 +47,11 @@ const (
 	faultWays = 8
 
 	faultSetBits = 9
-	// relapseWeight is as how many faults one counts of a client who used his up, and relapseTime how long it
-	// is refused if it does so again. That is not added up: whoever is let in may begin many connections
-	// before the first of them ends.
+	// relapseWeight is as how many faults one counts of a client who has used up his.
 	relapseWeight = 10
-	relapseTime   = 10 * int64(time.Second)
+	// relapseTime is how long who relapses is refused: no less than a fault costs at most. It is not added up, as
+	// whoever is let in may begin many connections before the first of them ends.
+	relapseTime = faultWindow
 	// faultsTold is how often the log is told of a client that is refused.
 	faultsTold = int64(time.Minute)
 )
@@ -83,7 +83,7 @@ func (f *faults) add(client uint64, begun, now int64, most, weight int) (refused
 	is := spent(d.paid, now, most)
 	switch {
 	case is && again:
-		d.paid = now + relapseTime + faultWindow - each // not less than it is already
+		d.paid = now + relapseTime + faultWindow - each
 	case is && d.stopped == 0:
 		d.stopped = now
 	}

@@ -1165,12 +1165,12 @@ type Limits struct {
 	// until that is so again; if it goes on, the kernel drops what it begins, unanswered, for a
 	// second at least. From then on it has a tenth of both, until it owes nothing: after 10
 	// seconds without a fault, or 20 if it used these up too, for which it is refused for 10
-	// seconds; 30 at most, however many of its connections end. Faults are floods, requests that are
-	// malformed or too large, and what is no handshake; a listener of protocol TCP has none.
-	// Of HTTP/2, each 64 KiB of heads that were refused on a connection which ends so count as one more.
-	// Default: no limit. Who is a client is as for connectionsPerClient: not to be set where
-	// many share an address that is not their own, as behind a load balancer that neither is
-	// trusted nor sends PROXY headers.
+	// seconds; 30 at most, however many of its connections end. Faults are floods, requests
+	// that are malformed or too large, and what is no handshake; a listener of protocol TCP
+	// has none. Of HTTP/2, each 64 KiB of heads that were refused on a connection which ends
+	// so count as one more. Default: no limit. Who is a client is as for
+	// connectionsPerClient: not to be set where many share an address that is not their own,
+	// as behind a load balancer that neither is trusted nor sends PROXY headers.
 	FaultsPerClient *uint32 `protobuf:"varint,6,opt,name=faults_per_client,json=faultsPerClient" json:"faults_per_client,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
