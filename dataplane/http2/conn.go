@@ -255,8 +255,6 @@ func (c *Conn) fail(reason Reason) Event {
 	c.refused = int(c.floods.spent[floodHeads])
 	if c.block.stream != 0 {
 		c.refused += len(c.block.bytes)
-		// Clients send again what is above the last stream (RFC 9113 section 6.8), and would be ended for it again.
-		c.highest = max(c.highest, c.block.stream)
 	}
 	c.giveUp(&c.block)
 	c.out = appendGoAway(c.out, c.lastTaken(), reason.Code(), reason.String())

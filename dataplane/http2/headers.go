@@ -118,10 +118,10 @@ func (c *Conn) headersFrame(f *frame, payload []byte, h *message.Head) Event {
 func (c *Conn) continuationFrame(f *frame, payload []byte, h *message.Head) Event {
 	b := &c.block
 	if b.frames++; b.frames > maxContinuations {
-		return c.fail(ContinuationFlood)
+		return c.failLarge(ContinuationFlood)
 	}
 	if len(b.bytes)+len(payload) > maxBlock*c.options.HeadBytes {
-		return c.fail(BlockTooLarge)
+		return c.failLarge(BlockTooLarge)
 	}
 	b.bytes = c.add(b.bytes, payload)
 	if !f.has(flagEndHeaders) {
@@ -132,6 +132,13 @@ func (c *Conn) continuationFrame(f *frame, payload []byte, h *message.Head) Even
 	ev := c.blockComplete(&block, block.bytes, h) // nothing of it is looked at later
 	c.giveUp(b)
 	return ev
+}
+
+// failLarge ends the connection for a block that has not ended. Its stream counts as taken: what is above the last
+// one clients send again (RFC 9113 section 6.8), and would be ended for that again.
+func (c *Conn) failLarge(reason Reason) Event {
+	c.highest = max(c.highest, c.block.stream)
+	return c.fail(reason)
 }
 
 // blockComplete decides what a whole field block is: a head, trailers, or nothing
