@@ -14,8 +14,8 @@ import (
 // faults at once as its listener allows, and in the long run as many in each window. One that is as heavy
 // as several counts whole where there is room for one.
 //
-// Whoever has used up his faults has a tenth of them until he owes nothing any more, and relapses if he uses these
-// up too: then he is refused for relapseTime. Else an attacker would have what time pays back for as long as
+// Whoever has used up his faults has a tenth of them until he owes nothing any more (none, of fewer than
+// ten), and relapses if he uses these up too: then he is refused for relapseTime. Else an attacker would have what time pays back for as long as
 // it likes. Connections that were begun before the first time count as ever: there may be thousands, and they
 // end when they do.
 //
@@ -73,23 +73,22 @@ func (f *faults) add(client uint64, begun, now int64, most, weight int) (refused
 	if d.client != client || d.paid <= now {
 		*d = debt{client: client, paid: now}
 	}
-	before, each := d.paid, faultWindow/int64(most)
-	was := spent(before, now, most)
-	again := d.stopped > 0 && begun > d.stopped && !was
+	each, already := faultWindow/int64(most), spent(d.paid, now, most)
+	again := d.stopped > 0 && begun > d.stopped && !already
 	if again {
 		weight *= relapseWeight
 	}
 	d.paid += int64(min(weight, most)) * each
-	is := spent(d.paid, now, most)
+	stops := spent(d.paid, now, most)
 	switch {
-	case is && again:
+	case stops && again:
 		d.paid = now + relapseTime + faultWindow - each
-	case is && d.stopped == 0:
+	case stops && d.stopped == 0:
 		d.stopped = now
 	}
 	d.paid = min(d.paid, now+faultLongest)
 	f.latest.Store(max(f.latest.Load(), d.paid))
-	return is && !was
+	return stops && !already
 }
 
 // refuses says whether a client is refused.
